@@ -8,4 +8,15 @@
 //! Numbers of one tier never depend on how the caller split the work: every output element is computed
 //! by the same sequence of operations whatever the range it was asked for in.
 
+pub mod activation;
+pub mod dropout;
+pub mod epilogue;
+pub mod gemm;
 pub mod isa;
+pub mod loss;
+pub mod math;
+pub mod matrix;
+pub mod optimizer;
+pub mod philox;
+pub mod reduce;
+pub mod reference;
