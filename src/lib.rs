@@ -1,1 +1,8 @@
-//! x
+//! hpt-engine (documentation follows with the README).
+
+mod error;
+pub mod history;
+pub mod random;
+pub mod space;
+
+pub use error::{Error, Result};
