@@ -7,7 +7,7 @@ mod cpu;
 mod cuda;
 mod reference;
 
-pub use cpu::Cpu;
+pub use cpu::{Cpu, cores};
 pub use cuda::{Gpu, gpus};
 pub use reference::Reference;
 
@@ -53,13 +53,8 @@ pub trait Backend: Sync {
     ///
     /// # Errors
     /// The device failed.
-    fn evaluate(
-        &self,
-        cohort: &mut Self::Cohort,
-        member: usize,
-        data: &Self::Data,
-        outputs: &mut [f32],
-    ) -> Result<f64>;
+    fn evaluate(&self, cohort: &mut Self::Cohort, member: usize, data: &Self::Data, outputs: &mut [f32])
+    -> Result<f64>;
 
     /// Keeps a model's weights on the device, in place of those kept before.
     fn snapshot(&self, cohort: &mut Self::Cohort, member: usize);
@@ -154,7 +149,9 @@ impl Criterion {
     /// One over the rows' total class weight for a weighted cross-entropy, else one over the number of values.
     pub fn scale(&self, labels: &[u32], rows: usize, width: usize) -> f64 {
         match (self.loss, &self.class_weights) {
-            (Loss::CrossEntropy, Some(weights)) => 1.0 / labels.iter().map(|&l| f64::from(weights[l as usize])).sum::<f64>(),
+            (Loss::CrossEntropy, Some(weights)) => {
+                1.0 / labels.iter().map(|&l| f64::from(weights[l as usize])).sum::<f64>()
+            }
             (Loss::CrossEntropy, None) => 1.0 / rows as f64,
             _ => 1.0 / (rows * width) as f64,
         }

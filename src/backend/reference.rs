@@ -80,7 +80,8 @@ impl Net {
 
     fn forward(&self, x: &[f64], batch: usize, step: Option<u64>) -> Tape {
         let factors = self.factors(0, self.plan.input_dropout, batch, self.plan.inputs, step);
-        let mut tape = Tape { h: vec![x.iter().zip(factors).map(|(x, f)| x * f).collect()], z: vec![], factors: vec![] };
+        let mut tape =
+            Tape { h: vec![x.iter().zip(factors).map(|(x, f)| x * f).collect()], z: vec![], factors: vec![] };
         for (l, layer) in self.plan.layers.iter().enumerate() {
             let x = View::row_major(&tape.h[l], batch, layer.inputs);
             let mut z = gemm(x, self.layer_weights(layer));

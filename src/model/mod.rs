@@ -8,7 +8,7 @@ mod init;
 mod plan;
 mod spec;
 
-pub use file::{Model, Training};
+pub use file::{Head, Model, Training};
 pub use init::{Init, initialise};
 pub use plan::{Layer, Plan};
 pub use spec::{LayerSpec, ModelSpec};

@@ -3,7 +3,7 @@
 use super::metrics::Metric;
 use super::{ClassWeights, Loss, Plateau, TrainSpec};
 use crate::backend::{Backend, Criterion, Member, Run, UpdateRule};
-use crate::data::{Dataset, Targets};
+use crate::data::{Dataset, Targets, balanced_weights};
 use crate::model::Plan;
 use crate::random::{Purpose, Stream};
 use crate::{Error, Result};
@@ -14,7 +14,7 @@ use std::time::Instant;
 const RUN_FLOPS: f64 = 2e9;
 
 /// What is trained, and how.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Trainer<'a> {
     /// Shapes and offsets.
     pub plan: &'a Plan,
@@ -30,6 +30,18 @@ pub struct Trainer<'a> {
     pub last_epoch: Option<usize>,
     /// Looked at between runs of steps; true ends the training with [`Stopped::Cancelled`].
     pub cancelled: &'a (dyn Fn() -> bool + Sync),
+}
+
+impl std::fmt::Debug for Trainer<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (seed, slot) = (self.seed, self.slot);
+        f.debug_struct("Trainer")
+            .field("plan", self.plan)
+            .field("spec", self.spec)
+            .field("seed", &seed)
+            .field("slot", &slot)
+            .finish()
+    }
 }
 
 /// What an epoch came to.
@@ -142,9 +154,24 @@ impl TrainSpec {
         let loss = self.loss_for(&data.targets)?;
         let class_weights = match self.class_weights {
             ClassWeights::None => None,
-            ClassWeights::Balanced => data.targets.balanced_weights(),
+            ClassWeights::Balanced => balanced(&data.targets),
         };
         Ok(Criterion { loss, label_smoothing: self.label_smoothing as f32, class_weights })
+    }
+}
+
+/// n / (k · count) of each class, negatives / positives of each label; a class or label without rows counts once.
+fn balanced(targets: &Targets) -> Option<Vec<f32>> {
+    match targets {
+        Targets::Classes { labels, classes } => Some(balanced_weights(labels, *classes)),
+        Targets::Binary { values, width } => {
+            let rows = values.len() / width;
+            let positives = |j: usize| values.iter().skip(j).step_by(*width).filter(|&&t| t > 0.5).count();
+            let weight =
+                |positives: usize| if positives == 0 { 1.0 } else { (rows - positives) as f32 / positives as f32 };
+            Some((0..*width).map(|j| weight(positives(j))).collect())
+        }
+        _ => None,
     }
 }
 
@@ -215,10 +242,11 @@ impl<'a, B: Backend> Session<'a, B> {
         if let Some(validation) = validation {
             check(trainer.plan, validation.as_ref(), "validation")?;
         }
-        let needs_validation = [("early_stopping", spec.early_stopping.is_some())];
-        if let Some((name, _)) = needs_validation.iter().find(|(_, asked)| *asked && validation.is_none()) {
+        if spec.early_stopping.is_some() && validation.is_none() {
             let remedy = "give a validation split above 0 or leave it out";
-            return Err(Error::input(format!("{name} watches the validation rows, and there are none: {remedy}")));
+            return Err(Error::input(format!(
+                "early_stopping watches the validation rows, and there are none: {remedy}"
+            )));
         }
         let batch_size = spec.batch_size.min(data.rows);
         let member = Member {
@@ -268,7 +296,9 @@ impl<'a, B: Backend> Session<'a, B> {
             let metric = self.metric.score(&self.outputs, &validation.as_ref().targets, loss);
             if metric.is_nan() {
                 let name = self.metric;
-                return Err(Error::input(format!("metric {name} is undefined on the validation rows: they are too few, or of one class only")));
+                return Err(Error::input(format!(
+                    "metric {name} is undefined on the validation rows: they are too few, or of one class only"
+                )));
             }
             (record.validation_loss, record.metric) = (Some(loss), Some(metric));
             self.observe(epoch, self.metric.as_loss(metric));

@@ -119,7 +119,8 @@ impl Metric {
             Targets::Classes { labels, classes } => classification(self, outputs, labels, *classes),
             Targets::Binary { values, width } => multi_label(self, outputs, values, *width),
             Targets::Real { values, width, deviation, .. } => {
-                let of = |j: usize| regression(self, column(outputs, *width, j), column(values, *width, j), deviation[j]);
+                let of =
+                    |j: usize| regression(self, column(outputs, *width, j), column(values, *width, j), deviation[j]);
                 (0..*width).map(of).sum::<f64>() / *width as f64
             }
         }

@@ -8,7 +8,7 @@ mod metrics;
 mod schedule;
 mod spec;
 
-pub use epochs::{Control, Epoch, Stopped, Trained, Trainer, train};
+pub use epochs::{Control, Epoch, Stopped, Trained, Trainer, evaluate, train};
 pub use hpt_kernels::optimizer::Optimizer;
 pub use metrics::{Metric, Scores};
 pub use schedule::{Kind as ScheduleKind, Plateau, Schedule};

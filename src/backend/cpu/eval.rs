@@ -87,8 +87,16 @@ impl Net {
             Targets::Classes { labels, .. } => {
                 let (logits, labels, smoothing) = (&mut *out, &labels[rows], self.criterion.label_smoothing);
                 let (classes, class_weights) = (width, weights);
-                let args =
-                    SoftmaxCrossEntropy { logits, classes, labels, smoothing, class_weights, scale: 1.0, gradient, losses };
+                let args = SoftmaxCrossEntropy {
+                    logits,
+                    classes,
+                    labels,
+                    smoothing,
+                    class_weights,
+                    scale: 1.0,
+                    gradient,
+                    losses,
+                };
                 softmax_cross_entropy(isa, args);
             }
             Targets::Binary { values, .. } | Targets::Real { values, .. } => {

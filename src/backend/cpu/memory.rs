@@ -33,11 +33,6 @@ impl<T: Copy + Default> Shared<T> {
         unsafe { std::slice::from_raw_parts_mut(self.cells.as_mut_ptr().cast(), self.cells.len()) }
     }
 
-    /// The whole buffer, while nobody can write it.
-    pub fn get(&mut self) -> &[T] {
-        self.get_mut()
-    }
-
     /// Reads a part.
     ///
     /// # Safety

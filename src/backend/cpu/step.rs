@@ -15,7 +15,7 @@ use hpt_kernels::epilogue::{Backward, Derivative, Epilogue, Forward, backward};
 use hpt_kernels::gather::{Rows, gather};
 use hpt_kernels::gemm::{Beta, Gemm, Right, Scratch, gemm, panel_width};
 use hpt_kernels::loss::{Gradient, Pointwise, PointwiseLoss, SoftmaxCrossEntropy, pointwise, softmax_cross_entropy};
-use hpt_kernels::matrix::Matrix;
+use hpt_kernels::matrix::{Matrix, MatrixMut};
 use hpt_kernels::optimizer::{Update, update};
 use hpt_kernels::reduce::{CHUNK, column_sums, sum_of_squares_chunks};
 
@@ -178,13 +178,20 @@ impl Net {
     fn backward(&self, worker: &Worker<'_>, scratch: &mut Scratch, l: usize, batch: usize, step: u64) {
         let layer = &self.plan.layers[l];
         let (inputs, outputs) = (layer.inputs, layer.outputs);
-        let (rows, cols) = worker.block(rows_of(outputs), inputs, panel_width(self.isa));
+        let (rows, cols) = worker.block(outputs, inputs, panel_width(self.isa));
         let (in_part, out_part) = (cols, rows);
         // SAFETY: phase rule: h[l], dz of this layer and the weights are only read; each worker writes its own block
         // of dW and its own part of db.
         unsafe {
-            let (x, dz) = (self.h[l].block(rows_of(inputs), 0..batch, 0..inputs), self.dz(l).block(rows_of(outputs), 0..batch, 0..outputs));
-            let dw = self.gradients.block_mut(Place { start: layer.weights.start, width: outputs }, in_part.clone(), out_part.clone());
+            let (x, dz) = (
+                self.h[l].block(rows_of(inputs), 0..batch, 0..inputs),
+                self.dz(l).block(rows_of(outputs), 0..batch, 0..outputs),
+            );
+            let dw = self.gradients.block_mut(
+                Place { start: layer.weights.start, width: outputs },
+                in_part.clone(),
+                out_part.clone(),
+            );
             let args = Gemm {
                 a: x.block(0..batch, in_part).t(),
                 b: Right::Strided(dz.block(0..batch, out_part)),
@@ -213,7 +220,9 @@ impl Net {
         unsafe {
             let input = match before.activation {
                 Activation::Identity => Derivative::None,
-                _ if keeps_z(before) => Derivative::FromZ(self.z[l - 1].block(rows_of(width), rows.clone(), cols.clone())),
+                _ if keeps_z(before) => {
+                    Derivative::FromZ(self.z[l - 1].block(rows_of(width), rows.clone(), cols.clone()))
+                }
                 _ => Derivative::FromOutput(self.h[l].block(rows_of(width), rows.clone(), cols.clone())),
             };
             let through = Backward { input, activation: before.activation, dropout };
@@ -224,11 +233,11 @@ impl Net {
             // layer's dL/dh is kept, since its input gets it too.
             let beta = if layer.residual { Beta::One } else { Beta::Zero };
             if layer.residual {
-                dz.copy_from(self.dh[l % 2].block(rows_of(width), rows.clone(), cols.clone()));
+                copy(&mut dz, self.dh[l % 2].block(rows_of(width), rows.clone(), cols.clone()));
             }
             if before.residual {
                 gemm(self.isa, Gemm { a, b, c: dz.reborrow(), beta, epilogue: Epilogue::None }, scratch);
-                self.dh[(l - 1) % 2].block_mut(rows_of(width), rows, cols).copy_from(dz.as_matrix());
+                copy(&mut self.dh[(l - 1) % 2].block_mut(rows_of(width), rows, cols), dz.as_matrix());
                 backward(self.isa, dz, through);
             } else {
                 gemm(self.isa, Gemm { a, b, c: dz, beta, epilogue: Epilogue::Backward(through) }, scratch);
@@ -271,6 +280,13 @@ impl Net {
             slots: [slot(0), slot(1)],
         };
         update(self.isa, args);
+    }
+}
+
+/// to ← from, of the same shape, with contiguous columns.
+fn copy(to: &mut MatrixMut<'_>, from: Matrix<'_>) {
+    for i in 0..from.rows() {
+        to.row_mut(i).copy_from_slice(from.row(i));
     }
 }
 
