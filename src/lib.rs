@@ -1,6 +1,7 @@
 //! hpt-engine (documentation follows with the README).
 
 mod error;
+pub mod data;
 pub mod history;
 pub mod random;
 pub mod space;
