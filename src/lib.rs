@@ -1,7 +1,7 @@
 //! hpt-engine (documentation follows with the README).
 
-mod error;
 pub mod data;
+mod error;
 pub mod history;
 pub mod pruner;
 pub mod random;

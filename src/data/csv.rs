@@ -100,7 +100,9 @@ impl CsvFile {
         let mut header = ::csv::ByteRecord::new();
         let found = file.reader().read_byte_record(&mut header).map_err(|error| file.broken(&error))?;
         if !found || header.iter().all(|cell| cell.trim_ascii().is_empty()) {
-            return Err(Error::input(format!("{origin}: the file is empty; a header row and rows of data are expected")));
+            return Err(Error::input(format!(
+                "{origin}: the file is empty; a header row and rows of data are expected"
+            )));
         }
         file.name_columns(&header)?;
         Ok(file)
@@ -234,7 +236,11 @@ impl Pass {
 
 /// A column while it is read.
 enum Cells {
-    Numbers { values: Vec<f64>, or_text: bool, excess: Option<(u64, f64)> },
+    Numbers {
+        values: Vec<f64>,
+        or_text: bool,
+        excess: Option<(u64, f64)>,
+    },
     Text(Dictionary),
     /// Not numbers after all: to be read again as text.
     Failed,
@@ -271,7 +277,11 @@ impl Cells {
                 "{}:{line}: column `{}`: {}; leave the cell empty where the value is missing",
                 file.origin,
                 file.names[index],
-                if value.is_infinite() { "infinity is not a value" } else { "the number is beyond the range of 32-bit floats" }
+                if value.is_infinite() {
+                    "infinity is not a value"
+                } else {
+                    "the number is beyond the range of 32-bit floats"
+                }
             ))),
             Cells::Numbers { values, .. } => Ok(Values::Numbers(Numbers::new(values))),
             Cells::Text(dictionary) => Ok(Values::Text(dictionary.texts)),

@@ -81,7 +81,9 @@ impl Dataset {
     pub fn from_array(x: ArrayView2<f32>) -> Result<Self> {
         let (rows, inputs) = x.dim();
         if rows == 0 || inputs == 0 {
-            return Err(Error::input(format!("x: at least one row and one column are expected, found {rows}×{inputs}")));
+            return Err(Error::input(format!(
+                "x: at least one row and one column are expected, found {rows}×{inputs}"
+            )));
         }
         if let Some(((row, column), value)) = x.indexed_iter().find(|(_, value)| !value.is_finite()) {
             return Err(Error::input(format!("x[{row}, {column}]: a finite number is expected, found {value}")));

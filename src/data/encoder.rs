@@ -137,7 +137,9 @@ impl Encoder {
                     && self.width() > 0
                     && match scale {
                         None => true,
-                        Some(Scale::Affine { center, scale }) => sane(*center) && sane(*scale) && scale.is_normal() && *scale > 0.0,
+                        Some(Scale::Affine { center, scale }) => {
+                            sane(*center) && sane(*scale) && scale.is_normal() && *scale > 0.0
+                        }
                         Some(Scale::Curve { values, scores }) => {
                             let ascending = |list: &[f64]| list.windows(2).all(|pair| pair[0] < pair[1]);
                             values.len() >= 2
@@ -221,12 +223,15 @@ impl Bound<'_> {
     pub fn strange(&self, rows: usize) -> usize {
         match self {
             Bound::Number { numbers, indicator, .. } => {
-                if *indicator { 0 } else { (0..rows).filter(|&row| numbers.get(row).is_nan()).count() }
+                if *indicator {
+                    0
+                } else {
+                    (0..rows).filter(|&row| numbers.get(row).is_nan()).count()
+                }
             }
-            Bound::Categories { codes, place, missing, unseen } => codes
-                .iter()
-                .filter(|&&code| place.get(code as usize).copied().unwrap_or(*missing) == *unseen)
-                .count(),
+            Bound::Categories { codes, place, missing, unseen } => {
+                codes.iter().filter(|&&code| place.get(code as usize).copied().unwrap_or(*missing) == *unseen).count()
+            }
         }
     }
 }

@@ -44,7 +44,9 @@ pub(crate) fn read_images(path: &Path) -> Result<Images> {
             let (shape, labels) = read?;
             if shape != [rows] {
                 let path = path.display();
-                return Err(Error::input(format!("{path}: {rows} labels are expected, found an array of shape {shape:?}")));
+                return Err(Error::input(format!(
+                    "{path}: {rows} labels are expected, found an array of shape {shape:?}"
+                )));
             }
             let names = (0..=255u8).map(|label| label.to_string()).collect();
             Some(Texts { codes: labels.into_iter().map(u32::from).collect(), names }.compact())
@@ -68,7 +70,10 @@ fn existing(folder: &Path, prefix: &str, kind: &str, dimensions: u8) -> Option<P
 fn labels_beside(images: &Path) -> Option<PathBuf> {
     let name = images.file_name()?.to_str()?;
     let name = name.strip_suffix(".gz").unwrap_or(name).replace("images", "labels").replace("idx3", "idx1");
-    [name.clone(), format!("{name}.gz")].into_iter().map(|n| images.with_file_name(n)).find(|p| p != images && p.is_file())
+    [name.clone(), format!("{name}.gz")]
+        .into_iter()
+        .map(|n| images.with_file_name(n))
+        .find(|p| p != images && p.is_file())
 }
 
 /// Shape and elements.

@@ -134,8 +134,7 @@ fn from_csv(spec: &DataSpec, file: &CsvFile, own_target: Option<&str>) -> Result
         found.ok_or_else(|| Error::unknown(&format!("{origin}: {what} column"), name, known))
     };
     let fold = spec.fold_column.as_deref().map(|name| position("fold", name)).transpose()?;
-    let mut targets: Vec<usize> =
-        spec.target.iter().map(|name| position("target", name)).collect::<Result<_>>()?;
+    let mut targets: Vec<usize> = spec.target.iter().map(|name| position("target", name)).collect::<Result<_>>()?;
     if targets.is_empty() {
         let last = (0..file.names.len()).rev().find(|&index| Some(index) != fold);
         targets.extend(own_target.and_then(|name| file.names.iter().position(|n| n == name)).or(last));
@@ -154,7 +153,9 @@ fn from_csv(spec: &DataSpec, file: &CsvFile, own_target: Option<&str>) -> Result
     for (index, values) in table.columns {
         let name = file.names[index].clone();
         match values {
-            Values::Text(texts) if targets.contains(&index) => target_columns.push((index, TargetColumn { name, texts })),
+            Values::Text(texts) if targets.contains(&index) => {
+                target_columns.push((index, TargetColumn { name, texts }))
+            }
             Values::Text(texts) if Some(index) == fold => folds = Some(given_folds(&name, texts, place)?),
             values if file.unnamed[index] && counts_rows(&values) => {
                 notes.push(format!("{origin}: column {} has no name and counts the rows; it is left out", index + 1));
@@ -210,7 +211,9 @@ fn given_folds(name: &str, texts: Texts, place: Place) -> Result<Vec<u32>> {
     target::order_names(&mut names);
     if names.len() < 2 {
         let origin = place.origin;
-        return Err(Error::input(format!("{origin}: fold column `{name}` holds one value only; at least two are needed")));
+        return Err(Error::input(format!(
+            "{origin}: fold column `{name}` holds one value only; at least two are needed"
+        )));
     }
     let fold_of = target::match_names(&texts.names, &names);
     Ok(texts.codes.into_iter().map(|code| fold_of[code as usize]).collect())

@@ -48,7 +48,11 @@ pub(crate) fn read(bytes: Vec<u8>, origin: &str) -> Result<(Arrays, Option<Array
 fn assemble(x: Array, y: Option<Array>, origin: &str, suffix: &str) -> Result<Arrays> {
     let (rows, width) = match x.shape.as_slice() {
         [rows, rest @ ..] if !rest.is_empty() => (*rows, rest.iter().product::<usize>()),
-        shape => return Err(Error::input(format!("{origin}: `x{suffix}`: rows × columns are expected, found shape {shape:?}"))),
+        shape => {
+            return Err(Error::input(format!(
+                "{origin}: `x{suffix}`: rows × columns are expected, found shape {shape:?}"
+            )));
+        }
     };
     if rows == 0 || width == 0 {
         return Err(Error::input(format!("{origin}: `x{suffix}` is empty (shape {:?})", x.shape)));
@@ -67,7 +71,9 @@ fn assemble(x: Array, y: Option<Array>, origin: &str, suffix: &str) -> Result<Ar
             let column = |j| Numbers::new((0..rows).map(|row| values[row * width + j]).collect());
             Content::Table(named_columns((0..width).map(column).collect()))
         }
-        Elements::Texts(_) => return Err(Error::input(format!("{origin}: `x{suffix}`: numbers are expected, found text"))),
+        Elements::Texts(_) => {
+            return Err(Error::input(format!("{origin}: `x{suffix}`: numbers are expected, found text")));
+        }
     };
     let targets = match y {
         Some(y) => targets(y, rows, origin, suffix)?,
@@ -79,7 +85,10 @@ fn assemble(x: Array, y: Option<Array>, origin: &str, suffix: &str) -> Result<Ar
 fn targets(y: Array, rows: usize, origin: &str, suffix: &str) -> Result<Vec<TargetColumn>> {
     let width: usize = y.shape.iter().skip(1).product();
     if y.shape.first() != Some(&rows) || width == 0 || y.shape.len() > 2 {
-        return Err(Error::input(format!("{origin}: `y{suffix}`: {rows} rows are expected, found shape {:?}", y.shape)));
+        return Err(Error::input(format!(
+            "{origin}: `y{suffix}`: {rows} rows are expected, found shape {:?}",
+            y.shape
+        )));
     }
     let column = |j: usize| {
         let texts = match &y.values {
@@ -115,7 +124,8 @@ fn read_archive(bytes: Vec<u8>, origin: &str) -> Result<HashMap<String, Array>> 
     let mut arrays = HashMap::new();
     for index in 0..archive.len() {
         let mut entry = archive.by_index(index).map_err(|error| broken(&error))?;
-        let Some(name) = entry.name().strip_suffix(".npy").map(str::to_owned) else { continue };
+        let name = entry.name().map_err(|error| broken(&error))?.into_owned();
+        let Some(name) = name.strip_suffix(".npy").map(str::to_owned) else { continue };
         let mut content = Vec::new();
         entry.read_to_end(&mut content).map_err(|error| broken(&error))?;
         let wanted = ["x", "y"].iter().any(|w| name.to_lowercase().split('_').next() == Some(w));
@@ -140,7 +150,8 @@ fn parse(bytes: &[u8]) -> Result<Array, String> {
     .ok_or_else(cut)?;
     let header = std::str::from_utf8(rest.get(..length).ok_or_else(cut)?).map_err(|_| "the header is not text")?;
     let data = &rest[length..];
-    let kind = field(header, "descr").and_then(|v| v.strip_prefix('\'')?.split('\'').next()).ok_or("no element type")?;
+    let kind =
+        field(header, "descr").and_then(|v| v.strip_prefix('\'')?.split('\'').next()).ok_or("no element type")?;
     let fortran = field(header, "fortran_order").is_some_and(|value| value.starts_with("True"));
     let shape = field(header, "shape").and_then(|v| v.strip_prefix('(')?.split(')').next()).ok_or("no shape")?;
     let shape: Vec<usize> = shape
@@ -174,11 +185,15 @@ fn elements(kind: &str, count: usize, data: &[u8]) -> Result<Elements, String> {
     macro_rules! numbers {
         ($type:ty) => {{
             let chunks = data.chunks_exact(size_of::<$type>());
-            Elements::Numbers(chunks.map(|bytes| {
-                let mut native = [0u8; size_of::<$type>()];
-                native.copy_from_slice(bytes);
-                (if big { <$type>::from_be_bytes(native) } else { <$type>::from_le_bytes(native) }) as f64
-            }).collect())
+            Elements::Numbers(
+                chunks
+                    .map(|bytes| {
+                        let mut native = [0u8; size_of::<$type>()];
+                        native.copy_from_slice(bytes);
+                        (if big { <$type>::from_be_bytes(native) } else { <$type>::from_le_bytes(native) }) as f64
+                    })
+                    .collect(),
+            )
         }};
     }
     Ok(match code {

@@ -23,7 +23,7 @@ pub(crate) enum Raw {
     /// A table; a built-in one names its target.
     Csv { file: CsvFile, target: Option<&'static str> },
     /// Images or arrays, and a test set if there is one.
-    Arrays { train: Arrays, test: Option<Arrays>, },
+    Arrays { train: Arrays, test: Option<Arrays> },
 }
 
 /// Opens a path or built-in name.

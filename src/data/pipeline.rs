@@ -108,12 +108,16 @@ impl Pipeline {
         Ok(Dataset { rows: rows.len(), inputs: self.inputs(), features, targets })
     }
 
-    fn encode_columns(&self, encoders: &[Encoder], columns: &[Column], rows: &[usize], origin: &str) -> Result<Vec<f32>> {
+    fn encode_columns(
+        &self,
+        encoders: &[Encoder],
+        columns: &[Column],
+        rows: &[usize],
+        origin: &str,
+    ) -> Result<Vec<f32>> {
         let bound = bind(encoders, columns, origin)?;
-        let offsets: Vec<usize> = encoders
-            .iter()
-            .scan(0, |next, encoder| Some(std::mem::replace(next, *next + encoder.width())))
-            .collect();
+        let offsets: Vec<usize> =
+            encoders.iter().scan(0, |next, encoder| Some(std::mem::replace(next, *next + encoder.width()))).collect();
         let inputs = self.inputs();
         let mut values = vec![0f32; rows.len() * inputs];
         values.par_chunks_mut(CHUNK * inputs).zip(rows.par_chunks(CHUNK)).for_each(|(out, rows)| {
@@ -136,7 +140,8 @@ impl Pipeline {
                 Ok(Targets::Binary { values, width })
             }
             (Task::Regression { .. }, TargetValues::Real(values)) if values.len() == source.rows() * width => {
-                let scale = |(j, value): (usize, &f64)| ((value - self.target_mean[j]) / self.target_deviation[j]) as f32;
+                let scale =
+                    |(j, value): (usize, &f64)| ((value - self.target_mean[j]) / self.target_deviation[j]) as f32;
                 let of_row = |&row: &usize| values[row * width..(row + 1) * width].iter().enumerate().map(scale);
                 Ok(Targets::Real {
                     values: rows.iter().flat_map(of_row).collect(),
@@ -193,10 +198,13 @@ impl Pipeline {
         for (encoder, bound) in encoders.iter().zip(bound) {
             let rows = bound.strange(source.rows());
             if rows > 0 {
-                let (column, what) = (&encoder.column, match encoder.want() {
-                    Want::Text => "a category that was not met in training",
-                    _ => "no value, though every training row had one; the median is taken",
-                });
+                let (column, what) = (
+                    &encoder.column,
+                    match encoder.want() {
+                        Want::Text => "a category that was not met in training",
+                        _ => "no value, though every training row had one; the median is taken",
+                    },
+                );
                 notes.push(format!("column `{column}`: {rows} of {} rows have {what}", source.rows()));
             }
         }

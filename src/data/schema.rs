@@ -32,10 +32,15 @@ impl<'a> Schema<'a> {
     pub fn of_source(source: &'a Source) -> Self {
         let columns = match &source.content {
             Content::Bytes { width, .. } => SchemaColumns::Bytes(*width),
-            Content::Table(columns) => SchemaColumns::Named(columns.iter().map(|column| {
-                let want = if matches!(column.values, Values::Text(_)) { Want::Text } else { Want::Number };
-                (column.name.clone(), want, column.declared)
-            }).collect()),
+            Content::Table(columns) => SchemaColumns::Named(
+                columns
+                    .iter()
+                    .map(|column| {
+                        let want = if matches!(column.values, Values::Text(_)) { Want::Text } else { Want::Number };
+                        (column.name.clone(), want, column.declared)
+                    })
+                    .collect(),
+            ),
         };
         Schema { columns, task: &source.task, target_names: &source.target_names, needed_by: "the training data" }
     }
@@ -64,7 +69,10 @@ fn read_csv(schema: &Schema, file: &CsvFile, targets: Option<&[String]>) -> Resu
     let origin = file.origin.as_str();
     let SchemaColumns::Named(columns) = &schema.columns else {
         let SchemaColumns::Bytes(width) = &schema.columns else { return Err(Error::input(origin)) };
-        return Err(Error::input(format!("{origin}: {} needs images of {width} bytes, found a table", schema.needed_by)));
+        return Err(Error::input(format!(
+            "{origin}: {} needs images of {width} bytes, found a table",
+            schema.needed_by
+        )));
     };
     let position = |name: &str, what: &str| match file.names.iter().position(|found| found == name) {
         Some(index) => Ok(index),
@@ -113,16 +121,29 @@ fn read_csv(schema: &Schema, file: &CsvFile, targets: Option<&[String]>) -> Resu
         target,
         folds: None,
     };
-    let notes = if ignored.is_empty() { Vec::new() } else { vec![format!("{origin}: ignored columns: {}", list_names(&ignored))] };
+    let notes = if ignored.is_empty() {
+        Vec::new()
+    } else {
+        vec![format!("{origin}: ignored columns: {}", list_names(&ignored))]
+    };
     Ok((source, notes))
 }
 
-pub(crate) fn read_arrays(schema: &Schema, arrays: Arrays, targets: Option<&[String]>) -> Result<(Source, Vec<String>)> {
+pub(crate) fn read_arrays(
+    schema: &Schema,
+    arrays: Arrays,
+    targets: Option<&[String]>,
+) -> Result<(Source, Vec<String>)> {
     let Arrays { origin, rows, content, targets: found } = arrays;
     let content = match (&schema.columns, content) {
-        (SchemaColumns::Bytes(width), Content::Bytes { values, width: w }) if *width == w => Content::Bytes { values, width: w },
+        (SchemaColumns::Bytes(width), Content::Bytes { values, width: w }) if *width == w => {
+            Content::Bytes { values, width: w }
+        }
         (SchemaColumns::Bytes(width), Content::Bytes { width: w, .. }) => {
-            return Err(Error::input(format!("{origin}: {} needs images of {width} bytes, found {w}", schema.needed_by)));
+            return Err(Error::input(format!(
+                "{origin}: {} needs images of {width} bytes, found {w}",
+                schema.needed_by
+            )));
         }
         (SchemaColumns::Named(columns), Content::Table(mut table)) => {
             let names: Vec<String> = table.iter().map(|column| column.name.clone()).collect();
@@ -138,7 +159,10 @@ pub(crate) fn read_arrays(schema: &Schema, arrays: Arrays, targets: Option<&[Str
             Content::Table(chosen)
         }
         (SchemaColumns::Bytes(width), Content::Table(_)) => {
-            return Err(Error::input(format!("{origin}: {} needs images of {width} bytes, found numbers", schema.needed_by)));
+            return Err(Error::input(format!(
+                "{origin}: {} needs images of {width} bytes, found numbers",
+                schema.needed_by
+            )));
         }
         (SchemaColumns::Named(_), Content::Bytes { .. }) => {
             return Err(Error::input(format!("{origin}: {} needs named columns, found images", schema.needed_by)));
@@ -146,7 +170,9 @@ pub(crate) fn read_arrays(schema: &Schema, arrays: Arrays, targets: Option<&[Str
     };
     let target = match targets {
         None => TargetValues::None,
-        Some(names) if found.len() == names.len() => conform(&found, schema.task, Place { origin: &origin, lines: None })?,
+        Some(names) if found.len() == names.len() => {
+            conform(&found, schema.task, Place { origin: &origin, lines: None })?
+        }
         Some(names) => {
             let (needed, found) = (names.len(), found.len());
             return Err(Error::input(format!("{origin}: {needed} target columns are expected, found {found}")));
@@ -158,5 +184,8 @@ pub(crate) fn read_arrays(schema: &Schema, arrays: Arrays, targets: Option<&[Str
 
 fn needed(origin: &str, what: &str, name: &str, by: &str, found: &[String]) -> Error {
     let hint = nearest(name, found).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
-    Error::input(format!("{origin}: {what} `{name}`, needed by {by}, is missing{hint} (columns: {})", list_names(found)))
+    Error::input(format!(
+        "{origin}: {what} `{name}`, needed by {by}, is missing{hint} (columns: {})",
+        list_names(found)
+    ))
 }

@@ -4,9 +4,9 @@
 //! written differently (`1`, `1.0`) are one class. [`detect`] decides for training data, [`conform`] reads the
 //! target of another file by the classes that are already known.
 
+use super::TaskChoice;
 use super::csv::parse_number;
 use super::source::{MISSING, TargetValues, Task, Texts};
-use super::TaskChoice;
 use crate::{Error, Result};
 use std::collections::HashMap;
 
@@ -115,9 +115,7 @@ pub(crate) fn match_names(names: &[String], known: &[String]) -> Vec<u32> {
     let number = |name: &str| parse_number(name.as_bytes()).filter(|n| n.is_finite()).map(|n| (n + 0.0).to_bits());
     let numeric: HashMap<u64, u32> =
         known.iter().enumerate().rev().filter_map(|(i, name)| Some((number(name)?, i as u32))).collect();
-    let find = |name: &String| {
-        exact.get(name.as_str()).or_else(|| numeric.get(&number(name)?)).copied()
-    };
+    let find = |name: &String| exact.get(name.as_str()).or_else(|| numeric.get(&number(name)?)).copied();
     names.iter().map(|name| find(name).unwrap_or(MISSING)).collect()
 }
 
@@ -225,11 +223,17 @@ fn reals(column: &TargetColumn, place: Place) -> Result<Vec<f64>> {
             Some(n) if n.abs() <= f64::from(f32::MAX) => {}
             Some(_) => {
                 let target = &column.name;
-                return Err(Error::input(format!("{}: target `{target}`: a finite number is expected, found `{found}`", row())));
+                return Err(Error::input(format!(
+                    "{}: target `{target}`: a finite number is expected, found `{found}`",
+                    row()
+                )));
             }
             None => {
                 let target = &column.name;
-                return Err(Error::input(format!("{}: target `{target}`: a number is expected, found `{found}`", row())));
+                return Err(Error::input(format!(
+                    "{}: target `{target}`: a number is expected, found `{found}`",
+                    row()
+                )));
             }
         }
     }
