@@ -2,7 +2,9 @@
 
 mod error;
 pub mod history;
+pub mod pruner;
 pub mod random;
+pub mod sampler;
 pub mod space;
 
 pub use error::{Error, Result};
