@@ -6,5 +6,6 @@ pub mod pruner;
 pub mod random;
 pub mod sampler;
 pub mod space;
+pub mod study;
 
 pub use error::{Error, Result};

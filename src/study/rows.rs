@@ -273,3 +273,14 @@ pub(super) fn transition(
     let row = (codec::state_name(to), codec::datetime(now), id, codec::state_name(from));
     Ok(connection.prepare_cached(&sql)?.execute(row)? == 1)
 }
+
+/// Notes that these trials are alive now, in the database's own clock.
+pub(super) fn heartbeats(connection: &Connection, ids: &[i64]) -> Result<(), Fault> {
+    let sql = "INSERT INTO trial_heartbeats (trial_id, heartbeat) VALUES (?1, CURRENT_TIMESTAMP)
+               ON CONFLICT (trial_id) DO UPDATE SET heartbeat = excluded.heartbeat";
+    let mut statement = connection.prepare_cached(sql)?;
+    for id in ids {
+        statement.execute([id])?;
+    }
+    Ok(())
+}
