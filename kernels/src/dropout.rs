@@ -109,7 +109,7 @@ impl Op for Rows<'_> {
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
         for row in 0..self.x.rows() {
-            apply(s, &self.d, row, 0, crate::epilogue::row_mut(&mut self.x, row, 0, usize::MAX));
+            apply(s, &self.d, row, 0, self.x.row_mut(row));
         }
     }
 }
