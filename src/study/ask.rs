@@ -147,7 +147,8 @@ impl Study {
             }
             Ok(changed)
         })?;
-        let lost = changed.iter().filter(|stored| stored.trial.state == State::Failed).map(|stored| stored.trial.number);
+        let lost =
+            changed.iter().filter(|stored| stored.trial.state == State::Failed).map(|stored| stored.trial.number);
         let lost = lost.collect();
         let mut cache = self.cache();
         changed.into_iter().for_each(|stored| cache.put(stored));

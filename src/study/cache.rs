@@ -110,7 +110,11 @@ impl Cache {
                 trials.len() - 1
             }
         };
-        if finished { self.open.remove(&at) } else { self.open.insert(at) };
+        if finished {
+            self.open.remove(&at)
+        } else {
+            self.open.insert(at)
+        };
     }
 
     /// Notes what a running trial reported.

@@ -116,7 +116,8 @@ impl Study {
                 })?),
                 None => None,
             };
-            let metric_names = system(connection, id, METRIC_NAMES)?.and_then(|names| serde_json::from_value(names).ok());
+            let metric_names =
+                system(connection, id, METRIC_NAMES)?.and_then(|names| serde_json::from_value(names).ok());
             Ok(Inner {
                 storage: storage.clone(),
                 id,
@@ -221,7 +222,9 @@ impl Study {
     /// The storage fails.
     pub fn set_attribute(&self, key: &str, value: &Json) -> Result<()> {
         let key = format!("{OURS}{key}");
-        self.inner.storage.write(|connection| rows::attribute(connection, Table::StudySystem, self.inner.id, &key, value))
+        self.inner
+            .storage
+            .write(|connection| rows::attribute(connection, Table::StudySystem, self.inner.id, &key, value))
     }
 
     /// What [`Study::set_attribute`] or [`StudyConfig::attributes`] kept under that key.
@@ -391,7 +394,9 @@ fn conflict(connection: &Connection, path: &str, id: i64, space: &Space) -> Resu
     };
     for stored in rows::read(connection, path, id, rows::Which::After(-1))? {
         for parameter in space.parameters() {
-            if let Some(known) = stored.trial.domains.get(&parameter.name).filter(|known| !fits(known, &parameter.domain)) {
+            if let Some(known) =
+                stored.trial.domains.get(&parameter.name).filter(|known| !fits(known, &parameter.domain))
+            {
                 return Ok(Some(format!(
                     "  trial {}: {} = {known}\n  asked for: {}",
                     stored.trial.number, parameter.name, parameter.domain

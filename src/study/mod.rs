@@ -28,5 +28,3 @@ pub use handle::{Study, StudyConfig};
 pub use optimize::{Context, ObjectiveEnd, OptimizeSpec, Stopped, Summary, Verdict};
 pub use storage::Storage;
 pub use tell::Outcome;
-
-pub(crate) use codec::datetime;

@@ -15,9 +15,8 @@ const LIBRARY_VERSION: &str = "5.0.0";
 /// The last migration.
 const HEAD: &str = "v3.2.0.a";
 /// The migrations before it, which `optuna storage upgrade` brings to the last one.
-const OLDER: [&str; 9] = [
-    "v0.9.0.a", "v1.2.0.a", "v1.3.0.a", "v2.4.0.a", "v2.6.0.a", "v3.0.0.a", "v3.0.0.b", "v3.0.0.c", "v3.0.0.d",
-];
+const OLDER: [&str; 9] =
+    ["v0.9.0.a", "v1.2.0.a", "v1.3.0.a", "v2.4.0.a", "v2.6.0.a", "v3.0.0.a", "v3.0.0.b", "v3.0.0.c", "v3.0.0.d"];
 
 /// The statements, as `sqlite_master` of a file that Optuna made shows them (white space aside).
 const TABLES: &str = r#"

@@ -138,7 +138,7 @@ impl Storage {
     /// it has written; an error undoes everything.
     pub(super) fn write<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T> {
         let mut connection = self.lock();
-        let mut run = || {
+        let run = || {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let value = work(&transaction)?;
             transaction.commit()?;
@@ -150,7 +150,7 @@ impl Storage {
     /// Runs `work`, which only reads, on one unchanging view of the file.
     pub(super) fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T> {
         let mut connection = self.lock();
-        let mut run = || {
+        let run = || {
             let transaction = connection.transaction()?;
             let value = work(&transaction)?;
             transaction.commit()?;

@@ -42,10 +42,9 @@ impl Study {
     pub fn should_prune(&self, number: u64, pruner: &dyn Pruner) -> Result<bool> {
         self.refresh()?;
         let [direction] = *self.directions() else { return Ok(false) };
-        let cache = self.cache();
-        let (_, trial) = cache.get(number).ok_or_else(|| self.no_trial(number))?;
-        let (trial, history) = (trial.clone(), cache.trials());
-        drop(cache);
+        let history = self.cache().trials();
+        let trial = self.cache().get(number).map(|(_, trial)| trial.clone());
+        let trial = trial.ok_or_else(|| self.no_trial(number))?;
         Ok(pruner.should_prune(direction, &history, &trial))
     }
 
@@ -125,11 +124,7 @@ impl Study {
     }
 
     /// Changes a running trial, in the file and in memory; an error where it does not run.
-    fn change(
-        &self,
-        number: u64,
-        work: impl FnOnce(&Connection, &mut Stored) -> Result<(), Fault>,
-    ) -> Result<Trial> {
+    fn change(&self, number: u64, work: impl FnOnce(&Connection, &mut Stored) -> Result<(), Fault>) -> Result<Trial> {
         self.change_if_running(number, work)?.map_err(|trial| {
             let state = trial.state.name();
             let why = match trial.state {
