@@ -8,9 +8,11 @@ pub mod history;
 pub mod model;
 pub mod pruner;
 pub mod random;
+pub mod report;
 pub mod sampler;
 pub mod settings;
 pub mod space;
+pub mod study;
 pub mod train;
 
 pub use error::{Error, Result};
