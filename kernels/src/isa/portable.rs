@@ -1,6 +1,6 @@
 //! Any machine: `wide`'s eight lanes, which are SSE2 on x86-64 and NEON on aarch64. The readable tier.
 
-use super::Simd;
+use super::{Op, Simd};
 use wide::{f32x8, u32x8};
 
 /// The token of the portable tier; every machine has it.
@@ -11,6 +11,11 @@ impl Portable {
     pub(super) fn new() -> Self {
         Portable(())
     }
+}
+
+#[inline(never)]
+fn outlined<O: Op>(op: O) -> O::Output {
+    op.run(Portable(()))
 }
 
 #[inline(always)]
@@ -197,6 +202,20 @@ impl Simd for Portable {
     #[inline(always)]
     fn to_int(self, a: f32x8) -> u32x8 {
         u32x8::new(a.fast_round_int().to_array().map(|x| x as u32))
+    }
+    #[inline(always)]
+    fn interleave(self, a: f32x8, b: f32x8) -> (f32x8, f32x8) {
+        let (a, b) = (a.to_array(), b.to_array());
+        (
+            f32x8::new([a[0], b[0], a[1], b[1], a[2], b[2], a[3], b[3]]),
+            f32x8::new([a[4], b[4], a[5], b[5], a[6], b[6], a[7], b[7]]),
+        )
+    }
+    #[inline(always)]
+    fn prefetch(self, _: *const f32) {}
+    #[inline(always)]
+    fn call<O: Op>(self, op: O) -> O::Output {
+        outlined(op)
     }
     #[inline(always)]
     fn store_u(self, x: &mut [u32], v: u32x8) {
