@@ -62,11 +62,13 @@ impl<'a> Packed<'a> {
     /// The block of those columns.
     ///
     /// # Panics
-    /// The range reaches beyond the matrix, or does not begin at a multiple of [`panel_width`].
+    /// The range reaches beyond the matrix, or cuts a panel: it begins at a multiple of [`panel_width`] and ends at
+    /// one or with the matrix.
     #[must_use]
     pub fn cols(self, range: Range<usize>) -> Self {
         assert!(range.start <= range.end && range.end <= self.n, "columns {range:?} of {}", self.n);
-        assert!(range.start.is_multiple_of(self.width) || range.is_empty(), "column {} begins no panel", range.start);
+        let whole = |j: usize| j.is_multiple_of(self.width);
+        assert!(whole(range.start) && (whole(range.end) || range.end == self.n), "columns {range:?} cut a panel");
         Packed {
             ptr: self.ptr.wrapping_add(range.start * self.k),
             n: range.len(),

@@ -67,8 +67,8 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize, const ALONG: bool, con
 pub(super) fn kernel<S: Simd>(rows: usize, vectors: usize, left: Left, masked: bool) -> Kernel<S> {
     let layout = 2 * usize::from(left == Left::Along) + usize::from(masked);
     debug_assert!(rows <= S::TILE_ROWS && S::TILE_ROWS <= MAX_ROWS);
-    const { table::<S>() }
-    [rows - 1][vectors - 1][layout]
+    let kernels: &'static [[[Kernel<S>; 4]; 2]; MAX_ROWS] = const { &table::<S>() };
+    kernels[rows - 1][vectors - 1][layout]
 }
 
 const fn table<S: Simd>() -> [[[Kernel<S>; 4]; 2]; MAX_ROWS] {
@@ -88,6 +88,22 @@ const fn table<S: Simd>() -> [[[Kernel<S>; 4]; 2]; MAX_ROWS] {
 /// Rows whose addresses are one pointer plus 0, 1 or 2 strides, as x86 addresses can be.
 const GROUP: usize = 3;
 
+/// One pointer a group of rows.
+type RowPointers = [*const f32; MAX_ROWS.div_ceil(GROUP)];
+
+/// The statement once for each row of the tile. The compiler leaves a loop of many rows a loop, and the sums in memory.
+macro_rules! each_row {
+    ($mr:ident, $r:ident => $body:block) => {
+        each_row!(@ $mr $r $body 0 1 2 3 4 5 6 7 8 9 10 11 12 13)
+    };
+    (@ $mr:ident $r:ident $body:block $($row:literal)*) => {$(
+        if const { $row < $mr } {
+            let $r = $row;
+            $body
+        }
+    )*};
+}
+
 impl<const MR: usize, const NV: usize, const ALONG: bool, const MASKED: bool> Op for Tile<'_, MR, NV, ALONG, MASKED> {
     type Output = ();
 
@@ -97,50 +113,33 @@ impl<const MR: usize, const NV: usize, const ALONG: bool, const MASKED: bool> Op
         let tail = t.cols - (NV - 1) * S::LANES;
         let (mut a, mut c) = (t.a, t.c);
         for _ in 0..t.count {
+            let mut sums = [[s.splat(0.0); NV]; MR];
             // SAFETY: the caller of the kernel promises the memory of every strip.
             unsafe {
-                let mut sums = [[s.splat(0.0); NV]; MR];
                 if t.add {
-                    for r in 0..MR {
+                    let mut row = c;
+                    each_row!(MR, r => {
                         for v in 0..NV - 1 {
-                            sums[r][v] = s.load_ptr(c.add(r * t.c_step + v * S::LANES));
+                            sums[r][v] = s.load_ptr(row.add(v * S::LANES));
                         }
-                        sums[r][NV - 1] = s.load_first(c.add(r * t.c_step + (NV - 1) * S::LANES), tail);
-                    }
+                        sums[r][NV - 1] = s.load_first(row.add((NV - 1) * S::LANES), tail);
+                        row = opaque(row.wrapping_add(t.c_step)).cast_mut();
+                    });
                 }
-                let mut rows = [a; MAX_ROWS.div_ceil(GROUP)];
-                if ALONG {
-                    for g in 1..MR.div_ceil(GROUP) {
-                        rows[g] = a.add(g * GROUP * t.a_step);
-                    }
-                }
-                let mut b = t.b;
-                let mut p = 0;
-                while p + 4 <= t.k {
-                    for u in 0..4 {
-                        step::<S, MR, NV, ALONG, MASKED>(s, &t, &rows, u, b.add(u * t.b_step), tail, &mut sums);
-                    }
-                    advance::<MR, ALONG>(&mut rows, t.a_step, 4);
-                    b = b.add(4 * t.b_step);
-                    p += 4;
-                }
-                while p < t.k {
-                    step::<S, MR, NV, ALONG, MASKED>(s, &t, &rows, 0, b, tail, &mut sums);
-                    advance::<MR, ALONG>(&mut rows, t.a_step, 1);
-                    b = b.add(t.b_step);
-                    p += 1;
-                }
-                for r in 0..MR {
+                self.sum(s, a, tail, &mut sums);
+                let mut row = c;
+                each_row!(MR, r => {
                     for v in 0..NV - 1 {
-                        s.store_ptr(c.add(r * t.c_step + v * S::LANES), sums[r][v]);
+                        s.store_ptr(row.add(v * S::LANES), sums[r][v]);
                     }
-                    let last = c.add(r * t.c_step + (NV - 1) * S::LANES);
+                    let last = row.add((NV - 1) * S::LANES);
                     if tail == S::LANES {
                         s.store_ptr(last, sums[r][NV - 1]);
                     } else {
                         s.store_first(last, tail, sums[r][NV - 1]);
                     }
-                }
+                    row = opaque(row.wrapping_add(t.c_step)).cast_mut();
+                });
             }
             a = a.wrapping_add(t.a_next);
             c = c.wrapping_add(MR * t.c_step);
@@ -148,46 +147,61 @@ impl<const MR: usize, const NV: usize, const ALONG: bool, const MASKED: bool> Op
     }
 }
 
-/// Adds the outer product of column `u` of the strip (counted from `rows`) and the row of B at `b`.
-#[inline(always)]
-unsafe fn step<S: Simd, const MR: usize, const NV: usize, const ALONG: bool, const MASKED: bool>(
-    s: S,
-    t: &Strips,
-    rows: &[*const f32; MAX_ROWS.div_ceil(GROUP)],
-    u: usize,
-    b: *const f32,
-    tail: usize,
-    sums: &mut [[S::F; NV]; MR],
-) {
-    // SAFETY: the caller's promise, as in `run`.
-    unsafe {
-        let mut w = [s.splat(0.0); NV];
-        for (v, w) in w.iter_mut().enumerate() {
-            let at = b.add(v * S::LANES);
-            *w = if MASKED && v == NV - 1 { s.load_first(at, tail) } else { s.load_ptr(at) };
-        }
-        for r in 0..MR {
-            let x = if ALONG { *rows[r / GROUP].add(r % GROUP * t.a_step + u) } else { *rows[0].add(u * t.a_step + r) };
-            let x = s.splat(x);
-            for v in 0..NV {
-                sums[r][v] = s.mul_add(x, w[v], sums[r][v]);
+impl<const MR: usize, const NV: usize, const ALONG: bool, const MASKED: bool> Tile<'_, MR, NV, ALONG, MASKED> {
+    /// Adds the product of the strip at `a` and the panel to the sums.
+    ///
+    /// # Safety
+    /// As for [`Kernel`].
+    #[inline(always)]
+    unsafe fn sum<S: Simd>(&self, s: S, a: *const f32, tail: usize, sums: &mut [[S::F; NV]; MR]) {
+        let t = self.0;
+        let (a_step, by) = if ALONG { (t.a_step, 1) } else { (1, t.a_step) };
+        let b_step = if MASKED { t.b_step } else { NV * S::LANES };
+        let group = |g: usize| a.wrapping_add(g * GROUP * t.a_step);
+        let mut rows = if ALONG { [a, group(1), group(2), group(3), group(4)] } else { [a; 5] };
+        let mut b = t.b;
+        for _ in 0..t.k {
+            let mut w = [s.splat(0.0); NV];
+            // SAFETY: as the caller promises; a masked panel is read up to its last column.
+            unsafe {
+                for v in 0..NV {
+                    let at = b.add(v * S::LANES);
+                    w[v] = if MASKED && v == NV - 1 { s.load_first(at, tail) } else { s.load_ptr(at) };
+                }
+                each_row!(MR, r => {
+                    let x = if ALONG { *rows[r / GROUP].add(r % GROUP * a_step) } else { *rows[0].add(r) };
+                    let x = s.splat(x);
+                    for v in 0..NV {
+                        sums[r][v] = s.mul_add(x, w[v], sums[r][v]);
+                    }
+                });
             }
+            rows = advance::<MR, ALONG>(rows, by);
+            b = opaque(b.wrapping_add(b_step));
         }
     }
 }
 
-/// Moves the row pointers by `by` steps of k.
+/// Moves the row pointers on; written out for the reason of [`each_row`].
 #[inline(always)]
-unsafe fn advance<const MR: usize, const ALONG: bool>(
-    rows: &mut [*const f32; MAX_ROWS.div_ceil(GROUP)],
-    a_step: usize,
-    by: usize,
-) {
-    if ALONG {
-        for row in &mut rows[..MR.div_ceil(GROUP)] {
-            *row = row.wrapping_add(by);
-        }
-    } else {
-        rows[0] = rows[0].wrapping_add(by * a_step);
+fn advance<const MR: usize, const ALONG: bool>([r0, r1, r2, r3, r4]: RowPointers, by: usize) -> RowPointers {
+    let on = |g: usize, p: *const f32| {
+        if g == 0 || (ALONG && g < MR.div_ceil(GROUP)) { opaque(p.wrapping_add(by)) } else { p }
+    };
+    [on(0, r0), on(1, r1), on(2, r2), on(3, r3), on(4, r4)]
+}
+
+/// The same pointer, of which the compiler knows nothing: it would otherwise keep a pointer of its own for every row
+/// and spill them, instead of adding strides within the address.
+#[inline(always)]
+fn opaque(p: *const f32) -> *const f32 {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let mut p = p;
+        // SAFETY: no instruction.
+        unsafe { std::arch::asm!("/* {0} */", inout(reg) p, options(pure, nomem, nostack, preserves_flags)) };
+        p
     }
+    #[cfg(not(target_arch = "x86_64"))]
+    p
 }
