@@ -222,4 +222,9 @@ impl Simd for Portable {
         let n = x.len().min(8);
         x[..n].copy_from_slice(&v.to_array()[..n]);
     }
+
+    #[inline(never)]
+    fn call<O: Op>(self, op: O) -> O::Output {
+        op.run(self)
+    }
 }
