@@ -13,11 +13,11 @@ use crate::isa::{Isa, Op, Simd};
 use crate::matrix::Matrix;
 
 /// Most steps of k at a time: the panel (KC · 2 vectors) and a strip share L1.
-const KC: usize = 256;
+pub(super) const KC: usize = 256;
 /// Most columns at a time: the packed block is KC · NC.
-const NC: usize = 1024;
+pub(super) const NC: usize = 1024;
 /// Most strips at a time: the packed block is STRIPS · KC vectors.
-const STRIPS: usize = 16;
+pub(super) const STRIPS: usize = 16;
 /// B is packed where at least so many strips use it.
 const PACK_B_STRIPS: usize = 4;
 /// A is packed where at least so many panels use it.
@@ -62,6 +62,12 @@ impl Scratch {
         isa.run(Reserve { scratch: &mut scratch, m: side, k: max_k, n: side });
         scratch.tile.grow(super::TILE.0 * super::TILE.1);
         scratch
+    }
+
+    /// Bytes held.
+    #[cfg(test)]
+    pub(super) fn size(&self) -> usize {
+        [&self.a, &self.b, &self.tile].iter().map(|buffer| size_of_val(&buffer.0[..])).sum()
     }
 
     #[inline(always)]

@@ -7,6 +7,8 @@
 
 mod blocks;
 mod pack;
+#[cfg(test)]
+mod tests;
 mod tile;
 
 pub use blocks::Scratch;

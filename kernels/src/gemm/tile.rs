@@ -117,18 +117,19 @@ impl<const MR: usize, const NV: usize, const ALONG: bool, const MASKED: bool> Op
             // SAFETY: the caller of the kernel promises the memory of every strip.
             unsafe {
                 if t.add {
-                    let mut row = c;
+                    let mut row = c.wrapping_sub(t.c_step);
                     each_row!(MR, r => {
+                        row = opaque(row.wrapping_add(t.c_step)).cast_mut();
                         for v in 0..NV - 1 {
                             sums[r][v] = s.load_ptr(row.add(v * S::LANES));
                         }
                         sums[r][NV - 1] = s.load_first(row.add((NV - 1) * S::LANES), tail);
-                        row = opaque(row.wrapping_add(t.c_step)).cast_mut();
                     });
                 }
                 self.sum(s, a, tail, &mut sums);
-                let mut row = c;
+                let mut row = c.wrapping_sub(t.c_step);
                 each_row!(MR, r => {
+                    row = opaque(row.wrapping_add(t.c_step)).cast_mut();
                     for v in 0..NV - 1 {
                         s.store_ptr(row.add(v * S::LANES), sums[r][v]);
                     }
@@ -138,7 +139,6 @@ impl<const MR: usize, const NV: usize, const ALONG: bool, const MASKED: bool> Op
                     } else {
                         s.store_first(last, tail, sums[r][NV - 1]);
                     }
-                    row = opaque(row.wrapping_add(t.c_step)).cast_mut();
                 });
             }
             a = a.wrapping_add(t.a_next);

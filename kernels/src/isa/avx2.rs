@@ -242,10 +242,6 @@ impl Simd for Avx2 {
         unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
     }
     #[inline(always)]
-    fn call<O: Op>(self, op: O) -> O::Output {
-        unsafe { outlined(op) }
-    }
-    #[inline(always)]
     fn store_u(self, x: &mut [u32], v: __m256i) {
         unsafe {
             if x.len() >= 8 {
@@ -258,6 +254,6 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     fn call<O: Op>(self, op: O) -> O::Output {
-        unsafe { enter(op) }
+        unsafe { outlined(op) }
     }
 }

@@ -227,16 +227,12 @@ impl Simd for Avx512 {
         unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
     }
     #[inline(always)]
-    fn call<O: Op>(self, op: O) -> O::Output {
-        unsafe { outlined(op) }
-    }
-    #[inline(always)]
     fn store_u(self, x: &mut [u32], v: __m512i) {
         unsafe { _mm512_mask_storeu_epi32(x.as_mut_ptr().cast(), first(x.len()), v) }
     }
 
     #[inline(always)]
     fn call<O: Op>(self, op: O) -> O::Output {
-        unsafe { enter(op) }
+        unsafe { outlined(op) }
     }
 }

@@ -136,14 +136,11 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn interleave(self, a: Self::F, b: Self::F) -> (Self::F, Self::F);
     /// Asks for the cache line at `p`; any address is allowed.
     fn prefetch(self, p: *const f32);
-    /// Runs an operation as a function of its own, compiled for this set: a loop that should have all registers
-    /// to itself, or one body out of many that a table chooses from.
-    fn call<O: Op>(self, op: O) -> O::Output;
     /// The lanes as an array in memory order (for tails and tests; not for hot loops).
     fn store_u(self, x: &mut [u32], v: Self::U);
 
     /// Runs an operation in a function of its own, compiled for this set: for bodies too large to be inlined
-    /// wherever they are needed.
+    /// wherever they are needed, loops that should have all registers, bodies that a table chooses from.
     fn call<O: Op>(self, op: O) -> O::Output;
 }
 

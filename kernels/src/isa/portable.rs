@@ -13,11 +13,6 @@ impl Portable {
     }
 }
 
-#[inline(never)]
-fn outlined<O: Op>(op: O) -> O::Output {
-    op.run(Portable(()))
-}
-
 #[inline(always)]
 fn mask(m: u32x8) -> f32x8 {
     f32x8::new(m.to_array().map(f32::from_bits))
@@ -213,10 +208,6 @@ impl Simd for Portable {
     }
     #[inline(always)]
     fn prefetch(self, _: *const f32) {}
-    #[inline(always)]
-    fn call<O: Op>(self, op: O) -> O::Output {
-        outlined(op)
-    }
     #[inline(always)]
     fn store_u(self, x: &mut [u32], v: u32x8) {
         let n = x.len().min(8);
