@@ -201,7 +201,7 @@ impl Simd for Avx2 {
             let even = _mm256_mul_epu32(a, b);
             let odd = _mm256_mul_epu32(_mm256_srli_epi64::<32>(a), _mm256_srli_epi64::<32>(b));
             let high = _mm256_blend_epi32::<0b1010_1010>(_mm256_srli_epi64::<32>(even), odd);
-            (high, _mm256_mullo_epi32(a, b))
+            (high, _mm256_blend_epi32::<0b1010_1010>(even, _mm256_slli_epi64::<32>(odd)))
         }
     }
     #[inline(always)]
@@ -229,5 +229,10 @@ impl Simd for Avx2 {
                 _mm256_maskstore_epi32(x.as_mut_ptr().cast(), first(x.len()), v)
             }
         }
+    }
+
+    #[inline(always)]
+    fn call<O: Op>(self, op: O) -> O::Output {
+        unsafe { enter(op) }
     }
 }

@@ -112,6 +112,10 @@ impl Simd for Avx512 {
         unsafe { _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a) }
     }
     #[inline(always)]
+    fn scale2(self, a: __m512, n: __m512) -> __m512 {
+        unsafe { _mm512_scalef_ps(a, n) }
+    }
+    #[inline(always)]
     fn lt(self, a: __m512, b: __m512) -> __mmask16 {
         unsafe { _mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b) }
     }
@@ -181,7 +185,7 @@ impl Simd for Avx512 {
             let even = _mm512_mul_epu32(a, b);
             let odd = _mm512_mul_epu32(_mm512_srli_epi64::<32>(a), _mm512_srli_epi64::<32>(b));
             let high = _mm512_mask_blend_epi32(0xaaaa, _mm512_srli_epi64::<32>(even), odd);
-            (high, _mm512_mullo_epi32(a, b))
+            (high, _mm512_mask_blend_epi32(0xaaaa, even, _mm512_slli_epi64::<32>(odd)))
         }
     }
     #[inline(always)]
@@ -203,5 +207,10 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn store_u(self, x: &mut [u32], v: __m512i) {
         unsafe { _mm512_mask_storeu_epi32(x.as_mut_ptr().cast(), first(x.len()), v) }
+    }
+
+    #[inline(always)]
+    fn call<O: Op>(self, op: O) -> O::Output {
+        unsafe { enter(op) }
     }
 }

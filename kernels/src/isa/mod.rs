@@ -83,6 +83,14 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn neg(self, a: Self::F) -> Self::F;
     /// The nearest integer, halves to even.
     fn round(self, a: Self::F) -> Self::F;
+    /// `a · 2^n` for whole `n` with `|n| ≤ 252`, rounded once.
+    #[inline(always)]
+    fn scale2(self, a: Self::F, n: Self::F) -> Self::F {
+        // In two steps, since 2^n alone may lie outside the range of f32 where the result does not.
+        let half = self.round(self.mul(n, self.splat(0.5)));
+        let power = |n| self.from_bits(self.shl::<23>(self.add_u(self.to_int(n), self.splat_u(127))));
+        self.mul(self.mul(a, power(half)), power(self.sub(n, half)))
+    }
     /// `a < b`, false where either is NaN.
     fn lt(self, a: Self::F, b: Self::F) -> Self::M;
     /// `a ≤ b`, false where either is NaN.
@@ -126,6 +134,10 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn to_int(self, a: Self::F) -> Self::U;
     /// The lanes as an array in memory order (for tails and tests; not for hot loops).
     fn store_u(self, x: &mut [u32], v: Self::U);
+
+    /// Runs an operation in a function of its own, compiled for this set: for bodies too large to be inlined
+    /// wherever they are needed.
+    fn call<O: Op>(self, op: O) -> O::Output;
 }
 
 /// An operation on some instruction set: its arguments are the fields, its body is [`Op::run`].

@@ -1,6 +1,6 @@
 //! Any machine: `wide`'s eight lanes, which are SSE2 on x86-64 and NEON on aarch64. The readable tier.
 
-use super::Simd;
+use super::{Op, Simd};
 use wide::{f32x8, u32x8};
 
 /// The token of the portable tier; every machine has it.
@@ -202,5 +202,10 @@ impl Simd for Portable {
     fn store_u(self, x: &mut [u32], v: u32x8) {
         let n = x.len().min(8);
         x[..n].copy_from_slice(&v.to_array()[..n]);
+    }
+
+    #[inline(never)]
+    fn call<O: Op>(self, op: O) -> O::Output {
+        op.run(self)
     }
 }
