@@ -33,9 +33,7 @@ def versions():
 
 
 def f32(value):
-    """The float32 nearest to a number, or to each number of a nested list or a dict."""
-    if isinstance(value, dict):
-        return {key: f32(item) for key, item in value.items()}
+    """The float32 nearest to a number, or to each number of a nested list."""
     if isinstance(value, list):
         return [f32(item) for item in value]
     return float(np.float32(value)) if isinstance(value, float) else value
@@ -101,11 +99,11 @@ def loss_function(loss):
 
 
 def softmax_cross_entropy(label_smoothing=0.0, class_weights=None):
-    return f32({"kind": "softmax_cross_entropy", "label_smoothing": label_smoothing, "class_weights": class_weights})
+    return {"kind": "softmax_cross_entropy", "label_smoothing": label_smoothing, "class_weights": class_weights}
 
 
 def binary_cross_entropy(pos_weight=None):
-    return f32({"kind": "binary_cross_entropy", "pos_weight": pos_weight})
+    return {"kind": "binary_cross_entropy", "pos_weight": pos_weight}
 
 
 MEAN_SQUARED = {"kind": "mean_squared"}

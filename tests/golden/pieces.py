@@ -61,13 +61,13 @@ def losses():
     weights = [0.5, 2.0, 1.25, 3.0]
     return {"cases": [
         loss_case("softmax", softmax_cross_entropy(), logits, labels),
-        loss_case("softmax, smoothing 0.1", softmax_cross_entropy(0.1), logits, labels),
+        loss_case("softmax, smoothing", softmax_cross_entropy(0.125), logits, labels),
         loss_case("softmax, smoothing 1", softmax_cross_entropy(1.0), logits, labels),
         loss_case("softmax, weights", softmax_cross_entropy(0.0, weights), logits, labels),
-        loss_case("softmax, smoothing and weights", softmax_cross_entropy(0.2, weights), logits, labels),
-        loss_case("softmax, a weight of zero", softmax_cross_entropy(0.1, [0.0, 1.0, 1.0, 1.0]), logits, labels),
+        loss_case("softmax, smoothing and weights", softmax_cross_entropy(0.25, weights), logits, labels),
+        loss_case("softmax, a weight of zero", softmax_cross_entropy(0.125, [0.0, 1.0, 1.0, 1.0]), logits, labels),
         loss_case("softmax, one class", softmax_cross_entropy(), [[3.0], [-4.0]], [0, 0]),
-        loss_case("softmax, one row", softmax_cross_entropy(0.05), [[0.5, -0.5, 0.25]], [1]),
+        loss_case("softmax, one row", softmax_cross_entropy(0.0625), [[0.5, -0.5, 0.25]], [1]),
         loss_case("binary", binary_cross_entropy(), logits, zeros_and_ones),
         loss_case("binary, positive weights", binary_cross_entropy([1.0, 3.0, 0.5, 2.5]), logits, zeros_and_ones),
         loss_case("mean squared", MEAN_SQUARED, outputs, reals),

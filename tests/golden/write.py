@@ -3,7 +3,7 @@
     python -m venv VENV && VENV/bin/pip install -r requirements.txt && VENV/bin/python write.py [FOLDER]
 
 All arithmetic is float64 and every float is written with all its digits. What the engine is *given* (data, initial
-parameters, hyperparameters) is rounded to float32 first, so that a float32 engine starts from exactly the same numbers.
+parameters, rates and weights) is exact in float32, so that a float32 engine starts from the same numbers.
 Nothing here knows the engine: no number in these files was ever produced by it.
 """
 
