@@ -1,6 +1,6 @@
 """optimizers.json: ten full-batch steps of every optimizer on one small network, and PyTorch's defaults.
 
-Rates, decays and norms are exact in float32. The decay constants of the moments (0.9, 0.999) are not: a user who writes
+Rates, decays, norms and epsilons are exact in float32. The decay constants of the moments (0.9, 0.999) are not: a user who writes
 0.999 means it, and 1 - 0.999 shows the difference in its fifth digit.
 """
 
@@ -48,7 +48,7 @@ def updated(optimizer, options, l1):
 
 def case(name, optimizer, options, clip_norm=None, l1=0.0):
     """L1 adds `l1 * sign(w)` to the loss gradient of every parameter, biases too. Never combined with clipping here."""
-    numbers = [l1, clip_norm, options["lr"], options.get("weight_decay")]
+    numbers = [l1, clip_norm, *(options.get(key) for key in ("lr", "weight_decay", "eps"))]
     assert f32(numbers) == numbers, f"{name}: {numbers} are not exact in float32"
     network, x, targets = problem()
     step = OPTIMIZERS[optimizer](network.parameters(), foreach=False, **options)
@@ -92,8 +92,8 @@ def defaults():
 
 
 def cases():
-    adam = {"lr": 2.0**-7, "betas": [0.9, 0.999], "eps": 1e-8}
-    rmsprop = {"lr": 2.0**-7, "alpha": 0.99, "eps": 1e-8}
+    adam = {"lr": 2.0**-7, "betas": [0.9, 0.999], "eps": f32(1e-8)}
+    rmsprop = {"lr": 2.0**-7, "alpha": 0.99, "eps": f32(1e-8)}
     momentum = {"lr": 0.125, "momentum": 0.9}
     decay = {"weight_decay": 0.0625}
     rows = [
