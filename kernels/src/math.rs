@@ -57,13 +57,13 @@ fn exp_of_sum<S: Simd>(s: S, x: S::F, low: Option<S::F>) -> S::F {
 /// eˣ − 1, exact in the relative sense around 0 (and −0 stays −0).
 #[inline(always)]
 pub fn exp_m1<S: Simd>(s: S, x: S::F) -> S::F {
-    let one = s.splat(1.0);
     let clamped = s.max(s.splat(-20.0), s.min(s.splat(89.0), x));
     let (n, p) = reduce_exp(s, clamped, None);
     // Half of 2ⁿ, which n = 128 does not take out of range.
     let half = s.scale2(s.splat(0.5), n);
     let y = s.mul_add(half, p, s.sub(half, s.splat(0.5)));
-    s.select(s.eq(x, s.splat(0.0)), x, s.mul(y, s.add(one, one)))
+    // x itself where x² no longer counts, for the half of it may be lost among the subnormals.
+    s.select(s.lt(s.abs(x), s.splat(1e-8)), x, s.add(y, y))
 }
 
 /// ln(1 + x): −∞ at −1, NaN below it.
