@@ -133,11 +133,15 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn to_bits(self, a: Self::F) -> Self::U;
     /// The nearest `i32` as its bits; lanes outside the range of `i32` are unspecified.
     fn to_int(self, a: Self::F) -> Self::U;
+    /// `a₀ b₀ a₁ b₁ …`: the first and the second vector of the two interleaved.
+    fn interleave(self, a: Self::F, b: Self::F) -> (Self::F, Self::F);
+    /// Asks for the cache line at `p`; any address is allowed.
+    fn prefetch(self, p: *const f32);
     /// The lanes as an array in memory order (for tails and tests; not for hot loops).
     fn store_u(self, x: &mut [u32], v: Self::U);
 
     /// Runs an operation in a function of its own, compiled for this set: for bodies too large to be inlined
-    /// wherever they are needed.
+    /// wherever they are needed, loops that should have all registers, bodies that a table chooses from.
     fn call<O: Op>(self, op: O) -> O::Output;
 }
 
