@@ -127,6 +127,7 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// `a ≥ b`, unsigned.
     fn ge_u(self, a: Self::U, b: Self::U) -> Self::M;
     /// The same bits as `f32`.
+    #[allow(clippy::wrong_self_convention, reason = "the token is no value that is converted")]
     fn from_bits(self, a: Self::U) -> Self::F;
     /// The same bits as `u32`.
     fn to_bits(self, a: Self::F) -> Self::U;
@@ -168,8 +169,11 @@ enum Set {
     Avx512,
 }
 
-/// Every instruction set of this architecture, slowest first: name, and whether the machine has it.
-const ISAS: &[(&str, Set, fn() -> bool)] = &[
+/// A set's name, and whether the machine has it.
+type Row = (&'static str, Set, fn() -> bool);
+
+/// Every instruction set of this architecture, slowest first.
+const ISAS: &[Row] = &[
     ("portable", Set::Portable, || true),
     #[cfg(target_arch = "x86_64")]
     ("avx2", Set::Avx2, avx2::available),
