@@ -4,6 +4,7 @@ mod error;
 pub mod history;
 pub mod pruner;
 pub mod random;
+pub mod report;
 pub mod sampler;
 pub mod space;
 pub mod study;
