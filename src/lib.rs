@@ -9,6 +9,7 @@ pub mod model;
 pub mod prepared;
 pub mod pruner;
 pub mod random;
+pub mod report;
 pub mod sampler;
 pub mod search;
 pub mod settings;
