@@ -181,6 +181,7 @@ impl CsvFile {
         let mut reader = self.reader();
         let mut record = ::csv::ByteRecord::new();
         let mut header = true;
+        let mut lines = Lines::new(&self.bytes);
         loop {
             let more = reader.read_byte_record(&mut record).map_err(|error| self.broken(&error))?;
             if !more {
@@ -189,7 +190,7 @@ impl CsvFile {
             if std::mem::take(&mut header) {
                 continue;
             }
-            let line = record.position().map_or(0, |position| position.line());
+            let line = lines.at(record.position().map_or(0, |position| position.byte() as usize));
             if record.len() != self.names.len() {
                 if record.len() == 1 && record[0].trim_ascii().is_empty() {
                     continue;
@@ -220,6 +221,31 @@ impl CsvFile {
             self.names[index],
             String::from_utf8_lossy(found)
         ))
+    }
+}
+
+/// Counts lines up to where records begin. (The positions that the reader itself gives lie before the line feed of
+/// the record before and before blank lines.)
+struct Lines<'a> {
+    bytes: &'a [u8],
+    mark: u8,
+    counted: usize,
+    line: u64,
+}
+
+impl<'a> Lines<'a> {
+    fn new(bytes: &'a [u8]) -> Self {
+        let mark = if bytes.contains(&b'\n') { b'\n' } else { b'\r' };
+        Lines { bytes, mark, counted: 0, line: 1 }
+    }
+
+    /// The line of the first character at or after `offset` that ends no line. Offsets must not decrease.
+    fn at(&mut self, offset: usize) -> u64 {
+        let rest = &self.bytes[offset..];
+        let start = offset + rest.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        self.line += self.bytes[self.counted..start].iter().filter(|&&byte| byte == self.mark).count() as u64;
+        self.counted = start;
+        self.line
     }
 }
 

@@ -206,6 +206,9 @@ fn elements(kind: &str, count: usize, data: &[u8]) -> Result<Elements, String> {
         "u4" => numbers!(u32),
         "i8" => numbers!(i64),
         "u8" => numbers!(u64),
+        "f2" => Elements::Numbers(
+            data.chunks_exact(2).map(|b| half(if big { [b[1], b[0]] } else { [b[0], b[1]] })).collect(),
+        ),
         "f4" => numbers!(f32),
         "f8" => numbers!(f64),
         _ if code.starts_with('U') => {
@@ -220,6 +223,19 @@ fn elements(kind: &str, count: usize, data: &[u8]) -> Result<Elements, String> {
         }
         _ => return Err(format!("element type `{kind}` is not read (known: floats, integers, bool, text)")),
     })
+}
+
+/// A half-precision number (IEEE 754 binary16), little-endian.
+fn half(bytes: [u8; 2]) -> f64 {
+    let bits = u16::from_le_bytes(bytes);
+    let (exponent, fraction) = (i32::from(bits >> 10 & 31), f64::from(bits & 1023) / 1024.0);
+    let size = match exponent {
+        0 => fraction * 2f64.powi(-14),
+        31 if fraction == 0.0 => f64::INFINITY,
+        31 => f64::NAN,
+        _ => (1.0 + fraction) * 2f64.powi(exponent - 15),
+    };
+    if bits >> 15 == 1 { -size } else { size }
 }
 
 impl Elements {
@@ -248,5 +264,16 @@ impl Elements {
             Elements::Numbers(values) => Elements::Numbers(reorder(&values, shape)),
             Elements::Texts(values) => Elements::Texts(reorder(&values, shape)),
         }
+    }
+}
+
+/// The first column of the array `x` as numbers, for tests of element types.
+#[cfg(test)]
+pub(crate) fn first_column(bytes: &[u8]) -> Result<Vec<f64>, String> {
+    let mut arrays = read_archive(bytes.to_vec(), "test").map_err(|error| error.to_string())?;
+    match arrays.remove("x").map(|array| array.values) {
+        Some(Elements::Numbers(values)) => Ok(values),
+        Some(Elements::Bytes(values)) => Ok(values.into_iter().map(f64::from).collect()),
+        _ => Err("no numbers".into()),
     }
 }
