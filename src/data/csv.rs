@@ -111,10 +111,9 @@ impl CsvFile {
     fn name_columns(&mut self, header: &::csv::ByteRecord) -> Result<()> {
         let origin = &self.origin;
         if header.len() > 1 && looks_like_data(header) {
-            let first = String::from_utf8_lossy(header.as_slice()).chars().take(40).collect::<String>();
             return Err(Error::input(format!(
                 "{origin}:1: a header row with column names is expected, found numbers (`{}…`)",
-                header.get(0).map_or(first.clone(), |cell| String::from_utf8_lossy(cell).into_owned())
+                String::from_utf8_lossy(&header[0])
             )));
         }
         let mut seen: HashMap<String, usize> = HashMap::new();
@@ -149,11 +148,11 @@ impl CsvFile {
     /// Reads the rows; `wants` has one entry a column of the file.
     pub fn read(&self, wants: &[Want]) -> Result<Table> {
         let mut table = self.pass(wants)?;
-        let failed: Vec<usize> =
-            table.iter().filter(|(_, cells)| matches!(cells, Cells::Failed)).map(|(index, _)| *index).collect();
-        if !failed.is_empty() {
-            let again: Vec<Want> =
-                (0..wants.len()).map(|i| if failed.contains(&i) { Want::Text } else { Want::Skip }).collect();
+        let mut again = vec![Want::Skip; wants.len()];
+        for (index, _) in table.columns.iter().filter(|(_, cells)| matches!(cells, Cells::Failed)) {
+            again[*index] = Want::Text;
+        }
+        if again.contains(&Want::Text) {
             let mut texts = self.pass(&again)?.columns.into_iter();
             for (_, cells) in table.columns.iter_mut().filter(|(_, cells)| matches!(cells, Cells::Failed)) {
                 if let Some((_, text)) = texts.next() {
@@ -252,12 +251,6 @@ impl<'a> Lines<'a> {
 struct Pass {
     lines: Vec<u64>,
     columns: Vec<(usize, Cells)>,
-}
-
-impl Pass {
-    fn iter(&self) -> impl Iterator<Item = &(usize, Cells)> {
-        self.columns.iter()
-    }
 }
 
 /// A column while it is read.

@@ -263,7 +263,35 @@ fn damaged_pipelines_are_refused() {
     }
 }
 
+/// The numbers of a JSON document, by reference.
+fn numbers<'a>(value: &'a mut serde_json::Value, found: &mut Vec<&'a mut serde_json::Value>) {
+    match value {
+        serde_json::Value::Number(_) => found.push(value),
+        serde_json::Value::Array(list) => list.iter_mut().for_each(|value| numbers(value, found)),
+        serde_json::Value::Object(map) => map.values_mut().for_each(|value| numbers(value, found)),
+        _ => {}
+    }
+}
+
 proptest! {
+    #[test]
+    fn what_passes_validation_encodes_without_panic(kind in 0usize..4, which: usize, replacement in prop_oneof![
+        Just(0.0), Just(-1.0), Just(1e308), Just(-1e299), Just(1e299), Just(1e-308), Just(1e-320), Just(2.5), -1e9..1e9f64
+    ]) {
+        let source = table("x,z,c,y\n1,5,a,0.5\n2,6,b,1.5\n,7,a,2.5\n9,8,,3.5\n", &["y"]).unwrap().source;
+        let (pipeline, _) = Pipeline::fit(&source, &[0, 1, 2], Preprocess::ALL[kind].1).unwrap();
+        let mut json = serde_json::to_value(&pipeline).unwrap();
+        let mut places = Vec::new();
+        numbers(&mut json, &mut places);
+        let place = which % places.len();
+        *places[place] = replacement.into();
+        let Ok(read) = serde_json::from_value::<Pipeline>(json) else { return Ok(()) };
+        if read.validate().is_ok() {
+            let Features::F32(values) = read.transform(&source, &all(&source)).unwrap().features else { panic!() };
+            prop_assert!(values.iter().all(|value| value.is_finite()));
+        }
+    }
+
     #[test]
     fn json_is_exact(cells in proptest::collection::vec(-1e30..1e30f64, 3..40), kind in 0usize..4) {
         let rows: String = cells.iter().enumerate().map(|(i, x)| format!("{x},k{},{}\n", i % 3, x / 3.0)).collect();

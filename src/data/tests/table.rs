@@ -251,6 +251,18 @@ fn a_test_file_is_read_by_the_training_file() {
 }
 
 #[test]
+fn fingerprints_tell_data_apart() {
+    let text = "a,b,y\n1,u,0\n,v,1\n3,u,0\n";
+    let of = |text: &str| table(text, &["y"]).unwrap().source.fingerprint();
+    assert_eq!(of(text), of(&text.replace(',', ";")));
+    let others = ["a,b,y\n1,u,0\n,v,1\n3,u,1\n", "a,b,y\n1,u,0\n,v,1\n4,u,0\n", "a,c,y\n1,u,0\n,v,1\n3,u,0\n"];
+    for other in others.into_iter().chain(["a,b,y\n1,u,0\n,v,1\n3,v,0\n", "a,b,y\n1,u,n\n,v,y\n3,u,n\n"]) {
+        assert_ne!(of(text), of(other), "{other}");
+    }
+    assert_eq!(of(text), 3_130_181_025_650_485_161, "the number is stored with studies: it must not change");
+}
+
+#[test]
 fn number_syntax() {
     for (text, value) in [
         ("0", 0.0),
