@@ -7,7 +7,7 @@
 //! even where the formula alone would not show it, so that a diverged network is never taken for a good one.
 
 use crate::isa::{Isa, Op, Simd};
-use crate::math::{exp, ln_1p, sigmoid, sigmoids};
+use crate::math::{exp, ln_1p, sigmoid, sigmoids, softplus_of_minus_abs};
 
 /// Whether the gradient is wanted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -236,7 +236,7 @@ impl Penalty for BinaryCrossEntropy {
     fn at<S: Simd>(self, s: S, x: S::F, t: S::F, w: S::F) -> (S::F, S::F) {
         let zero = s.splat(0.0);
         let (positive, negative) = (s.mul(w, t), s.sub(s.splat(1.0), t));
-        let rest = ln_1p(s, exp(s, s.neg(s.abs(x))));
+        let rest = softplus_of_minus_abs(s, x);
         let (up, down) = (s.add(s.max(zero, x), rest), s.add(s.max(zero, s.neg(x)), rest));
         let (sigma, one_less) = sigmoids(s, x);
         // 0·x: both terms may vanish at an infinite x.
