@@ -61,14 +61,6 @@ fn lanes_below<S: Simd>(s: S, i: usize, n: usize) -> S::M {
     s.ge_u(s.splat_u((n - i).min(S::LANES) as u32 - 1), s.iota(0))
 }
 
-/// Lane 0.
-#[inline(always)]
-fn first<S: Simd>(s: S, v: S::F) -> f32 {
-    let mut lane = [0.0];
-    s.store(&mut lane, v);
-    lane[0]
-}
-
 /// The largest element (of those that are not NaN).
 #[inline(always)]
 fn max_of_row<S: Simd>(s: S, x: &[f32]) -> f32 {
@@ -80,6 +72,9 @@ fn max_of_row<S: Simd>(s: S, x: &[f32]) -> f32 {
     s.max_lane(max)
 }
 
+/// Rows whose logarithms are taken together.
+const BLOCK: usize = 16;
+
 impl Op for SoftmaxCrossEntropy<'_> {
     type Output = ();
     #[inline(always)]
@@ -89,73 +84,111 @@ impl Op for SoftmaxCrossEntropy<'_> {
             Some(w) => w.iter().map(|&w| f64::from(w)).sum::<f64>() as f32,
             None => self.classes as f32,
         };
-        for ((x, &label), loss) in self.logits.chunks_mut(self.classes).zip(self.labels).zip(self.losses) {
-            let label = label as usize;
-            assert!(label < x.len(), "label {label} of {} classes", x.len());
-            let hard = (1.0 - self.smoothing) * self.class_weights.map_or(1.0, |w| w[label]);
-            let row = Row { hard, smooth, weight_sum, weights: self.class_weights };
-            let (value, sum) = row.loss(s, x, label, self.gradient);
-            *loss = value;
-            if self.gradient == Gradient::Write {
-                row.gradient(s, x, self.scale, sum);
-                x[label] -= self.scale * hard;
+        let blocks = self.logits.chunks_mut(BLOCK * self.classes).zip(self.labels.chunks(BLOCK));
+        for ((x, labels), losses) in blocks.zip(self.losses.chunks_mut(BLOCK)) {
+            // loss = total·ln(1 + others) + rest
+            let (mut others, mut totals, mut rests) = ([0.0; BLOCK], [0.0; BLOCK], [0.0; BLOCK]);
+            for (r, (x, &label)) in x.chunks_mut(self.classes).zip(labels).enumerate() {
+                let label = label as usize;
+                assert!(label < x.len(), "label {label} of {} classes", x.len());
+                let hard = (1.0 - self.smoothing) * self.class_weights.map_or(1.0, |w| w[label]);
+                let total = hard + smooth * weight_sum;
+                let row = Row { label, hard, smooth, total, weights: self.class_weights, scale: self.scale };
+                let (sum, rest) = row.run(s, x, self.gradient);
+                (others[r], totals[r], rests[r]) = (sum - 1.0, total, rest);
+            }
+            for i in (0..losses.len()).step_by(S::LANES) {
+                let log_sum = ln_1p(s, s.load(&others[i..]));
+                s.store(&mut losses[i..], s.mul_add(log_sum, s.load(&totals[i..]), s.load(&rests[i..])));
             }
         }
     }
 }
 
-/// What a row's loss needs besides its logits: `hard = (1 − ε)·w[y]`, `smooth = ε/classes`, `Σ w`, `w`.
+/// A row's loss is `total·ln Σe^(x − m) − hard·(x[y] − m) − smooth·Σ w[c]·(x[c] − m)`, m being the largest logit, and its
+/// gradient `scale·(total·p[c] − smooth·w[c] − hard·[c = y])`, with `hard = (1 − ε)·w[y]`, `smooth = ε/classes`,
+/// `total = hard + smooth·Σw`.
 struct Row<'a> {
+    label: usize,
     hard: f32,
     smooth: f32,
-    weight_sum: f32,
+    total: f32,
     weights: Option<&'a [f32]>,
+    scale: f32,
+}
+
+/// Sums over the columns of a row, a part of them in each lane.
+struct Sums<S: Simd> {
+    /// Σ e^(x − m)
+    exp: S::F,
+    /// Σ w·(x − m)
+    weighted: S::F,
 }
 
 impl Row<'_> {
-    /// The loss and Σ e^(x − m), m being the largest logit; with [`Gradient::Write`] leaves e^(x − m) in place of x.
+    /// `Σ e^(x − m)`, and the loss without its logarithm; leaves the gradient in `x` if it is wanted.
     #[inline(always)]
-    fn loss<S: Simd>(&self, s: S, x: &mut [f32], label: usize, gradient: Gradient) -> (f32, f32) {
+    fn run<S: Simd>(&self, s: S, x: &mut [f32], gradient: Gradient) -> (f32, f32) {
+        let n = x.len();
         let max = max_of_row(s, x);
-        let at_label = x[label] - max;
-        let (zero, m) = (s.splat(0.0), s.splat(max));
-        let (mut sum, mut weighted, mut poison) = (zero, zero, zero);
-        for i in (0..x.len()).step_by(S::LANES) {
-            let inside = lanes_below(s, i, x.len());
-            let v = s.load(&x[i..]);
-            let d = s.select(inside, s.sub(v, m), zero);
-            let e = s.select(inside, exp(s, d), zero);
-            sum = s.add(sum, e);
-            // 0·x is NaN where x is not finite: a logit of −∞ would otherwise leave no trace.
-            poison = s.mul_add(v, zero, poison);
-            if self.smooth != 0.0 {
-                weighted = s.mul_add(self.weights(s, i), d, weighted);
-            }
+        let at_label = x[self.label] - max;
+        let zero = s.splat(0.0);
+        let mut sums = Sums { exp: zero, weighted: zero };
+        let sum;
+        if n <= S::LANES {
+            // The row stays in a register.
+            let e = self.add(s, &mut sums, s.load(x), max, 0, n);
+            sum = s.sum(sums.exp);
             if gradient == Gradient::Write {
-                s.store(&mut x[i..], e);
+                s.store(x, self.gradient(s, e, sum, 0));
+            }
+        } else {
+            for i in (0..n).step_by(S::LANES) {
+                let e = self.add(s, &mut sums, s.load(&x[i..]), max, i, n);
+                if gradient == Gradient::Write {
+                    s.store(&mut x[i..], e);
+                }
+            }
+            sum = s.sum(sums.exp);
+            if gradient == Gradient::Write {
+                for i in (0..n).step_by(S::LANES) {
+                    let v = self.gradient(s, s.load(&x[i..]), sum, i);
+                    s.store(&mut x[i..], v);
+                }
             }
         }
-        let sum = s.sum(sum);
-        let log_sum = first(s, ln_1p(s, s.splat(sum - 1.0)));
-        let mut loss = self.hard * (log_sum - at_label) + s.sum(poison);
+        let mut rest = -self.hard * at_label;
         if self.smooth != 0.0 {
-            loss += self.smooth * (self.weight_sum * log_sum - s.sum(weighted));
+            rest -= self.smooth * s.sum(sums.weighted);
         }
-        (loss, sum)
+        (sum, rest)
     }
 
-    /// From e^(x − m) to `scale·((hard + smooth·Σw)·p[c] − smooth·w[c])`; the label's own `−scale·hard` is left out.
+    /// Adds columns `i ..` of `n` to the sums; returns their `e^(x − m)`.
     #[inline(always)]
-    fn gradient<S: Simd>(&self, s: S, x: &mut [f32], scale: f32, sum: f32) {
-        let factor = s.splat(scale * (self.hard + self.smooth * self.weight_sum) / sum);
-        let pull = s.splat(-scale * self.smooth);
-        for i in (0..x.len()).step_by(S::LANES) {
-            let mut v = s.mul(s.load(&x[i..]), factor);
-            if self.smooth != 0.0 {
-                v = s.mul_add(self.weights(s, i), pull, v);
-            }
-            s.store(&mut x[i..], v);
+    fn add<S: Simd>(&self, s: S, sums: &mut Sums<S>, x: S::F, max: f32, i: usize, n: usize) -> S::F {
+        let zero = s.splat(0.0);
+        let inside = lanes_below(s, i, n);
+        let d = s.select(inside, s.sub(x, s.splat(max)), zero);
+        // 0·x is NaN where x is not finite: a logit of −∞ would otherwise leave no trace.
+        let e = s.mul_add(x, zero, s.select(inside, exp(s, d), zero));
+        sums.exp = s.add(sums.exp, e);
+        if self.smooth != 0.0 {
+            sums.weighted = s.mul_add(self.weights(s, i), d, sums.weighted);
         }
+        e
+    }
+
+    /// The gradient of columns `i ..` from their `e^(x − m)` and its sum over the row.
+    #[inline(always)]
+    fn gradient<S: Simd>(&self, s: S, e: S::F, sum: f32, i: usize) -> S::F {
+        let mut v = s.mul(e, s.splat(self.scale * self.total / sum));
+        if self.smooth != 0.0 {
+            v = s.mul_add(self.weights(s, i), s.splat(-self.scale * self.smooth), v);
+        }
+        let (column, label, zero) = (s.iota(i as u32), s.splat_u(self.label as u32), s.splat(0.0));
+        let push = s.select(s.ge_u(label, column), s.splat(self.scale * self.hard), zero);
+        s.sub(v, s.select(s.ge_u(column, label), push, zero))
     }
 
     #[inline(always)]
@@ -326,10 +359,10 @@ impl Op for SoftmaxRows<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
+        // The gradient where nothing is subtracted.
+        let row = Row { label: 0, hard: 0.0, smooth: 0.0, total: 1.0, weights: None, scale: 1.0 };
         for x in self.x.chunks_mut(self.classes) {
-            let row = Row { hard: 1.0, smooth: 0.0, weight_sum: 0.0, weights: None };
-            let (_, sum) = row.loss(s, x, 0, Gradient::Write);
-            row.gradient(s, x, 1.0, sum);
+            row.run(s, x, Gradient::Write);
         }
     }
 }
