@@ -86,6 +86,8 @@ impl Op for SoftmaxCrossEntropy<'_> {
         };
         let blocks = self.logits.chunks_mut(BLOCK * self.classes).zip(self.labels.chunks(BLOCK));
         for ((x, labels), losses) in blocks.zip(self.losses.chunks_mut(BLOCK)) {
+            let short = self.classes <= S::LANES;
+            let mut gradients = [s.splat(0.0); BLOCK];
             // loss = total·ln(1 + others) + rest
             let (mut others, mut totals, mut rests) = ([0.0; BLOCK], [0.0; BLOCK], [0.0; BLOCK]);
             for (r, (x, &label)) in x.chunks_mut(self.classes).zip(labels).enumerate() {
@@ -94,8 +96,20 @@ impl Op for SoftmaxCrossEntropy<'_> {
                 let hard = (1.0 - self.smoothing) * self.class_weights.map_or(1.0, |w| w[label]);
                 let total = hard + smooth * weight_sum;
                 let row = Row { label, hard, smooth, total, weights: self.class_weights, scale: self.scale };
-                let (sum, rest) = row.run(s, x, self.gradient);
+                let (sum, rest);
+                if short {
+                    (sum, rest, gradients[r]) = row.short(s, x);
+                } else {
+                    (sum, rest) = row.long(s, x, self.gradient);
+                }
                 (others[r], totals[r], rests[r]) = (sum - 1.0, total, rest);
+            }
+            // Stored when the whole block is read: a load that overlaps the unused lanes of the previous row's store
+            // would wait for it.
+            if short && self.gradient == Gradient::Write {
+                for (x, v) in x.chunks_mut(self.classes).zip(gradients) {
+                    s.store(x, v);
+                }
             }
             for i in (0..losses.len()).step_by(S::LANES) {
                 let log_sum = ln_1p(s, s.load(&others[i..]));
@@ -125,43 +139,52 @@ struct Sums<S: Simd> {
     weighted: S::F,
 }
 
-impl Row<'_> {
-    /// `Σ e^(x − m)`, and the loss without its logarithm; leaves the gradient in `x` if it is wanted.
+impl<S: Simd> Sums<S> {
     #[inline(always)]
-    fn run<S: Simd>(&self, s: S, x: &mut [f32], gradient: Gradient) -> (f32, f32) {
+    fn new(s: S) -> Self {
+        Sums { exp: s.splat(0.0), weighted: s.splat(0.0) }
+    }
+}
+
+impl Row<'_> {
+    /// For a row of at most `LANES` columns: `Σ e^(x − m)`, the loss without its logarithm, and the gradient.
+    #[inline(always)]
+    fn short<S: Simd>(&self, s: S, x: &[f32]) -> (f32, f32, S::F) {
+        let max = max_of_row(s, x);
+        let mut sums = Sums::new(s);
+        let e = self.add(s, &mut sums, s.load(x), max, 0, x.len());
+        let sum = s.sum(sums.exp);
+        (sum, self.rest(s, &sums, x[self.label] - max), self.gradient(s, e, sum, 0))
+    }
+
+    /// For any row: `Σ e^(x − m)` and the loss without its logarithm; leaves the gradient in `x` if it is wanted.
+    #[inline(always)]
+    fn long<S: Simd>(&self, s: S, x: &mut [f32], gradient: Gradient) -> (f32, f32) {
         let n = x.len();
         let max = max_of_row(s, x);
         let at_label = x[self.label] - max;
-        let zero = s.splat(0.0);
-        let mut sums = Sums { exp: zero, weighted: zero };
-        let sum;
-        if n <= S::LANES {
-            // The row stays in a register.
-            let e = self.add(s, &mut sums, s.load(x), max, 0, n);
-            sum = s.sum(sums.exp);
+        let mut sums = Sums::new(s);
+        for i in (0..n).step_by(S::LANES) {
+            let e = self.add(s, &mut sums, s.load(&x[i..]), max, i, n);
             if gradient == Gradient::Write {
-                s.store(x, self.gradient(s, e, sum, 0));
+                s.store(&mut x[i..], e);
             }
-        } else {
+        }
+        let sum = s.sum(sums.exp);
+        if gradient == Gradient::Write {
             for i in (0..n).step_by(S::LANES) {
-                let e = self.add(s, &mut sums, s.load(&x[i..]), max, i, n);
-                if gradient == Gradient::Write {
-                    s.store(&mut x[i..], e);
-                }
-            }
-            sum = s.sum(sums.exp);
-            if gradient == Gradient::Write {
-                for i in (0..n).step_by(S::LANES) {
-                    let v = self.gradient(s, s.load(&x[i..]), sum, i);
-                    s.store(&mut x[i..], v);
-                }
+                let v = self.gradient(s, s.load(&x[i..]), sum, i);
+                s.store(&mut x[i..], v);
             }
         }
-        let mut rest = -self.hard * at_label;
-        if self.smooth != 0.0 {
-            rest -= self.smooth * s.sum(sums.weighted);
-        }
-        (sum, rest)
+        (sum, self.rest(s, &sums, at_label))
+    }
+
+    /// The loss without its logarithm.
+    #[inline(always)]
+    fn rest<S: Simd>(&self, s: S, sums: &Sums<S>, at_label: f32) -> f32 {
+        let rest = -self.hard * at_label;
+        if self.smooth == 0.0 { rest } else { rest - self.smooth * s.sum(sums.weighted) }
     }
 
     /// Adds columns `i ..` of `n` to the sums; returns their `e^(x − m)`.
@@ -362,7 +385,7 @@ impl Op for SoftmaxRows<'_> {
         // The gradient where nothing is subtracted.
         let row = Row { label: 0, hard: 0.0, smooth: 0.0, total: 1.0, weights: None, scale: 1.0 };
         for x in self.x.chunks_mut(self.classes) {
-            row.run(s, x, Gradient::Write);
+            row.long(s, x, Gradient::Write);
         }
     }
 }
