@@ -25,7 +25,9 @@ pub enum Error {
     #[error("{0}")]
     Storage(String),
     /// Training met a loss that is not finite.
-    #[error("the training loss became {loss} in epoch {epoch} (learning rate {learning_rate:e}); a smaller learning rate or clip_norm helps")]
+    #[error(
+        "the training loss became {loss} in epoch {epoch} (learning rate {learning_rate:e}); a smaller learning rate or clip_norm helps"
+    )]
     Diverged {
         /// Epoch, from 1.
         epoch: usize,

@@ -48,7 +48,8 @@ impl Stream {
         if self.used == 4 {
             let (low, high) = (self.block as u32, (self.block >> 32) as u32 & 0xffff);
             let step_high = (self.step >> 32) as u32 & 0xffff;
-            self.words = philox4x32_10([low, self.step as u32, step_high | high << 16, self.purpose as u32], self.key.0);
+            self.words =
+                philox4x32_10([low, self.step as u32, step_high | high << 16, self.purpose as u32], self.key.0);
             self.block += 1;
             self.used = 0;
         }
