@@ -27,35 +27,43 @@ pub(crate) fn copysign<S: Simd>(s: S, a: S::F, b: S::F) -> S::F {
 /// ln 2 in two parts, the first short enough that its product with an exponent is exact.
 const LN_2: [f32; 2] = [0.693_145_75, 1.428_606_8e-6];
 
-/// `(n, eʳ − 1)` with `x = n·ln 2 + r` and `n` whole, so that `eˣ = 2ⁿ·eʳ`.
+/// `(n, eʳ − 1)` with `x + low = n·ln 2 + r` and `n` whole, so that `e^(x + low) = 2ⁿ·eʳ`; `low` is small.
 #[inline(always)]
-fn reduce_exp<S: Simd>(s: S, x: S::F) -> (S::F, S::F) {
+fn reduce_exp<S: Simd>(s: S, x: S::F, low: Option<S::F>) -> (S::F, S::F) {
     const C: [f32; 5] = [0.499_999_94, 0.166_665_21, 0.041_668_29, 0.008_368_704, 0.001_381_893_9];
     let n = s.round(s.mul(x, s.splat(std::f32::consts::LOG2_E)));
     let r = s.mul_add(n, s.splat(-LN_2[0]), x);
-    let r = s.mul_add(n, s.splat(-LN_2[1]), r);
+    let mut r = s.mul_add(n, s.splat(-LN_2[1]), r);
+    if let Some(low) = low {
+        r = s.add(r, low);
+    }
     (n, s.mul_add(s.mul(r, r), polynomial(s, r, C), r))
 }
 
-/// eˣ. Overflows to ∞, underflows through the subnormals to 0.
+/// eˣ, within 1 unit. Overflows to ∞, underflows through the subnormals to 0.
 #[inline(always)]
 pub fn exp<S: Simd>(s: S, x: S::F) -> S::F {
+    exp_of_sum(s, x, None)
+}
+
+#[inline(always)]
+fn exp_of_sum<S: Simd>(s: S, x: S::F, low: Option<S::F>) -> S::F {
     // Beyond these the result is 0 or ∞ all the same; a NaN stays, being the second argument.
     let x = s.max(s.splat(-104.0), s.min(s.splat(89.0), x));
-    let (n, p) = reduce_exp(s, x);
+    let (n, p) = reduce_exp(s, x, low);
     s.scale2(s.add(p, s.splat(1.0)), n)
 }
 
 /// eˣ − 1, exact in the relative sense around 0 (and −0 stays −0).
 #[inline(always)]
 pub fn exp_m1<S: Simd>(s: S, x: S::F) -> S::F {
-    let one = s.splat(1.0);
     let clamped = s.max(s.splat(-20.0), s.min(s.splat(89.0), x));
-    let (n, p) = reduce_exp(s, clamped);
+    let (n, p) = reduce_exp(s, clamped, None);
     // Half of 2ⁿ, which n = 128 does not take out of range.
     let half = s.scale2(s.splat(0.5), n);
     let y = s.mul_add(half, p, s.sub(half, s.splat(0.5)));
-    s.select(s.eq(x, s.splat(0.0)), x, s.mul(y, s.add(one, one)))
+    // x itself where x² no longer counts, for the half of it may be lost among the subnormals.
+    s.select(s.lt(s.abs(x), s.splat(1e-8)), x, s.add(y, y))
 }
 
 /// ln(1 + x): −∞ at −1, NaN below it.
@@ -124,28 +132,30 @@ pub fn softplus<S: Simd>(s: S, x: S::F) -> S::F {
 
 /// `(Φ(−|z|), e^(−z²/2))` for the distribution function Φ of the standard normal, both exact in the relative sense.
 ///
-/// `Φ(−a)·e^(a²/2) = t·P(t)`, `t = 4 / (4 + a)`, for `a` up to where e^(−a²/2) vanishes.
+/// `Φ(−a)·e^(a²/2) = t·P(t)`, `t = 2 / (2 + a)`, for `a` up to where e^(−a²/2) vanishes.
 #[inline(always)]
 pub fn normal_tail<S: Simd>(s: S, z: S::F) -> (S::F, S::F) {
-    const C: [f32; 10] = [
-        0.099_746_04,
-        0.099_526_8,
-        0.095_245_436,
-        0.073_202_69,
-        0.083_322_53,
-        0.018_685_875,
-        0.021_503_156,
-        0.056_686_31,
-        -0.064_871_29,
-        0.016_952_451,
+    const C: [f32; 11] = [
+        0.199_480_25,
+        0.199_185_42,
+        0.153_363_84,
+        0.022_766_389,
+        0.053_879_9,
+        -0.407_631_84,
+        0.351_062_74,
+        0.093_596_29,
+        -0.315_435_14,
+        0.189_081_76,
+        -0.039_349_61,
     ];
     let a = s.min(s.splat(14.6), s.abs(z));
-    // What rounding took from the square comes back as a factor (a wrong last place of 100 is wrong in e¹⁰⁰ too).
-    let square = s.mul(a, a);
-    let lost = s.mul_add(a, a, s.neg(square));
-    let g = exp(s, s.mul(square, s.splat(-0.5)));
-    let g = s.mul_add(g, s.mul(lost, s.splat(-0.5)), g);
-    let t = s.div(s.splat(4.0), s.add(s.splat(4.0), a));
+    // a²/2 in two parts, for a wrong last place of 100 is wrong in e¹⁰⁰ too: the square of the leading half of a's
+    // digits is exact, the rest is small.
+    let head = s.from_bits(s.and(s.to_bits(a), s.splat_u(0xffff_f000)));
+    let rest = s.mul(s.sub(a, head), s.add(a, head));
+    let half = s.splat(-0.5);
+    let g = exp_of_sum(s, s.mul(s.mul(head, head), half), Some(s.mul(rest, half)));
+    let t = s.div(s.splat(2.0), s.add(s.splat(2.0), a));
     (s.mul(g, s.mul(t, polynomial(s, t, C))), g)
 }
 

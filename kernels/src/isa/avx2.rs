@@ -25,6 +25,16 @@ pub(super) unsafe fn enter<O: Op>(op: O) -> O::Output {
     op.run(Avx2(()))
 }
 
+/// As [`enter`], but never inlined.
+///
+/// # Safety
+/// [`available`] is true.
+#[inline(never)]
+#[target_feature(enable = "avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
+unsafe fn outlined<O: Op>(op: O) -> O::Output {
+    op.run(Avx2(()))
+}
+
 /// All ones in the first `n` lanes.
 #[inline(always)]
 fn first(n: usize) -> __m256i {
@@ -221,6 +231,17 @@ impl Simd for Avx2 {
         unsafe { _mm256_cvtps_epi32(a) }
     }
     #[inline(always)]
+    fn interleave(self, a: __m256, b: __m256) -> (__m256, __m256) {
+        unsafe {
+            let (low, high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+            (_mm256_permute2f128_ps::<0x20>(low, high), _mm256_permute2f128_ps::<0x31>(low, high))
+        }
+    }
+    #[inline(always)]
+    fn prefetch(self, p: *const f32) {
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+    }
+    #[inline(always)]
     fn store_u(self, x: &mut [u32], v: __m256i) {
         unsafe {
             if x.len() >= 8 {
@@ -233,6 +254,6 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     fn call<O: Op>(self, op: O) -> O::Output {
-        unsafe { enter(op) }
+        unsafe { outlined(op) }
     }
 }

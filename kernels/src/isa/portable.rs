@@ -199,6 +199,16 @@ impl Simd for Portable {
         u32x8::new(a.fast_round_int().to_array().map(|x| x as u32))
     }
     #[inline(always)]
+    fn interleave(self, a: f32x8, b: f32x8) -> (f32x8, f32x8) {
+        let (a, b) = (a.to_array(), b.to_array());
+        (
+            f32x8::new([a[0], b[0], a[1], b[1], a[2], b[2], a[3], b[3]]),
+            f32x8::new([a[4], b[4], a[5], b[5], a[6], b[6], a[7], b[7]]),
+        )
+    }
+    #[inline(always)]
+    fn prefetch(self, _: *const f32) {}
+    #[inline(always)]
     fn store_u(self, x: &mut [u32], v: u32x8) {
         let n = x.len().min(8);
         x[..n].copy_from_slice(&v.to_array()[..n]);
