@@ -1,6 +1,6 @@
 //! Chooses a sampler from the space, the objectives and the number of trials.
 
-use super::{Ask, GridSampler, Proposal, RandomSampler, Sampler, Settings};
+use super::{Ask, GpSampler, GridSampler, Proposal, QmcSampler, Sampler, Settings};
 use crate::history::Direction;
 use crate::space::Space;
 
@@ -16,13 +16,19 @@ impl Auto {
         Auto { settings: settings.clone() }
     }
 
+    /// The grid where it fits into the budget, quasi-random points where nothing can be learned from them any more,
+    /// otherwise the model that needs the fewest trials.
     fn choose(&self, space: &Space) -> (Box<dyn Sampler>, String) {
         match (space.size(), self.settings.trials) {
             (Some(size), Some(trials)) if size <= trials => (
+                // Every value, also of long logarithmic ranges.
                 Box::new(GridSampler { resolution: usize::MAX }),
-                format!("the {size} configurations fit into {trials} trials"),
+                format!("they fit into {trials} trials"),
             ),
-            _ => (Box::new(RandomSampler), "the space is larger than the number of trials".to_owned()),
+            (_, Some(trials)) if trials <= self.settings.startup => {
+                (Box::new(QmcSampler), format!("{trials} trials are too few for a model"))
+            }
+            _ => (Box::new(GpSampler::new(&self.settings)), "it needs the fewest trials".to_owned()),
         }
     }
 }
