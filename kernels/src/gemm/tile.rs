@@ -131,15 +131,6 @@ impl<const MR: usize, const NV: usize, const ALONG: bool, const MASKED: bool> Op
                         sums[r][NV - 1] = s.load_first(row.add((NV - 1) * S::LANES), tail);
                     });
                 }
-                if !t.add {
-                    let mut row = c.cast_const().wrapping_sub(t.c_step);
-                    each_row!(MR, r => {
-                        let _ = r;
-                        row = opaque(row.wrapping_add(t.c_step));
-                        s.prefetch(row);
-                        if NV > 1 { s.prefetch(row.wrapping_add(S::LANES)); }
-                    });
-                }
                 let ahead = if strip < 2 { (t.ahead.wrapping_add(strip * 16), t.ahead_step) } else { (t.b, 0) };
                 self.sum(s, a, ahead, tail, &mut sums);
                 let mut row = c.wrapping_sub(t.c_step);
