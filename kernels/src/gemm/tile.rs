@@ -5,6 +5,8 @@
 //! MR·NV sums stay in registers; a row of B is loaded once and each element of A broadcast once a step. The body is
 //! one; [`table`] holds it for every height, width and layout.
 
+#![allow(clippy::needless_range_loop, reason = "rows and vectors of a tile are its coordinates")]
+
 use crate::isa::{Op, Simd};
 
 /// Most rows of any tile: the length of the table.
@@ -211,6 +213,7 @@ fn advance<const MR: usize, const ALONG: bool>([r0, r1, r2, r3, r4]: RowPointers
 /// The same pointer, of which the compiler knows nothing: it would otherwise keep a pointer of its own for every row
 /// and spill them, instead of adding strides within the address.
 #[inline(always)]
+#[allow(clippy::pointers_in_nomem_asm_block, reason = "the pointer itself passes, nothing is read through it")]
 fn opaque(p: *const f32) -> *const f32 {
     #[cfg(target_arch = "x86_64")]
     {
