@@ -37,7 +37,7 @@ macro_rules! functions {
 }
 
 functions! {
-    exp, 1.0, |x| x.exp(), |s, v| math::exp(s, v);
+    exp, 1.1, |x| x.exp(), |s, v| math::exp(s, v);
     exp_m1, 2.0, |x| x.exp_m1(), |s, v| math::exp_m1(s, v);
     ln_1p, 2.0, |x| x.ln_1p(), |s, v| math::ln_1p(s, v);
     tanh, 3.0, |x| x.tanh(), |s, v| math::tanh(s, v);
