@@ -1,0 +1,138 @@
+//! What a study has seen: directions, trials and their states. The currency of samplers, pruners and storage.
+
+use crate::space::{Domain, Params};
+use std::collections::BTreeMap;
+
+/// Whether smaller or larger values of an objective are better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// Smaller is better.
+    Minimize,
+    /// Larger is better.
+    Maximize,
+}
+
+impl Direction {
+    /// True where `a` is better than `b`; a NaN is never better and always worse than a number.
+    pub fn better(self, a: f64, b: f64) -> bool {
+        match self {
+            _ if a.is_nan() => false,
+            _ if b.is_nan() => true,
+            Direction::Minimize => a < b,
+            Direction::Maximize => a > b,
+        }
+    }
+
+    /// The value as a loss: negated where larger is better.
+    pub fn loss(self, value: f64) -> f64 {
+        match self {
+            Direction::Minimize => value,
+            Direction::Maximize => -value,
+        }
+    }
+
+    /// `minimize` or `maximize`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Direction::Minimize => "minimize",
+            Direction::Maximize => "maximize",
+        }
+    }
+}
+
+/// Where a trial stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum State {
+    /// Enqueued, not started.
+    Waiting,
+    /// Some worker is at it.
+    Running,
+    /// Finished with a value.
+    Complete,
+    /// Stopped early by a pruner; its value is its last intermediate value.
+    Pruned,
+    /// Ended without a value.
+    Failed,
+}
+
+impl State {
+    /// The names of the command line: `waiting`, `running`, `complete`, `pruned`, `failed`.
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Waiting => "waiting",
+            State::Running => "running",
+            State::Complete => "complete",
+            State::Pruned => "pruned",
+            State::Failed => "failed",
+        }
+    }
+
+    /// True where nothing will change any more.
+    pub fn is_finished(self) -> bool {
+        matches!(self, State::Complete | State::Pruned | State::Failed)
+    }
+}
+
+/// One trial as the storage has it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trial {
+    /// Its number in the study, from 0.
+    pub number: u64,
+    /// Where it stands.
+    pub state: State,
+    /// The active parameters.
+    pub params: Params,
+    /// Where each parameter came from (what Optuna calls its distribution).
+    pub domains: BTreeMap<String, Domain>,
+    /// One value an objective; empty while there is none.
+    pub values: Vec<f64>,
+    /// Reported values by step (epochs count from 1).
+    pub intermediate: BTreeMap<u64, f64>,
+    /// Attributes for users (history, timing, test results).
+    pub user: BTreeMap<String, serde_json::Value>,
+    /// Attributes of the machinery (slot, plan, rungs).
+    pub system: BTreeMap<String, serde_json::Value>,
+    /// When it started.
+    pub started: Option<Timestamp>,
+    /// When it ended.
+    pub finished: Option<Timestamp>,
+}
+
+impl Trial {
+    /// The value of a single-objective trial.
+    pub fn value(&self) -> Option<f64> {
+        self.values.first().copied()
+    }
+
+    /// The last reported step and its value.
+    pub fn last_intermediate(&self) -> Option<(u64, f64)> {
+        self.intermediate.iter().next_back().map(|(&step, &value)| (step, value))
+    }
+
+    /// Seconds from start to end, where both are known.
+    pub fn seconds(&self) -> Option<f64> {
+        Some(self.finished?.seconds_since(self.started?))
+    }
+
+    /// Its place in the plan: which keyed random numbers it draws. A repetition of a trial that died inherits it.
+    pub fn slot(&self) -> u64 {
+        self.system.get("hpt:slot").and_then(serde_json::Value::as_u64).unwrap_or(self.number)
+    }
+}
+
+/// A point in time, UTC, in microseconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timestamp(pub i64);
+
+impl Timestamp {
+    /// The present.
+    pub fn now() -> Self {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        Timestamp(since.as_micros() as i64)
+    }
+
+    /// Seconds from `earlier` to this.
+    pub fn seconds_since(self, earlier: Timestamp) -> f64 {
+        (self.0 - earlier.0) as f64 / 1e6
+    }
+}

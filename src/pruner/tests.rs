@@ -1,0 +1,171 @@
+//! The contract of every pruner, and the rules of each.
+
+use super::*;
+use crate::history::{Direction, State, Trial};
+use crate::random::{Purpose, Stream};
+
+fn trial(number: u64, state: State, values: &[f64]) -> Trial {
+    Trial {
+        number,
+        state,
+        params: Default::default(),
+        domains: Default::default(),
+        values: values.last().copied().into_iter().collect(),
+        intermediate: values.iter().enumerate().map(|(i, &value)| (i as u64 + 1, value)).collect(),
+        user: Default::default(),
+        system: Default::default(),
+        started: None,
+        finished: None,
+    }
+}
+
+fn pruners() -> Vec<(&'static str, Box<dyn Pruner>)> {
+    PRUNERS.iter().map(|entry| (entry.name, by_name(entry.name, &Settings::default()).unwrap())).collect()
+}
+
+/// Forty falling curves with distinct ends.
+fn curves() -> Vec<Trial> {
+    let curve = |i: u64| {
+        let end = Stream::new(1, i, Purpose::Propose, 0).uniform();
+        let values: Vec<f64> = (1..=27).map(|step| end + 1.0 / f64::from(step)).collect();
+        trial(i, State::Complete, &values)
+    };
+    (0..40).map(curve).collect()
+}
+
+fn negated(trials: &[Trial]) -> Vec<Trial> {
+    let mut trials = trials.to_vec();
+    for trial in &mut trials {
+        trial.values.iter_mut().for_each(|value| *value = -*value);
+        trial.intermediate.values_mut().for_each(|value| *value = -*value);
+    }
+    trials
+}
+
+/// The trial as it stood after `steps` reports.
+fn until(trial: &Trial, steps: u64) -> Trial {
+    let mut cut = trial.clone();
+    cut.state = State::Running;
+    cut.intermediate.retain(|step, _| *step <= steps);
+    cut
+}
+
+#[test]
+fn the_best_so_far_always_goes_on() {
+    let history = curves();
+    let best = (1..=27).map(|step| 1.0 / f64::from(step) - 0.01).collect::<Vec<_>>();
+    for (name, pruner) in pruners() {
+        for steps in 1..=27 {
+            let trial = until(&trial(99, State::Running, &best), steps);
+            assert!(!pruner.should_prune(Direction::Minimize, &history, &trial), "{name} at {steps}");
+        }
+    }
+}
+
+#[test]
+fn the_worst_is_stopped_by_all_but_none() {
+    let history = curves();
+    for (name, pruner) in pruners() {
+        let worst = trial(99, State::Running, &[9.0; 27]);
+        let stopped = (1..=27).any(|steps| pruner.should_prune(Direction::Minimize, &history, &until(&worst, steps)));
+        assert_eq!(stopped, name != "none", "{name}");
+    }
+}
+
+#[test]
+fn both_directions_and_any_order_decide_alike() {
+    let history = curves();
+    let (mirrored, reversed) = (negated(&history), history.iter().rev().cloned().collect::<Vec<_>>());
+    for (name, pruner) in pruners() {
+        for (i, steps) in (0..40).flat_map(|i| [1, 2, 3, 9, 27].map(|steps| (i, steps))) {
+            let (own, mirror) = (until(&history[i], steps), until(&mirrored[i], steps));
+            let decision = pruner.should_prune(Direction::Minimize, &history, &own);
+            assert_eq!(pruner.should_prune(Direction::Maximize, &mirrored, &mirror), decision, "{name}");
+            assert_eq!(pruner.should_prune(Direction::Minimize, &reversed, &own), decision, "{name}");
+        }
+    }
+}
+
+#[test]
+fn not_a_number_is_stopped_and_never_helps_the_others() {
+    for (name, pruner) in pruners() {
+        let broken = trial(99, State::Running, &[0.5, f64::NAN]);
+        assert_eq!(pruner.should_prune(Direction::Minimize, &curves(), &broken), name != "none", "{name}");
+        // Against a history of NaN every number is the best.
+        let history: Vec<Trial> = (0..20).map(|i| trial(i, State::Complete, &[f64::NAN; 27])).collect();
+        let own = trial(99, State::Running, &[100.0]);
+        for direction in [Direction::Minimize, Direction::Maximize] {
+            assert!(!pruner.should_prune(direction, &history, &own), "{name}");
+        }
+    }
+}
+
+#[test]
+fn nothing_reported_or_nobody_to_compare_with_goes_on() {
+    for (name, pruner) in pruners() {
+        assert!(!pruner.should_prune(Direction::Minimize, &curves(), &trial(99, State::Running, &[])), "{name}");
+        let alone = trial(0, State::Running, &[1.0]);
+        assert!(!pruner.should_prune(Direction::Minimize, &[], &alone), "{name}");
+        assert!(!pruner.should_prune(Direction::Minimize, std::slice::from_ref(&alone), &alone), "{name}");
+        assert!(!pruner.describe().is_empty());
+    }
+}
+
+#[test]
+fn the_median_waits_for_startup_and_warmup() {
+    let settings = Settings { warmup: 2, ..Settings::default() };
+    let median = by_name("median", &settings).unwrap();
+    let five: Vec<Trial> = (1..=5).map(|i| trial(i, State::Complete, &[i as f64; 4])).collect();
+    let stops = |history: &[Trial], value: f64, steps: u64| {
+        median.should_prune(Direction::Minimize, history, &until(&trial(9, State::Running, &[value; 4]), steps))
+    };
+    assert!(stops(&five, 3.5, 3) && !stops(&five, 3.0, 3), "the median of 1 … 5 is 3");
+    assert!(!stops(&five, 9.0, 2), "warm-up");
+    assert!(!stops(&five[..4], 9.0, 3), "startup");
+    let quarter = by_name("percentile", &Settings::default()).unwrap();
+    let own = |value: f64| trial(9, State::Running, &[value]);
+    assert!(quarter.should_prune(Direction::Minimize, &five, &own(2.5)), "the 25th percentile of 1 … 5 is 2");
+    assert!(!quarter.should_prune(Direction::Minimize, &five, &own(2.0)));
+}
+
+#[test]
+fn the_median_forgives_what_was_good_before() {
+    let median = by_name("median", &Settings::default()).unwrap();
+    let five: Vec<Trial> = (1..=5).map(|i| trial(i, State::Complete, &[i as f64; 4])).collect();
+    assert!(!median.should_prune(Direction::Minimize, &five, &trial(9, State::Running, &[1.0, 8.0])));
+}
+
+#[test]
+fn halving_keeps_one_in_three_at_its_rungs_alone() {
+    let asha = Asha::new(&Settings::default());
+    // Eleven trials with the values 1 … 11 are at the first rung; the twelfth is among the best four or not.
+    let history: Vec<Trial> = (1..=11).map(|i| trial(i, State::Pruned, &[i as f64])).collect();
+    let stops = |values: &[f64]| asha.should_prune(Direction::Minimize, &history, &trial(99, State::Running, values));
+    assert!(!stops(&[3.5]) && stops(&[4.5]));
+    assert!(!stops(&[3.5, 100.0]), "step 2 is no rung");
+    assert!(!stops(&[3.5, 100.0, 100.0]), "nobody else has reached step 3");
+    let finished = [trial(50, State::Complete, &[1.0, 1.0, 1.0]), trial(51, State::Failed, &[0.0, 0.0, 0.0])];
+    let second = trial(99, State::Running, &[1.0, 1.0, 2.0]);
+    assert!(asha.should_prune(Direction::Minimize, &finished, &second));
+    assert!(!asha.should_prune(Direction::Minimize, &finished[1..], &second), "failed trials do not count");
+}
+
+#[test]
+fn halving_accepts_reports_between_the_rungs() {
+    let asha = Asha::new(&Settings { min_resource: 2, ..Settings::default() });
+    let at = |number: u64, reports: &[(u64, f64)]| {
+        let mut trial = trial(number, State::Running, &[]);
+        trial.intermediate = reports.iter().copied().collect();
+        trial
+    };
+    let history = [at(1, &[(5, 1.0)]), at(2, &[(2, 1.5)])];
+    assert!(asha.should_prune(Direction::Minimize, &history, &at(3, &[(5, 2.0)])), "step 5 is the arrival at rung 2");
+    assert!(!asha.should_prune(Direction::Minimize, &history, &at(3, &[(1, 2.0)])), "before the first rung");
+    assert!(!asha.should_prune(Direction::Minimize, &history, &at(3, &[(2, 0.5), (5, 2.0)])), "rung 2 is behind it");
+}
+
+#[test]
+fn unknown_names_list_the_known_ones() {
+    let message = by_name("medain", &Settings::default()).err().unwrap().to_string();
+    assert!(message.contains("did you mean `median`") && message.contains("asha"), "{message}");
+}

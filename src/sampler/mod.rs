@@ -1,0 +1,124 @@
+//! Samplers: which configuration to try next.
+//!
+//! A sampler is a pure function of the space, the history and the trial's keyed random numbers ([`Ask`] →
+//! [`Proposal`]): it holds no state, reads no clock and does not care in which order the history is given. So a
+//! study that was interrupted goes on with exactly the proposals it would have had. A new sampler is one file and
+//! one line in [`SAMPLERS`]; the contract suite runs over that list.
+
+mod auto;
+mod codec;
+mod gp;
+mod grid;
+mod outcome;
+mod random;
+mod sobol;
+#[cfg(test)]
+mod tests;
+
+pub use auto::Auto;
+pub use gp::GpSampler;
+pub use grid::GridSampler;
+pub use random::RandomSampler;
+pub use sobol::QmcSampler;
+
+use crate::history::{Direction, Trial};
+use crate::space::{Params, Space};
+use crate::{Error, Result};
+
+/// All that a proposal may depend on.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask<'a> {
+    /// What varies.
+    pub space: &'a Space,
+    /// One direction an objective.
+    pub directions: &'a [Direction],
+    /// All trials so far, in every state; waiting and running ones are pending.
+    pub history: &'a [Trial],
+    /// The study's seed.
+    pub seed: u64,
+    /// The new trial's place in the plan: it keys the random numbers.
+    pub slot: u64,
+}
+
+/// What a sampler answers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Proposal {
+    /// Try this.
+    Params(Params),
+    /// Nothing is left that has not been tried.
+    Exhausted,
+}
+
+/// Proposes configurations; see the module.
+pub trait Sampler: Send + Sync {
+    /// The configuration of the trial in slot `ask.slot`.
+    fn ask(&self, ask: &Ask) -> Proposal;
+
+    /// One line for a person: what it does with this space, and why.
+    fn describe(&self, space: &Space, directions: &[Direction]) -> String;
+}
+
+/// What the user may say about a sampler.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Trials that the study should reach in all, where that is known.
+    pub trials: Option<u64>,
+    /// Points of the grid along a continuum.
+    pub resolution: usize,
+    /// Quasi-random trials before a model is trusted.
+    pub startup: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings { trials: None, resolution: 5, startup: 10 }
+    }
+}
+
+/// A row of the list of samplers.
+#[derive(Clone, Copy)]
+pub struct Entry {
+    /// The name on the command line.
+    pub name: &'static str,
+    /// What it is, in one line.
+    pub summary: &'static str,
+    make: fn(&Settings) -> Box<dyn Sampler>,
+}
+
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Entry").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Every sampler there is.
+pub const SAMPLERS: &[Entry] = &[
+    Entry {
+        name: "auto",
+        summary: "chooses from the space and the number of trials",
+        make: |settings| Box::new(Auto::new(settings)),
+    },
+    Entry { name: "random", summary: "independent random points", make: |_| Box::new(RandomSampler) },
+    Entry {
+        name: "grid",
+        summary: "every combination once, then stops",
+        make: |settings| Box::new(GridSampler { resolution: settings.resolution }),
+    },
+    Entry { name: "qmc", summary: "quasi-random points: a scrambled Sobol sequence", make: |_| Box::new(QmcSampler) },
+    Entry {
+        name: "gp",
+        summary: "Gaussian process and expected improvement",
+        make: |settings| Box::new(GpSampler::new(settings)),
+    },
+];
+
+/// The sampler of that name.
+///
+/// # Errors
+/// [`Error::Input`] with the list of names for one that is not in it.
+pub fn by_name(name: &str, settings: &Settings) -> Result<Box<dyn Sampler>> {
+    match SAMPLERS.iter().find(|entry| entry.name == name) {
+        Some(entry) => Ok((entry.make)(settings)),
+        None => Err(Error::unknown("sampler", name, SAMPLERS.iter().map(|entry| entry.name))),
+    }
+}

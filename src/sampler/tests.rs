@@ -1,0 +1,257 @@
+//! The contract of every sampler in the list, over spaces of every kind.
+
+use super::*;
+use crate::history::State;
+use crate::random::{Purpose, Stream};
+use crate::space::{Expand, Value, fingerprint};
+use std::collections::HashSet;
+
+const MIXED: &str = r#"
+rate = { log = [1e-5, 1.0] }
+drop = { float = [0.0, 0.5], step = 0.1 }
+layers = { int = [0, 3] }
+units = { int = [16, 256], log = true, each = "layers" }
+kind = { choice = ["a", "b", "c"] }
+extra = { float = [-1.0, 1.0], when = { kind = ["b"] } }
+"#;
+const FINITE: &str = r#"
+n = { int = [0, 2] }
+u = { choice = ["s", "m", "l"], each = "n" }
+x = { float = [0.0, 1.0], step = 0.5 }
+"#;
+const CONTINUUM: &str = "x = { float = [-2.0, 3.0] }\ny = { log = [1e-3, 1e3] }";
+
+fn space(text: &str) -> Space {
+    Space::from_toml(&text.parse().unwrap(), &Expand::default()).unwrap()
+}
+
+fn samplers() -> Vec<(&'static str, Box<dyn Sampler>)> {
+    let settings = Settings { trials: Some(38), ..Settings::default() };
+    SAMPLERS.iter().map(|entry| (entry.name, by_name(entry.name, &settings).unwrap())).collect()
+}
+
+/// A smooth function of the configuration with its optimum inside.
+fn objective(params: &Params) -> f64 {
+    let value = |(i, value): (usize, &Value)| match value {
+        Value::Text(text) => text.len() as f64 + f64::from(text.as_bytes()[0]) / 100.0,
+        other => (other.as_f64().unwrap_or(0.0).abs().ln_1p() - 0.3 * (i + 1) as f64).powi(2),
+    };
+    params.values().enumerate().map(value).sum()
+}
+
+fn finished(number: u64, params: Params, state: State, value: f64) -> Trial {
+    Trial {
+        number,
+        state,
+        values: if state == State::Complete { vec![value] } else { Vec::new() },
+        params,
+        domains: Default::default(),
+        intermediate: Default::default(),
+        user: Default::default(),
+        system: Default::default(),
+        started: None,
+        finished: None,
+    }
+}
+
+fn ask_at(sampler: &dyn Sampler, space: &Space, history: &[Trial], seed: u64, slot: u64) -> Proposal {
+    sampler.ask(&Ask { space, directions: &[Direction::Minimize], history, seed, slot })
+}
+
+/// Trials from slot 0 until `n` or exhausted.
+fn run(sampler: &dyn Sampler, space: &Space, n: u64, seed: u64) -> Vec<Trial> {
+    go_on(sampler, space, Vec::new(), n, seed)
+}
+
+fn go_on(sampler: &dyn Sampler, space: &Space, mut history: Vec<Trial>, n: u64, seed: u64) -> Vec<Trial> {
+    for slot in history.len() as u64..n {
+        let Proposal::Params(params) = ask_at(sampler, space, &history, seed, slot) else { break };
+        space.contains(&params).unwrap();
+        let value = objective(&params);
+        history.push(finished(slot, params, State::Complete, value));
+    }
+    history
+}
+
+fn params(trials: &[Trial]) -> Vec<&Params> {
+    trials.iter().map(|trial| &trial.params).collect()
+}
+
+#[test]
+fn proposals_lie_in_the_space_and_hold_active_parameters_alone() {
+    for (name, sampler) in samplers() {
+        for text in [MIXED, FINITE, CONTINUUM] {
+            let space = space(text);
+            // `run` checks every proposal with `contains`, which refuses inactive parameters.
+            let history = run(&*sampler, &space, 40, 1);
+            assert!(history.len() >= if name == "grid" { 25 } else { 39 }, "{name}: {} trials", history.len());
+        }
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_points_and_another_seed_others() {
+    for (name, sampler) in samplers() {
+        let space = space(MIXED);
+        let (a, b, c) = (run(&*sampler, &space, 25, 1), run(&*sampler, &space, 25, 1), run(&*sampler, &space, 25, 2));
+        assert_eq!(a, b, "{name}");
+        assert_eq!(params(&a) != params(&c), name != "grid", "{name}");
+    }
+}
+
+#[test]
+fn interrupted_and_resumed_equals_uninterrupted() {
+    for (name, sampler) in samplers() {
+        let space = space(MIXED);
+        let whole = run(&*sampler, &space, 24, 3);
+        for cut in [1, 7, 12, 17] {
+            let (_, fresh) = samplers().into_iter().find(|(other, _)| *other == name).unwrap();
+            assert_eq!(go_on(&*fresh, &space, whole[..cut].to_vec(), 24, 3), whole, "{name} from {cut}");
+        }
+    }
+}
+
+#[test]
+fn the_order_of_the_history_does_not_matter() {
+    for (name, sampler) in samplers() {
+        let space = space(MIXED);
+        let mut history = run(&*sampler, &space, 20, 4);
+        let expected = ask_at(&*sampler, &space, &history, 4, 20);
+        for seed in 0..3 {
+            Stream::new(seed, 0, Purpose::Shuffle, 0).shuffle(&mut history);
+            assert_eq!(ask_at(&*sampler, &space, &history, 4, 20), expected, "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_finite_space_is_tried_once_and_then_exhausted() {
+    for (name, sampler) in samplers() {
+        let space = space(FINITE);
+        let size = space.size().unwrap();
+        assert_eq!(size, 39);
+        let history = run(&*sampler, &space, 100, 5);
+        let distinct: HashSet<String> = history.iter().map(|trial| fingerprint(&trial.params)).collect();
+        assert_eq!((history.len(), distinct.len()), (39, 39), "{name}");
+    }
+}
+
+#[test]
+fn failed_running_and_broken_trials_do_no_harm() {
+    for (name, sampler) in samplers() {
+        for text in [MIXED, FINITE] {
+            let space = space(text);
+            let mut history = run(&*sampler, &space, 18, 6);
+            for (i, state) in [State::Failed, State::Running, State::Waiting, State::Pruned].into_iter().enumerate() {
+                history[i].state = state;
+                history[i].values.clear();
+            }
+            history[4].values = vec![f64::NAN];
+            history[5].values = vec![f64::INFINITY];
+            history[6].values = vec![f64::NEG_INFINITY];
+            // A trial whose parameters somebody else chose, outside the space.
+            history[7].params = [("elsewhere".to_owned(), Value::Int(1))].into_iter().collect();
+            let more = go_on(&*sampler, &space, history, 24, 6);
+            assert_eq!(more.len(), 24, "{name}");
+            // Nothing but failures.
+            let mut failures = run(&*sampler, &space, 18, 6);
+            failures
+                .iter_mut()
+                .for_each(|trial| *trial = finished(trial.number, trial.params.clone(), State::Failed, 0.0));
+            assert_eq!(go_on(&*sampler, &space, failures, 20, 6).len(), 20, "{name}");
+        }
+    }
+}
+
+#[test]
+fn the_ends_of_steps_and_choices_are_reached() {
+    for (name, sampler) in samplers() {
+        let space =
+            space("a = { int = [1, 3] }\nb = { float = [0.0, 1.0], step = 0.5 }\nc = { choice = [true, false] }");
+        let history = run(&*sampler, &space, 200, 7);
+        let ends: [(&str, [Value; 2]); 3] = [
+            ("a", [Value::Int(1), Value::Int(3)]),
+            ("b", [Value::Float(0.0), Value::Float(1.0)]),
+            ("c", [Value::Bool(true), Value::Bool(false)]),
+        ];
+        for (parameter, end) in ends.iter().flat_map(|(parameter, ends)| ends.iter().map(move |end| (*parameter, end)))
+        {
+            assert!(history.iter().any(|trial| trial.params[parameter] == *end), "{name}: {parameter} = {end}");
+        }
+    }
+}
+
+#[test]
+fn an_empty_or_single_space_has_one_configuration() {
+    for (name, sampler) in samplers() {
+        for text in ["", "x = { choice = [\"only\"] }\ny = { float = [2.0, 2.0] }"] {
+            assert_eq!(run(&*sampler, &space(text), 5, 0).len(), 1, "{name}: {text}");
+        }
+    }
+}
+
+#[test]
+fn several_objectives_are_no_reason_to_stop() {
+    let directions = [Direction::Minimize, Direction::Maximize];
+    for (name, sampler) in samplers() {
+        let space = space(MIXED);
+        let mut history: Vec<Trial> = Vec::new();
+        for slot in 0..16 {
+            let ask = Ask { space: &space, directions: &directions, history: &history, seed: 1, slot };
+            let Proposal::Params(params) = sampler.ask(&ask) else { panic!("{name}") };
+            let value = objective(&params);
+            let mut trial = finished(slot, params, State::Complete, value);
+            trial.values.push(value.sin());
+            history.push(trial);
+        }
+    }
+}
+
+#[test]
+fn every_sampler_says_what_it_does() {
+    for (name, sampler) in samplers() {
+        for text in [MIXED, FINITE, CONTINUUM] {
+            let line = sampler.describe(&space(text), &[Direction::Minimize]);
+            assert!(line.starts_with(name) && line.lines().count() == 1, "{line}");
+        }
+    }
+}
+
+#[test]
+fn the_grid_counts_slots_and_passes_over_enqueued_trials() {
+    let space = space("a = { int = [0, 9] }");
+    let grid = GridSampler { resolution: 5 };
+    let value = |history: &[Trial], slot: u64| match ask_at(&grid, &space, history, 0, slot) {
+        Proposal::Params(params) => params["a"].as_i64(),
+        Proposal::Exhausted => None,
+    };
+    // Two jobs at once: the history does not hold slot 3 yet when slot 4 asks.
+    let mut history = run(&grid, &space, 3, 0);
+    assert_eq!((value(&history, 4), value(&history, 3)), (Some(4), Some(3)));
+    history[1].system.insert("fixed_params".into(), serde_json::json!({ "a": 1 }));
+    assert_eq!(value(&history, 3), Some(2));
+    assert_eq!((value(&history, 10), value(&history, 11)), (Some(9), None));
+    // A repeated trial stands in its predecessor's slot and does not count.
+    let mut again = history[0].clone();
+    again.number = 40;
+    again.system.insert("hpt:slot".into(), 0.into());
+    again.system.insert("fixed_params".into(), serde_json::json!({ "a": 0 }));
+    history.insert(0, again);
+    assert_eq!(value(&history, 3), Some(2));
+}
+
+#[test]
+fn auto_takes_the_grid_where_it_fits() {
+    let auto = |trials: Option<u64>| Auto::new(&Settings { trials, ..Settings::default() });
+    let line = |text: &str, trials| auto(trials).describe(&space(text), &[Direction::Minimize]);
+    assert!(line(FINITE, Some(39)).starts_with("auto: grid: all 39 configurations"));
+    assert!(!line(FINITE, Some(38)).contains("grid"));
+    assert!(!line(FINITE, None).contains("grid"));
+    assert!(!line(CONTINUUM, Some(1000)).contains("grid"));
+}
+
+#[test]
+fn unknown_names_list_the_known_ones() {
+    let message = by_name("gird", &Settings::default()).err().unwrap().to_string();
+    assert!(message.contains("did you mean `grid`") && message.contains("random"), "{message}");
+}
