@@ -64,10 +64,16 @@ const OPTIMIZERS: &[(&str, Optimizer)] = &[
 ];
 
 impl Optimizer {
-    /// All of them with their defaults.
-    pub fn all() -> impl Iterator<Item = Optimizer> {
-        OPTIMIZERS.iter().map(|row| row.1)
-    }
+    /// The names of all of them.
+    pub const NAMES: [&'static str; OPTIMIZERS.len()] = {
+        let mut names = [""; OPTIMIZERS.len()];
+        let mut i = 0;
+        while i < names.len() {
+            names[i] = OPTIMIZERS[i].0;
+            i += 1;
+        }
+        names
+    };
 
     /// Its name.
     pub fn name(&self) -> &'static str {

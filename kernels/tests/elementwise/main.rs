@@ -7,6 +7,7 @@ mod losses;
 mod math;
 mod optimizers;
 mod oracle;
+mod pytorch;
 mod reductions;
 mod tolerance;
 
