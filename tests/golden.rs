@@ -29,7 +29,7 @@ struct Bounds {
     weights: f64,
 }
 
-const CPU: Bounds = Bounds { loss: 1e-6, prediction: 1e-6, gradient: 2e-6, losses: 2e-6, weights: 5e-6 };
+const CPU: Bounds = Bounds { loss: 2e-7, prediction: 5e-7, gradient: 1e-6, losses: 5e-7, weights: 5e-6 };
 
 fn read(file: &str) -> Value {
     let path = format!("{}/tests/golden/{file}", env!("CARGO_MANIFEST_DIR"));
