@@ -10,7 +10,6 @@ use hpt_kernels::epilogue::Epilogue;
 use hpt_kernels::gemm::{Beta, Gemm, Packed, Right, Scratch, gemm, pack, packed_len, panel_width};
 use hpt_kernels::isa::{Isa, peak};
 use hpt_kernels::matrix::{Matrix, MatrixMut};
-use std::hint::black_box;
 use std::time::Instant;
 
 /// The product of the three that a training step has.
