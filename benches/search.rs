@@ -45,7 +45,8 @@ fn compare(function: &Function, name: &str, seeds: u64, budgets: &[u64]) {
     let most = budgets.iter().copied().max().unwrap_or(0);
     let sampler = sampler::by_name(name, &Settings::default()).expect("a sampler of the list");
     let mut sums = vec![0.0; budgets.len()];
-    let (mut seconds, mut asked) = (0.0, 0);
+    // The last ten proposals are the dearest.
+    let (mut seconds, mut last) = (0.0, 0.0);
     for seed in 0..seeds {
         let mut history: Vec<Trial> = Vec::new();
         let mut best = f64::INFINITY;
@@ -53,8 +54,9 @@ fn compare(function: &Function, name: &str, seeds: u64, budgets: &[u64]) {
             let start = Instant::now();
             let ask = Ask { space: &function.space, directions: &[Direction::Minimize], history: &history, seed, slot };
             let Proposal::Params(params) = sampler.ask(&ask) else { break };
-            seconds += start.elapsed().as_secs_f64();
-            asked += 1;
+            let elapsed = start.elapsed().as_secs_f64() * 1e3 / seeds as f64;
+            seconds += elapsed / most as f64;
+            last += if slot + 10 >= most { elapsed / 10.0 } else { 0.0 };
             let value = (function.evaluate)(&params);
             best = best.min(value);
             history.push(complete(slot, params, value));
@@ -66,7 +68,7 @@ fn compare(function: &Function, name: &str, seeds: u64, budgets: &[u64]) {
     let regrets: Vec<f64> = sums.iter().map(|sum| sum / seeds as f64).collect();
     let range = function.median - function.optimum;
     let text: Vec<String> = regrets.iter().map(|r| format!("{r:9.5} ({:6.4})", r / range)).collect();
-    println!("{:34} {:8} {}   {:.2}", function.name, name, text.join(" "), seconds / f64::from(asked) * 1e3);
+    println!("{:34} {:8} {}   {seconds:.2} ({last:.2} at the end)", function.name, name, text.join(" "));
 }
 
 fn complete(number: u64, params: Params, value: f64) -> Trial {
@@ -89,9 +91,7 @@ fn closed_forms() -> Vec<Function> {
         (0..n).map(|i| format!("x{i} = {{ float = [{low:?}, {high:?}] }}\n")).collect()
     };
     let of_vector = |name: &str, space: String, optimum: f64, f: fn(&[f64]) -> f64| {
-        function(name, &space, optimum, move |params| {
-            f(&params.values().filter_map(Value::as_f64).collect::<Vec<_>>())
-        })
+        function(name, &space, optimum, move |params| f(&params.values().filter_map(Value::as_f64).collect::<Vec<_>>()))
     };
     vec![
         of_vector("branin", "a = { float = [-5.0, 10.0] }\nb = { float = [0.0, 15.0] }".into(), 0.397_887, branin),
@@ -120,12 +120,8 @@ fn branin(x: &[f64]) -> f64 {
 }
 
 const HARTMANN3_A: [[f64; 3]; 4] = [[3.0, 10.0, 30.0], [0.1, 10.0, 35.0], [3.0, 10.0, 30.0], [0.1, 10.0, 35.0]];
-const HARTMANN3_P: [[f64; 3]; 4] = [
-    [0.3689, 0.1170, 0.2673],
-    [0.4699, 0.4387, 0.7470],
-    [0.1091, 0.8732, 0.5547],
-    [0.0381, 0.5743, 0.8828],
-];
+const HARTMANN3_P: [[f64; 3]; 4] =
+    [[0.3689, 0.1170, 0.2673], [0.4699, 0.4387, 0.7470], [0.1091, 0.8732, 0.5547], [0.0381, 0.5743, 0.8828]];
 const HARTMANN6_A: [[f64; 6]; 4] = [
     [10.0, 3.0, 17.0, 3.5, 1.7, 8.0],
     [0.05, 10.0, 17.0, 0.1, 8.0, 14.0],
@@ -195,7 +191,8 @@ fn conditional(params: &Params) -> f64 {
 
 /// Complete grids: choices for the named text columns, the index of the value for the others.
 fn tables(folder: &str) -> Vec<Function> {
-    let mut paths: Vec<_> = std::fs::read_dir(folder).expect("the folder of tables").flatten().map(|e| e.path()).collect();
+    let mut paths: Vec<_> =
+        std::fs::read_dir(folder).expect("the folder of tables").flatten().map(|e| e.path()).collect();
     paths.sort();
     paths.into_iter().filter(|path| path.extension().is_some_and(|e| e == "gz")).map(|path| table(&path)).collect()
 }

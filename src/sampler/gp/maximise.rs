@@ -94,16 +94,13 @@ impl Search<'_> {
         let width = [0.02, 0.1, 0.3][stream.below(3) as usize];
         let share = [0.15, 0.4, 1.0][stream.below(3) as usize];
         let forced = stream.below(point.len().max(1) as u64) as usize;
-        for j in 0..point.len() {
+        for (j, coordinate) in point.iter_mut().enumerate() {
             if j != forced && stream.uniform() >= share {
                 continue;
             }
-            point[j] = match self.codec.kinds()[j] {
+            *coordinate = match self.codec.kinds()[j] {
                 Kind::Choice(n) => stream.below(n) as f64,
-                _ => {
-                    let moved = point[j] + width * stream.normal();
-                    self.codec.settle(j, moved.clamp(0.0, 1.0))
-                }
+                _ => self.codec.settle(j, (*coordinate + width * stream.normal()).clamp(0.0, 1.0)),
             };
         }
         point
