@@ -1,11 +1,20 @@
 //! hpt-engine (documentation follows with the README).
 
+pub mod backend;
 pub mod data;
+pub mod engine;
 mod error;
 pub mod history;
+pub mod model;
+pub mod prepared;
 pub mod pruner;
 pub mod random;
+pub mod report;
 pub mod sampler;
+pub mod search;
+pub mod settings;
 pub mod space;
+pub mod study;
+pub mod train;
 
 pub use error::{Error, Result};

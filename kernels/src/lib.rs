@@ -11,6 +11,7 @@
 pub mod activation;
 pub mod dropout;
 pub mod epilogue;
+pub mod gather;
 pub mod gemm;
 pub mod isa;
 pub mod loss;

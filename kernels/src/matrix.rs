@@ -157,10 +157,14 @@ impl<'a> MatrixMut<'a> {
     /// The view reaches beyond `data`, or two of its elements share an address.
     pub fn new(data: &'a mut [f32], rows: usize, cols: usize, row_stride: usize, col_stride: usize) -> Self {
         check(data.len(), rows, cols, row_stride, col_stride);
+        let empty = rows == 0 || cols == 0;
         let distinct = (rows <= 1 || row_stride > 0) && (cols <= 1 || col_stride > 0);
         let nested =
             rows <= 1 || cols <= 1 || row_stride > (cols - 1) * col_stride || col_stride > (rows - 1) * row_stride;
-        assert!(distinct && nested, "elements of a {rows}×{cols} view with strides {row_stride}, {col_stride} overlap");
+        assert!(
+            empty || (distinct && nested),
+            "elements of a {rows}×{cols} view with strides {row_stride}, {col_stride} overlap"
+        );
         MatrixMut { ptr: data.as_mut_ptr(), rows, cols, row_stride, col_stride, data: PhantomData }
     }
 

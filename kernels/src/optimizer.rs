@@ -313,13 +313,13 @@ impl Update<'_> {
             g = s.add(g, s.select(s.eq(w, zero), zero, sign));
         }
         let mut state = [zero; 2];
-        for k in 0..R::SLOTS {
-            state[k] = s.load(&self.slots[k][i..i + n]);
+        for (state, slot) in state.iter_mut().zip(&self.slots[..R::SLOTS]) {
+            *state = s.load(&slot[i..i + n]);
         }
         let (w, state) = rule.step(s, w, g, state);
         s.store(&mut self.weights[i..i + n], w);
-        for k in 0..R::SLOTS {
-            s.store(&mut self.slots[k][i..i + n], state[k]);
+        for (state, slot) in state.into_iter().zip(&mut self.slots[..R::SLOTS]) {
+            s.store(&mut slot[i..i + n], state);
         }
     }
 }

@@ -5,11 +5,20 @@
 //! `c ← fma(a[i,p], b[p,j], c)` over p = 0, 1, …, k−1 that begins with `β·c`, whatever the blocking, the packing and
 //! the block of `C` that was asked for; so results never depend on how the work was split.
 
+mod blocks;
 mod pack;
+#[cfg(test)]
+mod tests;
+mod tile;
+
+pub use blocks::Scratch;
+use pack::PANEL_VECTORS;
 pub use pack::{Packed, pack, pack_raw, packed_len, panel_width};
 
+use blocks::Product;
+
 use crate::epilogue::Epilogue;
-use crate::isa::{Isa, Op, Simd};
+use crate::isa::Isa;
 use crate::matrix::{Matrix, MatrixMut};
 
 /// What becomes of the old `C`.
@@ -63,54 +72,71 @@ pub struct Gemm<'a> {
     pub epilogue: Epilogue<'a>,
 }
 
-/// Working memory of [`gemm`]: grows to what the largest product so far needed.
-#[derive(Debug, Default)]
-pub struct Scratch {}
-
-impl Scratch {
-    /// Memory for every product of at most those sizes, so that none of them allocates.
-    pub fn with_capacity_for(_isa: Isa, _max_m: usize, _max_k: usize, _max_n: usize) -> Self {
-        Scratch {}
-    }
-}
-
 /// `C ← A·B + β·C`, then the epilogue. See [`Gemm`] for the operands.
 ///
 /// # Panics
-/// Shapes differ, or there is an epilogue and the columns of `C` are not contiguous.
-pub fn gemm(isa: Isa, args: Gemm, _scratch: &mut Scratch) {
-    isa.run(Run { args });
+/// Shapes differ, B was packed for another instruction set, or there is an epilogue and the columns of `C` are not
+/// contiguous.
+pub fn gemm(isa: Isa, args: Gemm, scratch: &mut Scratch) {
+    let (m, k, n) = (args.a.rows(), args.a.cols(), args.b.cols());
+    assert!(
+        args.b.rows() == k && args.c.rows() == m && args.c.cols() == n,
+        "{m}×{k} by {}×{n} into {}×{}",
+        args.b.rows(),
+        args.c.rows(),
+        args.c.cols()
+    );
+    if let Right::Packed(b) = &args.b {
+        assert!(b.width() == panel_width(isa), "B is packed in panels of {} columns", b.width());
+    }
+    if m == 0 || n == 0 {
+        return;
+    }
+    if args.c.col_stride() == 1 || n == 1 {
+        isa.run(Product { args, scratch });
+        return;
+    }
+    assert!(matches!(args.epilogue, Epilogue::None), "an epilogue needs a C of contiguous columns");
+    match args {
+        Gemm { a, b: Right::Strided(b), c, beta, epilogue } if m == 1 || c.row_stride() == 1 => {
+            let transposed = Gemm { a: b.t(), b: Right::Strided(a.t()), c: c.t(), beta, epilogue };
+            isa.run(Product { args: transposed, scratch });
+        }
+        args => scattered(isa, args, scratch),
+    }
 }
 
-struct Run<'a> {
-    args: Gemm<'a>,
-}
+/// Rows and columns of the tile through which a product reaches a C of which no stride is 1.
+const TILE: (usize, usize) = (64, 256);
 
-impl Op for Run<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Gemm { a, b, mut c, beta, mut epilogue } = self.args;
-        let (m, k, n) = (a.rows(), a.cols(), b.cols());
-        assert!(b.rows() == k && c.rows() == m && c.cols() == n, "shapes differ");
-        let (rs, cs) = (c.row_stride(), c.col_stride());
-        for i in 0..m {
-            for j in 0..n {
-                // SAFETY: (i, j) is an element of C.
-                let x = unsafe { &mut *c.as_mut_ptr().add(i * rs + j * cs) };
-                let mut sum = if beta == Beta::Zero { 0.0 } else { *x };
-                for p in 0..k {
-                    let w = match &b {
-                        Right::Strided(b) => b.get(p, j),
-                        Right::Packed(b) => b.get(p, j),
-                    };
-                    sum = a.get(i, p).mul_add(w, sum);
-                }
-                *x = sum;
+/// `C ← A·B + β·C` where C has no contiguous direction: tile by tile through memory that has.
+fn scattered(isa: Isa, args: Gemm, scratch: &mut Scratch) {
+    let Gemm { a, b, mut c, beta, .. } = args;
+    let (m, k, n) = (a.rows(), a.cols(), b.cols());
+    let (rs, cs) = (c.row_stride(), c.col_stride());
+    let mut tile = std::mem::take(&mut scratch.tile);
+    tile.grow(TILE.0 * TILE.1);
+    for i in (0..m).step_by(TILE.0) {
+        for j in (0..n).step_by(TILE.1) {
+            let (rows, cols) = (TILE.0.min(m - i), TILE.1.min(n - j));
+            let corner = c.as_mut_ptr().wrapping_add(i * rs + j * cs);
+            let each = || (0..rows).flat_map(|r| (0..cols).map(move |q| (r * rs + q * cs, r * cols + q)));
+            let data = tile.as_mut_ptr();
+            if beta == Beta::One {
+                // SAFETY: elements of C, and of a tile of `rows · cols ≤ TILE.0 · TILE.1`.
+                each().for_each(|(there, here)| unsafe { *data.add(here) = *corner.add(there) });
             }
-            if !matches!(epilogue, Epilogue::None) {
-                epilogue.apply_row(s, i, 0, c.row_mut(i));
-            }
+            let b = match b {
+                Right::Strided(b) => Right::Strided(b.block(0..k, j..j + cols)),
+                Right::Packed(b) => Right::Packed(b.cols(j..j + cols)),
+            };
+            // SAFETY: the tile is this call's alone and large enough.
+            let inner = unsafe { MatrixMut::from_raw(data, rows, cols, cols, 1) };
+            let a = a.block(i..i + rows, 0..k);
+            isa.run(Product { args: Gemm { a, b, c: inner, beta, epilogue: Epilogue::None }, scratch });
+            // SAFETY: as above.
+            each().for_each(|(there, here)| unsafe { *corner.add(there) = *data.add(here) });
         }
     }
+    scratch.tile = tile;
 }

@@ -4,7 +4,7 @@
 //! wide as whole vectors cover what is left, its missing columns are zero. A panel's bytes depend on nothing but its
 //! columns, so threads can pack different panels of one matrix.
 
-use crate::isa::Isa;
+use crate::isa::{Isa, Op, Simd};
 use crate::matrix::Matrix;
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -62,11 +62,13 @@ impl<'a> Packed<'a> {
     /// The block of those columns.
     ///
     /// # Panics
-    /// The range reaches beyond the matrix, or does not begin at a multiple of [`panel_width`].
+    /// The range reaches beyond the matrix, or cuts a panel: it begins at a multiple of [`panel_width`] and ends at
+    /// one or with the matrix.
     #[must_use]
     pub fn cols(self, range: Range<usize>) -> Self {
         assert!(range.start <= range.end && range.end <= self.n, "columns {range:?} of {}", self.n);
-        assert!(range.start.is_multiple_of(self.width) || range.is_empty(), "column {} begins no panel", range.start);
+        let whole = |j: usize| j.is_multiple_of(self.width);
+        assert!(whole(range.start) && (whole(range.end) || range.end == self.n), "columns {range:?} cut a panel");
         Packed {
             ptr: self.ptr.wrapping_add(range.start * self.k),
             n: range.len(),
@@ -85,11 +87,16 @@ impl<'a> Packed<'a> {
         self.n
     }
 
-    pub(super) fn get(&self, p: usize, j: usize) -> f32 {
-        let start = j / self.width * self.width;
-        let stride = self.width.min(self.stored - start);
-        // SAFETY: an element of the view.
-        unsafe { *self.ptr.add(start * self.k + p * stride + j % self.width) }
+    /// Where row `p` of the panel that begins at column `j` lies, and the distance to its next row.
+    #[inline(always)]
+    pub(super) fn panel(&self, p: usize, j: usize) -> (*const f32, usize) {
+        let step = self.width.min(self.stored - j);
+        (self.ptr.wrapping_add(j * self.k + p * step), step)
+    }
+
+    /// Columns of a whole panel.
+    pub(super) fn width(&self) -> usize {
+        self.width
     }
 }
 
@@ -117,15 +124,136 @@ fn packed_columns(isa: Isa, b: &Matrix, panels: &Range<usize>) -> usize {
 /// The packed panels fit in the memory at `out`, which nobody else reads or writes meanwhile.
 pub unsafe fn pack_raw(isa: Isa, b: Matrix, panels: Range<usize>, out: *mut f32) {
     let columns = packed_columns(isa, &b, &panels);
-    let (width, k) = (panel_width(isa), b.rows());
-    let first = panels.start * width;
-    for j in 0..columns {
-        let start = j / width * width;
-        let stride = width.min(columns - start);
-        for p in 0..k {
-            let x = if first + j < b.cols() { b.get(p, first + j) } else { 0.0 };
-            // SAFETY: within the panels, as the caller promises.
-            unsafe { *out.add(start * k + p * stride + j % width) = x }
+    let first = panels.start * panel_width(isa);
+    let n = columns.min(b.cols() - first.min(b.cols()));
+    let b = b.block(0..b.rows(), first.min(b.cols())..first.min(b.cols()) + n);
+    let width = panel_width(isa);
+    isa.run(Panels {
+        from: b.as_ptr(),
+        row_stride: b.row_stride(),
+        col_stride: b.col_stride(),
+        k: b.rows(),
+        n,
+        width,
+        to: out,
+    });
+}
+
+/// Packs a k × n matrix into panels of `width` columns; the last is as narrow as whole vectors allow.
+pub(super) struct Panels {
+    pub from: *const f32,
+    pub row_stride: usize,
+    pub col_stride: usize,
+    pub k: usize,
+    pub n: usize,
+    /// One or two vectors.
+    pub width: usize,
+    pub to: *mut f32,
+}
+
+impl Op for Panels {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let mut to = self.to;
+        for j in (0..self.n).step_by(self.width) {
+            let cols = self.width.min(self.n - j);
+            let width = cols.next_multiple_of(S::LANES);
+            let from = self.from.wrapping_add(j * self.col_stride);
+            // SAFETY: the matrix is readable and the panels writable, as the creator of `Panels` promises.
+            unsafe {
+                match (self.row_stride, self.col_stride) {
+                    (_, 1) => rows(s, from, self.row_stride, self.k, cols, to, width),
+                    (1, _) => match S::LANES {
+                        16 => columns::<S, 16>(s, from, self.col_stride, self.k, cols, to, width),
+                        _ => columns::<S, 8>(s, from, self.col_stride, self.k, cols, to, width),
+                    },
+                    _ => elements(from, self.row_stride, self.col_stride, self.k, cols, to, width),
+                }
+            }
+            to = to.wrapping_add(self.k * width);
+        }
+    }
+}
+
+/// A panel whose rows are contiguous in the source.
+#[inline(always)]
+unsafe fn rows<S: Simd>(s: S, from: *const f32, step: usize, k: usize, cols: usize, to: *mut f32, width: usize) {
+    let whole = cols / S::LANES * S::LANES;
+    for p in 0..k {
+        let (from, to) = (from.wrapping_add(p * step), to.wrapping_add(p * width));
+        // SAFETY: `cols` elements are readable and `width ≥ cols` writable.
+        unsafe {
+            for v in (0..whole).step_by(S::LANES) {
+                s.store_ptr(to.add(v), s.load_ptr(from.add(v)));
+            }
+            if whole < cols {
+                s.store_ptr(to.add(whole), s.load_first(from.add(whole), cols - whole));
+            }
+        }
+    }
+}
+
+/// A panel whose columns are contiguous in the source: blocks of `L = LANES` columns and rows are transposed in
+/// registers, by log₂ L rounds that interleave the first half of the vectors with the second.
+#[inline(always)]
+unsafe fn columns<S: Simd, const L: usize>(
+    s: S,
+    from: *const f32,
+    step: usize,
+    k: usize,
+    cols: usize,
+    to: *mut f32,
+    width: usize,
+) {
+    for j in (0..width).step_by(L) {
+        let there = cols.saturating_sub(j).min(L);
+        for p in (0..k).step_by(L) {
+            let len = L.min(k - p);
+            let from = from.wrapping_add(j * step + p);
+            let mut x = [s.splat(0.0); L];
+            // SAFETY: rows p .. p + len of columns j .. j + there are readable, and rows of `width` writable.
+            unsafe {
+                if there == L && len == L {
+                    for (c, x) in x.iter_mut().enumerate() {
+                        *x = s.load_ptr(from.add(c * step));
+                    }
+                } else {
+                    for (c, x) in x.iter_mut().enumerate().take(there) {
+                        *x = s.load_first(from.add(c * step), len);
+                    }
+                }
+                let mut distance = L / 2;
+                while distance > 0 {
+                    let half = x;
+                    for c in 0..L / 2 {
+                        (x[2 * c], x[2 * c + 1]) = s.interleave(half[c], half[c + L / 2]);
+                    }
+                    distance /= 2;
+                }
+                let to = to.add(p * width + j);
+                if len == L {
+                    for (r, &x) in x.iter().enumerate() {
+                        s.store_ptr(to.add(r * width), x);
+                    }
+                } else {
+                    for (r, &x) in x.iter().enumerate().take(len) {
+                        s.store_ptr(to.add(r * width), x);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A panel of any strides.
+#[inline(always)]
+unsafe fn elements(from: *const f32, rs: usize, cs: usize, k: usize, cols: usize, to: *mut f32, width: usize) {
+    for p in 0..k {
+        for j in 0..width {
+            // SAFETY: as in `rows`, element by element.
+            unsafe { *to.add(p * width + j) = if j < cols { *from.add(p * rs + j * cs) } else { 0.0 } }
         }
     }
 }

@@ -25,6 +25,16 @@ pub(super) unsafe fn enter<O: Op>(op: O) -> O::Output {
     op.run(Avx2(()))
 }
 
+/// As [`enter`], but never inlined.
+///
+/// # Safety
+/// [`available`] is true.
+#[inline(never)]
+#[target_feature(enable = "avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
+unsafe fn outlined<O: Op>(op: O) -> O::Output {
+    op.run(Avx2(()))
+}
+
 /// All ones in the first `n` lanes.
 #[inline(always)]
 fn first(n: usize) -> __m256i {
@@ -35,6 +45,13 @@ fn first(n: usize) -> __m256i {
     }
 }
 
+/// The lanes as `f64`.
+#[inline(always)]
+fn halves(a: __m256) -> [__m256d; 2] {
+    // SAFETY: the token's methods alone call this, inside `enter`.
+    unsafe { [_mm256_cvtps_pd(_mm256_castps256_ps128(a)), _mm256_cvtps_pd(_mm256_extractf128_ps::<1>(a))] }
+}
+
 // SAFETY (every block here): the token exists only inside `enter`, so the instructions are there; masked
 // loads and stores touch only the lanes of their mask, which the slice or the caller's promise covers.
 #[allow(clippy::undocumented_unsafe_blocks)]
@@ -42,6 +59,7 @@ impl Simd for Avx2 {
     type F = __m256;
     type U = __m256i;
     type M = __m256;
+    type W = [__m256d; 2];
     const LANES: usize = 8;
     const TILE_ROWS: usize = 6;
 
@@ -159,6 +177,29 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn zero_w(self) -> [__m256d; 2] {
+        unsafe { [_mm256_setzero_pd(); 2] }
+    }
+    #[inline(always)]
+    fn add_w(self, [low, high]: [__m256d; 2], a: __m256) -> [__m256d; 2] {
+        let [a, b] = halves(a);
+        unsafe { [_mm256_add_pd(low, a), _mm256_add_pd(high, b)] }
+    }
+    #[inline(always)]
+    fn add_square_w(self, [low, high]: [__m256d; 2], a: __m256) -> [__m256d; 2] {
+        let [a, b] = halves(a);
+        unsafe { [_mm256_fmadd_pd(a, a, low), _mm256_fmadd_pd(b, b, high)] }
+    }
+    #[inline(always)]
+    fn store_w(self, x: &mut [f64], [low, high]: [__m256d; 2]) {
+        let x = &mut x[..8];
+        unsafe {
+            _mm256_storeu_pd(x.as_mut_ptr(), low);
+            _mm256_storeu_pd(x.as_mut_ptr().add(4), high);
+        }
+    }
+
+    #[inline(always)]
     fn splat_u(self, x: u32) -> __m256i {
         unsafe { _mm256_set1_epi32(x as i32) }
     }
@@ -221,6 +262,17 @@ impl Simd for Avx2 {
         unsafe { _mm256_cvtps_epi32(a) }
     }
     #[inline(always)]
+    fn interleave(self, a: __m256, b: __m256) -> (__m256, __m256) {
+        unsafe {
+            let (low, high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+            (_mm256_permute2f128_ps::<0x20>(low, high), _mm256_permute2f128_ps::<0x31>(low, high))
+        }
+    }
+    #[inline(always)]
+    fn prefetch(self, p: *const f32) {
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+    }
+    #[inline(always)]
     fn store_u(self, x: &mut [u32], v: __m256i) {
         unsafe {
             if x.len() >= 8 {
@@ -233,6 +285,6 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     fn call<O: Op>(self, op: O) -> O::Output {
-        unsafe { enter(op) }
+        unsafe { outlined(op) }
     }
 }

@@ -24,9 +24,26 @@ pub(super) unsafe fn enter<O: Op>(op: O) -> O::Output {
     op.run(Avx512(()))
 }
 
+/// As [`enter`], but never inlined.
+///
+/// # Safety
+/// [`available`] is true.
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
+unsafe fn outlined<O: Op>(op: O) -> O::Output {
+    op.run(Avx512(()))
+}
+
 #[inline(always)]
 fn first(n: usize) -> __mmask16 {
     if n >= 16 { !0 } else { (1u16 << n) - 1 }
+}
+
+/// The lanes as `f64`.
+#[inline(always)]
+fn halves(a: __m512) -> [__m512d; 2] {
+    // SAFETY: the token's methods alone call this, inside `enter`.
+    unsafe { [_mm512_cvtps_pd(_mm512_castps512_ps256(a)), _mm512_cvtps_pd(_mm512_extractf32x8_ps::<1>(a))] }
 }
 
 // SAFETY (every block here): the token exists only inside `enter`, so the instructions are there; masked
@@ -36,6 +53,7 @@ impl Simd for Avx512 {
     type F = __m512;
     type U = __m512i;
     type M = __mmask16;
+    type W = [__m512d; 2];
     const LANES: usize = 16;
     const TILE_ROWS: usize = 14;
 
@@ -141,6 +159,29 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn zero_w(self) -> [__m512d; 2] {
+        unsafe { [_mm512_setzero_pd(); 2] }
+    }
+    #[inline(always)]
+    fn add_w(self, [low, high]: [__m512d; 2], a: __m512) -> [__m512d; 2] {
+        let [a, b] = halves(a);
+        unsafe { [_mm512_add_pd(low, a), _mm512_add_pd(high, b)] }
+    }
+    #[inline(always)]
+    fn add_square_w(self, [low, high]: [__m512d; 2], a: __m512) -> [__m512d; 2] {
+        let [a, b] = halves(a);
+        unsafe { [_mm512_fmadd_pd(a, a, low), _mm512_fmadd_pd(b, b, high)] }
+    }
+    #[inline(always)]
+    fn store_w(self, x: &mut [f64], [low, high]: [__m512d; 2]) {
+        let x = &mut x[..16];
+        unsafe {
+            _mm512_storeu_pd(x.as_mut_ptr(), low);
+            _mm512_storeu_pd(x.as_mut_ptr().add(8), high);
+        }
+    }
+
+    #[inline(always)]
     fn splat_u(self, x: u32) -> __m512i {
         unsafe { _mm512_set1_epi32(x as i32) }
     }
@@ -205,12 +246,24 @@ impl Simd for Avx512 {
         unsafe { _mm512_cvtps_epi32(a) }
     }
     #[inline(always)]
+    fn interleave(self, a: __m512, b: __m512) -> (__m512, __m512) {
+        unsafe {
+            let low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+            let high = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+            (_mm512_permutex2var_ps(a, low, b), _mm512_permutex2var_ps(a, high, b))
+        }
+    }
+    #[inline(always)]
+    fn prefetch(self, p: *const f32) {
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+    }
+    #[inline(always)]
     fn store_u(self, x: &mut [u32], v: __m512i) {
         unsafe { _mm512_mask_storeu_epi32(x.as_mut_ptr().cast(), first(x.len()), v) }
     }
 
     #[inline(always)]
     fn call<O: Op>(self, op: O) -> O::Output {
-        unsafe { enter(op) }
+        unsafe { outlined(op) }
     }
 }

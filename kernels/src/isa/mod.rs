@@ -29,6 +29,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     type U: Copy;
     /// One truth value a lane.
     type M: Copy;
+    /// One `f64` a lane, to sum in.
+    type W: Copy;
     /// Number of lanes: 8 or 16.
     const LANES: usize;
     /// Most rows of the product's register tile (with two vectors a row), from the number of registers.
@@ -104,6 +106,15 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// The largest lane (of lanes without NaN).
     fn max_lane(self, a: Self::F) -> f32;
 
+    /// 0 in every lane.
+    fn zero_w(self) -> Self::W;
+    /// `sum + a`, in `f64`.
+    fn add_w(self, sum: Self::W, a: Self::F) -> Self::W;
+    /// `sum + a²`, in `f64`, where the square is exact.
+    fn add_square_w(self, sum: Self::W, a: Self::F) -> Self::W;
+    /// Writes the lanes.
+    fn store_w(self, x: &mut [f64], sum: Self::W);
+
     /// `x` in every lane.
     fn splat_u(self, x: u32) -> Self::U;
     /// `start, start + 1, …` (wrapping).
@@ -127,16 +138,21 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// `a ≥ b`, unsigned.
     fn ge_u(self, a: Self::U, b: Self::U) -> Self::M;
     /// The same bits as `f32`.
+    #[allow(clippy::wrong_self_convention, reason = "the token is no value that is converted")]
     fn from_bits(self, a: Self::U) -> Self::F;
     /// The same bits as `u32`.
     fn to_bits(self, a: Self::F) -> Self::U;
     /// The nearest `i32` as its bits; lanes outside the range of `i32` are unspecified.
     fn to_int(self, a: Self::F) -> Self::U;
+    /// `a₀ b₀ a₁ b₁ …`: the first and the second vector of the two interleaved.
+    fn interleave(self, a: Self::F, b: Self::F) -> (Self::F, Self::F);
+    /// Asks for the cache line at `p`; any address is allowed.
+    fn prefetch(self, p: *const f32);
     /// The lanes as an array in memory order (for tails and tests; not for hot loops).
     fn store_u(self, x: &mut [u32], v: Self::U);
 
     /// Runs an operation in a function of its own, compiled for this set: for bodies too large to be inlined
-    /// wherever they are needed.
+    /// wherever they are needed, loops that should have all registers, bodies that a table chooses from.
     fn call<O: Op>(self, op: O) -> O::Output;
 }
 
@@ -164,8 +180,11 @@ enum Set {
     Avx512,
 }
 
-/// Every instruction set of this architecture, slowest first: name, and whether the machine has it.
-const ISAS: &[(&str, Set, fn() -> bool)] = &[
+/// A set's name, and whether the machine has it.
+type Row = (&'static str, Set, fn() -> bool);
+
+/// Every instruction set of this architecture, slowest first.
+const ISAS: &[Row] = &[
     ("portable", Set::Portable, || true),
     #[cfg(target_arch = "x86_64")]
     ("avx2", Set::Avx2, avx2::available),

@@ -22,6 +22,7 @@ impl Simd for Portable {
     type F = f32x8;
     type U = u32x8;
     type M = f32x8;
+    type W = [f64; 8];
     const LANES: usize = 8;
     const TILE_ROWS: usize = 3;
 
@@ -142,6 +143,29 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn zero_w(self) -> [f64; 8] {
+        [0.0; 8]
+    }
+    #[inline(always)]
+    fn add_w(self, mut sum: [f64; 8], a: f32x8) -> [f64; 8] {
+        for (sum, a) in sum.iter_mut().zip(a.to_array()) {
+            *sum += f64::from(a);
+        }
+        sum
+    }
+    #[inline(always)]
+    fn add_square_w(self, mut sum: [f64; 8], a: f32x8) -> [f64; 8] {
+        for (sum, a) in sum.iter_mut().zip(a.to_array()) {
+            *sum += f64::from(a) * f64::from(a);
+        }
+        sum
+    }
+    #[inline(always)]
+    fn store_w(self, x: &mut [f64], sum: [f64; 8]) {
+        x[..8].copy_from_slice(&sum);
+    }
+
+    #[inline(always)]
     fn splat_u(self, x: u32) -> u32x8 {
         u32x8::splat(x)
     }
@@ -198,6 +222,16 @@ impl Simd for Portable {
     fn to_int(self, a: f32x8) -> u32x8 {
         u32x8::new(a.fast_round_int().to_array().map(|x| x as u32))
     }
+    #[inline(always)]
+    fn interleave(self, a: f32x8, b: f32x8) -> (f32x8, f32x8) {
+        let (a, b) = (a.to_array(), b.to_array());
+        (
+            f32x8::new([a[0], b[0], a[1], b[1], a[2], b[2], a[3], b[3]]),
+            f32x8::new([a[4], b[4], a[5], b[5], a[6], b[6], a[7], b[7]]),
+        )
+    }
+    #[inline(always)]
+    fn prefetch(self, _: *const f32) {}
     #[inline(always)]
     fn store_u(self, x: &mut [u32], v: u32x8) {
         let n = x.len().min(8);

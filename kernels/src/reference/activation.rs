@@ -43,13 +43,7 @@ pub fn erfc(x: f64) -> f64 {
 
 /// Distribution function of the standard normal.
 fn normal_cdf(z: f64) -> f64 {
-    let t = z * FRAC_1_SQRT_2;
-    if z < 0.0 { 0.5 * erfc_of_any(-t) } else { 1.0 - 0.5 * erfc_of_any(t) }
-}
-
-/// erfc x, x ≥ 0
-fn erfc_of_any(x: f64) -> f64 {
-    if x < 2.0 { 1.0 - erf(x) } else { erfc(x) }
+    0.5 * erfc(-z * FRAC_1_SQRT_2)
 }
 
 pub(crate) fn identity(z: f64) -> f64 {

@@ -1,0 +1,380 @@
+//! The product against the f64 oracle: sizes around every tile and block, every pairing of layouts, both betas, old
+//! content that is NaN, memory around C that must stay; the same bits for every split; epilogues; no allocation.
+//!
+//! The tolerance is the bound of a chain of k roundings, `(k + 1) · ε · (Σ|a·b| + |c|)` (Higham, Accuracy and Stability
+//! of Numerical Algorithms, 3.1), with one more k for sets without fused multiply-add.
+
+use super::*;
+use crate::activation::Activation;
+use crate::dropout::Dropout;
+use crate::epilogue::{Backward, Derivative, Forward};
+use crate::philox::Key;
+use crate::{epilogue, reference};
+use proptest::prelude::*;
+
+/// How the elements of a matrix lie.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Layout {
+    Rows,
+    Columns,
+    /// Rows with a gap after each.
+    WideRows,
+    /// Columns with a gap after each.
+    WideColumns,
+    /// No stride is 1.
+    Scattered,
+}
+
+const LAYOUTS: [Layout; 5] = [Layout::Rows, Layout::Columns, Layout::WideRows, Layout::WideColumns, Layout::Scattered];
+
+/// Fills what belongs to nobody.
+const GUARD: f32 = -7.25e11;
+const MARGIN: usize = 37;
+
+/// A matrix inside memory filled with [`GUARD`].
+#[derive(Clone, Debug)]
+struct Stored {
+    data: Vec<f32>,
+    rows: usize,
+    cols: usize,
+    rs: usize,
+    cs: usize,
+}
+
+impl Stored {
+    fn new(layout: Layout, rows: usize, cols: usize, mut value: impl FnMut(usize, usize) -> f32) -> Self {
+        let (rs, cs) = match layout {
+            Layout::Rows => (cols, 1),
+            Layout::Columns => (1, rows),
+            Layout::WideRows => (cols + 5, 1),
+            Layout::WideColumns => (1, rows + 3),
+            Layout::Scattered => (3 * cols + 2, 3),
+        };
+        let mut data = vec![GUARD; rows * rs.max(1) + cols * cs.max(1) + 2 * MARGIN];
+        for i in 0..rows {
+            for j in 0..cols {
+                data[MARGIN + i * rs + j * cs] = value(i, j);
+            }
+        }
+        Stored { data, rows, cols, rs, cs }
+    }
+
+    fn view(&self) -> Matrix<'_> {
+        Matrix::new(&self.data[MARGIN..], self.rows, self.cols, self.rs, self.cs)
+    }
+
+    fn view_mut(&mut self) -> MatrixMut<'_> {
+        MatrixMut::new(&mut self.data[MARGIN..], self.rows, self.cols, self.rs, self.cs)
+    }
+
+    /// Row-major content; panics where anything else was touched.
+    fn take(&self) -> Vec<f32> {
+        let mut rest = self.data.clone();
+        let mut content = Vec::new();
+        for i in 0..self.rows {
+            for j in 0..self.cols {
+                content.push(std::mem::replace(&mut rest[MARGIN + i * self.rs + j * self.cs], GUARD));
+            }
+        }
+        assert!(rest.iter().all(|&x| x == GUARD), "memory outside C was written");
+        content
+    }
+}
+
+/// Numbers in [−1, 1) that depend on the seed and the place.
+fn noise(seed: u32) -> impl Fn(usize, usize) -> f32 {
+    move |i, j| {
+        let mut x = (i as u32).wrapping_mul(0x9e37_79b9) ^ (j as u32).wrapping_mul(0x85eb_ca6b) ^ seed.wrapping_mul(77);
+        for _ in 0..3 {
+            x = (x ^ (x >> 15)).wrapping_mul(0x2c1b_3c6d);
+        }
+        (x >> 8) as f32 / (1 << 23) as f32 - 1.0
+    }
+}
+
+/// Whole numbers in [−8, 8): sums of their products are exact in f32.
+fn whole(seed: u32) -> impl Fn(usize, usize) -> f32 {
+    let noise = noise(seed);
+    move |i, j| (8.0 * noise(i, j)).floor()
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    m: usize,
+    k: usize,
+    n: usize,
+    a: Layout,
+    b: Layout,
+    c: Layout,
+    beta: Beta,
+    packed: bool,
+}
+
+/// A case of row-major operands.
+fn plain(m: usize, k: usize, n: usize) -> Case {
+    Case { m, k, n, a: Layout::Rows, b: Layout::Rows, c: Layout::Rows, beta: Beta::Zero, packed: false }
+}
+
+fn packed_copy(isa: Isa, b: Matrix) -> Vec<f32> {
+    let mut out = vec![f32::NAN; packed_len(isa, b.rows(), b.cols())];
+    // Two calls, as two threads would.
+    let (panels, first) = (b.cols().div_ceil(panel_width(isa)), b.cols().div_ceil(panel_width(isa)) / 2);
+    let (left, right) = out.split_at_mut(first * panel_width(isa) * b.rows());
+    pack(isa, b, 0..first, left);
+    pack(isa, b, first..panels, right);
+    out
+}
+
+/// Runs the case and holds it against the oracle: exactly, or within the bound.
+fn check(isa: Isa, case: Case, exact: bool, scratch: &mut Scratch) {
+    let Case { m, k, n, .. } = case;
+    let value = |seed| -> Box<dyn Fn(usize, usize) -> f32> {
+        if exact { Box::new(whole(seed)) } else { Box::new(noise(seed)) }
+    };
+    let (a, b) = (Stored::new(case.a, m, k, value(1)), Stored::new(case.b, k, n, value(2)));
+    let old = value(3);
+    let mut c = Stored::new(case.c, m, n, |i, j| if case.beta == Beta::One { old(i, j) } else { f32::NAN });
+    let memory = if case.packed { packed_copy(isa, b.view()) } else { Vec::new() };
+    let right = if case.packed { Right::Packed(Packed::new(isa, &memory, k, n)) } else { Right::Strided(b.view()) };
+    let args = Gemm { a: a.view(), b: right, c: c.view_mut(), beta: case.beta, epilogue: Epilogue::None };
+    gemm(isa, args, scratch);
+
+    let wide = |x: &Stored, f: fn(f64) -> f64| -> Vec<f64> { x.take().iter().map(|&x| f(f64::from(x))).collect() };
+    let product = |f: fn(f64) -> f64| {
+        let (a, b) = (wide(&a, f), wide(&b, f));
+        reference::gemm(reference::View::row_major(&a, m, k), reference::View::row_major(&b, k, n))
+    };
+    let (sums, sizes) = (product(|x| x), product(f64::abs));
+    for (at, got) in c.take().into_iter().enumerate() {
+        let (i, j) = (at / n, at % n);
+        let start = if case.beta == Beta::One { f64::from(old(i, j)) } else { 0.0 };
+        let bound = 2.0 * (k + 1) as f64 * f64::from(f32::EPSILON) / 2.0 * (sizes[at] + start.abs());
+        let error = (f64::from(got) - (sums[at] + start)).abs();
+        let allowed = if exact { 0.0 } else { bound };
+        assert!(error <= allowed, "{} {case:?}: c[{i}, {j}] = {got}, error {error:e} > {allowed:e}", isa.name());
+    }
+}
+
+/// The rows of the register tile of each set.
+fn tile_rows(isa: Isa) -> usize {
+    struct Rows;
+    impl crate::isa::Op for Rows {
+        type Output = usize;
+        #[inline(always)]
+        fn run<S: crate::isa::Simd>(self, _: S) -> usize {
+            S::TILE_ROWS
+        }
+    }
+    isa.run(Rows)
+}
+
+#[test]
+fn sizes_around_the_tiles() {
+    for isa in Isa::available() {
+        let (t, w) = (tile_rows(isa), panel_width(isa));
+        let mut scratch = Scratch::default();
+        for m in [0, 1, 2, 3, 4, 5, t - 1, t, t + 1, 2 * t - 1, 3 * t + 1, 53] {
+            for n in [0, 1, 7, w / 2 - 1, w / 2, w / 2 + 1, w - 1, w, w + 1, 2 * w + 3, 67] {
+                for k in [0, 1, 2, 5, 31] {
+                    check(isa, plain(m, k, n), false, &mut scratch);
+                    check(isa, Case { packed: true, beta: Beta::One, ..plain(m, k, n) }, true, &mut scratch);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn sizes_around_the_blocks() {
+    for isa in Isa::available() {
+        let mut scratch = Scratch::default();
+        let t = tile_rows(isa);
+        let rows = blocks::STRIPS * t;
+        for (m, k, n) in [
+            (5, blocks::KC - 1, 9),
+            (5, blocks::KC, 40),
+            (t + 1, blocks::KC + 1, 35),
+            (3, 3 * blocks::KC + 1, 33),
+            (rows, 3, 10),
+            (rows + 1, 19, 131),
+            (2 * rows + t + 3, 2, 3),
+            (2, 3, blocks::NC - 1),
+            (3, 7, blocks::NC + 1),
+            (t, blocks::KC + 7, blocks::NC + 33),
+        ] {
+            for packed in [false, true] {
+                check(isa, Case { packed, ..plain(m, k, n) }, false, &mut scratch);
+                check(isa, Case { packed, beta: Beta::One, ..plain(m, k, n) }, true, &mut scratch);
+                let transposed = Case { packed, a: Layout::Columns, b: Layout::Columns, ..plain(m, k, n) };
+                check(isa, transposed, true, &mut scratch);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_pairing_of_layouts() {
+    for isa in Isa::available() {
+        let mut scratch = Scratch::default();
+        for (m, k, n) in [(1, 3, 1), (2, 1, 5), (19, 23, 17), (71, 13, 139), (67, 37, 261)] {
+            for a in LAYOUTS {
+                for b in LAYOUTS {
+                    for c in LAYOUTS {
+                        for beta in [Beta::Zero, Beta::One] {
+                            for packed in [false, true] {
+                                check(isa, Case { m, k, n, a, b, c, beta, packed }, true, &mut scratch);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+    #[test]
+    fn any_shape(m in 0usize..90, k in 0usize..300, n in 0usize..90, a in 0usize..5, b in 0usize..5, c in 0usize..5,
+                 add: bool, packed: bool, exact: bool) {
+        let beta = if add { Beta::One } else { Beta::Zero };
+        let case = Case { m, k, n, a: LAYOUTS[a], b: LAYOUTS[b], c: LAYOUTS[c], beta, packed };
+        for isa in Isa::available() {
+            check(isa, case, exact, &mut Scratch::default());
+        }
+    }
+
+    /// Rows, columns and even k may be cut anywhere: the bits are those of the whole.
+    #[test]
+    fn any_split(m in 1usize..80, k in 1usize..400, n in 1usize..200, seed: u32, cut in 0.0..1.0f64, columns: bool) {
+        for isa in Isa::available() {
+            let layout = if columns { Layout::Columns } else { Layout::Rows };
+            let (a, b) = (Stored::new(layout, m, k, noise(seed)), Stored::new(layout, k, n, noise(seed ^ 1)));
+            let (a, b) = (a.view(), b.view());
+            let mut scratch = Scratch::default();
+            let mut run = |a: Matrix, b: Right, c: MatrixMut, beta| {
+                gemm(isa, Gemm { a, b, c, beta, epilogue: Epilogue::None }, &mut scratch);
+            };
+            let mut whole = vec![f32::NAN; m * n];
+            run(a, Right::Strided(b), MatrixMut::row_major(&mut whole, m, n), Beta::Zero);
+            let at = |len: usize| (cut * len as f64) as usize;
+
+            let mut rows = vec![f32::NAN; m * n];
+            let (top, bottom) = rows.split_at_mut(at(m) * n);
+            let memory = packed_copy(isa, b);
+            let packed = Packed::new(isa, &memory, k, n);
+            run(a.block(0..at(m), 0..k), Right::Strided(b), MatrixMut::row_major(top, at(m), n), Beta::Zero);
+            run(a.block(at(m)..m, 0..k), Right::Packed(packed), MatrixMut::row_major(bottom, m - at(m), n), Beta::Zero);
+            prop_assert_eq!(bits(&rows), bits(&whole), "{} by rows", isa.name());
+
+            let mut cols = vec![f32::NAN; m * n];
+            for range in [0..at(n), at(n)..n] {
+                let c = MatrixMut::row_major(&mut cols, m, n).block(0..m, range.clone());
+                run(a, Right::Strided(b.block(0..k, range)), c, Beta::Zero);
+            }
+            prop_assert_eq!(bits(&cols), bits(&whole), "{} by columns", isa.name());
+
+            let mut panels = vec![f32::NAN; m * n];
+            let edge = at(n) / panel_width(isa) * panel_width(isa);
+            for range in [0..edge, edge..n] {
+                let c = MatrixMut::row_major(&mut panels, m, n).block(0..m, range.clone());
+                run(a, Right::Packed(packed.cols(range)), c, Beta::Zero);
+            }
+            prop_assert_eq!(bits(&panels), bits(&whole), "{} by panels", isa.name());
+
+            let mut sums = vec![f32::NAN; m * n];
+            for (range, beta) in [(0..at(k), Beta::Zero), (at(k)..k, Beta::One)] {
+                let b = Right::Strided(b.block(range.clone(), 0..n));
+                run(a.block(0..m, range), b, MatrixMut::row_major(&mut sums, m, n), beta);
+            }
+            prop_assert_eq!(bits(&sums), bits(&whole), "{} by k", isa.name());
+        }
+    }
+}
+
+fn bits(x: &[f32]) -> Vec<u32> {
+    x.iter().map(|x| x.to_bits()).collect()
+}
+
+fn product(isa: Isa, a: &Stored, b: &Stored, c: &mut Stored, epilogue: Epilogue) {
+    let (a, b, c) = (a.view(), Right::Strided(b.view()), c.view_mut());
+    gemm(isa, Gemm { a, b, c, beta: Beta::Zero, epilogue }, &mut Scratch::default());
+}
+
+/// The epilogue inside the product gives the bits of the product and then the epilogue as a pass of its own.
+#[test]
+fn epilogues_match_a_separate_pass() {
+    for isa in Isa::available() {
+        for (m, k, n) in [(1, 5, 1), (13, 0, 70), (70, 300, 131), (33, 20, blocks::NC + 77), (300, 9, 10)] {
+            let (a, b) = (Stored::new(Layout::Rows, m, k, noise(4)), Stored::new(Layout::Rows, k, n, noise(5)));
+            let bias: Vec<f32> = (0..n).map(|j| noise(6)(0, j)).collect();
+            let residual = Stored::new(Layout::WideRows, m, n, noise(7));
+            let dropout =
+                Dropout { key: Key::new(1), step: 9, purpose: 2, probability: 0.3, row: 5, col: 64, width: n + 100 };
+            let forward = |z| Forward {
+                bias: Some(&bias),
+                z: Some(z),
+                activation: Activation::Gelu,
+                dropout: Some(dropout),
+                residual: Some(residual.view()),
+            };
+            let backward = || Backward {
+                input: Derivative::FromZ(residual.view()),
+                activation: Activation::Tanh,
+                dropout: Some(dropout),
+            };
+            let fresh = || Stored::new(Layout::WideRows, m, n, |_, _| f32::NAN);
+
+            let (mut one, mut two, mut z1, mut z2) = (fresh(), fresh(), fresh(), fresh());
+            product(isa, &a, &b, &mut one, Epilogue::Forward(forward(z1.view_mut())));
+            product(isa, &a, &b, &mut two, Epilogue::None);
+            epilogue::forward(isa, two.view_mut(), forward(z2.view_mut()));
+            assert_eq!(bits(&one.take()), bits(&two.take()), "{} {m}×{k}×{n} forward", isa.name());
+            assert_eq!(bits(&z1.take()), bits(&z2.take()), "{} {m}×{k}×{n} z", isa.name());
+
+            let (mut one, mut two) = (fresh(), fresh());
+            product(isa, &a, &b, &mut one, Epilogue::Backward(backward()));
+            product(isa, &a, &b, &mut two, Epilogue::None);
+            epilogue::backward(isa, two.view_mut(), backward());
+            assert_eq!(bits(&one.take()), bits(&two.take()), "{} {m}×{k}×{n} backward", isa.name());
+        }
+    }
+}
+
+#[test]
+fn a_prepared_scratch_never_grows() {
+    for isa in Isa::available() {
+        let (m, k, n) = (300, 600, 1100);
+        let mut scratch = Scratch::with_capacity_for(isa, m, k, n);
+        let size = scratch.size();
+        for case in [
+            plain(m, k, n),
+            Case { c: Layout::Columns, ..plain(m, k, n) },
+            Case { c: Layout::Scattered, b: Layout::Columns, ..plain(m, k, 70) },
+            Case { a: Layout::Scattered, b: Layout::Scattered, ..plain(m, k, 33) },
+            plain(m, 1, n),
+            plain(1, k, n),
+        ] {
+            check(isa, case, true, &mut scratch);
+            assert_eq!(scratch.size(), size, "{} {case:?}", isa.name());
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "3×4 by 5×6")]
+fn different_inner_sizes_are_refused() {
+    check_shapes(5);
+}
+
+fn check_shapes(k: usize) {
+    let (a, b, mut c) = ([0.0; 12], [0.0; 30], [0.0; 18]);
+    let args = Gemm {
+        a: Matrix::row_major(&a, 3, 4),
+        b: Right::Strided(Matrix::row_major(&b, k, 6)),
+        c: MatrixMut::row_major(&mut c, 3, 6),
+        beta: Beta::Zero,
+        epilogue: Epilogue::None,
+    };
+    gemm(Isa::by_name("portable").expect("every machine has it"), args, &mut Scratch::default());
+}

@@ -1,0 +1,128 @@
+//! Training on the CPU with the kernels of `hpt-kernels`.
+//!
+//! [`Cpu`] is the device: an instruction set and a team of workers. `net.rs` holds what one model in training
+//! needs, `step.rs` makes a step, `eval.rs` the outputs of a dataset, `team.rs` and `memory.rs` divide work and
+//! memory among the workers. Results are bit-identical for every number of workers: each output element is
+//! computed by one worker by the same operations, and sums run over fixed chunks in a fixed order.
+
+mod eval;
+mod memory;
+mod net;
+mod step;
+mod team;
+
+use super::{Backend, Caps, Member, Precision, Run};
+use crate::data::Dataset;
+use crate::{Error, Result};
+use hpt_kernels::isa::Isa;
+use net::Net;
+use std::sync::Arc;
+use team::{Barrier, Worker};
+
+/// The CPU as a device.
+#[derive(Debug)]
+pub struct Cpu {
+    isa: Isa,
+    threads: usize,
+    pool: Option<rayon::ThreadPool>,
+}
+
+impl Cpu {
+    /// A device of `threads` workers (0: one a core) with the fastest instruction set, or the one of `HPT_ISA`.
+    ///
+    /// # Errors
+    /// `HPT_ISA` names a set that is unknown or not there, or threads could not be started.
+    pub fn new(threads: usize) -> Result<Self> {
+        Self::with_isa(Isa::detect().map_err(Error::Input)?, threads)
+    }
+
+    /// A device with this instruction set.
+    ///
+    /// # Errors
+    /// Threads could not be started.
+    pub fn with_isa(isa: Isa, threads: usize) -> Result<Self> {
+        let threads = if threads == 0 { cores() } else { threads };
+        let pool = match threads {
+            1 => None,
+            _ => {
+                let named = |i| format!("train-{i}");
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(named).build();
+                Some(pool.map_err(|e| Error::Device(format!("cannot start {threads} threads: {e}")))?)
+            }
+        };
+        Ok(Cpu { isa, threads, pool })
+    }
+
+    /// The precision that products run in when `wanted` is asked for: this device has f32 products alone, which
+    /// meet every bound that the lower precisions promise.
+    pub fn precision(&self, _wanted: Precision) -> Precision {
+        Precision::Highest
+    }
+
+    /// Runs `work` on every worker of the team.
+    fn team(&self, work: impl Fn(&Worker<'_>) + Sync) {
+        let barrier = Barrier::default();
+        match &self.pool {
+            None => work(&Worker::new(0, 1, &barrier)),
+            Some(pool) => {
+                pool.broadcast(|context| work(&Worker::new(context.index(), context.num_threads(), &barrier)));
+            }
+        }
+    }
+}
+
+/// Cores that this process may use.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Models in training on the CPU.
+pub struct Cohort {
+    nets: Vec<Net>,
+}
+
+impl std::fmt::Debug for Cohort {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cohort").field("models", &self.nets.len()).finish()
+    }
+}
+
+impl Backend for Cpu {
+    type Data = Arc<Dataset>;
+    type Cohort = Cohort;
+
+    fn caps(&self) -> Caps {
+        Caps { device: "cpu".to_owned(), isa: self.isa.name().to_owned(), threads: self.threads }
+    }
+
+    fn upload(&self, dataset: Arc<Dataset>) -> Result<Arc<Dataset>> {
+        Ok(dataset)
+    }
+
+    fn begin(&self, members: &[Member<'_>]) -> Result<Cohort> {
+        Ok(Cohort { nets: members.iter().map(|member| Net::new(member, self.isa, self.threads)).collect() })
+    }
+
+    fn advance(&self, cohort: &mut Cohort, data: &Arc<Dataset>, runs: &mut [Run<'_>]) -> Result<()> {
+        for (net, run) in cohort.nets.iter_mut().zip(runs) {
+            net.advance(self, data, run);
+        }
+        Ok(())
+    }
+
+    fn evaluate(&self, cohort: &mut Cohort, member: usize, data: &Arc<Dataset>, outputs: &mut [f32]) -> Result<f64> {
+        Ok(cohort.nets[member].evaluate(self, data, outputs))
+    }
+
+    fn snapshot(&self, cohort: &mut Cohort, member: usize) {
+        cohort.nets[member].snapshot();
+    }
+
+    fn restore(&self, cohort: &mut Cohort, member: usize) {
+        cohort.nets[member].restore();
+    }
+
+    fn weights(&self, cohort: &Cohort, member: usize) -> Vec<f32> {
+        cohort.nets[member].weights()
+    }
+}

@@ -1,0 +1,137 @@
+//! One model in training: its arenas and the buffers of a step, all allocated at the start.
+
+use super::memory::Shared;
+use super::step::Step;
+use super::{Cpu, Member};
+use crate::backend::{Run, UpdateRule};
+use crate::data::Dataset;
+use crate::model::{Activation, Criterion, Layer, Loss, Plan};
+use hpt_kernels::gemm::Scratch;
+use hpt_kernels::isa::Isa;
+use hpt_kernels::philox::Key;
+use hpt_kernels::reduce::CHUNK;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Rows of one block of an evaluation: enough to amortise packing the weights, few enough to stay in the cache.
+pub(super) const EVAL_ROWS: usize = 256;
+
+pub(super) struct Net {
+    pub plan: Plan,
+    pub isa: Isa,
+    pub criterion: Criterion,
+    pub rule: UpdateRule,
+    pub key: Key,
+    /// Weights, gradient and optimizer state, each in the order of the plan.
+    pub weights: Shared<f32>,
+    pub gradients: Shared<f32>,
+    pub slots: [Shared<f32>; 2],
+    /// The weights kept last by `snapshot`.
+    kept: Vec<f32>,
+    /// h[0] is the batch, h[l + 1] the output of layer l: batch × width.
+    pub h: Vec<Shared<f32>>,
+    /// Pre-activations of the layers whose derivative needs them, else empty.
+    pub z: Vec<Shared<f32>>,
+    /// dL/dz of one layer and of the one before it, in turn: batch × widest.
+    pub dz: [Shared<f32>; 2],
+    /// dL/dh likewise, where layers have skip connections.
+    pub dh: [Shared<f32>; 2],
+    pub labels: Shared<u32>,
+    pub values: Shared<f32>,
+    pub row_losses: Shared<f32>,
+    /// Σg² of each chunk of the arena, for clipping.
+    pub chunk_norms: Shared<f64>,
+    pub workers: Vec<Mutex<WorkerMemory>>,
+}
+
+/// What a worker needs for itself.
+pub(super) struct WorkerMemory {
+    pub scratch: Scratch,
+    /// Two layers' outputs of an evaluation block: EVAL_ROWS × widest.
+    pub eval: [Vec<f32>; 2],
+    pub losses: Vec<f32>,
+}
+
+/// Whether the backward pass of a layer needs its pre-activations: relu's derivative can be read off its output,
+/// unless a skip connection was added to that.
+pub(super) fn keeps_z(layer: &Layer) -> bool {
+    layer.activation.derivative_needs_z() || (layer.residual && layer.activation != Activation::Identity)
+}
+
+impl Net {
+    pub fn new(member: &Member<'_>, isa: Isa, threads: usize) -> Self {
+        let (plan, batch) = (member.plan.clone(), member.batch_size);
+        let slot = |i: usize| Shared::new(if i < member.update.optimizer.slots() { plan.parameters } else { 0 });
+        let widest_output = plan.layers.iter().map(|layer| layer.outputs).max().unwrap_or(0);
+        let residual = plan.layers.iter().any(|layer| layer.residual);
+        let dh = || Shared::new(if residual { batch * widest_output } else { 0 });
+        let classes = member.criterion.loss == Loss::CrossEntropy;
+        let widths = std::iter::once(plan.inputs).chain(plan.layers.iter().map(|layer| layer.outputs));
+        let worker = || {
+            let (widest, rows) = (plan.widest(), batch.max(EVAL_ROWS));
+            Mutex::new(WorkerMemory {
+                scratch: Scratch::with_capacity_for(isa, rows.max(widest), rows.max(widest), widest),
+                eval: [vec![0.0; EVAL_ROWS * widest], vec![0.0; EVAL_ROWS * widest]],
+                losses: vec![0.0; EVAL_ROWS],
+            })
+        };
+        Net {
+            isa,
+            criterion: member.criterion.clone(),
+            rule: member.update,
+            key: Key::new(member.seed).derive(member.slot),
+            weights: Shared::from_slice(member.weights),
+            gradients: Shared::new(plan.parameters),
+            slots: [slot(0), slot(1)],
+            kept: member.weights.to_vec(),
+            h: widths.map(|width| Shared::new(batch * width)).collect(),
+            z: plan.layers.iter().map(|l| Shared::new(if keeps_z(l) { batch * l.outputs } else { 0 })).collect(),
+            dz: [Shared::new(batch * widest_output), Shared::new(batch * widest_output)],
+            dh: [dh(), dh()],
+            labels: Shared::new(if classes { batch } else { 0 }),
+            values: Shared::new(if classes { 0 } else { batch * plan.outputs }),
+            row_losses: Shared::new(batch),
+            chunk_norms: Shared::new(plan.parameters.div_ceil(CHUNK)),
+            workers: (0..threads).map(|_| worker()).collect(),
+            plan,
+        }
+    }
+
+    /// Makes the steps of a run.
+    pub fn advance(&mut self, cpu: &Cpu, data: &Dataset, run: &mut Run<'_>) {
+        let steps = run.rates.len();
+        // Only the first worker writes losses; the lock, never contended, says so to the compiler.
+        let losses = Mutex::new(std::mem::take(&mut run.losses));
+        let (net, steps_of) = (&*self, &*run);
+        cpu.team(|worker| {
+            let mut memory = net.memory(worker.index);
+            let mut losses = (worker.index == 0).then(|| losses.lock().unwrap_or_else(PoisonError::into_inner));
+            for i in 0..steps {
+                let step = steps_of.first_step + i as u64;
+                let at = Step { rows: steps_of.step_rows(i), step, rate: steps_of.rates[i] };
+                let loss = net.step(worker, &mut memory.scratch, data, at);
+                if let Some(losses) = &mut losses {
+                    losses[i] = loss;
+                }
+            }
+        });
+        run.losses = losses.into_inner().unwrap_or_else(PoisonError::into_inner);
+    }
+
+    /// A worker's own memory. Each worker locks its own, so nobody ever waits.
+    pub fn memory(&self, worker: usize) -> MutexGuard<'_, WorkerMemory> {
+        self.workers[worker].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn snapshot(&mut self) {
+        self.kept.copy_from_slice(self.weights.get_mut());
+    }
+
+    pub fn restore(&mut self) {
+        self.weights.get_mut().copy_from_slice(&self.kept);
+    }
+
+    pub fn weights(&self) -> Vec<f32> {
+        // SAFETY: no step runs while the net is borrowed here: steps run inside `&mut self` methods.
+        unsafe { self.weights.part(0..self.weights.len()) }.to_vec()
+    }
+}

@@ -1,0 +1,313 @@
+//! One training step: gather, forward, loss, backward, update.
+//!
+//! Every phase ends at a barrier, and within a phase a worker writes its own rows, columns or chunk of the arena
+//! and reads what earlier phases wrote: that is what every `SAFETY` comment here refers to as *the phase rule*.
+
+use super::memory::{Place, Shared, rows_of};
+use super::net::{Net, keeps_z};
+use super::team::Worker;
+use crate::data::{Dataset, Features, Targets};
+use crate::model::{Activation, Layer, Loss};
+use crate::random::Purpose;
+use hpt_kernels::dropout::{Dropout, dropout_rows};
+use hpt_kernels::epilogue::{Backward, Derivative, Epilogue, Forward, backward};
+use hpt_kernels::gather::{Rows, gather};
+use hpt_kernels::gemm::{Beta, Gemm, Right, Scratch, gemm, panel_width};
+use hpt_kernels::loss::{Gradient, Pointwise, PointwiseLoss, SoftmaxCrossEntropy, pointwise, softmax_cross_entropy};
+use hpt_kernels::matrix::{Matrix, MatrixMut};
+use hpt_kernels::optimizer::{Update, update};
+use hpt_kernels::reduce::{CHUNK, column_sums, sum_of_squares_chunks};
+
+/// Which step.
+#[derive(Clone, Copy)]
+pub(super) struct Step<'a> {
+    /// Rows of the dataset.
+    pub rows: &'a [u32],
+    /// Its number, from 0.
+    pub step: u64,
+    /// Learning rate.
+    pub rate: f32,
+}
+
+impl Net {
+    /// Makes one step over `rows` of `data` and returns its mean loss (on every worker).
+    pub fn step(&self, worker: &Worker<'_>, scratch: &mut Scratch, data: &Dataset, at: Step<'_>) -> f64 {
+        let Step { rows, step, rate } = at;
+        self.gather(worker, data, rows, step);
+        worker.wait();
+        for l in 0..self.plan.layers.len() {
+            self.forward(worker, scratch, l, rows.len(), step);
+            worker.wait();
+        }
+        let scale = self.loss(worker, rows.len());
+        worker.wait();
+        // SAFETY: phase rule; losses were written before the barrier and are written next after several more.
+        let losses = unsafe { self.row_losses.part(0..rows.len()) };
+        let loss = losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() * scale;
+        for l in (0..self.plan.layers.len()).rev() {
+            self.backward(worker, scratch, l, rows.len(), step);
+            worker.wait();
+        }
+        self.update(worker, step, rate);
+        worker.wait();
+        loss
+    }
+
+    /// The batch's features and targets.
+    fn gather(&self, worker: &Worker<'_>, data: &Dataset, rows: &[u32], step: u64) {
+        let (part, width) = (worker.share(rows.len(), 1), self.plan.inputs);
+        let mine = &rows[part.clone()];
+        // SAFETY: phase rule: each worker writes its own rows of the batch, here and below.
+        let batch = unsafe { self.h[0].part_mut(part.start * width..part.end * width) };
+        gather(self.isa, features(data), width, mine, batch);
+        if let Some(dropout) = self.dropout(0, self.plan.input_dropout, step, part.start, 0, width) {
+            // SAFETY: as above.
+            dropout_rows(self.isa, unsafe { self.h[0].block_mut(rows_of(width), part.clone(), 0..width) }, dropout);
+        }
+        match &data.targets {
+            Targets::Classes { labels, .. } => {
+                // SAFETY: as above.
+                let out = unsafe { self.labels.part_mut(part) };
+                out.iter_mut().zip(mine).for_each(|(out, &row)| *out = labels[row as usize]);
+            }
+            Targets::Binary { values, width } | Targets::Real { values, width, .. } => {
+                // SAFETY: as above.
+                let out = unsafe { self.values.part_mut(part.start * width..part.end * width) };
+                for (out, &row) in out.chunks_exact_mut(*width).zip(mine) {
+                    out.copy_from_slice(&values[row as usize * width..][..*width]);
+                }
+            }
+            Targets::None => unreachable!("`train` refuses a dataset without targets"),
+        }
+    }
+
+    /// The dropout of layer `l` (0: of the input), with (0, 0) of the block at (row, col).
+    fn dropout(&self, l: usize, probability: f32, step: u64, row: usize, col: usize, width: usize) -> Option<Dropout> {
+        let purpose = Purpose::Dropout as u32 + l as u32;
+        (probability > 0.0).then_some(Dropout { key: self.key, step, purpose, probability, row, col, width })
+    }
+
+    /// h[l + 1] = dropout(act(h[l]·W + b)) (+ h[l]).
+    fn forward(&self, worker: &Worker<'_>, scratch: &mut Scratch, l: usize, batch: usize, step: u64) {
+        let layer = &self.plan.layers[l];
+        let (rows, cols) = worker.block(batch, layer.outputs, panel_width(self.isa));
+        let (inputs, width) = (layer.inputs, layer.outputs);
+        // SAFETY: phase rule: weights and h[l] are only read, and each worker writes its own block of h[l + 1] and z.
+        unsafe {
+            let weights = self.matrix(&self.weights, layer);
+            let bias = &self.weights.part(layer.bias.clone())[cols.clone()];
+            let z = keeps_z(layer).then(|| self.z[l].block_mut(rows_of(width), rows.clone(), cols.clone()));
+            let dropout = self.dropout(l + 1, layer.dropout, step, rows.start, cols.start, width);
+            let residual = layer.residual.then(|| self.h[l].block(rows_of(width), rows.clone(), cols.clone()));
+            let args = Gemm {
+                a: self.h[l].block(rows_of(inputs), rows.clone(), 0..inputs),
+                b: Right::Strided(weights.block(0..inputs, cols.clone())),
+                c: self.h[l + 1].block_mut(rows_of(width), rows, cols),
+                beta: Beta::Zero,
+                epilogue: Epilogue::Forward(Forward {
+                    bias: Some(bias),
+                    z,
+                    activation: layer.activation,
+                    dropout,
+                    residual,
+                }),
+            };
+            gemm(self.isa, args, scratch);
+        }
+    }
+
+    /// W of a layer in an arena of weights or gradients.
+    ///
+    /// # Safety
+    /// As [`Shared::part`].
+    unsafe fn matrix<'a>(&self, arena: &'a Shared<f32>, layer: &Layer) -> Matrix<'a> {
+        // SAFETY: by the caller's promise.
+        Matrix::row_major(unsafe { arena.part(layer.weights.clone()) }, layer.inputs, layer.outputs)
+    }
+
+    /// Row losses, and the outputs overwritten by dL/dz of the last layer. Returns the scale of the mean.
+    fn loss(&self, worker: &Worker<'_>, batch: usize) -> f64 {
+        let (part, width) = (worker.share(batch, 1), self.plan.outputs);
+        let range = part.start * width..part.end * width;
+        let last = &self.h[self.plan.layers.len()];
+        // SAFETY: phase rule: targets are only read, each worker writes its own rows of outputs and losses.
+        let (labels, logits, losses) =
+            unsafe { (self.batch_labels(batch), last.part_mut(range.clone()), self.row_losses.part_mut(part.clone())) };
+        let scale = self.criterion.scale(labels, batch, width);
+        let weights = self.criterion.class_weights.as_deref();
+        let (gradient, gradient_scale) = (Gradient::Write, scale as f32);
+        match pointwise_kind(self.criterion.loss) {
+            None => softmax_cross_entropy(
+                self.isa,
+                SoftmaxCrossEntropy {
+                    logits,
+                    classes: width,
+                    labels: &labels[part],
+                    smoothing: self.criterion.label_smoothing,
+                    class_weights: weights,
+                    scale: gradient_scale,
+                    gradient,
+                    losses,
+                },
+            ),
+            Some(kind) => {
+                // SAFETY: as above.
+                let targets = unsafe { self.values.part(range) };
+                let outputs = logits;
+                let scale = gradient_scale;
+                pointwise(self.isa, Pointwise { kind, outputs, width, targets, weights, scale, gradient, losses });
+            }
+        }
+        scale
+    }
+
+    /// # Safety
+    /// As [`Shared::part`].
+    unsafe fn batch_labels(&self, batch: usize) -> &[u32] {
+        // SAFETY: by the caller's promise.
+        unsafe { self.labels.part(0..batch.min(self.labels.len())) }
+    }
+
+    /// dL/dz of layer `l`: the last layer's stands in its output, the others' in the two buffers in turn.
+    fn dz(&self, l: usize) -> &Shared<f32> {
+        if l + 1 == self.plan.layers.len() { &self.h[l + 1] } else { &self.dz[l % 2] }
+    }
+
+    /// dW and db of layer `l`, and dL/dz of the layer before.
+    fn backward(&self, worker: &Worker<'_>, scratch: &mut Scratch, l: usize, batch: usize, step: u64) {
+        let layer = &self.plan.layers[l];
+        let (inputs, outputs) = (layer.inputs, layer.outputs);
+        let (rows, cols) = worker.block(outputs, inputs, panel_width(self.isa));
+        let (in_part, out_part) = (cols, rows);
+        // SAFETY: phase rule: h[l], dz of this layer and the weights are only read; each worker writes its own block
+        // of dW and its own part of db.
+        unsafe {
+            let (x, dz) = (
+                self.h[l].block(rows_of(inputs), 0..batch, 0..inputs),
+                self.dz(l).block(rows_of(outputs), 0..batch, 0..outputs),
+            );
+            let dw = self.gradients.block_mut(
+                Place { start: layer.weights.start, width: outputs },
+                in_part.clone(),
+                out_part.clone(),
+            );
+            let args = Gemm {
+                a: x.block(0..batch, in_part).t(),
+                b: Right::Strided(dz.block(0..batch, out_part)),
+                c: dw,
+                beta: Beta::Zero,
+                epilogue: Epilogue::None,
+            };
+            gemm(self.isa, args, scratch);
+            let part = worker.share(outputs, 16);
+            let db = self.gradients.part_mut(layer.bias.start + part.start..layer.bias.start + part.end);
+            column_sums(self.isa, dz.block(0..batch, part), db);
+        }
+        if l > 0 {
+            self.backward_input(worker, scratch, l, batch, step);
+        }
+    }
+
+    /// dL/dh of the layer before `l`, and from it that layer's dL/dz.
+    fn backward_input(&self, worker: &Worker<'_>, scratch: &mut Scratch, l: usize, batch: usize, step: u64) {
+        let (layer, before) = (&self.plan.layers[l], &self.plan.layers[l - 1]);
+        let (width, outputs) = (layer.inputs, layer.outputs);
+        let (rows, cols) = worker.block(batch, width, panel_width(self.isa));
+        let dropout = self.dropout(l, before.dropout, step, rows.start, cols.start, width);
+        // SAFETY: phase rule: what is read was written before the last barrier; each worker writes its own block of
+        // dL/dh and dL/dz of the layer before.
+        unsafe {
+            let input = match before.activation {
+                Activation::Identity => Derivative::None,
+                _ if keeps_z(before) => {
+                    Derivative::FromZ(self.z[l - 1].block(rows_of(width), rows.clone(), cols.clone()))
+                }
+                _ => Derivative::FromOutput(self.h[l].block(rows_of(width), rows.clone(), cols.clone())),
+            };
+            let through = Backward { input, activation: before.activation, dropout };
+            let a = self.dz(l).block(rows_of(outputs), rows.clone(), 0..outputs);
+            let b = Right::Strided(self.matrix(&self.weights, layer).block(cols.clone(), 0..outputs).t());
+            let mut dz = self.dz(l - 1).block_mut(rows_of(width), rows.clone(), cols.clone());
+            // With a skip connection into this layer, its own dL/dh is added; with one into the layer before, that
+            // layer's dL/dh is kept, since its input gets it too.
+            let beta = if layer.residual { Beta::One } else { Beta::Zero };
+            if layer.residual {
+                copy(&mut dz, self.dh[l % 2].block(rows_of(width), rows.clone(), cols.clone()));
+            }
+            if before.residual {
+                gemm(self.isa, Gemm { a, b, c: dz.reborrow(), beta, epilogue: Epilogue::None }, scratch);
+                copy(&mut self.dh[(l - 1) % 2].block_mut(rows_of(width), rows, cols), dz.as_matrix());
+                backward(self.isa, dz, through);
+            } else {
+                gemm(self.isa, Gemm { a, b, c: dz, beta, epilogue: Epilogue::Backward(through) }, scratch);
+            }
+        }
+    }
+
+    /// The optimizer's pass over the arena, each worker over its own chunks.
+    fn update(&self, worker: &Worker<'_>, step: u64, rate: f32) {
+        let part = worker.share(self.plan.parameters, CHUNK);
+        // SAFETY: phase rule: gradients are only read, each worker writes its own chunks of weights and state.
+        let gradients = unsafe { self.gradients.part(part.clone()) };
+        let gradient_scale = match self.rule.clip_norm {
+            None => 1.0,
+            Some(limit) => {
+                let chunks = part.start.div_ceil(CHUNK)..part.end.div_ceil(CHUNK);
+                // SAFETY: phase rule: each worker writes its own chunks' norms; all are read after the barrier.
+                sum_of_squares_chunks(self.isa, gradients, unsafe { self.chunk_norms.part_mut(chunks) });
+                worker.wait();
+                // SAFETY: as above.
+                let norms = unsafe { self.chunk_norms.part(0..self.chunk_norms.len()) };
+                clip(norms.iter().sum::<f64>().sqrt(), limit)
+            }
+        };
+        let slot = |i: usize| {
+            let range = if i < self.rule.optimizer.slots() { part.clone() } else { 0..0 };
+            // SAFETY: as above.
+            unsafe { self.slots[i].part_mut(range) }
+        };
+        let args = Update {
+            optimizer: self.rule.optimizer,
+            learning_rate: rate,
+            weight_decay: self.rule.weight_decay,
+            l1: self.rule.l1,
+            gradient_scale,
+            step: step + 1,
+            // SAFETY: as above.
+            weights: unsafe { self.weights.part_mut(part.clone()) },
+            gradients,
+            slots: [slot(0), slot(1)],
+        };
+        update(self.isa, args);
+    }
+}
+
+/// to ← from, of the same shape, with contiguous columns.
+fn copy(to: &mut MatrixMut<'_>, from: Matrix<'_>) {
+    for i in 0..from.rows() {
+        to.row_mut(i).copy_from_slice(from.row(i));
+    }
+}
+
+/// `torch.nn.utils.clip_grad_norm_`: limit / (norm + 1e-6), at most 1.
+pub(in crate::backend) fn clip(norm: f64, limit: f32) -> f32 {
+    (f64::from(limit) / (norm + 1e-6)).min(1.0) as f32
+}
+
+/// The kernel's loss for a loss that is a sum over outputs, none for the cross-entropy.
+pub(super) fn pointwise_kind(loss: Loss) -> Option<PointwiseLoss> {
+    match loss {
+        Loss::CrossEntropy => None,
+        Loss::BinaryCrossEntropy => Some(PointwiseLoss::BinaryCrossEntropy),
+        Loss::Mse => Some(PointwiseLoss::MeanSquared),
+        Loss::Huber { delta } => Some(PointwiseLoss::Huber { delta: delta as f32 }),
+    }
+}
+
+/// A dataset's features as the kernels read them.
+pub(super) fn features(data: &Dataset) -> Rows<'_> {
+    match &data.features {
+        Features::F32(values) => Rows::F32(values),
+        Features::U8 { values, scale } => Rows::U8 { values, scale: *scale },
+    }
+}

@@ -1,0 +1,127 @@
+//! A team of workers inside a run of steps: who takes which part, and a barrier that spins.
+//!
+//! The regions between two barriers last tens of microseconds, less than it takes the operating system to wake a
+//! thread; so a worker spins for a while before it lets others run.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
+
+/// How many times a waiting worker looks before it yields: some 20 µs.
+const SPINS: u32 = 4000;
+
+/// Where the workers of a team meet. A worker that panics poisons it, so that the others do not wait for ever.
+#[derive(Debug, Default)]
+pub(super) struct Barrier {
+    arrived: AtomicUsize,
+    generation: AtomicUsize,
+    poisoned: AtomicBool,
+}
+
+/// One worker of a team.
+#[derive(Debug)]
+pub(super) struct Worker<'t> {
+    /// Its number, from 0.
+    pub index: usize,
+    /// How many there are.
+    pub size: usize,
+    barrier: &'t Barrier,
+}
+
+impl<'t> Worker<'t> {
+    pub fn new(index: usize, size: usize, barrier: &'t Barrier) -> Self {
+        Worker { index, size, barrier }
+    }
+
+    /// Waits until every worker is here: what they wrote before, all may read after.
+    pub fn wait(&self) {
+        if self.size == 1 {
+            return;
+        }
+        let barrier = self.barrier;
+        let generation = barrier.generation.load(Acquire);
+        if barrier.arrived.fetch_add(1, AcqRel) + 1 == self.size {
+            barrier.arrived.store(0, Relaxed);
+            barrier.generation.store(generation.wrapping_add(1), Release);
+            return;
+        }
+        let mut spins = 0;
+        while barrier.generation.load(Acquire) == generation {
+            assert!(!barrier.poisoned.load(Relaxed), "another worker of the team failed");
+            spins += 1;
+            if spins < SPINS { std::hint::spin_loop() } else { std::thread::yield_now() }
+        }
+    }
+
+    /// This worker's part of `0..n`, in whole granules: the parts of all workers cover it and do not overlap.
+    pub fn share(&self, n: usize, granule: usize) -> Range<usize> {
+        let granules = n.div_ceil(granule);
+        let end = |i: usize| (granules * i / self.size * granule).min(n);
+        end(self.index)..end(self.index + 1)
+    }
+
+    /// This worker's block of a matrix: columns where each worker gets several `panel`s of them, else rows.
+    pub fn block(&self, rows: usize, cols: usize, panel: usize) -> (Range<usize>, Range<usize>) {
+        if cols >= 2 * panel * self.size { (0..rows, self.share(cols, panel)) } else { (self.share(rows, 1), 0..cols) }
+    }
+}
+
+impl Drop for Worker<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.barrier.poisoned.store(true, Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_cover_everything_once() {
+        let barrier = Barrier::default();
+        for (n, granule, size) in [(0, 1, 3), (1, 4, 2), (10, 1, 3), (100, 16, 4), (33, 32, 2), (5, 1, 8)] {
+            let mut next = 0;
+            for index in 0..size {
+                let part = Worker::new(index, size, &barrier).share(n, granule);
+                assert_eq!(part.start, next);
+                assert!(part.start % granule == 0 || part.start == n);
+                next = part.end;
+            }
+            assert_eq!(next, n);
+        }
+    }
+
+    #[test]
+    fn a_barrier_orders_writes_before_reads() {
+        let (barrier, cells) = (Barrier::default(), [const { AtomicUsize::new(0) }; 3]);
+        std::thread::scope(|scope| {
+            for index in 0..3 {
+                let (barrier, cells) = (&barrier, &cells);
+                scope.spawn(move || {
+                    let worker = Worker::new(index, 3, barrier);
+                    for round in 1..=500 {
+                        cells[index].store(round, Relaxed);
+                        worker.wait();
+                        assert!(cells.iter().all(|cell| cell.load(Relaxed) == round));
+                        worker.wait();
+                    }
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn a_worker_that_fails_fails_the_team() {
+        let barrier = Barrier::default();
+        let outcome = std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| Worker::new(0, 2, &barrier).wait());
+            let failing = scope.spawn(|| {
+                let _worker = Worker::new(1, 2, &barrier);
+                panic!("on purpose");
+            });
+            (waiting.join().is_err(), failing.join().is_err())
+        });
+        assert_eq!(outcome, (true, true));
+    }
+}

@@ -1,0 +1,166 @@
+//! Devices that train. A backend advances a cohort of models by runs of steps; how a step is made is its own.
+//!
+//! [`Reference`] composes the formulas naively in f64 and is the oracle; [`Cpu`] is the fast one and is held
+//! against it. What a step needs is allocated by [`Backend::begin`]; after that nothing is.
+
+mod cpu;
+mod cuda;
+mod reference;
+
+pub use cpu::{Cpu, cores};
+pub use cuda::{Gpu, gpus};
+pub use reference::Reference;
+
+use crate::data::Dataset;
+use crate::model::{Criterion, Plan};
+use crate::{Error, Result};
+use hpt_kernels::optimizer::Optimizer;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// A device that trains cohorts of networks.
+///
+/// A model's numbers depend on its [`Member`] and its [`Run`]s alone: not on its companions in the cohort, nor
+/// on how steps are divided into runs, nor on the number of threads.
+pub trait Backend: Sync {
+    /// A dataset where the device reads it.
+    type Data: AsRef<Dataset> + Sync;
+    /// Models in training: weights, moments, buffers.
+    type Cohort: Send;
+
+    /// What the device is.
+    fn caps(&self) -> Caps;
+
+    /// Makes a dataset readable for the device.
+    ///
+    /// # Errors
+    /// It does not fit the device.
+    fn upload(&self, dataset: Arc<Dataset>) -> Result<Self::Data>;
+
+    /// Starts models with all buffers they will need.
+    ///
+    /// # Errors
+    /// They do not fit the device.
+    fn begin(&self, members: &[Member<'_>]) -> Result<Self::Cohort>;
+
+    /// Trains each model by its run's steps; the runs are in the order of the members.
+    ///
+    /// # Errors
+    /// The device failed. A loss that is not finite is no error here: it stands in [`Run::losses`].
+    fn advance(&self, cohort: &mut Self::Cohort, data: &Self::Data, runs: &mut [Run<'_>]) -> Result<()>;
+
+    /// Writes one model's outputs for every row of `data` (class or label probabilities, or standardised values),
+    /// `rows × outputs`, and returns the mean loss, or 0 where the data have no targets.
+    ///
+    /// # Errors
+    /// The device failed.
+    fn evaluate(&self, cohort: &mut Self::Cohort, member: usize, data: &Self::Data, outputs: &mut [f32])
+    -> Result<f64>;
+
+    /// Keeps a model's weights on the device, in place of those kept before.
+    fn snapshot(&self, cohort: &mut Self::Cohort, member: usize);
+
+    /// Goes back to the weights kept last.
+    fn restore(&self, cohort: &mut Self::Cohort, member: usize);
+
+    /// A model's weights, in the order of its [`Plan`].
+    fn weights(&self, cohort: &Self::Cohort, member: usize) -> Vec<f32>;
+}
+
+/// What a device is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Caps {
+    /// `cpu`, `reference` or `cuda:0`.
+    pub device: String,
+    /// The instruction set, or the GPU's module.
+    pub isa: String,
+    /// Threads of one training.
+    pub threads: usize,
+}
+
+/// One model of a cohort.
+#[derive(Clone, Debug)]
+pub struct Member<'a> {
+    /// Shapes and offsets.
+    pub plan: &'a Plan,
+    /// Initial weights, `plan.parameters` long.
+    pub weights: &'a [f32],
+    /// Largest number of rows of a step.
+    pub batch_size: usize,
+    /// What is minimised.
+    pub criterion: Criterion,
+    /// The update rule.
+    pub update: UpdateRule,
+    /// Keys dropout, with the step.
+    pub seed: u64,
+    /// Place in the plan of the search; keys dropout too.
+    pub slot: u64,
+}
+
+/// An optimizer with what stays constant in a training.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct UpdateRule {
+    /// The formula and its constants.
+    pub optimizer: Optimizer,
+    /// L2, or decoupled decay for AdamW.
+    pub weight_decay: f32,
+    /// L1.
+    pub l1: f32,
+    /// Largest global norm of the gradient.
+    pub clip_norm: Option<f32>,
+}
+
+/// Consecutive steps of one model.
+#[derive(Debug)]
+pub struct Run<'a> {
+    /// Number of the first step, from 0, over the whole training.
+    pub first_step: u64,
+    /// Row numbers of all steps, one after the other; every step takes `batch_size`, the last what is left.
+    pub rows: &'a [u32],
+    /// Rows a step.
+    pub batch_size: usize,
+    /// One learning rate a step.
+    pub rates: &'a [f32],
+    /// Receives each step's mean loss.
+    pub losses: &'a mut [f64],
+}
+
+impl Run<'_> {
+    /// The rows of step `i` of the run.
+    pub fn step_rows(&self, i: usize) -> &[u32] {
+        let start = i * self.batch_size;
+        &self.rows[start..self.rows.len().min(start + self.batch_size)]
+    }
+}
+
+/// How products are computed; JAX's and PyTorch's names. Weights, moments, losses and sums are always f32 or wider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    /// f32 throughout.
+    Highest,
+    /// Error of the order of f32's (1e-5) from split low-precision products, where the device has them.
+    High,
+    /// One low-precision product (bf16 or TF32).
+    Medium,
+}
+
+impl Precision {
+    /// The names that `--precision` takes.
+    pub const NAMES: &[(&str, Precision)] =
+        &[("highest", Precision::Highest), ("high", Precision::High), ("medium", Precision::Medium)];
+
+    /// The precision of that name.
+    ///
+    /// # Errors
+    /// The name is unknown.
+    pub fn by_name(name: &str) -> Result<Self> {
+        let row = Self::NAMES.iter().find(|row| row.0 == name);
+        row.map(|row| row.1).ok_or_else(|| Error::unknown("precision", name, Self::NAMES.iter().map(|row| row.0)))
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|row| row.1 == self).map_or("highest", |row| row.0)
+    }
+}

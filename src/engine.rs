@@ -1,0 +1,256 @@
+//! The numeric column's front: devices by name, training and predicting on them.
+//!
+//! The one `match` on the device stands here; what is behind it is generic.
+
+use crate::backend::{Backend, Caps, Cpu, Reference, cores, gpus};
+use crate::data::{Dataset, Targets};
+use crate::model::{Head, Model, ModelSpec, Plan, Training, initialise};
+use crate::train::{Control, Epoch, Scores, TrainSpec, Trained, Trainer, evaluate, train};
+use crate::{Error, Result};
+use std::sync::Arc;
+
+/// Where to train.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Device {
+    /// The fastest that there is.
+    #[default]
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// The f64 oracle, for tests.
+    Reference,
+    /// The GPU of this number.
+    Cuda(usize),
+}
+
+impl Device {
+    /// `auto`, `cpu`, `cuda` or `cuda:1`.
+    ///
+    /// # Errors
+    /// The name is none of them.
+    pub fn by_name(name: &str) -> Result<Self> {
+        match name {
+            "auto" => Ok(Device::Auto),
+            "cpu" => Ok(Device::Cpu),
+            "reference" => Ok(Device::Reference),
+            "cuda" => Ok(Device::Cuda(0)),
+            _ => match name.strip_prefix("cuda:").and_then(|index| index.parse().ok()) {
+                Some(index) => Ok(Device::Cuda(index)),
+                None => Err(Error::unknown("device", name, ["auto", "cpu", "cuda", "cuda:0"])),
+            },
+        }
+    }
+}
+
+/// A device that is ready to train.
+#[derive(Debug)]
+pub struct Engine(Ready);
+
+#[derive(Debug)]
+enum Ready {
+    Cpu(Cpu),
+    Reference(Reference),
+}
+
+/// A training: data, network, how, and who listens.
+pub struct Fit<'a> {
+    /// Rows to learn from.
+    pub training: &'a Arc<Dataset>,
+    /// Rows that the metric is measured on after every epoch.
+    pub validation: Option<&'a Arc<Dataset>>,
+    /// The network.
+    pub model: &'a ModelSpec,
+    /// How to train it.
+    pub train: &'a TrainSpec,
+    /// Seed of everything.
+    pub seed: u64,
+    /// Place in the plan of a search; 0 otherwise.
+    pub slot: u64,
+    /// End after this epoch, on a schedule laid out for all.
+    pub last_epoch: Option<usize>,
+    /// Looked at between runs of steps; true ends the training.
+    pub cancelled: &'a (dyn Fn() -> bool + Sync),
+}
+
+impl<'a> Fit<'a> {
+    /// A training with this network and specification, seed 0, without validation rows.
+    pub fn new(training: &'a Arc<Dataset>, model: &'a ModelSpec, train: &'a TrainSpec) -> Self {
+        Fit { training, validation: None, model, train, seed: 0, slot: 0, last_epoch: None, cancelled: &|| false }
+    }
+}
+
+impl std::fmt::Debug for Fit<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Fit").field("model", self.model).field("train", self.train).finish_non_exhaustive()
+    }
+}
+
+/// Outputs for rows: probabilities of classes or labels, or numbers in the target's own units.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Predictions {
+    /// rows × width, row-major.
+    pub values: Vec<f64>,
+    /// Classes, labels or targets.
+    pub width: usize,
+}
+
+impl Predictions {
+    /// The values of each row.
+    pub fn rows(&self) -> impl Iterator<Item = &[f64]> {
+        self.values.chunks_exact(self.width)
+    }
+
+    /// The most probable class of each row.
+    pub fn classes(&self) -> Vec<usize> {
+        let most = |row: &[f64]| (1..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best });
+        self.rows().map(most).collect()
+    }
+}
+
+/// Runs the same generic body on whichever device is ready.
+macro_rules! on_device {
+    ($engine:expr, $backend:ident => $body:expr) => {
+        match &$engine.0 {
+            Ready::Cpu($backend) => $body,
+            Ready::Reference($backend) => $body,
+        }
+    };
+}
+
+impl Engine {
+    /// Makes a device ready; on the CPU with `threads` workers (0: one a core).
+    ///
+    /// # Errors
+    /// The device is not there, or this program cannot train on it.
+    pub fn new(device: Device, threads: usize) -> Result<Self> {
+        match device {
+            Device::Auto | Device::Cpu => Ok(Engine(Ready::Cpu(Cpu::new(threads)?))),
+            Device::Reference => Ok(Engine(Ready::Reference(Reference))),
+            Device::Cuda(index) => {
+                let found = gpus()?;
+                Err(Error::input(match found.get(index) {
+                    Some(gpu) => format!(
+                        "device cuda:{index} ({}): this version does not train on GPUs yet; use cpu or auto",
+                        gpu.name
+                    ),
+                    None if found.is_empty() => {
+                        format!("device cuda:{index}: no CUDA driver or no GPU is on this machine; use cpu or auto")
+                    }
+                    None => format!("device cuda:{index}: there are {} GPUs, counted from 0", found.len()),
+                }))
+            }
+        }
+    }
+
+    /// What the device is.
+    pub fn caps(&self) -> Caps {
+        on_device!(self, backend => backend.caps())
+    }
+
+    /// Trains a network and returns how that went; see [`train`] for `on_epoch` and the errors.
+    ///
+    /// # Errors
+    /// Those of [`train`].
+    pub fn fit(&self, fit: &Fit<'_>, on_epoch: &mut dyn FnMut(&Epoch) -> Control) -> Result<Trained> {
+        let plan = Plan::new(fit.model, fit.training.inputs, fit.training.targets.outputs())?;
+        let weights = initialise(&plan, fit.model.init, fit.seed, fit.slot);
+        let trainer = Trainer {
+            plan: &plan,
+            spec: fit.train,
+            weights: &weights,
+            seed: fit.seed,
+            slot: fit.slot,
+            last_epoch: fit.last_epoch,
+            cancelled: fit.cancelled,
+        };
+        on_device!(self, backend => {
+            let training = backend.upload(fit.training.clone())?;
+            let validation = fit.validation.map(|validation| backend.upload(validation.clone())).transpose()?;
+            train(backend, &trainer, &training, validation.as_ref(), on_epoch)
+        })
+    }
+
+    /// Trains a network and returns it as a model.
+    ///
+    /// # Errors
+    /// Those of [`train`].
+    pub fn train(&self, fit: &Fit<'_>, on_epoch: &mut dyn FnMut(&Epoch) -> Control) -> Result<(Model, Trained)> {
+        let trained = self.fit(fit, on_epoch)?;
+        Ok((fit.model_of(&trained)?, trained))
+    }
+
+    /// A model's outputs for every row, as its backend writes them (standardised numbers), and the mean loss.
+    ///
+    /// # Errors
+    /// The rows do not fit the model.
+    pub fn outputs(&self, model: &Model, data: &Arc<Dataset>) -> Result<(Vec<f32>, f64)> {
+        if !matches!(data.targets, Targets::None) && data.targets.outputs() != model.plan.outputs {
+            let (found, expected) = (data.targets.outputs(), model.plan.outputs);
+            return Err(Error::input(format!("the rows have {found} target outputs; the model has {expected}")));
+        }
+        on_device!(self, backend => evaluate(backend, &model.plan, &model.weights, model.criterion.clone(), data))
+    }
+
+    /// A model's predictions for every row.
+    ///
+    /// # Errors
+    /// The rows do not fit the model.
+    pub fn predict(&self, model: &Model, data: &Arc<Dataset>) -> Result<Predictions> {
+        let (outputs, _) = self.outputs(model, data)?;
+        let width = model.plan.outputs;
+        let values = match &model.head {
+            Head::Classes(_) | Head::Binary(_) => outputs.into_iter().map(f64::from).collect(),
+            Head::Real { mean, deviation } => {
+                let own = |(i, y): (usize, f32)| f64::from(y) * deviation[i % width] + mean[i % width];
+                outputs.into_iter().enumerate().map(own).collect()
+            }
+        };
+        Ok(Predictions { values, width })
+    }
+
+    /// Every metric of a model on rows with targets.
+    ///
+    /// # Errors
+    /// The rows do not fit the model.
+    pub fn scores(&self, model: &Model, data: &Arc<Dataset>) -> Result<Scores> {
+        let (outputs, loss) = self.outputs(model, data)?;
+        Ok(Scores::measure(&outputs, &data.targets, loss))
+    }
+}
+
+impl Fit<'_> {
+    /// The model that a training came to; without a pipeline and a record of settings, which the caller adds.
+    ///
+    /// # Errors
+    /// Those of [`TrainSpec::criterion`].
+    pub fn model_of(&self, trained: &Trained) -> Result<Model> {
+        let head = Head::of(&self.training.targets).ok_or_else(|| Error::input("the data have no target"))?;
+        Ok(Model {
+            spec: self.model.clone(),
+            plan: Plan::new(self.model, self.training.inputs, head.outputs())?,
+            weights: trained.weights.clone(),
+            pipeline: None,
+            head,
+            criterion: self.train.criterion(self.training)?,
+            training: Training {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                seed: self.seed,
+                slot: self.slot,
+                epoch: trained.epoch,
+                rows: self.training.rows,
+                settings: serde_json::Map::new(),
+                study: None,
+            },
+        })
+    }
+}
+
+impl Model {
+    /// Predictions on the CPU for rows of features, as [`Engine::predict`].
+    ///
+    /// # Errors
+    /// The rows do not fit the model.
+    pub fn predict(&self, data: &Arc<Dataset>) -> Result<Predictions> {
+        Engine::new(Device::Cpu, if data.rows > 10_000 { cores() } else { 1 })?.predict(self, data)
+    }
+}

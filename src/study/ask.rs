@@ -1,0 +1,360 @@
+//! Which trial is next: one that waits (put back, or enqueued), else a new one from the sampler; and putting back the
+//! trials of processes that died.
+//!
+//! A proposal may take long, so it is made outside of the transaction, for the slot that is next as far as is known;
+//! if inside it turns out that another process was faster, the proposal is made again. Samplers are pure functions, so
+//! nothing but time is lost.
+
+use super::cache::{Cache, FIXED, LOST, OWNER, SLOT};
+use super::codec;
+use super::handle::Study;
+use super::owner::{Life, Owner};
+use super::rows::{self, Stored, Table};
+use super::storage::Fault;
+use crate::history::{State, Timestamp, Trial};
+use crate::random::{Purpose, Stream};
+use crate::sampler::{Ask, Proposal, Sampler};
+use crate::space::{Params, Space};
+use crate::{Error, Result};
+use rusqlite::{Connection, OptionalExtension};
+use serde_json::{Value as Json, json};
+use std::sync::PoisonError;
+
+/// How old the heartbeat of a process that cannot be looked up may be, in seconds.
+const STALE: f64 = 60.0;
+/// Step of the random numbers for parameters that an enqueued trial leaves open, away from the samplers' steps.
+const OPEN_PARAMETERS: u64 = 1 << 32;
+
+/// Who runs a trial that is asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Runner {
+    /// This process: if it dies the trial is put back.
+    Process,
+    /// Somebody outside, who will tell the result from any process.
+    Outside,
+}
+
+/// The answer to an ask.
+pub(super) enum Asked {
+    /// This trial is running now.
+    Trial(Box<Trial>),
+    /// The sampler has nothing left.
+    Exhausted,
+    /// As many trials as were wanted are finished or run.
+    Enough,
+}
+
+/// What an ask would hand out.
+#[derive(Clone, Debug, PartialEq)]
+enum Next {
+    /// The waiting trial with this id.
+    Waiting(i64),
+    /// A new one in this slot.
+    New(u64),
+    Enough,
+}
+
+impl Study {
+    /// The next trial, which this process runs from now on: one that waits, else a new one of the sampler. None where
+    /// the sampler has nothing left.
+    ///
+    /// If the process dies before [`Study::tell`], the next [`Study::optimize`] or [`Study::reclaim`] puts the trial back.
+    ///
+    /// # Errors
+    /// The study has no space; the storage fails.
+    pub fn ask(&self, sampler: &dyn Sampler, seed: u64) -> Result<Option<Trial>> {
+        self.ask_limited(sampler, seed, None, Runner::Process).map(Asked::trial)
+    }
+
+    /// As [`Study::ask`], for a trial that is run elsewhere and told later, perhaps by another process: it stays running
+    /// until somebody tells it.
+    ///
+    /// # Errors
+    /// As [`Study::ask`].
+    pub fn ask_detached(&self, sampler: &dyn Sampler, seed: u64) -> Result<Option<Trial>> {
+        self.ask_limited(sampler, seed, None, Runner::Outside).map(Asked::trial)
+    }
+
+    /// Queues a configuration to be tried before new ones; parameters that are not given are the sampler's. Returns its
+    /// number.
+    ///
+    /// # Errors
+    /// A name that is not in the space, a value outside its domain.
+    pub fn enqueue(&self, params: &Params) -> Result<u64> {
+        let space = self.needed_space()?;
+        // Which parameters are active is known only together with the ones left open: those are checked by trying.
+        let mut stream = Stream::new(0, 0, Purpose::Propose, OPEN_PARAMETERS);
+        let given = |name: &str| params.contains_key(name);
+        if let Err(error) = space.complete(params, |parameter| Ok(parameter.domain.from_unit(stream.uniform()))) {
+            let parents_open = space.parameters().iter().any(|parameter| {
+                given(&parameter.name) && parameter.when.iter().any(|condition| !given(&condition.parent))
+            });
+            if !parents_open {
+                return Err(error);
+            }
+        }
+        let stored = self.inner.storage.write(|connection| {
+            self.refresh_in(connection)?;
+            let mut trial = rows::blank(0, State::Waiting);
+            trial.system.insert(SLOT.into(), self.cache().next_slot.into());
+            trial.system.insert(FIXED.into(), json!(params));
+            rows::insert(connection, self.inner.id, trial)
+        })?;
+        let number = stored.trial.number;
+        self.cache().put(stored);
+        Ok(number)
+    }
+
+    /// Puts back the running trials whose process is dead: each is marked failed and waits again with the same
+    /// parameters and the same slot. Returns the numbers of the dead ones.
+    ///
+    /// # Errors
+    /// The storage fails.
+    pub fn reclaim(&self) -> Result<Vec<u64>> {
+        self.refresh()?;
+        let abandoned = |trial: &Trial| self.abandoned().contains(&trial.number);
+        if !self.cache().open().any(|(_, trial)| self.foreign(trial).is_some() || abandoned(trial)) {
+            return Ok(Vec::new());
+        }
+        let lost = self.put_back("its process died", |connection, id, trial| match self.foreign(trial) {
+            Some(owner) => Ok(match owner.life(&self.inner.owner) {
+                Life::Alive => false,
+                Life::Dead => true,
+                Life::Unknown => silence(connection, id, trial)? > STALE,
+            }),
+            None => Ok(abandoned(trial)),
+        })?;
+        self.abandoned().clear();
+        Ok(lost)
+    }
+
+    /// Puts back the running trials that `which` picks.
+    pub(super) fn put_back(
+        &self,
+        why: &str,
+        which: impl Fn(&Connection, i64, &Trial) -> Result<bool, Fault>,
+    ) -> Result<Vec<u64>> {
+        let changed = self.inner.storage.write(|connection| {
+            self.refresh_in(connection)?;
+            let running: Vec<Stored> = self
+                .cache()
+                .open()
+                .filter(|(_, trial)| trial.state == State::Running)
+                .map(|(id, trial)| Stored { id, trial: trial.clone() })
+                .collect();
+            let mut changed = Vec::new();
+            for Stored { id, trial } in running {
+                if which(connection, id, &trial)? {
+                    changed.extend(lose(connection, self.inner.id, id, trial, why)?);
+                }
+            }
+            Ok(changed)
+        })?;
+        let lost =
+            changed.iter().filter(|stored| stored.trial.state == State::Failed).map(|stored| stored.trial.number);
+        let lost = lost.collect();
+        let mut cache = self.cache();
+        changed.into_iter().for_each(|stored| cache.put(stored));
+        Ok(lost)
+    }
+
+    /// The owner of a running trial of another process.
+    pub(super) fn foreign(&self, trial: &Trial) -> Option<Owner> {
+        owner(trial).filter(|owner| trial.state == State::Running && *owner != self.inner.owner)
+    }
+
+    pub(super) fn ask_limited(
+        &self,
+        sampler: &dyn Sampler,
+        seed: u64,
+        limit: Option<u64>,
+        runner: Runner,
+    ) -> Result<Asked> {
+        let _one_at_a_time = self.inner.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        let space = self.needed_space()?;
+        loop {
+            self.refresh()?;
+            let (next, history) = {
+                let cache = self.cache();
+                (next(&cache, limit), cache.trials())
+            };
+            let (slot, waiting) = match next {
+                Next::Enough => return Ok(Asked::Enough),
+                Next::New(slot) => (slot, None),
+                Next::Waiting(id) => {
+                    let trial = self.cache().open().find(|(open, _)| *open == id).map(|(_, trial)| trial.clone());
+                    let slot = trial.as_ref().and_then(explicit_slot);
+                    (slot.unwrap_or(self.cache().next_slot), trial)
+                }
+            };
+            let directions = self.directions();
+            let propose = || sampler.ask(&Ask { space, directions, history: &history, seed, slot });
+            let params = match &waiting {
+                Some(trial) if !trial.params.is_empty() => trial.params.clone(),
+                Some(trial) => completed(space, trial, propose(), seed, slot)?,
+                None => match propose() {
+                    Proposal::Params(params) => params,
+                    Proposal::Exhausted => return Ok(Asked::Exhausted),
+                },
+            };
+            drop(history);
+            if let Some(trial) = self.start(&next, limit, waiting, params, slot, runner)? {
+                return Ok(Asked::Trial(Box::new(trial)));
+            }
+        }
+    }
+
+    /// Writes the trial as running; none where `next` is no longer what is next.
+    fn start(
+        &self,
+        next_known: &Next,
+        limit: Option<u64>,
+        waiting: Option<Trial>,
+        params: Params,
+        slot: u64,
+        runner: Runner,
+    ) -> Result<Option<Trial>> {
+        let space = self.needed_space()?;
+        let stored = self.inner.storage.write(|connection| {
+            self.refresh_in(connection)?;
+            if next(&self.cache(), limit) != *next_known {
+                return Ok(None);
+            }
+            let has_params = waiting.as_ref().is_some_and(|trial| !trial.params.is_empty());
+            let mut trial = waiting.unwrap_or_else(|| rows::blank(0, State::Running));
+            trial.state = State::Running;
+            trial.started = Some(Timestamp::now());
+            trial.system.insert(SLOT.into(), slot.into());
+            if runner == Runner::Process {
+                trial.system.insert(OWNER.into(), json!(self.inner.owner));
+            }
+            if !has_params {
+                trial.domains = domains(space, &params)?;
+                trial.params = params;
+            }
+            let Next::Waiting(id) = *next_known else {
+                return rows::insert(connection, self.inner.id, trial).map(Some);
+            };
+            let now = trial.started.unwrap_or_else(Timestamp::now);
+            if !rows::transition(connection, id, State::Waiting, State::Running, now)? {
+                return Ok(None);
+            }
+            if !has_params {
+                rows::parameters(connection, id, &trial)?;
+            }
+            for key in [SLOT, OWNER] {
+                if let Some(value) = trial.system.get(key) {
+                    rows::attribute(connection, Table::TrialSystem, id, key, value)?;
+                }
+            }
+            Ok(Some(Stored { id, trial }))
+        })?;
+        Ok(stored.map(|stored| {
+            let trial = stored.trial.clone();
+            self.cache().put(stored);
+            trial
+        }))
+    }
+
+    fn needed_space(&self) -> Result<&Space> {
+        self.space().ok_or_else(|| {
+            Error::input(format!(
+                "{}: the study `{}` was created without a space; open it with one to ask for trials",
+                self.path(),
+                self.name()
+            ))
+        })
+    }
+}
+
+impl Asked {
+    fn trial(self) -> Option<Trial> {
+        match self {
+            Asked::Trial(trial) => Some(*trial),
+            Asked::Exhausted | Asked::Enough => None,
+        }
+    }
+}
+
+/// The process that runs a trial.
+pub(super) fn owner(trial: &Trial) -> Option<Owner> {
+    serde_json::from_value(trial.system.get(OWNER)?.clone()).ok()
+}
+
+fn explicit_slot(trial: &Trial) -> Option<u64> {
+    trial.system.get(SLOT).and_then(Json::as_u64)
+}
+
+/// What an ask would hand out now: the waiting trial that comes first in the plan, else the next slot.
+fn next(cache: &Cache, limit: Option<u64>) -> Next {
+    // Trials that somebody outside holds may never be told: they count once they are.
+    let running = || cache.open().filter(|(_, trial)| trial.state == State::Running && owner(trial).is_some()).count();
+    if limit.is_some_and(|limit| cache.counts.finished() + running() as u64 >= limit) {
+        return Next::Enough;
+    }
+    let waiting = cache.open().filter(|(_, trial)| trial.state == State::Waiting);
+    match waiting.min_by_key(|(id, trial)| (explicit_slot(trial).unwrap_or(u64::MAX), *id)) {
+        Some((id, _)) => Next::Waiting(id),
+        None => Next::New(cache.next_slot),
+    }
+}
+
+/// The given parameters of an enqueued trial with the open ones filled in: from the proposal where it has them, else at
+/// random. Given values that the space does not know or that are not active are left out (Optuna does the same).
+fn completed(space: &Space, trial: &Trial, proposal: Proposal, seed: u64, slot: u64) -> Result<Params> {
+    let given = trial.system.get(FIXED).cloned().unwrap_or_default();
+    let proposed = match proposal {
+        Proposal::Params(params) => params,
+        Proposal::Exhausted => Params::new(),
+    };
+    let mut stream = Stream::new(seed, slot, Purpose::Propose, OPEN_PARAMETERS);
+    Ok(space.build(|_, parameter| {
+        let given = given.get(&parameter.name).and_then(|value| serde_json::from_value(value.clone()).ok());
+        given
+            .and_then(|value| parameter.domain.accept(&value))
+            .or_else(|| proposed.get(&parameter.name).cloned())
+            .unwrap_or_else(|| parameter.domain.from_unit(stream.uniform()))
+    }))
+}
+
+fn domains(space: &Space, params: &Params) -> Result<std::collections::BTreeMap<String, crate::space::Domain>, Fault> {
+    let domain = |name: &String| match space.get(name) {
+        Some(parameter) => Ok((name.clone(), parameter.domain.clone())),
+        None => Err(Error::input(format!("the sampler proposed `{name}`, which is not in the space")).into()),
+    };
+    params.keys().map(domain).collect()
+}
+
+/// Seconds since a running trial was last heard of.
+fn silence(connection: &Connection, id: i64, trial: &Trial) -> Result<f64, Fault> {
+    let sql = "SELECT heartbeat FROM trial_heartbeats WHERE trial_id = ?1";
+    let heartbeat: Option<String> = connection.query_row(sql, [id], |row| row.get(0)).optional()?;
+    let last = heartbeat.as_deref().and_then(codec::timestamp).or(trial.started);
+    Ok(last.map_or(f64::INFINITY, |last| Timestamp::now().seconds_since(last)))
+}
+
+/// Marks a running trial as lost and queues its repetition; returns both.
+fn lose(connection: &Connection, study: i64, id: i64, mut trial: Trial, why: &str) -> Result<Vec<Stored>, Fault> {
+    let now = Timestamp::now();
+    if !rows::transition(connection, id, State::Running, State::Failed, now)? {
+        return Ok(Vec::new());
+    }
+    rows::attribute(connection, Table::TrialSystem, id, LOST, &json!(why))?;
+    trial.system.insert(LOST.into(), json!(why));
+    (trial.state, trial.finished) = (State::Failed, Some(now));
+    let mut again = rows::blank(0, State::Waiting);
+    (again.params, again.domains) = (trial.params.clone(), trial.domains.clone());
+    for key in [SLOT, FIXED] {
+        if let Some(value) = trial.system.get(key) {
+            again.system.insert(key.into(), value.clone());
+        }
+    }
+    // Optuna's own words for a repetition: the first of the line, and all of them.
+    let first = trial.system.get("failed_trial").cloned().unwrap_or(trial.number.into());
+    let mut line = trial.system.get("retry_history").and_then(Json::as_array).cloned().unwrap_or_default();
+    line.push(trial.number.into());
+    again.system.insert("failed_trial".into(), first);
+    again.system.insert("retry_history".into(), line.into());
+    let again = rows::insert(connection, study, again)?;
+    Ok(vec![Stored { id, trial }, again])
+}

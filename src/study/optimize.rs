@@ -1,0 +1,463 @@
+//! The loop: worker threads that ask, run the objective and tell, and a keeper that writes what they report.
+//!
+//! Each finished trial is committed at once. Reports go to the keeper, which writes them in groups at most
+//! [`GROUP`] after they were made, records heartbeats and takes over the trials of processes that died. A stop (flag,
+//! time limit, storage failure) puts running trials back: they wait with the same parameters and slot, so the study
+//! goes on later as if nothing had happened.
+
+use super::ask::{Asked, Runner};
+use super::cache::Counts;
+use super::handle::Study;
+use super::rows;
+use super::tell::Outcome;
+use crate::history::Trial;
+use crate::pruner::Pruner;
+use crate::sampler::Sampler;
+use crate::space::Params;
+use crate::{Error, Result};
+use serde_json::Value as Json;
+use std::any::Any;
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long a report may wait to be written.
+const GROUP: Duration = Duration::from_millis(200);
+/// Time between two heartbeats of a running trial.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+/// Time between two looks for trials of dead processes.
+const TAKE_OVER: Duration = Duration::from_secs(1);
+
+/// How to run a study.
+#[derive(Clone)]
+pub struct OptimizeSpec<'a> {
+    /// Proposes trials.
+    pub sampler: &'a dyn Sampler,
+    /// Stops trials early (only with one objective).
+    pub pruner: &'a dyn Pruner,
+    /// The total the study should reach: complete, pruned, and failed by their own objective. None: no limit.
+    pub trials: Option<u64>,
+    /// When to stop; running trials are stopped too and put back.
+    pub time_limit: Option<Duration>,
+    /// Trials at once, at least 1.
+    pub jobs: usize,
+    /// Keys the proposals.
+    pub seed: u64,
+    /// Set to true from elsewhere (a signal handler), it stops the study as soon as objectives notice.
+    pub stop: Arc<AtomicBool>,
+    /// Called in the worker's thread when a trial starts.
+    pub on_start: Option<&'a (dyn Fn(&Trial) + Sync)>,
+    /// Called in the worker's thread with (trial's number, step, value) for each report.
+    pub on_report: Option<&'a (dyn Fn(u64, u64, f64) + Sync)>,
+    /// Called in the worker's thread when a trial has finished and is stored.
+    pub on_trial: Option<&'a (dyn Fn(&Trial) + Sync)>,
+}
+
+impl<'a> OptimizeSpec<'a> {
+    /// One job, seed 0, no limit, nothing called.
+    pub fn new(sampler: &'a dyn Sampler, pruner: &'a dyn Pruner) -> Self {
+        OptimizeSpec {
+            sampler,
+            pruner,
+            trials: None,
+            time_limit: None,
+            jobs: 1,
+            seed: 0,
+            stop: Arc::default(),
+            on_start: None,
+            on_report: None,
+            on_trial: None,
+        }
+    }
+}
+
+impl std::fmt::Debug for OptimizeSpec<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OptimizeSpec")
+            .field("trials", &self.trials)
+            .field("time_limit", &self.time_limit)
+            .field("jobs", &self.jobs)
+            .field("seed", &self.seed)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How an objective ends without values.
+#[derive(Debug)]
+pub enum ObjectiveEnd {
+    /// It was told [`Verdict::Prune`] and stopped.
+    Pruned,
+    /// It was told [`Verdict::Stop`] and stopped; the trial is put back.
+    Stopped,
+    /// This trial failed; the study goes on.
+    Failed(String),
+    /// Nothing can go on: the study stops and returns the error.
+    Fatal(Error),
+}
+
+impl From<Error> for ObjectiveEnd {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Diverged { .. } => ObjectiveEnd::Failed(error.to_string()),
+            Error::Interrupted => ObjectiveEnd::Stopped,
+            error => ObjectiveEnd::Fatal(error),
+        }
+    }
+}
+
+/// What an objective should do after a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Go on.
+    Continue,
+    /// Return [`ObjectiveEnd::Pruned`]: the trial will not be among the best.
+    Prune,
+    /// Return [`ObjectiveEnd::Stopped`]: the study stops.
+    Stop,
+}
+
+/// Why the loop ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stopped {
+    /// The study has as many trials as were asked for.
+    Reached,
+    /// The sampler has nothing left to propose.
+    Exhausted,
+    /// The time limit passed.
+    TimeLimit,
+    /// The stop flag was set.
+    Interrupted,
+}
+
+/// What [`Study::optimize`] did.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Summary {
+    /// Trials of the study by state, those of earlier runs included.
+    pub counts: Counts,
+    /// Trials that this call finished.
+    pub finished: u64,
+    /// Wall-clock seconds of this call.
+    pub seconds: f64,
+    /// Why it ended.
+    pub stopped: Stopped,
+}
+
+/// What an objective sees of its trial.
+pub struct Context<'a> {
+    run: &'a Run<'a>,
+    trial: Trial,
+    id: i64,
+    user: BTreeMap<String, Json>,
+}
+
+impl std::fmt::Debug for Context<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context").field("trial", &self.trial).finish_non_exhaustive()
+    }
+}
+
+impl Context<'_> {
+    /// The trial's number.
+    pub fn number(&self) -> u64 {
+        self.trial.number
+    }
+
+    /// The trial's place in the plan, which keys its random numbers; a repetition has the same.
+    pub fn slot(&self) -> u64 {
+        self.trial.slot()
+    }
+
+    /// The active parameters.
+    pub fn params(&self) -> &Params {
+        &self.trial.params
+    }
+
+    /// Reports a value at a step (epochs count from 1) and hears what to do.
+    pub fn report(&mut self, step: u64, value: f64) -> Verdict {
+        let Run { study, spec, .. } = self.run;
+        self.trial.intermediate.insert(step, value);
+        study.cache().report(self.trial.number, step, value);
+        self.run.reports().push((self.id, step, value));
+        if let Some(on_report) = spec.on_report {
+            on_report(self.trial.number, step, value);
+        }
+        if self.should_stop() {
+            return Verdict::Stop;
+        }
+        match *study.directions() {
+            [direction] => {
+                let history = study.cache().trials();
+                match spec.pruner.should_prune(direction, &history, &self.trial) {
+                    true => Verdict::Prune,
+                    false => Verdict::Continue,
+                }
+            }
+            _ => Verdict::Continue,
+        }
+    }
+
+    /// Keeps a value with the trial, as a user attribute; it is written when the trial ends.
+    pub fn set_user(&mut self, key: impl Into<String>, value: Json) {
+        self.user.insert(key.into(), value);
+    }
+
+    /// True where the study stops; then return [`ObjectiveEnd::Stopped`].
+    pub fn should_stop(&self) -> bool {
+        self.run.stopping().is_some()
+    }
+
+    /// When the study's time is up.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.run.deadline
+    }
+}
+
+/// One call of [`Study::optimize`].
+struct Run<'a> {
+    study: &'a Study,
+    spec: &'a OptimizeSpec<'a>,
+    deadline: Option<Instant>,
+    /// Reported and not written yet: trial id, step, value.
+    reports: Mutex<Vec<(i64, u64, f64)>>,
+    shared: Mutex<Shared>,
+    /// Signalled when `shared` changes.
+    changed: Condvar,
+    /// Set with `shared.fatal`.
+    failed: AtomicBool,
+}
+
+#[derive(Default)]
+struct Shared {
+    fatal: Option<Error>,
+    /// Numbers of the trials that run here.
+    running: BTreeSet<u64>,
+    finished: u64,
+    exhausted: bool,
+    workers: usize,
+}
+
+impl Study {
+    /// Runs the study on `spec.jobs` threads until it has `spec.trials` trials, its sampler has nothing left, or it is
+    /// stopped. What ran in processes that died is tried again first; other live processes may work on it too.
+    ///
+    /// A panic of the objective is a failed trial.
+    ///
+    /// # Errors
+    /// What an objective returned as [`ObjectiveEnd::Fatal`]; the storage fails. Finished trials are kept, running ones
+    /// put back.
+    pub fn optimize<F>(&self, spec: &OptimizeSpec<'_>, objective: F) -> Result<Summary>
+    where
+        F: Fn(&mut Context<'_>) -> Result<Vec<f64>, ObjectiveEnd> + Sync,
+    {
+        let started = Instant::now();
+        let _fast_commits = self.inner.storage.running();
+        self.reclaim()?;
+        let jobs = spec.jobs.max(1);
+        let run = Run {
+            study: self,
+            spec,
+            deadline: spec.time_limit.and_then(|limit| started.checked_add(limit)),
+            reports: Mutex::default(),
+            shared: Mutex::new(Shared { workers: jobs, ..Shared::default() }),
+            changed: Condvar::new(),
+            failed: AtomicBool::new(false),
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| run.keep());
+            for _ in 0..jobs {
+                scope.spawn(|| run.work(&objective));
+            }
+        });
+        let stopping = run.stopping();
+        let mut shared = run.shared();
+        if let Some(error) = shared.fatal.take() {
+            return Err(error);
+        }
+        Ok(Summary {
+            counts: self.counts()?,
+            finished: shared.finished,
+            seconds: started.elapsed().as_secs_f64(),
+            stopped: match stopping {
+                _ if shared.exhausted => Stopped::Exhausted,
+                Some(why) if spec.trials.is_none_or(|trials| self.cache().counts.finished() < trials) => why,
+                _ => Stopped::Reached,
+            },
+        })
+    }
+}
+
+impl Run<'_> {
+    fn shared(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn reports(&self) -> MutexGuard<'_, Vec<(i64, u64, f64)>> {
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why no trial should start or go on, if so.
+    fn stopping(&self) -> Option<Stopped> {
+        if self.spec.stop.load(Ordering::Relaxed) || self.failed.load(Ordering::Relaxed) {
+            Some(Stopped::Interrupted)
+        } else if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            Some(Stopped::TimeLimit)
+        } else {
+            None
+        }
+    }
+
+    fn fail(&self, error: Error) {
+        self.shared().fatal.get_or_insert(error);
+        self.failed.store(true, Ordering::Relaxed);
+        self.changed.notify_all();
+    }
+
+    /// A worker: one trial after the other.
+    fn work<F>(&self, objective: &F)
+    where
+        F: Fn(&mut Context<'_>) -> Result<Vec<f64>, ObjectiveEnd>,
+    {
+        while self.stopping().is_none() {
+            match self.study.ask_limited(self.spec.sampler, self.spec.seed, self.spec.trials, Runner::Process) {
+                Ok(Asked::Trial(trial)) => {
+                    let number = trial.number;
+                    if let Err(error) = self.one(*trial, objective) {
+                        self.study.abandoned().insert(number);
+                        self.fail(error);
+                    }
+                    self.shared().running.remove(&number);
+                }
+                Ok(Asked::Exhausted) => {
+                    self.shared().exhausted = true;
+                    break;
+                }
+                Ok(Asked::Enough) => {
+                    if !self.wait_for_others() {
+                        break;
+                    }
+                }
+                Err(error) => self.fail(error),
+            }
+        }
+        self.shared().workers -= 1;
+        self.changed.notify_all();
+    }
+
+    /// Waits a moment where trials of other processes are still running, since they may die; false where there are none.
+    fn wait_for_others(&self) -> bool {
+        let others = self.study.cache().open().any(|(_, trial)| self.study.foreign(trial).is_some());
+        if others {
+            let shared = self.shared();
+            drop(self.changed.wait_timeout(shared, GROUP).unwrap_or_else(PoisonError::into_inner));
+        }
+        others
+    }
+
+    /// Runs one trial and writes how it ended.
+    fn one<F>(&self, trial: Trial, objective: &F) -> Result<()>
+    where
+        F: Fn(&mut Context<'_>) -> Result<Vec<f64>, ObjectiveEnd>,
+    {
+        let number = trial.number;
+        let id = self.study.cache().get(number).map(|(id, _)| id).unwrap_or_default();
+        self.shared().running.insert(number);
+        if let Some(on_start) = self.spec.on_start {
+            on_start(&trial);
+        }
+        let mut context = Context { run: self, trial, id, user: BTreeMap::new() };
+        let end = catch_unwind(AssertUnwindSafe(|| objective(&mut context)));
+        let Context { user, .. } = context;
+        let (outcome, fatal) = match end {
+            Ok(Ok(values)) => {
+                let (got, wanted) = (values.len(), self.study.directions().len());
+                if got == wanted {
+                    (Outcome::Complete(values), None)
+                } else {
+                    let why = format!("the objective returned {got} values, the study has {wanted} directions");
+                    (Outcome::Failed(why.clone()), Some(Error::Input(why)))
+                }
+            }
+            Ok(Err(ObjectiveEnd::Pruned)) => (Outcome::Pruned, None),
+            Ok(Err(ObjectiveEnd::Failed(why))) => (Outcome::Failed(why), None),
+            Ok(Err(ObjectiveEnd::Stopped)) if self.stopping().is_some() => return self.put_back(number, None),
+            Ok(Err(ObjectiveEnd::Stopped)) => (Outcome::Failed("the objective stopped by itself".into()), None),
+            Ok(Err(ObjectiveEnd::Fatal(error))) => return self.put_back(number, Some(error)),
+            Err(panic) => (Outcome::Failed(format!("the objective panicked: {}", message(&*panic))), None),
+        };
+        let unwritten = self.take_reports(id);
+        let done = self.study.finish(number, &unwritten, user, outcome)?;
+        self.shared().finished += u64::from(done.is_some());
+        self.changed.notify_all();
+        if let (Some(done), Some(on_trial)) = (&done, self.spec.on_trial) {
+            on_trial(done);
+        }
+        fatal.map_or(Ok(()), Err)
+    }
+
+    /// Lets a trial wait again; `error` is why, where the study cannot go on.
+    fn put_back(&self, number: u64, error: Option<Error>) -> Result<()> {
+        let why = match &error {
+            Some(error) => format!("the study stopped: {error}"),
+            None => "interrupted".to_owned(),
+        };
+        let put_back = self.study.put_back(&why, |_, _, trial| Ok(trial.number == number));
+        match error {
+            Some(error) => Err(error),
+            None => put_back.map(drop),
+        }
+    }
+
+    /// Takes what the trial reported and the keeper has not written.
+    fn take_reports(&self, trial: i64) -> Vec<(u64, f64)> {
+        let mut reports = self.reports();
+        let (own, others) = reports.drain(..).partition(|&(id, _, _)| id == trial);
+        *reports = others;
+        own.into_iter().map(|(_, step, value)| (step, value)).collect()
+    }
+
+    /// The keeper: until all workers are gone.
+    fn keep(&self) {
+        let (mut heartbeat, mut take_over) = (Instant::now(), Instant::now());
+        while self.shared().workers > 0 {
+            if let Err(error) = self.write_reports() {
+                self.fail(error);
+            }
+            if heartbeat.elapsed() >= HEARTBEAT {
+                heartbeat = Instant::now();
+                self.record_heartbeats().unwrap_or_else(|error| self.fail(error));
+            }
+            if take_over.elapsed() >= TAKE_OVER {
+                take_over = Instant::now();
+                self.study.reclaim().map(drop).unwrap_or_else(|error| self.fail(error));
+            }
+            let shared = self.shared();
+            if shared.workers > 0 {
+                drop(self.changed.wait_timeout(shared, GROUP / 2).unwrap_or_else(PoisonError::into_inner));
+            }
+        }
+    }
+
+    fn write_reports(&self) -> Result<()> {
+        // Held while writing: a trial that ends meanwhile waits, so that nothing is written to a finished trial.
+        let mut reports = self.reports();
+        if !reports.is_empty() {
+            self.study.inner.storage.write(|connection| rows::intermediate(connection, reports.iter().copied()))?;
+            reports.clear();
+        }
+        Ok(())
+    }
+
+    fn record_heartbeats(&self) -> Result<()> {
+        let running: Vec<u64> = self.shared().running.iter().copied().collect();
+        let ids: Vec<i64> =
+            running.iter().filter_map(|&number| self.study.cache().get(number).map(|(id, _)| id)).collect();
+        self.study.inner.storage.write(|connection| rows::heartbeats(connection, &ids))
+    }
+}
+
+fn message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}

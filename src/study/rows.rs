@@ -1,0 +1,286 @@
+//! Rows ↔ trials: the statements that read and write one trial's rows, inside a transaction of the caller.
+//!
+//! Reading takes either everything after a trial id (a study is read once, then only what is new) or one trial; each
+//! table is read by one statement and joined here by trial id.
+
+use super::codec;
+use super::storage::Fault;
+use crate::Error;
+use crate::history::{State, Timestamp, Trial};
+use crate::space::{Domain, Params};
+use rusqlite::{Connection, Row, params};
+use std::collections::{BTreeMap, HashMap};
+
+/// A trial with its id in the database, which is unique over all studies of the file.
+#[derive(Clone, Debug)]
+pub(super) struct Stored {
+    pub(super) id: i64,
+    pub(super) trial: Trial,
+}
+
+/// Which trials of a study to read.
+#[derive(Clone, Copy)]
+pub(super) enum Which {
+    /// Those with a larger id.
+    After(i64),
+    /// The one with this id.
+    One(i64),
+}
+
+/// The trials of a study, by increasing id. `path` is for messages.
+pub(super) fn read(connection: &Connection, path: &str, study: i64, which: Which) -> Result<Vec<Stored>, Fault> {
+    let mut reader = Reader { connection, study, which, at: HashMap::new(), found: Vec::new() };
+    reader.trials(path)?;
+    reader.params(path)?;
+    reader.each("trial_values", "c.objective, c.value, c.value_type", |trial, row| {
+        let objective: usize = row.get(1)?;
+        trial.values.resize(trial.values.len().max(objective + 1), f64::NAN);
+        trial.values[objective] = codec::restored(row.get(2)?, row.get_ref(3)?.as_str()?);
+        Ok(())
+    })?;
+    let columns = "c.step, c.intermediate_value, c.intermediate_value_type";
+    reader.each("trial_intermediate_values", columns, |trial, row| {
+        trial.intermediate.insert(row.get(1)?, codec::restored(row.get(2)?, row.get_ref(3)?.as_str()?));
+        Ok(())
+    })?;
+    reader.each("trial_user_attributes", "c.key, c.value_json", |trial, row| {
+        trial.user.insert(row.get(1)?, codec::json(row.get_ref(2)?.as_str()?));
+        Ok(())
+    })?;
+    reader.each("trial_system_attributes", "c.key, c.value_json", |trial, row| {
+        trial.system.insert(row.get(1)?, codec::json(row.get_ref(2)?.as_str()?));
+        Ok(())
+    })?;
+    Ok(reader.found)
+}
+
+struct Reader<'a> {
+    connection: &'a Connection,
+    study: i64,
+    which: Which,
+    /// Where in `found` a trial id is.
+    at: HashMap<i64, usize>,
+    found: Vec<Stored>,
+}
+
+impl Reader<'_> {
+    fn condition(&self) -> (&'static str, i64) {
+        match self.which {
+            Which::After(id) => ("t.study_id = ?1 AND t.trial_id > ?2", id),
+            Which::One(id) => ("t.study_id = ?1 AND t.trial_id = ?2", id),
+        }
+    }
+
+    fn trials(&mut self, path: &str) -> Result<(), Fault> {
+        let (condition, id) = self.condition();
+        let sql = format!(
+            "SELECT t.trial_id, t.number, t.state, t.datetime_start, t.datetime_complete FROM trials t
+             WHERE {condition} ORDER BY t.trial_id"
+        );
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let mut rows = statement.query((self.study, id))?;
+        while let Some(row) = rows.next()? {
+            let (id, number, name): (i64, Option<u64>, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            let Some(state) = codec::state(&name) else {
+                return Err(Error::input(format!("{path}: trial {id} has the unknown state `{name}`")).into());
+            };
+            let mut trial = blank(number.unwrap_or_default(), state);
+            (trial.started, trial.finished) = (time(row, 3)?, time(row, 4)?);
+            self.at.insert(id, self.found.len());
+            self.found.push(Stored { id, trial });
+        }
+        Ok(())
+    }
+
+    fn params(&mut self, path: &str) -> Result<(), Fault> {
+        let mut known: HashMap<String, Domain> = HashMap::new();
+        let mut wrong = None;
+        self.each("trial_params", "c.param_name, c.param_value, c.distribution_json", |trial, row| {
+            let (name, number, text): (String, f64, String) = (row.get(1)?, row.get(2)?, row.get(3)?);
+            let domain = match known.get(&text) {
+                Some(domain) => Ok(domain.clone()),
+                None => codec::domain(&text).inspect(|domain| drop(known.insert(text, domain.clone()))),
+            };
+            match domain.and_then(|domain| {
+                let value = codec::external(&domain, number).ok_or(format!("its value {number} is no choice of it"))?;
+                Ok((domain, value))
+            }) {
+                Ok((domain, value)) => {
+                    trial.domains.insert(name.clone(), domain);
+                    trial.params.insert(name, value);
+                }
+                Err(why) => wrong = Some(format!("{path}: trial {}, parameter `{name}`: {why}", trial.number)),
+            }
+            Ok(())
+        })?;
+        wrong.map_or(Ok(()), |why| Err(Error::input(why).into()))
+    }
+
+    /// Calls `add` for the rows of a table that belongs to trials, in the order they were written.
+    fn each(
+        &mut self,
+        table: &str,
+        columns: &str,
+        mut add: impl FnMut(&mut Trial, &Row<'_>) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        if self.found.is_empty() {
+            return Ok(());
+        }
+        let (condition, id) = self.condition();
+        let sql = format!(
+            "SELECT c.trial_id, {columns} FROM trials t JOIN {table} c ON c.trial_id = t.trial_id
+             WHERE {condition} ORDER BY c.trial_id, c.rowid"
+        );
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let mut rows = statement.query((self.study, id))?;
+        while let Some(row) = rows.next()? {
+            if let Some(&at) = self.at.get(&row.get(0)?) {
+                add(&mut self.found[at].trial, row)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn time(row: &Row<'_>, column: usize) -> Result<Option<Timestamp>, Fault> {
+    Ok(row.get_ref(column)?.as_str_or_null()?.and_then(codec::timestamp))
+}
+
+/// A trial with nothing in it.
+pub(super) fn blank(number: u64, state: State) -> Trial {
+    Trial {
+        number,
+        state,
+        params: Params::new(),
+        domains: BTreeMap::new(),
+        values: Vec::new(),
+        intermediate: BTreeMap::new(),
+        user: BTreeMap::new(),
+        system: BTreeMap::new(),
+        started: None,
+        finished: None,
+    }
+}
+
+/// Writes a new trial with everything in it; its number becomes the next one of the study.
+pub(super) fn insert(connection: &Connection, study: i64, mut trial: Trial) -> Result<Stored, Fault> {
+    let sql = "INSERT INTO trials (number, study_id, state, datetime_start, datetime_complete)
+               SELECT coalesce((SELECT number FROM trials WHERE study_id = ?1 ORDER BY trial_id DESC LIMIT 1) + 1, 0), ?1, ?2, ?3, ?4
+               RETURNING trial_id, number";
+    let row = params![
+        study,
+        codec::state_name(trial.state),
+        trial.started.map(codec::datetime),
+        trial.finished.map(codec::datetime)
+    ];
+    let (id, number) = connection.prepare_cached(sql)?.query_row(row, |row| Ok((row.get(0)?, row.get(1)?)))?;
+    trial.number = number;
+    parameters(connection, id, &trial)?;
+    values(connection, id, &trial.values)?;
+    intermediate(connection, trial.intermediate.iter().map(|(&step, &value)| (id, step, value)))?;
+    for (key, value) in &trial.user {
+        attribute(connection, Table::TrialUser, id, key, value)?;
+    }
+    for (key, value) in &trial.system {
+        attribute(connection, Table::TrialSystem, id, key, value)?;
+    }
+    Ok(Stored { id, trial })
+}
+
+/// Writes the parameters of a trial that has none yet.
+pub(super) fn parameters(connection: &Connection, id: i64, trial: &Trial) -> Result<(), Fault> {
+    let sql = "INSERT INTO trial_params (trial_id, param_name, param_value, distribution_json) VALUES (?1, ?2, ?3, ?4)";
+    let mut statement = connection.prepare_cached(sql)?;
+    for (name, value) in &trial.params {
+        let domain = &trial.domains[name];
+        let number = codec::internal(domain, value).ok_or_else(|| {
+            Error::input(format!("trial {}: `{name}` is {value:?}, which is not in {domain:?}", trial.number))
+        })?;
+        statement.execute((id, name, number, codec::distribution(domain)))?;
+    }
+    Ok(())
+}
+
+/// Writes the values of a trial that has none yet.
+pub(super) fn values(connection: &Connection, id: i64, values: &[f64]) -> Result<(), Fault> {
+    let sql = "INSERT INTO trial_values (trial_id, objective, value, value_type) VALUES (?1, ?2, ?3, ?4)";
+    let mut statement = connection.prepare_cached(sql)?;
+    for (objective, &value) in values.iter().enumerate() {
+        let (number, kind) = codec::stored(value);
+        statement.execute((id, objective, number, kind))?;
+    }
+    Ok(())
+}
+
+/// Writes intermediate values (trial id, step, value); a step that is there already is overwritten.
+pub(super) fn intermediate(
+    connection: &Connection,
+    reports: impl IntoIterator<Item = (i64, u64, f64)>,
+) -> Result<(), Fault> {
+    let sql =
+        "INSERT INTO trial_intermediate_values (trial_id, step, intermediate_value, intermediate_value_type)
+         VALUES (?1, ?2, ?3, ?4) ON CONFLICT (trial_id, step) DO UPDATE
+         SET intermediate_value = excluded.intermediate_value, intermediate_value_type = excluded.intermediate_value_type";
+    let mut statement = connection.prepare_cached(sql)?;
+    for (id, step, value) in reports {
+        let (number, kind) = codec::stored(value);
+        statement.execute((id, step, number, kind))?;
+    }
+    Ok(())
+}
+
+/// A table of attributes.
+#[derive(Clone, Copy)]
+pub(super) enum Table {
+    StudyUser,
+    StudySystem,
+    TrialUser,
+    TrialSystem,
+}
+
+/// Sets one attribute of a study or trial.
+pub(super) fn attribute(
+    connection: &Connection,
+    table: Table,
+    id: i64,
+    key: &str,
+    value: &serde_json::Value,
+) -> Result<(), Fault> {
+    let (table, owner) = match table {
+        Table::StudyUser => ("study_user_attributes", "study_id"),
+        Table::StudySystem => ("study_system_attributes", "study_id"),
+        Table::TrialUser => ("trial_user_attributes", "trial_id"),
+        Table::TrialSystem => ("trial_system_attributes", "trial_id"),
+    };
+    let sql = format!(
+        "INSERT INTO {table} ({owner}, key, value_json) VALUES (?1, ?2, ?3)
+         ON CONFLICT ({owner}, key) DO UPDATE SET value_json = excluded.value_json"
+    );
+    connection.prepare_cached(&sql)?.execute((id, key, value.to_string()))?;
+    Ok(())
+}
+
+/// Moves a trial from one state to another and sets the time that goes with it; false where it was in another state.
+pub(super) fn transition(
+    connection: &Connection,
+    id: i64,
+    from: State,
+    to: State,
+    now: Timestamp,
+) -> Result<bool, Fault> {
+    let time = if to.is_finished() { "datetime_complete" } else { "datetime_start" };
+    let sql = format!("UPDATE trials SET state = ?1, {time} = ?2 WHERE trial_id = ?3 AND state = ?4");
+    let row = (codec::state_name(to), codec::datetime(now), id, codec::state_name(from));
+    Ok(connection.prepare_cached(&sql)?.execute(row)? == 1)
+}
+
+/// Notes that these trials are alive now, in the database's own clock.
+pub(super) fn heartbeats(connection: &Connection, ids: &[i64]) -> Result<(), Fault> {
+    let sql = "INSERT INTO trial_heartbeats (trial_id, heartbeat) VALUES (?1, CURRENT_TIMESTAMP)
+               ON CONFLICT (trial_id) DO UPDATE SET heartbeat = excluded.heartbeat";
+    let mut statement = connection.prepare_cached(sql)?;
+    for id in ids {
+        statement.execute([id])?;
+    }
+    Ok(())
+}

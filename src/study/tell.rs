@@ -1,0 +1,165 @@
+//! What a trial reports and how it ends. Finished trials never change again, from whichever process.
+
+use super::cache::REASON;
+use super::handle::Study;
+use super::rows::{self, Stored, Table};
+use super::storage::Fault;
+use crate::history::{State, Timestamp, Trial};
+use crate::pruner::Pruner;
+use crate::{Error, Result};
+use rusqlite::Connection;
+use serde_json::Value as Json;
+use std::collections::BTreeMap;
+
+/// How a trial ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// With one value an objective; a NaN among them makes the trial failed.
+    Complete(Vec<f64>),
+    /// Stopped early; its value is the last it reported.
+    Pruned,
+    /// Without a value, and why.
+    Failed(String),
+}
+
+impl Study {
+    /// Keeps an intermediate value of a running trial; the same step again overwrites.
+    ///
+    /// # Errors
+    /// [`Error::Input`] where the trial does not exist or does not run; the storage fails.
+    pub fn report(&self, number: u64, step: u64, value: f64) -> Result<()> {
+        self.change(number, |connection, stored| {
+            stored.trial.intermediate.insert(step, value);
+            rows::intermediate(connection, [(stored.id, step, value)])
+        })
+        .map(drop)
+    }
+
+    /// Whether a trial should stop after what it reported last. Never for a study with several objectives.
+    ///
+    /// # Errors
+    /// [`Error::Input`] where the trial does not exist; the storage fails.
+    pub fn should_prune(&self, number: u64, pruner: &dyn Pruner) -> Result<bool> {
+        self.refresh()?;
+        let [direction] = *self.directions() else { return Ok(false) };
+        let history = self.cache().trials();
+        let trial = self.cache().get(number).map(|(_, trial)| trial.clone());
+        let trial = trial.ok_or_else(|| self.no_trial(number))?;
+        Ok(pruner.should_prune(direction, &history, &trial))
+    }
+
+    /// Ends a running trial and returns it as it is stored.
+    ///
+    /// # Errors
+    /// [`Error::Input`] where the trial does not exist, is already finished or has not started, or where the number of
+    /// values is not the number of objectives; the storage fails.
+    pub fn tell(&self, number: u64, outcome: Outcome) -> Result<Trial> {
+        self.change(number, |connection, stored| self.end(connection, stored, outcome))
+    }
+
+    /// Keeps `value` with a trial that is not finished, as a user attribute, which Optuna and its dashboard show.
+    ///
+    /// # Errors
+    /// [`Error::Input`] where the trial does not exist or does not run; the storage fails.
+    pub fn set_trial_user(&self, number: u64, key: &str, value: &Json) -> Result<()> {
+        self.change(number, |connection, stored| {
+            stored.trial.user.insert(key.to_owned(), value.clone());
+            rows::attribute(connection, Table::TrialUser, stored.id, key, value)
+        })
+        .map(drop)
+    }
+
+    /// Ends a trial of [`Study::optimize`] together with what it has not written yet; none where somebody else has
+    /// ended it meanwhile.
+    pub(super) fn finish(
+        &self,
+        number: u64,
+        reports: &[(u64, f64)],
+        user: BTreeMap<String, Json>,
+        outcome: Outcome,
+    ) -> Result<Option<Trial>> {
+        let done = self.change_if_running(number, |connection, stored| {
+            rows::intermediate(connection, reports.iter().map(|&(step, value)| (stored.id, step, value)))?;
+            for (key, value) in user {
+                rows::attribute(connection, Table::TrialUser, stored.id, &key, &value)?;
+                stored.trial.user.insert(key, value);
+            }
+            self.end(connection, stored, outcome)
+        })?;
+        Ok(done.ok())
+    }
+
+    fn end(&self, connection: &Connection, stored: &mut Stored, outcome: Outcome) -> Result<(), Fault> {
+        let objectives = self.directions().len();
+        let (state, values, reason) = match outcome {
+            Outcome::Complete(values) if values.len() != objectives => {
+                return Err(Error::input(format!(
+                    "trial {}: {} values for {objectives} objective{}",
+                    stored.trial.number,
+                    values.len(),
+                    if objectives == 1 { "" } else { "s" }
+                ))
+                .into());
+            }
+            Outcome::Complete(values) if values.iter().any(|value| value.is_nan()) => {
+                (State::Failed, Vec::new(), Some("the objective's value is not a number".to_owned()))
+            }
+            Outcome::Complete(values) => (State::Complete, values, None),
+            Outcome::Pruned => {
+                let last = stored.trial.last_intermediate().map(|(_, value)| value);
+                let value = last.filter(|value| objectives == 1 && !value.is_nan());
+                (State::Pruned, value.into_iter().collect(), None)
+            }
+            Outcome::Failed(reason) => (State::Failed, Vec::new(), Some(reason)),
+        };
+        let now = Timestamp::now();
+        rows::values(connection, stored.id, &values)?;
+        if let Some(reason) = reason.map(Json::String) {
+            rows::attribute(connection, Table::TrialSystem, stored.id, REASON, &reason)?;
+            stored.trial.system.insert(REASON.into(), reason);
+        }
+        rows::transition(connection, stored.id, State::Running, state, now)?;
+        (stored.trial.state, stored.trial.values, stored.trial.finished) = (state, values, Some(now));
+        Ok(())
+    }
+
+    /// Changes a running trial, in the file and in memory; an error where it does not run.
+    fn change(&self, number: u64, work: impl FnOnce(&Connection, &mut Stored) -> Result<(), Fault>) -> Result<Trial> {
+        self.change_if_running(number, work)?.map_err(|trial| {
+            let state = trial.state.name();
+            let why = match trial.state {
+                State::Waiting => "ask for it first".to_owned(),
+                _ => "finished trials never change".to_owned(),
+            };
+            Error::input(format!("study `{}`: trial {number} is {state}, not running: {why}", self.name()))
+        })
+    }
+
+    /// The same; the trial as it is where it does not run.
+    fn change_if_running(
+        &self,
+        number: u64,
+        work: impl FnOnce(&Connection, &mut Stored) -> Result<(), Fault>,
+    ) -> Result<Result<Trial, Trial>> {
+        let changed = self.inner.storage.write(|connection| {
+            self.refresh_in(connection)?;
+            let found = self.cache().get(number).map(|(id, trial)| Stored { id, trial: trial.clone() });
+            let Some(mut stored) = found else { return Err(self.no_trial(number).into()) };
+            if stored.trial.state != State::Running {
+                return Ok(Err(stored.trial));
+            }
+            work(connection, &mut stored)?;
+            Ok(Ok(stored))
+        })?;
+        Ok(changed.map(|stored| {
+            let trial = stored.trial.clone();
+            self.cache().put(stored);
+            trial
+        }))
+    }
+
+    fn no_trial(&self, number: u64) -> Error {
+        let count = self.cache().trials().len();
+        Error::input(format!("study `{}`: there is no trial {number}; it has {count}", self.name()))
+    }
+}

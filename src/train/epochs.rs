@@ -1,0 +1,423 @@
+//! The one training loop: epochs of runs of steps, the schedule, the metric, early stopping.
+
+use super::metrics::Metric;
+use super::{ClassWeights, Plateau, TrainSpec};
+use crate::backend::{Backend, Member, Run, UpdateRule};
+use crate::data::{Dataset, Targets, balanced_weights};
+use crate::model::{Criterion, Loss, Plan};
+use crate::random::{Purpose, Stream};
+use crate::{Error, Result};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Operations of one run of steps: some ten milliseconds, so that a request to stop is soon heard.
+const RUN_FLOPS: f64 = 2e9;
+
+/// What is trained, and how.
+#[derive(Clone, Copy)]
+pub struct Trainer<'a> {
+    /// Shapes and offsets.
+    pub plan: &'a Plan,
+    /// How to train.
+    pub spec: &'a TrainSpec,
+    /// Initial weights, in the order of the plan.
+    pub weights: &'a [f32],
+    /// Seed of shuffling and dropout.
+    pub seed: u64,
+    /// Place in the plan of a search; keys shuffling and dropout with the seed.
+    pub slot: u64,
+    /// End after this epoch, on a schedule that is laid out for all of `spec.epochs`.
+    pub last_epoch: Option<usize>,
+    /// Looked at between runs of steps; true ends the training with [`Stopped::Cancelled`].
+    pub cancelled: &'a (dyn Fn() -> bool + Sync),
+}
+
+impl std::fmt::Debug for Trainer<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (seed, slot) = (self.seed, self.slot);
+        f.debug_struct("Trainer")
+            .field("plan", self.plan)
+            .field("spec", self.spec)
+            .field("seed", &seed)
+            .field("slot", &slot)
+            .finish()
+    }
+}
+
+/// What an epoch came to.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Epoch {
+    /// From 1.
+    pub epoch: usize,
+    /// The rate of its last step.
+    pub learning_rate: f64,
+    /// Mean loss of its steps, while they learned.
+    pub train_loss: f64,
+    /// Loss on the validation rows, where there are some.
+    pub validation_loss: Option<f64>,
+    /// The metric on the validation rows.
+    pub metric: Option<f64>,
+    /// Seconds of its training, validation excluded.
+    pub seconds: f64,
+}
+
+/// Whether to go on after an epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// Yes.
+    Continue,
+    /// No (a pruner's word).
+    Stop,
+}
+
+/// Why a training ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stopped {
+    /// All epochs were run.
+    Finished,
+    /// The metric had stopped improving.
+    Early,
+    /// The callback said so.
+    Asked,
+    /// [`Trainer::cancelled`] said so.
+    Cancelled,
+}
+
+/// A training that has ended.
+#[derive(Clone, Debug)]
+pub struct Trained {
+    /// The weights: of the best epoch with early stopping, else of the last.
+    pub weights: Vec<f32>,
+    /// Every epoch.
+    pub history: Vec<Epoch>,
+    /// The epoch whose weights these are, from 1; 0 where none was finished.
+    pub epoch: usize,
+    /// The metric of that epoch.
+    pub metric: Option<f64>,
+    /// Seconds of training, validation excluded.
+    pub seconds: f64,
+    /// Why it ended.
+    pub stopped: Stopped,
+}
+
+impl TrainSpec {
+    /// The loss in force for these targets.
+    ///
+    /// # Errors
+    /// The loss that was asked for does not fit the targets, or an option of it does not.
+    pub fn loss_for(&self, targets: &Targets) -> Result<Loss> {
+        let (default, fitting): (_, &[&str]) = match targets {
+            Targets::Classes { .. } => (Loss::CrossEntropy, &["cross-entropy"]),
+            Targets::Binary { .. } => (Loss::BinaryCrossEntropy, &["binary-cross-entropy"]),
+            Targets::Real { .. } => (Loss::Mse, &["mse", "huber"]),
+            Targets::None => return Err(Error::input("the data have no target to train on")),
+        };
+        let loss = self.loss.unwrap_or(default);
+        if !fitting.contains(&loss.name()) {
+            let kind = match targets {
+                Targets::Classes { .. } => "classes",
+                Targets::Binary { .. } => "several 0/1 labels",
+                _ => "numbers",
+            };
+            let fitting = fitting.join(" or ");
+            return Err(Error::input(format!("loss {} does not fit a target of {kind}: {fitting} does", loss.name())));
+        }
+        if self.label_smoothing > 0.0 && loss != Loss::CrossEntropy {
+            return Err(Error::input(format!("label_smoothing belongs to cross-entropy, not to {}", loss.name())));
+        }
+        if self.class_weights != ClassWeights::None && matches!(targets, Targets::Real { .. }) {
+            return Err(Error::input("class_weights belong to classes or labels; the target is numeric"));
+        }
+        Ok(loss)
+    }
+
+    /// The metric in force for these targets.
+    ///
+    /// # Errors
+    /// The metric that was asked for is not defined for them.
+    pub fn metric_for(&self, targets: &Targets) -> Result<Metric> {
+        let metric = self.metric.unwrap_or(Metric::default_for(targets));
+        if metric.applies_to(targets) {
+            return Ok(metric);
+        }
+        let fitting: Vec<_> = Metric::names()
+            .filter(|name| Metric::by_name(name).is_ok_and(|metric| metric.applies_to(targets)))
+            .collect();
+        Err(Error::input(format!("metric {metric} is not defined for this target (defined: {})", fitting.join(", "))))
+    }
+
+    /// The criterion on training rows with these targets.
+    ///
+    /// # Errors
+    /// As [`TrainSpec::loss_for`].
+    pub fn criterion(&self, data: &Dataset) -> Result<Criterion> {
+        let loss = self.loss_for(&data.targets)?;
+        let class_weights = match self.class_weights {
+            ClassWeights::None => None,
+            ClassWeights::Balanced => balanced(&data.targets),
+        };
+        Ok(Criterion { loss, label_smoothing: self.label_smoothing as f32, class_weights })
+    }
+}
+
+/// n / (k · count) of each class, negatives / positives of each label; a class or label without rows counts once.
+fn balanced(targets: &Targets) -> Option<Vec<f32>> {
+    match targets {
+        Targets::Classes { labels, classes } => Some(balanced_weights(labels, *classes)),
+        Targets::Binary { values, width } => {
+            let rows = values.len() / width;
+            let positives = |j: usize| values.iter().skip(j).step_by(*width).filter(|&&t| t > 0.5).count();
+            let weight =
+                |positives: usize| if positives == 0 { 1.0 } else { (rows - positives) as f32 / positives as f32 };
+            Some((0..*width).map(|j| weight(positives(j))).collect())
+        }
+        _ => None,
+    }
+}
+
+/// Trains a network: `training` rows for learning, `validation` rows for the metric of every epoch.
+///
+/// `on_epoch` is told every epoch and may end the training. The numbers are a pure function of the trainer, the
+/// data and the backend.
+///
+/// # Errors
+/// A specification that is invalid or does not fit the data; a loss that is not finite ([`Error::Diverged`]); a
+/// failing device.
+pub fn train<B: Backend>(
+    backend: &B,
+    trainer: &Trainer<'_>,
+    training: &B::Data,
+    validation: Option<&B::Data>,
+    on_epoch: &mut dyn FnMut(&Epoch) -> Control,
+) -> Result<Trained> {
+    let mut session = Session::start(backend, trainer, training, validation)?;
+    let last = trainer.last_epoch.unwrap_or(trainer.spec.epochs).min(trainer.spec.epochs);
+    let mut stopped = Stopped::Finished;
+    for epoch in 1..=last {
+        let Some(record) = session.epoch(epoch)? else {
+            stopped = Stopped::Cancelled;
+            break;
+        };
+        let control = on_epoch(&record);
+        if control == Control::Stop && epoch < last {
+            stopped = Stopped::Asked;
+            break;
+        }
+        if session.has_stalled() && epoch < last {
+            stopped = Stopped::Early;
+            break;
+        }
+    }
+    Ok(session.finish(stopped))
+}
+
+struct Session<'a, B: Backend> {
+    backend: &'a B,
+    trainer: &'a Trainer<'a>,
+    training: &'a B::Data,
+    validation: Option<&'a B::Data>,
+    metric: Metric,
+    cohort: B::Cohort,
+    plateau: Plateau,
+    /// Row numbers in the order of the epoch.
+    order: Vec<u32>,
+    rates: Vec<f32>,
+    losses: Vec<f64>,
+    outputs: Vec<f32>,
+    history: Vec<Epoch>,
+    /// Epoch and loss-like metric of the best weights.
+    best: Option<(usize, f64)>,
+}
+
+impl<'a, B: Backend> Session<'a, B> {
+    fn start(
+        backend: &'a B,
+        trainer: &'a Trainer<'a>,
+        training: &'a B::Data,
+        validation: Option<&'a B::Data>,
+    ) -> Result<Self> {
+        let (spec, data) = (trainer.spec, training.as_ref());
+        spec.validate()?;
+        check(trainer.plan, data, "training")?;
+        if let Some(validation) = validation {
+            check(trainer.plan, validation.as_ref(), "validation")?;
+        }
+        if spec.early_stopping.is_some() && validation.is_none() {
+            let remedy = "give a validation split above 0 or leave it out";
+            return Err(Error::input(format!(
+                "early_stopping watches the validation rows, and there are none: {remedy}"
+            )));
+        }
+        let batch_size = spec.batch_size.min(data.rows);
+        let member = Member {
+            plan: trainer.plan,
+            weights: trainer.weights,
+            batch_size,
+            criterion: spec.criterion(data)?,
+            update: UpdateRule {
+                optimizer: spec.optimizer,
+                weight_decay: spec.weight_decay as f32,
+                l1: spec.l1 as f32,
+                clip_norm: spec.clip_norm.map(|norm| norm as f32),
+            },
+            seed: trainer.seed,
+            slot: trainer.slot,
+        };
+        let steps = data.rows.div_ceil(batch_size);
+        Ok(Session {
+            backend,
+            trainer,
+            training,
+            validation,
+            metric: spec.metric_for(&data.targets)?,
+            cohort: backend.begin(&[member])?,
+            plateau: Plateau::new(&spec.schedule),
+            order: (0..data.rows as u32).collect(),
+            rates: vec![0.0; steps],
+            losses: vec![0.0; steps],
+            outputs: vec![0.0; validation.map_or(0, |v| v.as_ref().rows * trainer.plan.outputs)],
+            history: Vec::with_capacity(spec.epochs.min(1000)),
+            best: None,
+        })
+    }
+
+    /// Runs one epoch; none where the training was cancelled in it.
+    fn epoch(&mut self, epoch: usize) -> Result<Option<Epoch>> {
+        let start = Instant::now();
+        let Some(train_loss) = self.learn(epoch)? else { return Ok(None) };
+        let seconds = start.elapsed().as_secs_f64();
+        let learning_rate = f64::from(self.rates.last().copied().unwrap_or(0.0));
+        let mut record = Epoch { epoch, learning_rate, train_loss, validation_loss: None, metric: None, seconds };
+        if let Some(validation) = self.validation {
+            let loss = self.backend.evaluate(&mut self.cohort, 0, validation, &mut self.outputs)?;
+            if !loss.is_finite() {
+                return Err(Error::Diverged { epoch, learning_rate, loss });
+            }
+            let metric = self.metric.score(&self.outputs, &validation.as_ref().targets, loss);
+            if metric.is_nan() {
+                let name = self.metric;
+                return Err(Error::input(format!(
+                    "metric {name} is undefined on the validation rows: they are too few, or of one class only"
+                )));
+            }
+            (record.validation_loss, record.metric) = (Some(loss), Some(metric));
+            self.observe(epoch, self.metric.as_loss(metric));
+        } else {
+            self.plateau.observe(train_loss);
+        }
+        self.history.push(record);
+        Ok(Some(record))
+    }
+
+    /// Makes the steps of one epoch and returns their mean loss, weighted by rows.
+    fn learn(&mut self, epoch: usize) -> Result<Option<f64>> {
+        let Trainer { spec, seed, slot, .. } = *self.trainer;
+        let (steps, first) = (self.rates.len(), (epoch - 1) as u64 * self.rates.len() as u64);
+        // From the same order every time, so that an epoch's order is a function of its number.
+        self.order.iter_mut().enumerate().for_each(|(i, row)| *row = i as u32);
+        Stream::new(seed, slot, Purpose::Shuffle, epoch as u64).shuffle(&mut self.order);
+        let total = (steps * spec.epochs) as u64;
+        for (i, rate) in self.rates.iter_mut().enumerate() {
+            let step = first + i as u64;
+            let rate_of = spec.schedule.rate(spec.learning_rate, step, total, steps as u64, self.plateau.factor());
+            *rate = rate_of as f32;
+        }
+        let batch_size = spec.batch_size.min(self.order.len());
+        let run_steps = ((RUN_FLOPS / self.trainer.plan.step_flops(batch_size)) as usize).clamp(1, steps);
+        for start in (0..steps).step_by(run_steps) {
+            if (self.trainer.cancelled)() {
+                return Ok(None);
+            }
+            let part = start..steps.min(start + run_steps);
+            let rows = start * batch_size..self.order.len().min(part.end * batch_size);
+            let run = Run {
+                first_step: first + start as u64,
+                rows: &self.order[rows],
+                batch_size,
+                rates: &self.rates[part.clone()],
+                losses: &mut self.losses[part.clone()],
+            };
+            self.backend.advance(&mut self.cohort, self.training, &mut [run])?;
+            if let Some(i) = part.clone().find(|&i| !self.losses[i].is_finite()) {
+                return Err(Error::Diverged { epoch, learning_rate: f64::from(self.rates[i]), loss: self.losses[i] });
+            }
+        }
+        let rows_of = |i: usize| batch_size.min(self.order.len() - i * batch_size) as f64;
+        let sum: f64 = self.losses.iter().enumerate().map(|(i, loss)| loss * rows_of(i)).sum();
+        Ok(Some(sum / self.order.len() as f64))
+    }
+
+    fn observe(&mut self, epoch: usize, loss: f64) {
+        self.plateau.observe(loss);
+        if self.best.is_none_or(|(_, best)| loss < best) {
+            self.best = Some((epoch, loss));
+            if self.trainer.spec.early_stopping.is_some() {
+                self.backend.snapshot(&mut self.cohort, 0);
+            }
+        }
+    }
+
+    fn has_stalled(&self) -> bool {
+        let (Some(patience), Some((best, _))) = (self.trainer.spec.early_stopping, self.best) else { return false };
+        self.history.len() - best >= patience
+    }
+
+    fn finish(mut self, stopped: Stopped) -> Trained {
+        let mut epoch = self.history.len();
+        if let (Some(_), Some((best, _))) = (self.trainer.spec.early_stopping, self.best) {
+            self.backend.restore(&mut self.cohort, 0);
+            epoch = best;
+        }
+        Trained {
+            weights: self.backend.weights(&self.cohort, 0),
+            epoch,
+            metric: epoch.checked_sub(1).and_then(|i| self.history[i].metric),
+            seconds: self.history.iter().map(|epoch| epoch.seconds).sum(),
+            history: self.history,
+            stopped,
+        }
+    }
+}
+
+/// That a dataset fits a plan.
+fn check(plan: &Plan, data: &Dataset, name: &str) -> Result<()> {
+    let outputs = data.targets.outputs();
+    if data.rows == 0 {
+        return Err(Error::input(format!("there are no {name} rows")));
+    }
+    if data.rows > u32::MAX as usize {
+        return Err(Error::input(format!("{} {name} rows; at most {} can be trained on", data.rows, u32::MAX)));
+    }
+    if data.inputs != plan.inputs || outputs != plan.outputs {
+        return Err(Error::input(format!(
+            "the {name} rows have {} features and {outputs} outputs; the network has {} and {}",
+            data.inputs, plan.inputs, plan.outputs
+        )));
+    }
+    Ok(())
+}
+
+/// Outputs and loss of weights that are trained already, over a whole dataset.
+///
+/// # Errors
+/// The data do not fit the plan, or the device failed.
+pub fn evaluate<B: Backend>(
+    backend: &B,
+    plan: &Plan,
+    weights: &[f32],
+    criterion: Criterion,
+    data: &Arc<Dataset>,
+) -> Result<(Vec<f32>, f64)> {
+    if data.inputs != plan.inputs {
+        let (found, expected) = (data.inputs, plan.inputs);
+        return Err(Error::input(format!("the rows have {found} features; the network was trained on {expected}")));
+    }
+    let optimizer = super::Optimizer::Sgd;
+    let update = UpdateRule { optimizer, weight_decay: 0.0, l1: 0.0, clip_norm: None };
+    let member = Member { plan, weights, batch_size: 1, criterion, update, seed: 0, slot: 0 };
+    let mut cohort = backend.begin(&[member])?;
+    let uploaded = backend.upload(data.clone())?;
+    let mut outputs = vec![0.0; data.rows * plan.outputs];
+    let loss = backend.evaluate(&mut cohort, 0, &uploaded, &mut outputs)?;
+    Ok((outputs, loss))
+}

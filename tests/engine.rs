@@ -1,0 +1,321 @@
+//! The training engine held against the oracle and against itself: gradients by finite differences, the CPU
+//! against the f64 reference step by step, bit-identity over threads, no allocation in a step, learning at all.
+
+use hpt_engine::backend::{Backend, Cpu, Member, Reference, Run, UpdateRule};
+use hpt_engine::data::{Dataset, Features, Targets};
+use hpt_engine::engine::{Device, Engine, Fit};
+use hpt_engine::model::{Activation, Init, LayerSpec, ModelSpec, Plan, initialise};
+use hpt_engine::random::{Purpose, Stream};
+use hpt_engine::train::{ClassWeights, Control, Loss, Optimizer, Schedule, ScheduleKind, TrainSpec};
+use hpt_kernels::isa::Isa;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::sync::Arc;
+
+/// Counts the allocations of each thread.
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+// SAFETY: every call is passed on to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // At a thread's end its counter is gone before its last allocations.
+        let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
+        // SAFETY: as the caller promised us.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        // SAFETY: as the caller promised us.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum TargetKind {
+    Classes(usize),
+    Labels(usize),
+    Numbers(usize),
+}
+
+fn data(rows: usize, inputs: usize, kind: TargetKind, seed: u64) -> Arc<Dataset> {
+    let mut stream = Stream::new(seed, 0, Purpose::Bootstrap, 0);
+    let x: Vec<f32> = (0..rows * inputs).map(|_| stream.normal() as f32).collect();
+    let targets = match kind {
+        TargetKind::Classes(classes) => {
+            Targets::Classes { labels: (0..rows).map(|_| stream.below(classes as u64) as u32).collect(), classes }
+        }
+        TargetKind::Labels(width) => {
+            Targets::Binary { values: (0..rows * width).map(|_| stream.below(2) as f32).collect(), width }
+        }
+        TargetKind::Numbers(width) => Targets::Real {
+            values: (0..rows * width).map(|_| stream.normal() as f32).collect(),
+            width,
+            mean: vec![3.0; width],
+            deviation: vec![2.0; width],
+        },
+    };
+    Arc::new(Dataset { rows, inputs, features: Features::F32(x), targets })
+}
+
+/// A case of the comparison: a network, a training, data.
+struct Case {
+    name: String,
+    model: ModelSpec,
+    train: TrainSpec,
+    kind: TargetKind,
+}
+
+fn cases() -> Vec<Case> {
+    let base = TrainSpec { learning_rate: 0.02, ..TrainSpec::default() };
+    let mut cases = Vec::new();
+    for &activation in Activation::ALL {
+        let mut model = ModelSpec::uniform(&[9, 9, 6], activation, 0.3);
+        model.residual = true;
+        model.input_dropout = 0.1;
+        let name = format!("{} residual dropout", activation.name());
+        cases.push(Case { name, model, train: base.clone(), kind: TargetKind::Classes(3) });
+    }
+    let plain = ModelSpec::uniform(&[17, 33], Activation::Tanh, 0.0);
+    for optimizer in Optimizer::all() {
+        let train = TrainSpec { optimizer, weight_decay: 0.01, l1: 0.001, clip_norm: Some(0.5), ..base.clone() };
+        let name = optimizer.name().to_owned();
+        cases.push(Case { name, model: plain.clone(), train, kind: TargetKind::Classes(4) });
+    }
+    for (loss, kind) in [
+        (Loss::BinaryCrossEntropy, TargetKind::Labels(3)),
+        (Loss::Mse, TargetKind::Numbers(2)),
+        (Loss::Huber { delta: 0.7 }, TargetKind::Numbers(1)),
+    ] {
+        let train = TrainSpec { loss: Some(loss), ..base.clone() };
+        cases.push(Case { name: loss.name().to_owned(), model: plain.clone(), train, kind });
+    }
+    let weighted = TrainSpec { label_smoothing: 0.1, class_weights: ClassWeights::Balanced, ..base.clone() };
+    cases.push(Case { name: "weighted".into(), model: plain.clone(), train: weighted, kind: TargetKind::Classes(5) });
+    let positive = TrainSpec { class_weights: ClassWeights::Balanced, ..base.clone() };
+    cases.push(Case { name: "pos_weight".into(), model: plain, train: positive, kind: TargetKind::Labels(2) });
+    let linear = ModelSpec::uniform(&[], Activation::Relu, 0.0);
+    cases.push(Case { name: "linear".into(), model: linear, train: base.clone(), kind: TargetKind::Numbers(1) });
+    let wide = ModelSpec::uniform(&[130, 200], Activation::Relu, 0.2);
+    cases.push(Case { name: "wide".into(), model: wide, train: base, kind: TargetKind::Classes(10) });
+    cases
+}
+
+const ROWS: usize = 53;
+const INPUTS: usize = 11;
+const BATCH: usize = 19;
+
+/// Losses of each step and the weights after them.
+fn steps<B: Backend>(backend: &B, case: &Case, data: &Arc<Dataset>, steps: usize) -> (Vec<f64>, Vec<f32>) {
+    let plan = Plan::new(&case.model, INPUTS, data.targets.outputs()).unwrap();
+    let weights = initialise(&plan, Init::Torch, 5, 1);
+    let mut cohort = backend.begin(&[member(case, &plan, &weights, data)]).unwrap();
+    let uploaded = backend.upload(data.clone()).unwrap();
+    let rows: Vec<u32> = (0..steps * BATCH).map(|i| (i * 7 % ROWS) as u32).collect();
+    let rates = vec![case.train.learning_rate as f32; steps];
+    let mut losses = vec![0.0; steps];
+    let run = Run { first_step: 0, rows: &rows, batch_size: BATCH, rates: &rates, losses: &mut losses };
+    backend.advance(&mut cohort, &uploaded, &mut [run]).unwrap();
+    (losses, backend.weights(&cohort, 0))
+}
+
+fn member<'a>(case: &Case, plan: &'a Plan, weights: &'a [f32], data: &Dataset) -> Member<'a> {
+    let spec = &case.train;
+    Member {
+        plan,
+        weights,
+        batch_size: BATCH,
+        criterion: spec.criterion(data).unwrap(),
+        update: UpdateRule {
+            optimizer: spec.optimizer,
+            weight_decay: spec.weight_decay as f32,
+            l1: spec.l1 as f32,
+            clip_norm: spec.clip_norm.map(|norm| norm as f32),
+        },
+        seed: 5,
+        slot: 1,
+    }
+}
+
+#[test]
+fn the_oracles_gradients_are_those_of_finite_differences() {
+    for case in cases() {
+        let data = data(ROWS, INPUTS, case.kind, 1);
+        let plan = Plan::new(&case.model, INPUTS, data.targets.outputs()).unwrap();
+        let weights = initialise(&plan, Init::Torch, 5, 1);
+        let mut cohort = Reference.begin(&[member(&case, &plan, &weights, &data)]).unwrap();
+        let net = &mut cohort.nets[0];
+        let rows: Vec<u32> = (0..BATCH as u32).collect();
+        let (_, gradient) = net.loss_and_gradient(&data, &rows, Some(3));
+        let mut stream = Stream::new(9, 0, Purpose::Bootstrap, 1);
+        let direction: Vec<f64> = gradient.iter().map(|_| stream.normal()).collect();
+        let along: f64 = gradient.iter().zip(&direction).map(|(g, d)| g * d).sum();
+        let start = net.weights.clone();
+        // relu and its kin have corners: a small step keeps the chance of crossing one negligible.
+        let h = 1e-7;
+        let mut at = |t: f64| {
+            net.weights.iter_mut().zip(start.iter().zip(&direction)).for_each(|(w, (s, d))| *w = s + t * d);
+            net.loss_and_gradient(&data, &rows, Some(3)).0
+        };
+        let difference = (at(h) - at(-h)) / (2.0 * h);
+        assert!((difference - along).abs() <= 1e-6 * (1.0 + along.abs()), "{}: {difference} is not {along}", case.name);
+    }
+}
+
+#[test]
+fn the_cpu_follows_the_oracle_in_every_instruction_set() {
+    for case in cases() {
+        let data = data(ROWS, INPUTS, case.kind, 1);
+        let (losses, weights) = steps(&Reference, &case, &data, 10);
+        for isa in Isa::available() {
+            let (fast_losses, fast_weights) = steps(&Cpu::with_isa(isa, 1).unwrap(), &case, &data, 10);
+            for (i, (fast, exact)) in fast_losses.iter().zip(&losses).enumerate() {
+                let name = &case.name;
+                assert!(
+                    (fast - exact).abs() <= 2e-5 * (1.0 + exact.abs()),
+                    "{name} {isa:?} step {i}: {fast} is not {exact}"
+                );
+            }
+            // Adam's and RMSprop's first steps divide by √v, which magnifies rounding where a gradient is near zero.
+            let worst = fast_weights.iter().zip(&weights).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(worst <= 2e-3, "{} {isa:?}: a weight is off by {worst}", case.name);
+            let mean =
+                fast_weights.iter().zip(&weights).map(|(a, b)| (a - b).abs()).sum::<f32>() / weights.len() as f32;
+            assert!(mean <= 2e-6, "{} {isa:?}: weights are off by {mean} on average", case.name);
+        }
+    }
+}
+
+#[test]
+fn numbers_are_the_same_bits_for_every_number_of_threads() {
+    for case in cases() {
+        let data = data(ROWS, INPUTS, case.kind, 1);
+        for isa in Isa::available() {
+            let one = steps(&Cpu::with_isa(isa, 1).unwrap(), &case, &data, 4);
+            for threads in [2, 3, 5] {
+                let several = steps(&Cpu::with_isa(isa, threads).unwrap(), &case, &data, 4);
+                assert!(one == several, "{}: {threads} threads of {isa:?} differ from one", case.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn evaluations_agree_with_the_oracle_and_over_threads() {
+    for case in cases() {
+        let data = data(600, INPUTS, case.kind, 2);
+        let plan = Plan::new(&case.model, INPUTS, data.targets.outputs()).unwrap();
+        let weights = initialise(&plan, Init::Torch, 5, 1);
+        fn run<B: Backend>(backend: &B, member: &Member<'_>, data: &Arc<Dataset>) -> (f64, Vec<f32>) {
+            let mut cohort = backend.begin(std::slice::from_ref(member)).unwrap();
+            let mut outputs = vec![f32::NAN; data.rows * member.plan.outputs];
+            let uploaded = backend.upload(data.clone()).unwrap();
+            (backend.evaluate(&mut cohort, 0, &uploaded, &mut outputs).unwrap(), outputs)
+        }
+        let member = member(&case, &plan, &weights, &data);
+        let exact = run(&Reference, &member, &data);
+        let one = run(&Cpu::new(1).unwrap(), &member, &data);
+        let three = run(&Cpu::new(3).unwrap(), &member, &data);
+        assert!(one == three, "{}", case.name);
+        assert!((one.0 - exact.0).abs() <= 1e-5 * (1.0 + exact.0.abs()), "{}: {} is not {}", case.name, one.0, exact.0);
+        assert!(one.1.iter().zip(&exact.1).all(|(a, b)| (a - b).abs() <= 1e-5 * (1.0 + b.abs())), "{}", case.name);
+    }
+}
+
+#[test]
+fn a_step_allocates_nothing() {
+    for case in cases() {
+        let data = data(ROWS, INPUTS, case.kind, 1);
+        let plan = Plan::new(&case.model, INPUTS, data.targets.outputs()).unwrap();
+        let weights = initialise(&plan, Init::Torch, 5, 1);
+        let cpu = Cpu::new(1).unwrap();
+        let mut cohort = cpu.begin(&[member(&case, &plan, &weights, &data)]).unwrap();
+        let (rows, rates) = (vec![0u32; BATCH * 3], [0.01f32; 3]);
+        let mut losses = [0.0; 3];
+        let counted = allocations(|| {
+            let run = Run { first_step: 0, rows: &rows, batch_size: BATCH, rates: &rates, losses: &mut losses };
+            cpu.advance(&mut cohort, &data, &mut [run]).unwrap();
+        });
+        assert_eq!(counted, 0, "{}", case.name);
+    }
+    let counted = allocations(|| drop(std::hint::black_box(vec![1u8; 100])));
+    assert_eq!(counted, 1, "the counter counts");
+}
+
+/// Allocations of this thread while `work` runs; other tests run beside on theirs.
+fn allocations(work: impl FnOnce()) -> usize {
+    let before = ALLOCATIONS.with(Cell::get);
+    work();
+    ALLOCATIONS.with(Cell::get) - before
+}
+
+#[test]
+fn a_network_overfits_32_rows() {
+    for kind in [TargetKind::Classes(3), TargetKind::Labels(2), TargetKind::Numbers(2)] {
+        let data = data(32, INPUTS, kind, 4);
+        let model = ModelSpec::uniform(&[64, 64], Activation::Relu, 0.0);
+        let train = TrainSpec { epochs: 300, batch_size: 8, learning_rate: 3e-3, ..TrainSpec::default() };
+        let engine = Engine::new(Device::Cpu, 1).unwrap();
+        let trained = engine.fit(&Fit::new(&data, &model, &train), &mut |_| Control::Continue).unwrap();
+        let last = trained.history.last().unwrap().train_loss;
+        assert!(last < 1e-2, "{kind:?}: the loss is still {last}");
+    }
+}
+
+#[test]
+fn a_training_is_a_function_of_its_seed_and_slot() {
+    let data = data(200, INPUTS, TargetKind::Classes(3), 4);
+    let model = ModelSpec::uniform(&[16], Activation::Relu, 0.2);
+    let schedule = Schedule { kind: ScheduleKind::Cosine, ..Schedule::default() };
+    let train = TrainSpec { epochs: 3, batch_size: 32, schedule, ..TrainSpec::default() };
+    let run = |threads, seed, slot| {
+        let engine = Engine::new(Device::Cpu, threads).unwrap();
+        let fit = Fit { seed, slot, ..Fit::new(&data, &model, &train) };
+        engine.fit(&fit, &mut |_| Control::Continue).unwrap().weights
+    };
+    assert_eq!(run(1, 1, 0), run(2, 1, 0));
+    assert_ne!(run(1, 1, 0), run(1, 2, 0));
+    assert_ne!(run(1, 1, 0), run(1, 1, 1));
+}
+
+#[test]
+fn early_stopping_takes_the_best_epochs_weights() {
+    let (training, validation) =
+        (data(64, INPUTS, TargetKind::Classes(2), 4), data(64, INPUTS, TargetKind::Classes(2), 5));
+    let model = ModelSpec {
+        hidden: vec![LayerSpec { units: 64, activation: Activation::Relu, dropout: 0.0 }],
+        ..ModelSpec::uniform(&[], Activation::Relu, 0.0)
+    };
+    // Random labels: the validation loss soon rises.
+    let train = TrainSpec {
+        epochs: 100,
+        batch_size: 16,
+        learning_rate: 1e-2,
+        early_stopping: Some(4),
+        metric: Some(hpt_engine::train::Metric::Loss),
+        ..TrainSpec::default()
+    };
+    let engine = Engine::new(Device::Cpu, 1).unwrap();
+    let fit = Fit { validation: Some(&validation), ..Fit::new(&training, &model, &train) };
+    let (model, trained) = engine.train(&fit, &mut |_| Control::Continue).unwrap();
+    let best = trained.history.iter().min_by(|a, b| a.metric.unwrap().total_cmp(&b.metric.unwrap())).unwrap();
+    assert_eq!(trained.epoch, best.epoch);
+    assert_eq!(trained.history.len(), best.epoch + 4);
+    let (_, loss) = engine.outputs(&model, &validation).unwrap();
+    assert_eq!(Some(loss), best.validation_loss);
+}
+
+#[test]
+fn a_loss_that_is_not_finite_names_the_epoch_and_the_rate() {
+    let data = data(64, INPUTS, TargetKind::Numbers(1), 4);
+    let model = ModelSpec::uniform(&[16, 16], Activation::Relu, 0.0);
+    let train = TrainSpec { optimizer: Optimizer::Sgd, learning_rate: 1e9, batch_size: 8, ..TrainSpec::default() };
+    let error = Engine::new(Device::Cpu, 1).unwrap().fit(&Fit::new(&data, &model, &train), &mut |_| Control::Continue);
+    let message = error.unwrap_err().to_string();
+    assert!(message.contains("epoch 1") && message.contains("1e9"), "{message}");
+}
