@@ -7,7 +7,6 @@ mod losses;
 mod math;
 mod optimizers;
 mod oracle;
-mod pytorch;
 mod reductions;
 mod tolerance;
 
