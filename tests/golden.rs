@@ -5,9 +5,9 @@
 //! reference computes in f64 and has f64's distance; the CPU, in every instruction set, has the bounds of [`CPU`].
 //! What the files give is exact in f32, so no tolerance pays for rounding it.
 
-use hpt_engine::backend::{Backend, Cpu, Criterion, Member, Reference, Run, UpdateRule};
+use hpt_engine::backend::{Backend, Cpu, Member, Reference, Run, UpdateRule};
 use hpt_engine::data::{Dataset, Features, Targets};
-use hpt_engine::model::{Activation, Init, LayerSpec, ModelSpec, Plan, initialise};
+use hpt_engine::model::{Activation, Criterion, Init, LayerSpec, ModelSpec, Plan, initialise};
 use hpt_engine::train::{Loss, Metric, Optimizer, Plateau, Schedule, ScheduleKind};
 use hpt_kernels::isa::Isa;
 use serde_json::Value;
