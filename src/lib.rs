@@ -8,6 +8,7 @@ pub mod history;
 pub mod model;
 pub mod pruner;
 pub mod random;
+pub mod report;
 pub mod sampler;
 pub mod settings;
 pub mod space;

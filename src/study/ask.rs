@@ -5,7 +5,7 @@
 //! if inside it turns out that another process was faster, the proposal is made again. Samplers are pure functions, so
 //! nothing but time is lost.
 
-use super::cache::{Cache, FIXED, LOST, OWNER, REASON, SLOT};
+use super::cache::{Cache, FIXED, LOST, OWNER, SLOT};
 use super::codec;
 use super::handle::Study;
 use super::owner::{Life, Owner};
@@ -112,17 +112,20 @@ impl Study {
     /// The storage fails.
     pub fn reclaim(&self) -> Result<Vec<u64>> {
         self.refresh()?;
-        if !self.cache().open().any(|(_, trial)| self.foreign(trial).is_some()) {
+        let abandoned = |trial: &Trial| self.abandoned().contains(&trial.number);
+        if !self.cache().open().any(|(_, trial)| self.foreign(trial).is_some() || abandoned(trial)) {
             return Ok(Vec::new());
         }
-        self.put_back("its process died", |connection, id, trial| match self.foreign(trial) {
+        let lost = self.put_back("its process died", |connection, id, trial| match self.foreign(trial) {
             Some(owner) => Ok(match owner.life(&self.inner.owner) {
                 Life::Alive => false,
                 Life::Dead => true,
                 Life::Unknown => silence(connection, id, trial)? > STALE,
             }),
-            None => Ok(false),
-        })
+            None => Ok(abandoned(trial)),
+        })?;
+        self.abandoned().clear();
+        Ok(lost)
     }
 
     /// Puts back the running trials that `which` picks.
@@ -336,10 +339,8 @@ fn lose(connection: &Connection, study: i64, id: i64, mut trial: Trial, why: &st
     if !rows::transition(connection, id, State::Running, State::Failed, now)? {
         return Ok(Vec::new());
     }
-    for (key, value) in [(LOST, json!(why)), (REASON, json!(why))] {
-        rows::attribute(connection, Table::TrialSystem, id, key, &value)?;
-        trial.system.insert(key.into(), value);
-    }
+    rows::attribute(connection, Table::TrialSystem, id, LOST, &json!(why))?;
+    trial.system.insert(LOST.into(), json!(why));
     (trial.state, trial.finished) = (State::Failed, Some(now));
     let mut again = rows::blank(0, State::Waiting);
     (again.params, again.domains) = (trial.params.clone(), trial.domains.clone());

@@ -10,6 +10,7 @@ use crate::space::{Domain, Space};
 use crate::{Error, Result};
 use rusqlite::{Connection, OptionalExtension};
 use serde_json::Value as Json;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Prefix of our own attributes.
@@ -66,6 +67,8 @@ pub(super) struct Inner {
     cache: Mutex<Cache>,
     /// One proposal at a time: each sees the ones before it.
     pub(super) asking: Mutex<()>,
+    /// Numbers of trials that nobody here runs any more but whose end could not be written.
+    abandoned: Mutex<BTreeSet<u64>>,
 }
 
 impl Study {
@@ -127,7 +130,8 @@ impl Study {
                 space,
                 owner: Owner::this(),
                 cache: Mutex::new(cache),
-                asking: Mutex::new(()),
+                asking: Mutex::default(),
+                abandoned: Mutex::default(),
             })
         })?;
         Ok(Study { inner: Arc::new(inner) })
@@ -197,16 +201,8 @@ impl Study {
             .collect();
         Ok(match self.directions() {
             [direction] => {
-                let first = |best: Option<&'_ Trial>, trial: &Trial| match best {
-                    Some(best) => direction.better(trial.values[0], best.values[0]),
-                    None => true,
-                };
-                let mut best = None;
-                for trial in complete {
-                    if first(best, trial) {
-                        best = Some(trial);
-                    }
-                }
+                let better = |best: &'_ Trial, trial: &Trial| direction.better(trial.values[0], best.values[0]);
+                let best = complete.into_iter().reduce(|best, trial| if better(best, trial) { trial } else { best });
                 best.cloned().into_iter().collect()
             }
             directions => {
@@ -245,6 +241,10 @@ impl Study {
 
     pub(super) fn cache(&self) -> MutexGuard<'_, Cache> {
         self.inner.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn abandoned(&self) -> MutexGuard<'_, BTreeSet<u64>> {
+        self.inner.abandoned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn path(&self) -> String {

@@ -19,6 +19,8 @@ mod owner;
 mod rows;
 mod schema;
 mod storage;
+#[cfg(test)]
+mod storage_tests;
 mod tell;
 #[cfg(test)]
 mod tests;
@@ -28,3 +30,5 @@ pub use handle::{Study, StudyConfig};
 pub use optimize::{Context, ObjectiveEnd, OptimizeSpec, Stopped, Summary, Verdict};
 pub use storage::Storage;
 pub use tell::Outcome;
+
+pub(crate) use codec::datetime;

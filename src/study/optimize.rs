@@ -28,7 +28,7 @@ const GROUP: Duration = Duration::from_millis(200);
 /// Time between two heartbeats of a running trial.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 /// Time between two looks for trials of dead processes.
-const TAKE_OVER: Duration = Duration::from_secs(2);
+const TAKE_OVER: Duration = Duration::from_secs(1);
 
 /// How to run a study.
 #[derive(Clone)]
@@ -322,9 +322,12 @@ impl Run<'_> {
         while self.stopping().is_none() {
             match self.study.ask_limited(self.spec.sampler, self.spec.seed, self.spec.trials, Runner::Process) {
                 Ok(Asked::Trial(trial)) => {
+                    let number = trial.number;
                     if let Err(error) = self.one(*trial, objective) {
+                        self.study.abandoned().insert(number);
                         self.fail(error);
                     }
+                    self.shared().running.remove(&number);
                 }
                 Ok(Asked::Exhausted) => {
                     self.shared().exhausted = true;
@@ -385,11 +388,7 @@ impl Run<'_> {
         };
         let unwritten = self.take_reports(id);
         let done = self.study.finish(number, &unwritten, user, outcome)?;
-        {
-            let mut shared = self.shared();
-            shared.running.remove(&number);
-            shared.finished += u64::from(done.is_some());
-        }
+        self.shared().finished += u64::from(done.is_some());
         self.changed.notify_all();
         if let (Some(done), Some(on_trial)) = (&done, self.spec.on_trial) {
             on_trial(done);
@@ -404,7 +403,6 @@ impl Run<'_> {
             None => "interrupted".to_owned(),
         };
         let put_back = self.study.put_back(&why, |_, _, trial| Ok(trial.number == number));
-        self.shared().running.remove(&number);
         match error {
             Some(error) => Err(error),
             None => put_back.map(drop),

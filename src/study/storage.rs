@@ -176,9 +176,10 @@ impl Storage {
         Running { storage: self }
     }
 
+    /// The connection itself, for tests that play the other program or the full disk.
     #[cfg(test)]
-    pub(super) fn limit_pages(&self, pages: u32) {
-        self.lock().pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).unwrap();
+    pub(super) fn with<T>(&self, work: impl FnOnce(&Connection) -> T) -> T {
+        work(&self.lock())
     }
 }
 
@@ -234,7 +235,7 @@ fn explain(path: &Path, fault: Fault) -> Error {
             "{path}: may not be written to; check the permissions of the file and its folder, or give another --storage"
         )),
         Some(ErrorCode::DiskFull) => Error::Storage(format!(
-            "{path}: the disk is full; every finished trial is kept: free some space and run the same command again"
+            "{path}: the disk is full; all trials stored so far are kept: free some space and run the same command again"
         )),
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Error::Storage(format!(
             "{path}: locked by another program for more than {} s; end that program and run the same command again",
@@ -244,7 +245,7 @@ fn explain(path: &Path, fault: Fault) -> Error {
             "{path}: the file is damaged ({error}); `sqlite3 FILE .recover` may save its content, or give another --storage"
         )),
         Some(ErrorCode::SystemIoFailure) => Error::Storage(format!(
-            "{path}: reading or writing failed ({error}); every finished trial is kept: look after the disk and run the same command again"
+            "{path}: reading or writing failed ({error}); all trials stored so far are kept: look after the disk and run the same command again"
         )),
         _ => Error::Storage(format!("{path}: {error}")),
     }

@@ -97,3 +97,353 @@ fn the_loop_reaches_its_total_and_no_more() {
     let numbers: Vec<u64> = study.trials().unwrap().iter().map(|trial| trial.number).collect();
     assert_eq!(numbers, (0..25).collect::<Vec<_>>());
 }
+
+#[test]
+fn random_and_grid_trials_are_the_same_with_one_job_and_with_two() {
+    for sampler in [&RandomSampler as &dyn crate::sampler::Sampler, &GridSampler { resolution: 3 }] {
+        let run = |jobs| {
+            let study = Study::in_memory(&config("a")).unwrap();
+            study.optimize(&OptimizeSpec { jobs, sampler, seed: 7, ..spec(30) }, objective).unwrap();
+            by_slot(&study.trials().unwrap())
+        };
+        let one = run(1);
+        assert_eq!(one.keys().copied().collect::<Vec<_>>(), (0..one.len() as u64).collect::<Vec<_>>());
+        assert_eq!(one, run(2));
+        assert_eq!(one, run(5));
+    }
+}
+
+#[test]
+fn a_grid_ends_the_study_by_itself() {
+    let study = Study::in_memory(&config("a")).unwrap();
+    let sampler = GridSampler { resolution: 2 };
+    let spec = OptimizeSpec { jobs: 2, trials: None, sampler: &sampler, ..spec(0) };
+    let summary = study.optimize(&spec, objective).unwrap();
+    // 2 rates, 4 widths, and an optimizer without or with one of 2 momenta.
+    assert_eq!((summary.counts.complete, summary.stopped), (2 * 4 * 3, Stopped::Exhausted));
+    assert_eq!(study.optimize(&spec, objective).unwrap().finished, 0);
+}
+
+#[test]
+fn every_way_a_trial_ends_is_stored() {
+    let study = Study::in_memory(&config("a")).unwrap();
+    let ends = |context: &mut Context<'_>| match context.slot() {
+        0 => Ok(vec![f64::NAN]),
+        1 => Ok(vec![f64::INFINITY]),
+        2 => {
+            context.report(1, 4.0);
+            context.report(2, 3.0);
+            context.set_user("epochs", json!(2));
+            Err(ObjectiveEnd::Pruned)
+        }
+        3 => Err(ObjectiveEnd::Failed("no convergence".into())),
+        4 => Err(Error::Diverged { epoch: 1, learning_rate: 0.1, loss: f64::NAN }.into()),
+        5 => panic!("lost my mind"),
+        6 => Err(ObjectiveEnd::Stopped),
+        7 => {
+            context.report(1, f64::NAN);
+            Err(ObjectiveEnd::Pruned)
+        }
+        _ => Ok(vec![1.0]),
+    };
+    let summary = study.optimize(&spec(9), ends).unwrap();
+    let counts = summary.counts;
+    assert_eq!((counts.complete, counts.pruned, counts.failed, counts.lost), (2, 2, 5, 0));
+    let trials = study.trials().unwrap();
+    let reason = |i: usize| trials[i].system["hpt:reason"].as_str().unwrap().to_owned();
+    assert_eq!((trials[0].state, trials[0].value()), (State::Failed, None));
+    assert!(reason(0).contains("not a number"));
+    assert_eq!((trials[1].state, trials[1].value()), (State::Complete, Some(f64::INFINITY)));
+    assert_eq!((trials[2].state, trials[2].value()), (State::Pruned, Some(3.0)));
+    assert_eq!(trials[2].user["epochs"], json!(2));
+    assert_eq!(reason(3), "no convergence");
+    assert!(reason(4).contains("epoch 1"));
+    assert!(reason(5).contains("lost my mind"));
+    assert!(reason(6).contains("stopped by itself"));
+    assert_eq!((trials[7].state, trials[7].value()), (State::Pruned, None));
+    assert_eq!(study.best().unwrap()[0].number, 8);
+}
+
+#[test]
+fn an_interrupted_study_goes_on_as_if_nothing_had_happened() {
+    let whole = Study::in_memory(&config("a")).unwrap();
+    whole.optimize(&spec(12), objective).unwrap();
+
+    let study = Study::in_memory(&config("a")).unwrap();
+    let stop = std::sync::Arc::new(AtomicBool::new(false));
+    let interrupted = OptimizeSpec { jobs: 2, stop: stop.clone(), ..spec(12) };
+    let summary = study.optimize(&interrupted, |context| {
+        if context.slot() < 5 {
+            return objective(context);
+        }
+        stop.store(true, Ordering::Relaxed);
+        match context.report(1, 0.0) {
+            Verdict::Stop => Err(ObjectiveEnd::Stopped),
+            verdict => panic!("{verdict:?} after the stop flag"),
+        }
+    });
+    let summary = summary.unwrap();
+    assert_eq!((summary.stopped, summary.counts.failed), (Stopped::Interrupted, 0));
+    assert!(summary.counts.lost >= 1 && summary.counts.lost == summary.counts.waiting, "{summary:?}");
+
+    let summary = study.optimize(&OptimizeSpec { jobs: 2, ..spec(12) }, objective).unwrap();
+    assert_eq!((summary.counts.complete, summary.counts.waiting, summary.stopped), (12, 0, Stopped::Reached));
+    assert_eq!(by_slot(&study.trials().unwrap()), by_slot(&whole.trials().unwrap()));
+    let trials = study.trials().unwrap();
+    let again = trials.iter().find(|trial| trial.system.contains_key("retry_history")).unwrap();
+    let first = again.system["failed_trial"].as_u64().unwrap();
+    assert_eq!(again.params, trials[first as usize].params);
+}
+
+#[test]
+fn time_runs_out_inside_a_trial_too() {
+    let study = Study::in_memory(&config("a")).unwrap();
+    let spec = OptimizeSpec { time_limit: Some(Duration::from_millis(30)), trials: None, ..spec(0) };
+    let started = Instant::now();
+    let summary = study.optimize(&spec, |context| {
+        let mut step = 0;
+        loop {
+            step += 1;
+            match context.report(step, 1.0) {
+                Verdict::Stop => return Err(ObjectiveEnd::Stopped),
+                _ => std::thread::yield_now(),
+            }
+            assert!(context.deadline().is_some() && started.elapsed() < Duration::from_secs(20));
+        }
+    });
+    let summary = summary.unwrap();
+    assert_eq!((summary.stopped, summary.counts.lost, summary.counts.waiting), (Stopped::TimeLimit, 1, 1));
+}
+
+#[test]
+fn a_fatal_error_stops_the_study_and_loses_nothing() {
+    let study = Study::in_memory(&config("a")).unwrap();
+    let fatal = |context: &mut Context<'_>| match context.slot() {
+        4 => Err(ObjectiveEnd::Fatal(Error::input("no such column"))),
+        _ => objective(context),
+    };
+    let error = study.optimize(&spec(10), fatal).unwrap_err();
+    assert_eq!(error.to_string(), "no such column");
+    let counts = study.counts().unwrap();
+    assert_eq!((counts.complete, counts.lost, counts.waiting), (4, 1, 1));
+    assert_eq!(study.optimize(&spec(10), objective).unwrap().counts.complete, 10);
+
+    let error = study.optimize(&spec(12), |_| Ok(vec![1.0, 2.0])).unwrap_err();
+    assert!(error.to_string().contains("2 values"), "{error}");
+}
+
+#[test]
+fn a_pruner_sees_the_other_trials() {
+    let study = Study::in_memory(&config("a")).unwrap();
+    let median = Percentile { percentile: 50.0, startup: 3, warmup: 0 };
+    let spec = OptimizeSpec { pruner: &median as &dyn Pruner, ..spec(6) };
+    let worse_and_worse = |context: &mut Context<'_>| match context.report(1, context.slot() as f64) {
+        Verdict::Prune => Err(ObjectiveEnd::Pruned),
+        _ => Ok(vec![context.slot() as f64]),
+    };
+    let summary = study.optimize(&spec, worse_and_worse).unwrap();
+    assert_eq!((summary.counts.complete, summary.counts.pruned), (3, 3));
+
+    let trial = study.ask(&RandomSampler, 0).unwrap().unwrap();
+    study.report(trial.number, 1, 9.0).unwrap();
+    assert!(study.should_prune(trial.number, &median).unwrap());
+    assert!(study.should_prune(99, &median).unwrap_err().to_string().contains("no trial 99"));
+}
+
+#[test]
+fn reports_reach_the_file_while_the_trial_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("study.db");
+    let study = Study::create_or_open(&Storage::open_or_create(&path).unwrap(), &config("a")).unwrap();
+    let reader = Study::open(&Storage::open(&path).unwrap(), None).unwrap();
+    let seen = AtomicU64::new(0);
+    study
+        .optimize(&spec(1), |context| {
+            let reported = Instant::now();
+            context.report(1, 0.5);
+            while reader.trials().unwrap()[0].intermediate.is_empty() {
+                assert!(reported.elapsed() < Duration::from_secs(20), "never written");
+                std::thread::yield_now();
+            }
+            seen.store(reported.elapsed().as_millis() as u64, Ordering::Relaxed);
+            objective(context)
+        })
+        .unwrap();
+    assert!(seen.into_inner() < 2000, "written in groups of at most 200 ms (and a slow machine)");
+    assert_eq!(reader.trials().unwrap()[0].state, State::Complete);
+    drop((study, reader));
+    let files: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+    assert_eq!(files, ["study.db"], "one plain file at the end");
+}
+
+#[test]
+fn an_enqueued_trial_is_popped_once_and_completed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("study.db");
+    let open = || Study::create_or_open(&Storage::open_or_create(&path).unwrap(), &config("a")).unwrap();
+    let (a, b) = (open(), open());
+    let given = |rate: f64| Params::from_iter([("rate".to_owned(), Value::Float(rate))]);
+    let rates = [0.01, 0.02, 0.03, 0.04];
+    for rate in rates {
+        a.enqueue(&given(rate)).unwrap();
+    }
+    let both = |study: &Study| study.optimize(&OptimizeSpec { jobs: 2, ..spec(12) }, objective).map(drop);
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| both(&b));
+        both(&a).unwrap();
+        other.join().unwrap().unwrap();
+    });
+    let trials = a.trials().unwrap();
+    assert_eq!(a.counts().unwrap(), Counts { complete: 12, ..Counts::default() });
+    for rate in rates {
+        let with_it = trials.iter().filter(|trial| trial.params["rate"] == Value::Float(rate));
+        assert_eq!(with_it.count(), 1);
+    }
+    let slots: std::collections::BTreeSet<u64> = trials.iter().map(Trial::slot).collect();
+    assert_eq!(slots, (0..12).collect(), "no slot twice");
+    for trial in trials.iter() {
+        space().contains(&trial.params).unwrap();
+    }
+    let of = |name: &str, value: Value| Params::from_iter([(name.to_owned(), value)]);
+    let wrong = a.enqueue(&of("rates", Value::Float(0.1))).unwrap_err().to_string();
+    assert!(wrong.contains("did you mean `rate`"), "{wrong}");
+    assert!(a.enqueue(&of("width", Value::Int(17))).is_err(), "off the grid");
+    let mut inactive = of("momentum", Value::Float(0.9));
+    inactive.insert("optimizer".into(), Value::Text("adam".into()));
+    assert!(a.enqueue(&inactive).is_err(), "adam has no momentum");
+    assert!(matches!(a.enqueue(&of("momentum", Value::Float(0.9))), Ok(12)), "the optimizer is open");
+}
+
+#[test]
+fn a_full_disk_loses_no_stored_trial() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("study.db");
+    let storage = Storage::open_or_create(&path).unwrap();
+    let study = Study::create_or_open(&storage, &config("a")).unwrap();
+    study.optimize(&spec(5), objective).unwrap();
+    let pages = |limit: Option<i64>| {
+        storage.with(|connection| {
+            let used: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
+            let limit = limit.unwrap_or(used + 4);
+            connection.pragma_update_and_check(None, "max_page_count", limit, |_| Ok(())).unwrap();
+        })
+    };
+    pages(None);
+    let error = study.optimize(&spec(5000), objective).unwrap_err();
+    assert!(matches!(&error, Error::Storage(message) if message.contains("disk is full")), "{error}");
+    assert_eq!(error.exit_code(), 1);
+    let known = study.counts().unwrap().complete;
+    let stored = Study::open(&Storage::open(&path).unwrap(), None).unwrap().counts().unwrap().complete;
+    assert!(known >= 5 && known == stored, "{known} told, {stored} stored");
+
+    pages(Some(1 << 30));
+    let summary = study.optimize(&spec(known + 10), objective).unwrap();
+    assert_eq!((summary.counts.complete, summary.counts.running), (known + 10, 0));
+    let whole = Study::in_memory(&config("a")).unwrap();
+    whole.optimize(&spec(known + 10), objective).unwrap();
+    assert_eq!(by_slot(&study.trials().unwrap()), by_slot(&whole.trials().unwrap()));
+}
+
+#[test]
+fn trials_of_the_dead_are_put_back_and_those_of_the_living_are_not() {
+    let study = Study::in_memory(&config("a")).unwrap();
+    let trials: Vec<Trial> = (0..4).map(|_| study.ask(&RandomSampler, 0).unwrap().unwrap()).collect();
+    let detached = study.ask_detached(&RandomSampler, 0).unwrap().unwrap();
+    // 0: a process of this machine that is gone. 1: of another machine, long silent. 2: of another machine, just heard.
+    let set = |number: u64, change: &dyn Fn(&mut serde_json::Value)| {
+        let mut owner = trials[number as usize].system["hpt:owner"].clone();
+        change(&mut owner);
+        study.inner.storage.with(|connection| {
+            let sql = "UPDATE trial_system_attributes SET value_json = ?1 WHERE key = 'hpt:owner' AND trial_id = ?2";
+            assert_eq!(connection.execute(sql, (owner.to_string(), number + 1)).unwrap(), 1);
+            connection
+                .execute("UPDATE trials SET datetime_start = '2020-01-01 00:00:00' WHERE trial_id = ?1", [number + 1])
+                .unwrap();
+        });
+    };
+    set(0, &|owner| owner["start"] = json!(owner["start"].as_u64().unwrap() + 1));
+    set(1, &|owner| owner["boot"] = json!("another"));
+    set(2, &|owner| owner["boot"] = json!("another"));
+    let beat = "INSERT INTO trial_heartbeats (trial_id, heartbeat) VALUES (3, CURRENT_TIMESTAMP)";
+    study.inner.storage.with(|connection| connection.execute(beat, []).unwrap());
+
+    // A second handle on the same connection reads the rows afresh.
+    let fresh = Study::open(study.storage(), None).unwrap();
+    assert_eq!(fresh.reclaim().unwrap(), [0, 1]);
+    let now = fresh.trials().unwrap();
+    let states: Vec<State> = now.iter().map(|trial| trial.state).collect();
+    use State::{Failed, Running, Waiting};
+    assert_eq!(states, [Failed, Failed, Running, Running, Running, Waiting, Waiting]);
+    assert_eq!((now[5].slot(), &now[5].params), (0, &trials[0].params));
+    assert_eq!(now[0].system["hpt:lost"], json!("its process died"));
+    assert_eq!(fresh.reclaim().unwrap(), [0; 0]);
+    let next = fresh.ask(&RandomSampler, 0).unwrap().unwrap();
+    assert_eq!((next.number, next.slot()), (5, 0));
+    fresh.tell(detached.number, Outcome::Complete(vec![1.0])).unwrap();
+}
+
+#[test]
+fn several_objectives_have_a_front() {
+    let mut config = config("a");
+    config.directions = vec![Direction::Minimize, Direction::Maximize];
+    config.metric_names = vec!["loss".into(), "speed".into()];
+    let study = Study::in_memory(&config).unwrap();
+    for values in [[1.0, 1.0], [2.0, 2.0], [2.0, 1.0], [0.5, f64::NEG_INFINITY], [1.0, 1.0]] {
+        let trial = study.ask(&RandomSampler, 0).unwrap().unwrap();
+        study.report(trial.number, 1, values[0]).unwrap();
+        assert!(!study.should_prune(trial.number, &Percentile { percentile: 50.0, startup: 0, warmup: 0 }).unwrap());
+        study.tell(trial.number, Outcome::Complete(values.to_vec())).unwrap();
+    }
+    let front: Vec<u64> = study.best().unwrap().iter().map(|trial| trial.number).collect();
+    assert_eq!(front, [0, 1, 3, 4], "equal trials both stay");
+    assert_eq!(Study::open(study.storage(), Some("a")).unwrap().metric_names(), ["loss", "speed"]);
+}
+
+#[test]
+fn what_is_told_wrongly_is_refused() {
+    let study = Study::in_memory(&config("a")).unwrap();
+    let trial = study.ask(&RandomSampler, 0).unwrap().unwrap();
+    let text = |result: crate::Result<Trial>| result.unwrap_err().to_string();
+    assert!(text(study.tell(5, Outcome::Pruned)).contains("there is no trial 5"));
+    assert!(text(study.tell(0, Outcome::Complete(vec![1.0, 2.0]))).contains("2 values for 1 objective"));
+    study.tell(trial.number, Outcome::Complete(vec![1.0])).unwrap();
+    assert!(text(study.tell(0, Outcome::Pruned)).contains("complete, not running"));
+    assert!(study.report(0, 1, 1.0).unwrap_err().to_string().contains("never change"));
+    let waiting = study.enqueue(&Params::new()).unwrap();
+    assert!(text(study.tell(waiting, Outcome::Pruned)).contains("waiting, not running"));
+}
+
+#[test]
+fn another_configuration_under_the_same_name_is_refused_with_the_difference() {
+    let storage = Storage::in_memory().unwrap();
+    let mut first = config("a");
+    first.attributes.insert("data".into(), json!({"rows": 100}));
+    let study = Study::create_or_open(&storage, &first).unwrap();
+    Study::create_or_open(&storage, &first).unwrap();
+    Study::create_or_open(&storage, &StudyConfig { space: None, ..first.clone() }).unwrap();
+    let refused = |config: &StudyConfig| match Study::create_or_open(&storage, config) {
+        Err(Error::Input(message)) => message,
+        other => panic!("{other:?}"),
+    };
+    let message = refused(&StudyConfig { directions: vec![Direction::Maximize], ..first.clone() });
+    assert!(message.contains("it has: minimize") && message.contains("asked for: maximize"), "{message}");
+    let mut parameters = space().parameters().to_vec();
+    parameters[1].domain = Domain::Int { low: 16, high: 128, log: false, step: 16 };
+    let message = refused(&StudyConfig { space: Some(Space::new(parameters).unwrap()), ..first.clone() });
+    assert!(message.contains("width") && message.contains("128"), "{message}");
+    let mut other = first.clone();
+    other.attributes.insert("data".into(), json!({"rows": 101}));
+    let message = refused(&other);
+    assert!(message.contains("another `data`") && message.contains("100") && message.contains("101"), "{message}");
+    assert!(refused(&StudyConfig { name: String::new(), ..first.clone() }).contains("name"));
+
+    assert_eq!(study.attribute("data").unwrap(), Some(json!({"rows": 100})));
+    study.set_attribute("result", &json!([1, "x"])).unwrap();
+    assert_eq!(study.attribute("result").unwrap(), Some(json!([1, "x"])));
+    Study::create_or_open(&storage, &config("b")).unwrap();
+    assert_eq!(storage.studies().unwrap(), ["a", "b"]);
+    let several = Study::open(&storage, None).unwrap_err().to_string();
+    assert!(several.contains("several studies (a, b)"), "{several}");
+    let nearest = Study::open(&storage, Some("aa")).unwrap_err().to_string();
+    assert!(nearest.contains("did you mean `a`"), "{nearest}");
+}
