@@ -168,10 +168,15 @@ fn main() {
     let filter: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
     let peak = peak(isa);
     println!("{}: FMA peak {peak:.0} GFLOP/s, one thread; medians of 21 rounds, GFLOP/s", isa.name());
-    println!("{:>8} {:>16} {:>8} {:>8} {:>8} {:>15} {:>6}", "product", "m×k×n", "ours", "of peak", "best", "matrixmultiply", "ratio");
+    println!(
+        "{:>8} {:>16} {:>8} {:>8} {:>8} {:>15} {:>6}",
+        "product", "m×k×n", "ours", "of peak", "best", "matrixmultiply", "ratio"
+    );
     for &(name, kind, m, k, n) in ROWS {
         let shape = format!("{m}×{k}×{n}");
-        if !filter.is_empty() && !filter.iter().any(|f| name.contains(f.as_str()) || shape.contains(&f.replace('x', "×"))) {
+        if !filter.is_empty()
+            && !filter.iter().any(|f| name.contains(f.as_str()) || shape.contains(&f.replace('x', "×")))
+        {
             continue;
         }
         let flops = 2.0 * (m * k * n) as f64;
@@ -194,7 +199,11 @@ fn main() {
         let rate = |seconds: f64| flops / seconds / 1e9;
         println!(
             "{name:>8} {shape:>16} {:>8.1} {:>7.0}% {:>8.1} {:>15.1} {:>6.2}",
-            rate(ours), 100.0 * rate(ours) / peak, rate(best), rate(theirs), theirs / ours
+            rate(ours),
+            100.0 * rate(ours) / peak,
+            rate(best),
+            rate(theirs),
+            theirs / ours
         );
     }
 }

@@ -7,7 +7,7 @@
 //! even where the formula alone would not show it, so that a diverged network is never taken for a good one.
 
 use crate::isa::{Isa, Op, Simd};
-use crate::math::{exp, ln_1p, sigmoid, sigmoids};
+use crate::math::{exp, ln_1p, sigmoid, sigmoids, softplus_of_minus_abs};
 
 /// Whether the gradient is wanted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,14 +61,6 @@ fn lanes_below<S: Simd>(s: S, i: usize, n: usize) -> S::M {
     s.ge_u(s.splat_u((n - i).min(S::LANES) as u32 - 1), s.iota(0))
 }
 
-/// Lane 0.
-#[inline(always)]
-fn first<S: Simd>(s: S, v: S::F) -> f32 {
-    let mut lane = [0.0];
-    s.store(&mut lane, v);
-    lane[0]
-}
-
 /// The largest element (of those that are not NaN).
 #[inline(always)]
 fn max_of_row<S: Simd>(s: S, x: &[f32]) -> f32 {
@@ -80,6 +72,9 @@ fn max_of_row<S: Simd>(s: S, x: &[f32]) -> f32 {
     s.max_lane(max)
 }
 
+/// Rows whose logarithms are taken together.
+const BLOCK: usize = 16;
+
 impl Op for SoftmaxCrossEntropy<'_> {
     type Output = ();
     #[inline(always)]
@@ -89,73 +84,134 @@ impl Op for SoftmaxCrossEntropy<'_> {
             Some(w) => w.iter().map(|&w| f64::from(w)).sum::<f64>() as f32,
             None => self.classes as f32,
         };
-        for ((x, &label), loss) in self.logits.chunks_mut(self.classes).zip(self.labels).zip(self.losses) {
-            let label = label as usize;
-            assert!(label < x.len(), "label {label} of {} classes", x.len());
-            let hard = (1.0 - self.smoothing) * self.class_weights.map_or(1.0, |w| w[label]);
-            let row = Row { hard, smooth, weight_sum, weights: self.class_weights };
-            let (value, sum) = row.loss(s, x, label, self.gradient);
-            *loss = value;
-            if self.gradient == Gradient::Write {
-                row.gradient(s, x, self.scale, sum);
-                x[label] -= self.scale * hard;
+        let blocks = self.logits.chunks_mut(BLOCK * self.classes).zip(self.labels.chunks(BLOCK));
+        for ((x, labels), losses) in blocks.zip(self.losses.chunks_mut(BLOCK)) {
+            let short = self.classes <= S::LANES;
+            let mut gradients = [s.splat(0.0); BLOCK];
+            // loss = total·ln(1 + others) + rest
+            let (mut others, mut totals, mut rests) = ([0.0; BLOCK], [0.0; BLOCK], [0.0; BLOCK]);
+            for (r, (x, &label)) in x.chunks_mut(self.classes).zip(labels).enumerate() {
+                let label = label as usize;
+                assert!(label < x.len(), "label {label} of {} classes", x.len());
+                let hard = (1.0 - self.smoothing) * self.class_weights.map_or(1.0, |w| w[label]);
+                let total = hard + smooth * weight_sum;
+                let row = Row { label, hard, smooth, total, weights: self.class_weights, scale: self.scale };
+                let (sum, rest);
+                if short {
+                    (sum, rest, gradients[r]) = row.short(s, x);
+                } else {
+                    (sum, rest) = row.long(s, x, self.gradient);
+                }
+                (others[r], totals[r], rests[r]) = (sum - 1.0, total, rest);
+            }
+            // Stored when the whole block is read: a load that overlaps the unused lanes of the previous row's store
+            // would wait for it.
+            if short && self.gradient == Gradient::Write {
+                for (x, v) in x.chunks_mut(self.classes).zip(gradients) {
+                    s.store(x, v);
+                }
+            }
+            for i in (0..losses.len()).step_by(S::LANES) {
+                let log_sum = ln_1p(s, s.load(&others[i..]));
+                s.store(&mut losses[i..], s.mul_add(log_sum, s.load(&totals[i..]), s.load(&rests[i..])));
             }
         }
     }
 }
 
-/// What a row's loss needs besides its logits: `hard = (1 − ε)·w[y]`, `smooth = ε/classes`, `Σ w`, `w`.
+/// A row's loss is `total·ln Σe^(x − m) − hard·(x[y] − m) − smooth·Σ w[c]·(x[c] − m)`, m being the largest logit, and its
+/// gradient `scale·(total·p[c] − smooth·w[c] − hard·[c = y])`, with `hard = (1 − ε)·w[y]`, `smooth = ε/classes`,
+/// `total = hard + smooth·Σw`.
 struct Row<'a> {
+    label: usize,
     hard: f32,
     smooth: f32,
-    weight_sum: f32,
+    total: f32,
     weights: Option<&'a [f32]>,
+    scale: f32,
+}
+
+/// Sums over the columns of a row, a part of them in each lane.
+struct Sums<S: Simd> {
+    /// Σ e^(x − m)
+    exp: S::F,
+    /// Σ w·(x − m)
+    weighted: S::F,
+}
+
+impl<S: Simd> Sums<S> {
+    #[inline(always)]
+    fn new(s: S) -> Self {
+        Sums { exp: s.splat(0.0), weighted: s.splat(0.0) }
+    }
 }
 
 impl Row<'_> {
-    /// The loss and Σ e^(x − m), m being the largest logit; with [`Gradient::Write`] leaves e^(x − m) in place of x.
+    /// For a row of at most `LANES` columns: `Σ e^(x − m)`, the loss without its logarithm, and the gradient.
     #[inline(always)]
-    fn loss<S: Simd>(&self, s: S, x: &mut [f32], label: usize, gradient: Gradient) -> (f32, f32) {
+    fn short<S: Simd>(&self, s: S, x: &[f32]) -> (f32, f32, S::F) {
         let max = max_of_row(s, x);
-        let at_label = x[label] - max;
-        let (zero, m) = (s.splat(0.0), s.splat(max));
-        let (mut sum, mut weighted, mut poison) = (zero, zero, zero);
-        for i in (0..x.len()).step_by(S::LANES) {
-            let inside = lanes_below(s, i, x.len());
-            let v = s.load(&x[i..]);
-            let d = s.select(inside, s.sub(v, m), zero);
-            let e = s.select(inside, exp(s, d), zero);
-            sum = s.add(sum, e);
-            // 0·x is NaN where x is not finite: a logit of −∞ would otherwise leave no trace.
-            poison = s.mul_add(v, zero, poison);
-            if self.smooth != 0.0 {
-                weighted = s.mul_add(self.weights(s, i), d, weighted);
-            }
+        let mut sums = Sums::new(s);
+        let e = self.add(s, &mut sums, s.load(x), max, 0, x.len());
+        let sum = s.sum(sums.exp);
+        (sum, self.rest(s, &sums, x[self.label] - max), self.gradient(s, e, sum, 0))
+    }
+
+    /// For any row: `Σ e^(x − m)` and the loss without its logarithm; leaves the gradient in `x` if it is wanted.
+    #[inline(always)]
+    fn long<S: Simd>(&self, s: S, x: &mut [f32], gradient: Gradient) -> (f32, f32) {
+        let n = x.len();
+        let max = max_of_row(s, x);
+        let at_label = x[self.label] - max;
+        let mut sums = Sums::new(s);
+        for i in (0..n).step_by(S::LANES) {
+            let e = self.add(s, &mut sums, s.load(&x[i..]), max, i, n);
             if gradient == Gradient::Write {
                 s.store(&mut x[i..], e);
             }
         }
-        let sum = s.sum(sum);
-        let log_sum = first(s, ln_1p(s, s.splat(sum - 1.0)));
-        let mut loss = self.hard * (log_sum - at_label) + s.sum(poison);
-        if self.smooth != 0.0 {
-            loss += self.smooth * (self.weight_sum * log_sum - s.sum(weighted));
+        let sum = s.sum(sums.exp);
+        if gradient == Gradient::Write {
+            for i in (0..n).step_by(S::LANES) {
+                let v = self.gradient(s, s.load(&x[i..]), sum, i);
+                s.store(&mut x[i..], v);
+            }
         }
-        (loss, sum)
+        (sum, self.rest(s, &sums, at_label))
     }
 
-    /// From e^(x − m) to `scale·((hard + smooth·Σw)·p[c] − smooth·w[c])`; the label's own `−scale·hard` is left out.
+    /// The loss without its logarithm.
     #[inline(always)]
-    fn gradient<S: Simd>(&self, s: S, x: &mut [f32], scale: f32, sum: f32) {
-        let factor = s.splat(scale * (self.hard + self.smooth * self.weight_sum) / sum);
-        let pull = s.splat(-scale * self.smooth);
-        for i in (0..x.len()).step_by(S::LANES) {
-            let mut v = s.mul(s.load(&x[i..]), factor);
-            if self.smooth != 0.0 {
-                v = s.mul_add(self.weights(s, i), pull, v);
-            }
-            s.store(&mut x[i..], v);
+    fn rest<S: Simd>(&self, s: S, sums: &Sums<S>, at_label: f32) -> f32 {
+        let rest = -self.hard * at_label;
+        if self.smooth == 0.0 { rest } else { rest - self.smooth * s.sum(sums.weighted) }
+    }
+
+    /// Adds columns `i ..` of `n` to the sums; returns their `e^(x − m)`.
+    #[inline(always)]
+    fn add<S: Simd>(&self, s: S, sums: &mut Sums<S>, x: S::F, max: f32, i: usize, n: usize) -> S::F {
+        let zero = s.splat(0.0);
+        let inside = lanes_below(s, i, n);
+        let d = s.select(inside, s.sub(x, s.splat(max)), zero);
+        // 0·x is NaN where x is not finite: a logit of −∞ would otherwise leave no trace.
+        let e = s.mul_add(x, zero, s.select(inside, exp(s, d), zero));
+        sums.exp = s.add(sums.exp, e);
+        if self.smooth != 0.0 {
+            sums.weighted = s.mul_add(self.weights(s, i), d, sums.weighted);
         }
+        e
+    }
+
+    /// The gradient of columns `i ..` from their `e^(x − m)` and its sum over the row.
+    #[inline(always)]
+    fn gradient<S: Simd>(&self, s: S, e: S::F, sum: f32, i: usize) -> S::F {
+        let mut v = s.mul(e, s.splat(self.scale * self.total / sum));
+        if self.smooth != 0.0 {
+            v = s.mul_add(self.weights(s, i), s.splat(-self.scale * self.smooth), v);
+        }
+        let (column, label, zero) = (s.iota(i as u32), s.splat_u(self.label as u32), s.splat(0.0));
+        let push = s.select(s.ge_u(label, column), s.splat(self.scale * self.hard), zero);
+        s.sub(v, s.select(s.ge_u(column, label), push, zero))
     }
 
     #[inline(always)]
@@ -236,7 +292,7 @@ impl Penalty for BinaryCrossEntropy {
     fn at<S: Simd>(self, s: S, x: S::F, t: S::F, w: S::F) -> (S::F, S::F) {
         let zero = s.splat(0.0);
         let (positive, negative) = (s.mul(w, t), s.sub(s.splat(1.0), t));
-        let rest = ln_1p(s, exp(s, s.neg(s.abs(x))));
+        let rest = softplus_of_minus_abs(s, x);
         let (up, down) = (s.add(s.max(zero, x), rest), s.add(s.max(zero, s.neg(x)), rest));
         let (sigma, one_less) = sigmoids(s, x);
         // 0·x: both terms may vanish at an infinite x.
@@ -326,10 +382,10 @@ impl Op for SoftmaxRows<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
+        // The gradient where nothing is subtracted.
+        let row = Row { label: 0, hard: 0.0, smooth: 0.0, total: 1.0, weights: None, scale: 1.0 };
         for x in self.x.chunks_mut(self.classes) {
-            let row = Row { hard: 1.0, smooth: 0.0, weight_sum: 0.0, weights: None };
-            let (_, sum) = row.loss(s, x, 0, Gradient::Write);
-            row.gradient(s, x, 1.0, sum);
+            row.long(s, x, Gradient::Write);
         }
     }
 }

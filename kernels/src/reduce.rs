@@ -2,7 +2,7 @@
 //!
 //! A vector is summed in chunks of [`CHUNK`] elements, each chunk in [`WAYS`] interleaved `f64` sums, and everything is
 //! combined in one fixed order. Threads that each take whole chunks therefore agree with one thread bit for bit, and
-//! all instruction sets agree with each other: the arithmetic is plain Rust, only compiled for the set.
+//! all instruction sets agree with each other, whatever their number of lanes.
 
 use crate::isa::{Isa, Op, Simd};
 use crate::matrix::Matrix;
@@ -11,8 +11,8 @@ use crate::matrix::Matrix;
 pub const CHUNK: usize = 4096;
 /// Interleaved sums of a chunk.
 const WAYS: usize = 32;
-/// Columns that are summed side by side.
-const COLUMNS: usize = 32;
+/// The fewest lanes of any instruction set.
+const MIN_LANES: usize = 8;
 
 #[derive(Clone, Copy)]
 enum Term {
@@ -49,32 +49,50 @@ struct Chunk<'a> {
 impl Op for Chunk<'_> {
     type Output = f64;
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) -> f64 {
-        let mut sums = [0.0; WAYS];
+    fn run<S: Simd>(self, s: S) -> f64 {
+        let mut sums = Sums::new(s);
+        // Whole pieces by themselves, so that the compiler sees their length; a short end's missing lanes add 0.
         let (whole, rest) = self.x.as_chunks::<WAYS>();
-        match self.term {
-            Term::Itself => {
-                for x in whole {
-                    for i in 0..WAYS {
-                        sums[i] += f64::from(x[i]);
-                    }
-                }
-                for (sum, &x) in sums.iter_mut().zip(rest) {
-                    *sum += f64::from(x);
-                }
-            }
-            Term::Square => {
-                for x in whole {
-                    for i in 0..WAYS {
-                        sums[i] += f64::from(x[i]) * f64::from(x[i]);
-                    }
-                }
-                for (sum, &x) in sums.iter_mut().zip(rest) {
-                    *sum += f64::from(x) * f64::from(x);
-                }
-            }
+        for x in whole {
+            sums.add(x, self.term);
         }
-        sums.iter().sum()
+        sums.add(rest, self.term);
+        sums.ways().iter().sum()
+    }
+}
+
+/// [`WAYS`] sums in as many vectors as that takes.
+struct Sums<S: Simd> {
+    s: S,
+    vectors: [S::W; WAYS / MIN_LANES],
+}
+
+impl<S: Simd> Sums<S> {
+    #[inline(always)]
+    fn new(s: S) -> Self {
+        Sums { s, vectors: [s.zero_w(); WAYS / MIN_LANES] }
+    }
+
+    /// Adds the terms of at most [`WAYS`] numbers, one to each sum.
+    #[inline(always)]
+    fn add(&mut self, x: &[f32], term: Term) {
+        let s = self.s;
+        for (sum, x) in self.vectors.iter_mut().zip(x.chunks(S::LANES)) {
+            let x = s.load(x);
+            *sum = match term {
+                Term::Itself => s.add_w(*sum, x),
+                Term::Square => s.add_square_w(*sum, x),
+            };
+        }
+    }
+
+    #[inline(always)]
+    fn ways(&self) -> [f64; WAYS] {
+        let mut ways = [0.0; WAYS];
+        for (way, sum) in ways.chunks_mut(S::LANES).zip(self.vectors) {
+            self.s.store_w(way, sum);
+        }
+        ways
     }
 }
 
@@ -95,35 +113,29 @@ struct Columns<'a> {
 impl Op for Columns<'_> {
     type Output = ();
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
+    fn run<S: Simd>(self, s: S) {
         let x = self.x;
-        for (block, out) in self.out.chunks_mut(COLUMNS).enumerate() {
-            let first = block * COLUMNS;
-            let mut sums = [0.0; COLUMNS];
+        for (block, out) in self.out.chunks_mut(WAYS).enumerate() {
+            let first = block * WAYS;
+            let mut ways = [0.0; WAYS];
             if x.col_stride() == 1 {
+                let mut sums = Sums::new(s);
                 for row in 0..x.rows() {
                     let row = &x.row(row)[first..][..out.len()];
-                    match row.first_chunk::<COLUMNS>() {
-                        Some(row) => {
-                            for j in 0..COLUMNS {
-                                sums[j] += f64::from(row[j]);
-                            }
-                        }
-                        None => {
-                            for (sum, &x) in sums.iter_mut().zip(row) {
-                                *sum += f64::from(x);
-                            }
-                        }
+                    match row.first_chunk::<WAYS>() {
+                        Some(whole) => sums.add(whole, Term::Itself),
+                        None => sums.add(row, Term::Itself),
                     }
                 }
+                ways = sums.ways();
             } else {
-                for (j, sum) in sums[..out.len()].iter_mut().enumerate() {
+                for (j, sum) in ways[..out.len()].iter_mut().enumerate() {
                     for i in 0..x.rows() {
                         *sum += f64::from(x.get(i, first + j));
                     }
                 }
             }
-            for (out, sum) in out.iter_mut().zip(sums) {
+            for (out, sum) in out.iter_mut().zip(ways) {
                 *out = sum as f32;
             }
         }

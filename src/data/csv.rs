@@ -111,10 +111,9 @@ impl CsvFile {
     fn name_columns(&mut self, header: &::csv::ByteRecord) -> Result<()> {
         let origin = &self.origin;
         if header.len() > 1 && looks_like_data(header) {
-            let first = String::from_utf8_lossy(header.as_slice()).chars().take(40).collect::<String>();
             return Err(Error::input(format!(
                 "{origin}:1: a header row with column names is expected, found numbers (`{}…`)",
-                header.get(0).map_or(first.clone(), |cell| String::from_utf8_lossy(cell).into_owned())
+                String::from_utf8_lossy(&header[0])
             )));
         }
         let mut seen: HashMap<String, usize> = HashMap::new();
@@ -149,11 +148,11 @@ impl CsvFile {
     /// Reads the rows; `wants` has one entry a column of the file.
     pub fn read(&self, wants: &[Want]) -> Result<Table> {
         let mut table = self.pass(wants)?;
-        let failed: Vec<usize> =
-            table.iter().filter(|(_, cells)| matches!(cells, Cells::Failed)).map(|(index, _)| *index).collect();
-        if !failed.is_empty() {
-            let again: Vec<Want> =
-                (0..wants.len()).map(|i| if failed.contains(&i) { Want::Text } else { Want::Skip }).collect();
+        let mut again = vec![Want::Skip; wants.len()];
+        for (index, _) in table.columns.iter().filter(|(_, cells)| matches!(cells, Cells::Failed)) {
+            again[*index] = Want::Text;
+        }
+        if again.contains(&Want::Text) {
             let mut texts = self.pass(&again)?.columns.into_iter();
             for (_, cells) in table.columns.iter_mut().filter(|(_, cells)| matches!(cells, Cells::Failed)) {
                 if let Some((_, text)) = texts.next() {
@@ -181,6 +180,7 @@ impl CsvFile {
         let mut reader = self.reader();
         let mut record = ::csv::ByteRecord::new();
         let mut header = true;
+        let mut lines = Lines::new(&self.bytes);
         loop {
             let more = reader.read_byte_record(&mut record).map_err(|error| self.broken(&error))?;
             if !more {
@@ -189,7 +189,7 @@ impl CsvFile {
             if std::mem::take(&mut header) {
                 continue;
             }
-            let line = record.position().map_or(0, |position| position.line());
+            let line = lines.at(record.position().map_or(0, |position| position.byte() as usize));
             if record.len() != self.names.len() {
                 if record.len() == 1 && record[0].trim_ascii().is_empty() {
                     continue;
@@ -223,15 +223,34 @@ impl CsvFile {
     }
 }
 
+/// Counts lines up to where records begin. (The positions that the reader itself gives lie before the line feed of
+/// the record before and before blank lines.)
+struct Lines<'a> {
+    bytes: &'a [u8],
+    mark: u8,
+    counted: usize,
+    line: u64,
+}
+
+impl<'a> Lines<'a> {
+    fn new(bytes: &'a [u8]) -> Self {
+        let mark = if bytes.contains(&b'\n') { b'\n' } else { b'\r' };
+        Lines { bytes, mark, counted: 0, line: 1 }
+    }
+
+    /// The line of the first character at or after `offset` that ends no line. Offsets must not decrease.
+    fn at(&mut self, offset: usize) -> u64 {
+        let rest = &self.bytes[offset..];
+        let start = offset + rest.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        self.line += self.bytes[self.counted..start].iter().filter(|&&byte| byte == self.mark).count() as u64;
+        self.counted = start;
+        self.line
+    }
+}
+
 struct Pass {
     lines: Vec<u64>,
     columns: Vec<(usize, Cells)>,
-}
-
-impl Pass {
-    fn iter(&self) -> impl Iterator<Item = &(usize, Cells)> {
-        self.columns.iter()
-    }
 }
 
 /// A column while it is read.

@@ -124,7 +124,7 @@ impl Dataset {
         check_targets(y.nrows(), y)?;
         let moments = y.columns().into_iter().map(|column| moments(column.iter().map(|&v| f64::from(v))));
         let (mean, deviation): (Vec<f64>, Vec<f64>) =
-            moments.map(|(mean, deviation)| (mean, if deviation > 0.0 { deviation } else { 1.0 })).unzip();
+            moments.map(|(mean, deviation)| (mean, if deviation.is_normal() { deviation } else { 1.0 })).unzip();
         Dataset::real(x, y, mean, deviation)
     }
 

@@ -20,12 +20,11 @@ pub(crate) struct Images {
 
 /// The pair `train` or `t10k` of a folder; `None` if the folder has no images of that name.
 pub(crate) fn read_pair(folder: &Path, prefix: &str) -> Result<Option<Images>> {
-    let Some(images) = existing(folder, prefix, "images", 3) else { return Ok(None) };
-    if existing(folder, prefix, "labels", 1).is_none() {
-        let expected = folder.join(format!("{prefix}-labels-idx1-ubyte[.gz]"));
-        return Err(Error::input(format!("{}: no such file beside {}", expected.display(), images.display())));
-    }
-    read_images(&images).map(Some)
+    let images = [("-", ""), ("-", ".gz"), (".", ""), (".", ".gz")]
+        .into_iter()
+        .map(|(mark, end)| folder.join(format!("{prefix}-images{mark}idx3-ubyte{end}")))
+        .find(|path| path.is_file());
+    images.map(|path| read_images(&path)).transpose()
 }
 
 /// One file of images; its labels are taken from the file beside it named `labels-idx1` for `images-idx3`.
@@ -58,13 +57,6 @@ pub(crate) fn read_images(path: &Path) -> Result<Images> {
 /// Whether the bytes begin as an IDX array of bytes.
 pub(crate) fn is_idx(bytes: &[u8]) -> bool {
     bytes.len() >= 8 && bytes[..3] == [0, 0, 8] && (1..=4).contains(&bytes[3])
-}
-
-fn existing(folder: &Path, prefix: &str, kind: &str, dimensions: u8) -> Option<PathBuf> {
-    [("-", ""), ("-", ".gz"), (".", ""), (".", ".gz")]
-        .into_iter()
-        .map(|(mark, end)| folder.join(format!("{prefix}-{kind}{mark}idx{dimensions}-ubyte{end}")))
-        .find(|path| path.is_file())
 }
 
 fn labels_beside(images: &Path) -> Option<PathBuf> {

@@ -62,7 +62,7 @@ impl TaskChoice {
 /// Which data, and how to read them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DataSpec {
-    /// A path, or the name of a built-in set (`digits`, `california-housing`).
+    /// A path, or the name of a built-in set (`digits`, `california-housing`), which comes before a file of that name.
     pub path: String,
     /// The target columns; none for the last column (or a built-in set's own target).
     pub target: Vec<String>,
@@ -235,7 +235,9 @@ fn from_arrays(spec: &DataSpec, arrays: Arrays) -> Result<Source> {
         targets.sort_by_key(|column| spec.target.iter().position(|name| *name == column.name));
     }
     if targets.is_empty() {
-        return Err(Error::input(format!("{origin}: there are no targets (labels, `y`) beside the inputs")));
+        return Err(Error::input(format!(
+            "{origin}: there are no targets beside the inputs (an IDX file of labels `…-labels-idx1-ubyte[.gz]`, an array `y`)"
+        )));
     }
     let (task, target) = target::detect(&targets, spec.task, Place { origin: &origin, lines: None })?;
     let target_names = targets.into_iter().map(|column| column.name).collect();
@@ -284,6 +286,8 @@ pub(crate) fn list_names(names: &[String]) -> String {
 /// The name that is most like this one, if any is like it at all.
 pub(crate) fn nearest<'a>(name: &str, known: &'a [String]) -> Option<&'a str> {
     let distance = |other: &String| strsim::damerau_levenshtein(&name.to_lowercase(), &other.to_lowercase());
-    let near = known.iter().map(|other| (distance(other), other)).min()?;
+    // Names without a letter in common are not alike, however short.
+    let alike = |(distance, other): &(usize, &String)| *distance < name.len().max(other.len());
+    let near = known.iter().map(|other| (distance(other), other)).filter(alike).min()?;
     (near.0 <= 1 + name.len() / 3).then_some(near.1.as_str())
 }

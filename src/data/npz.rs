@@ -11,6 +11,10 @@ use crate::{Error, Result};
 use std::collections::HashMap;
 use std::io::{Cursor, Read};
 
+/// What the inputs and targets of training and of test are called; the first name found counts.
+const NAMES: [&[&str]; 4] =
+    [&["x", "X", "x_train", "X_train"], &["y", "Y", "y_train"], &["x_test", "X_test"], &["y_test"]];
+
 /// An array, row-major.
 struct Array {
     shape: Vec<usize>,
@@ -25,16 +29,12 @@ enum Elements {
 
 /// Training arrays and, where the archive has them, test arrays.
 pub(crate) fn read(bytes: Vec<u8>, origin: &str) -> Result<(Arrays, Option<Arrays>)> {
-    let mut arrays = read_archive(bytes, origin)?;
-    let mut take = |names: &[&str]| names.iter().find_map(|name| arrays.remove(*name));
-    let (x, y) = (take(&["x", "X", "x_train", "X_train"]), take(&["y", "Y", "y_train"]));
-    let (x_test, y_test) = (take(&["x_test", "X_test"]), take(&["y_test"]));
+    let (mut arrays, others) = read_archive(bytes, origin)?;
+    let [x, y, x_test, y_test] = NAMES.map(|names| names.iter().find_map(|name| arrays.remove(*name)));
     let Some(x) = x else {
-        let mut found: Vec<String> = arrays.into_keys().collect();
-        found.sort();
         return Err(Error::input(format!(
             "{origin}: an array `x` (rows × columns) is expected, found {}",
-            if found.is_empty() { "no numpy array".into() } else { super::list_names(&found) }
+            if others.is_empty() { "no numpy array".into() } else { super::list_names(&others) }
         )));
     };
     let train = assemble(x, y, origin, "")?;
@@ -118,23 +118,25 @@ fn dictionary<'a>(cells: impl Iterator<Item = &'a str>) -> Texts {
     texts
 }
 
-fn read_archive(bytes: Vec<u8>, origin: &str) -> Result<HashMap<String, Array>> {
+/// The arrays of [`NAMES`] by their names, and the names of all others.
+fn read_archive(bytes: Vec<u8>, origin: &str) -> Result<(HashMap<String, Array>, Vec<String>)> {
     let broken = |error: &dyn std::fmt::Display| Error::input(format!("{origin}: damaged npz file ({error})"));
     let mut archive = zip::ZipArchive::new(Cursor::new(bytes)).map_err(|error| broken(&error))?;
-    let mut arrays = HashMap::new();
+    let (mut arrays, mut others) = (HashMap::new(), Vec::new());
     for index in 0..archive.len() {
         let mut entry = archive.by_index(index).map_err(|error| broken(&error))?;
         let name = entry.name().map_err(|error| broken(&error))?.into_owned();
         let Some(name) = name.strip_suffix(".npy").map(str::to_owned) else { continue };
+        if !NAMES.iter().any(|names| names.contains(&name.as_str())) {
+            others.push(name);
+            continue;
+        }
         let mut content = Vec::new();
         entry.read_to_end(&mut content).map_err(|error| broken(&error))?;
-        let wanted = ["x", "y"].iter().any(|w| name.to_lowercase().split('_').next() == Some(w));
-        if wanted {
-            let array = parse(&content).map_err(|what| Error::input(format!("{origin}: array `{name}`: {what}")))?;
-            arrays.insert(name, array);
-        }
+        let array = parse(&content).map_err(|what| Error::input(format!("{origin}: array `{name}`: {what}")))?;
+        arrays.insert(name, array);
     }
-    Ok(arrays)
+    Ok((arrays, others))
 }
 
 /// One `.npy` file.
@@ -206,6 +208,9 @@ fn elements(kind: &str, count: usize, data: &[u8]) -> Result<Elements, String> {
         "u4" => numbers!(u32),
         "i8" => numbers!(i64),
         "u8" => numbers!(u64),
+        "f2" => Elements::Numbers(
+            data.chunks_exact(2).map(|b| half(if big { [b[1], b[0]] } else { [b[0], b[1]] })).collect(),
+        ),
         "f4" => numbers!(f32),
         "f8" => numbers!(f64),
         _ if code.starts_with('U') => {
@@ -220,6 +225,19 @@ fn elements(kind: &str, count: usize, data: &[u8]) -> Result<Elements, String> {
         }
         _ => return Err(format!("element type `{kind}` is not read (known: floats, integers, bool, text)")),
     })
+}
+
+/// A half-precision number (IEEE 754 binary16), little-endian.
+fn half(bytes: [u8; 2]) -> f64 {
+    let bits = u16::from_le_bytes(bytes);
+    let (exponent, fraction) = (i32::from(bits >> 10 & 31), f64::from(bits & 1023) / 1024.0);
+    let size = match exponent {
+        0 => fraction * 2f64.powi(-14),
+        31 if fraction == 0.0 => f64::INFINITY,
+        31 => f64::NAN,
+        _ => (1.0 + fraction) * 2f64.powi(exponent - 15),
+    };
+    if bits >> 15 == 1 { -size } else { size }
 }
 
 impl Elements {
@@ -248,5 +266,16 @@ impl Elements {
             Elements::Numbers(values) => Elements::Numbers(reorder(&values, shape)),
             Elements::Texts(values) => Elements::Texts(reorder(&values, shape)),
         }
+    }
+}
+
+/// The first column of the array `x` as numbers, for tests of element types.
+#[cfg(test)]
+pub(crate) fn first_column(bytes: &[u8]) -> Result<Vec<f64>, String> {
+    let (mut arrays, _) = read_archive(bytes.to_vec(), "test").map_err(|error| error.to_string())?;
+    match arrays.remove("x").map(|array| array.values) {
+        Some(Elements::Numbers(values)) => Ok(values),
+        Some(Elements::Bytes(values)) => Ok(values.into_iter().map(f64::from).collect()),
+        _ => Err("no numbers".into()),
     }
 }

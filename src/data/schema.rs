@@ -9,6 +9,7 @@ use super::source::{Column, Content, Source, TargetValues, Task, Values};
 use super::target::{Place, TargetColumn, conform};
 use super::{list_names, nearest};
 use crate::{Error, Result};
+use std::collections::HashMap;
 
 /// The inputs that are expected.
 pub(crate) enum SchemaColumns {
@@ -30,17 +31,18 @@ pub(crate) struct Schema<'a> {
 impl<'a> Schema<'a> {
     /// What a training source asks of its test file.
     pub fn of_source(source: &'a Source) -> Self {
+        let named = |column: &Column| {
+            let want = match &column.values {
+                Values::Text(_) => Want::Text,
+                // Without a single value there was nothing to tell the kind from.
+                Values::Numbers(numbers) if (0..numbers.len()).all(|row| numbers.get(row).is_nan()) => Want::Auto,
+                Values::Numbers(_) => Want::Number,
+            };
+            (column.name.clone(), want, column.declared)
+        };
         let columns = match &source.content {
             Content::Bytes { width, .. } => SchemaColumns::Bytes(*width),
-            Content::Table(columns) => SchemaColumns::Named(
-                columns
-                    .iter()
-                    .map(|column| {
-                        let want = if matches!(column.values, Values::Text(_)) { Want::Text } else { Want::Number };
-                        (column.name.clone(), want, column.declared)
-                    })
-                    .collect(),
-            ),
+            Content::Table(columns) => SchemaColumns::Named(columns.iter().map(named).collect()),
         };
         Schema { columns, task: &source.task, target_names: &source.target_names, needed_by: "the training data" }
     }
@@ -67,23 +69,24 @@ pub(crate) fn read(
 /// Reads a table by a schema.
 fn read_csv(schema: &Schema, file: &CsvFile, targets: Option<&[String]>) -> Result<(Source, Vec<String>)> {
     let origin = file.origin.as_str();
-    let SchemaColumns::Named(columns) = &schema.columns else {
-        let SchemaColumns::Bytes(width) = &schema.columns else { return Err(Error::input(origin)) };
-        return Err(Error::input(format!(
-            "{origin}: {} needs images of {width} bytes, found a table",
-            schema.needed_by
-        )));
+    let columns = match &schema.columns {
+        SchemaColumns::Named(columns) => columns,
+        SchemaColumns::Bytes(width) => {
+            let by = schema.needed_by;
+            return Err(Error::input(format!("{origin}: {by} needs images of {width} bytes, found a table")));
+        }
     };
-    let position = |name: &str, what: &str| match file.names.iter().position(|found| found == name) {
-        Some(index) => Ok(index),
+    let places: HashMap<&str, usize> = file.names.iter().enumerate().map(|(i, name)| (name.as_str(), i)).collect();
+    let position = |name: &str, what: &str| match places.get(name) {
+        Some(&index) => Ok(index),
         None => Err(needed(origin, what, name, schema.needed_by, &file.names)),
     };
     let mut wants = vec![Want::Skip; file.names.len()];
-    let mut places = Vec::with_capacity(columns.len());
+    let mut column_places = Vec::with_capacity(columns.len());
     for (name, want, _) in columns {
         let index = position(name, "column")?;
         wants[index] = *want;
-        places.push(index);
+        column_places.push(index);
     }
     let mut target_places = Vec::new();
     for name in targets.unwrap_or_default() {
@@ -109,7 +112,7 @@ fn read_csv(schema: &Schema, file: &CsvFile, targets: Option<&[String]>) -> Resu
             conform(&columns.collect::<Vec<_>>(), schema.task, place)?
         }
     };
-    let columns = columns.iter().zip(places).filter_map(|((name, _, declared), index)| {
+    let columns = columns.iter().zip(column_places).filter_map(|((name, _, declared), index)| {
         Some(Column { name: name.clone(), values: cells[index].take()?, declared: *declared })
     });
     let source = Source {
@@ -136,33 +139,17 @@ pub(crate) fn read_arrays(
 ) -> Result<(Source, Vec<String>)> {
     let Arrays { origin, rows, content, targets: found } = arrays;
     let content = match (&schema.columns, content) {
-        (SchemaColumns::Bytes(width), Content::Bytes { values, width: w }) if *width == w => {
-            Content::Bytes { values, width: w }
+        (SchemaColumns::Bytes(width), content @ Content::Bytes { width: found, .. }) if *width == found => content,
+        (SchemaColumns::Named(columns), Content::Table(table)) => {
+            Content::Table(choose(columns, table, &origin, schema.needed_by)?)
         }
-        (SchemaColumns::Bytes(width), Content::Bytes { width: w, .. }) => {
-            return Err(Error::input(format!(
-                "{origin}: {} needs images of {width} bytes, found {w}",
-                schema.needed_by
-            )));
-        }
-        (SchemaColumns::Named(columns), Content::Table(mut table)) => {
-            let names: Vec<String> = table.iter().map(|column| column.name.clone()).collect();
-            let mut chosen = Vec::with_capacity(columns.len());
-            for (name, want, declared) in columns {
-                let Some(index) = table.iter().position(|column| column.name == *name) else {
-                    return Err(needed(&origin, "column", name, schema.needed_by, &names));
-                };
-                let column = table.swap_remove(index);
-                let values = if *want == Want::Text { super::open::as_texts(column.values) } else { column.values };
-                chosen.push(Column { name: column.name, values, declared: *declared });
-            }
-            Content::Table(chosen)
-        }
-        (SchemaColumns::Bytes(width), Content::Table(_)) => {
-            return Err(Error::input(format!(
-                "{origin}: {} needs images of {width} bytes, found numbers",
-                schema.needed_by
-            )));
+        (SchemaColumns::Bytes(width), content) => {
+            let found = match content {
+                Content::Bytes { width, .. } => format!("images of {width}"),
+                Content::Table(_) => "numbers".to_owned(),
+            };
+            let by = schema.needed_by;
+            return Err(Error::input(format!("{origin}: {by} needs images of {width} bytes, found {found}")));
         }
         (SchemaColumns::Named(_), Content::Bytes { .. }) => {
             return Err(Error::input(format!("{origin}: {} needs named columns, found images", schema.needed_by)));
@@ -180,6 +167,18 @@ pub(crate) fn read_arrays(
     };
     let (task, target_names) = (schema.task.clone(), schema.target_names.to_vec());
     Ok((Source { origin, rows, content, task, target_names, target, folds: None }, Vec::new()))
+}
+
+/// The named columns of a table, in the order and of the kind that is wanted.
+fn choose(columns: &[(String, Want, bool)], table: Vec<Column>, origin: &str, by: &str) -> Result<Vec<Column>> {
+    let names: Vec<String> = table.iter().map(|column| column.name.clone()).collect();
+    let mut table: HashMap<String, Values> = table.into_iter().map(|column| (column.name, column.values)).collect();
+    let choose = |(name, want, declared): &(String, Want, bool)| {
+        let values = table.remove(name).ok_or_else(|| needed(origin, "column", name, by, &names))?;
+        let values = if *want == Want::Text { super::open::as_texts(values) } else { values };
+        Ok(Column { name: name.clone(), values, declared: *declared })
+    };
+    columns.iter().map(choose).collect()
 }
 
 fn needed(origin: &str, what: &str, name: &str, by: &str, found: &[String]) -> Error {

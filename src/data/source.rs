@@ -230,11 +230,72 @@ impl Source {
         self.folds.as_deref()
     }
 
+    /// A number that tells this data from other data: it depends on every name, cell and target, and on nothing else
+    /// (not on the path, not on the machine).
+    pub fn fingerprint(&self) -> u64 {
+        let mut hash = Fingerprint(0xcbf2_9ce4_8422_2325);
+        hash.number(self.rows as u64);
+        match &self.content {
+            Content::Bytes { values, width } => {
+                hash.number(*width as u64);
+                hash.bytes(values);
+            }
+            Content::Table(columns) => columns.iter().for_each(|column| hash.column(column)),
+        }
+        self.target_names.iter().for_each(|name| hash.bytes(name.as_bytes()));
+        hash.bytes(self.task.name().as_bytes());
+        match &self.target {
+            TargetValues::None => {}
+            TargetValues::Classes(labels) => {
+                if let Task::Classification { classes } = &self.task {
+                    classes.iter().for_each(|class| hash.bytes(class.as_bytes()));
+                }
+                labels.iter().for_each(|&label| hash.number(u64::from(label)));
+            }
+            TargetValues::Binary(values) => values.iter().for_each(|value| hash.number(u64::from(value.to_bits()))),
+            TargetValues::Real(values) => values.iter().for_each(|value| hash.number(value.to_bits())),
+        }
+        hash.0
+    }
+
     /// The row's class, for a classification whose target was read.
     pub fn label(&self, row: usize) -> Option<u32> {
         match &self.target {
             TargetValues::Classes(labels) => labels.get(row).copied(),
             _ => None,
+        }
+    }
+}
+
+/// A running hash: multiply and rotate for each 64-bit word (the constants of FNV-1a and of the golden ratio).
+struct Fingerprint(u64);
+
+impl Fingerprint {
+    fn number(&mut self, value: u64) {
+        self.0 = (self.0 ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29).wrapping_add(0x0100_0000_01b3);
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.number(bytes.len() as u64);
+        for chunk in bytes.chunks(8) {
+            let mut word = [0u8; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.number(u64::from_le_bytes(word));
+        }
+    }
+
+    fn column(&mut self, column: &Column) {
+        self.bytes(column.name.as_bytes());
+        match &column.values {
+            // All missing cells are one, whatever the bits of their NaN.
+            Values::Numbers(numbers) => (0..numbers.len()).for_each(|row| {
+                let value = numbers.get(row);
+                self.number(if value.is_nan() { u64::MAX } else { value.to_bits() });
+            }),
+            Values::Text(texts) => {
+                texts.names.iter().for_each(|name| self.bytes(name.as_bytes()));
+                texts.codes.iter().for_each(|&code| self.number(u64::from(code)));
+            }
         }
     }
 }

@@ -6,14 +6,20 @@
 //! one line in [`SAMPLERS`]; the contract suite runs over that list.
 
 mod auto;
+mod codec;
+mod gp;
 mod grid;
+mod outcome;
 mod random;
+mod sobol;
 #[cfg(test)]
 mod tests;
 
 pub use auto::Auto;
+pub use gp::GpSampler;
 pub use grid::GridSampler;
 pub use random::RandomSampler;
+pub use sobol::QmcSampler;
 
 use crate::history::{Direction, Trial};
 use crate::space::{Params, Space};
@@ -97,6 +103,12 @@ pub const SAMPLERS: &[Entry] = &[
         name: "grid",
         summary: "every combination once, then stops",
         make: |settings| Box::new(GridSampler { resolution: settings.resolution }),
+    },
+    Entry { name: "qmc", summary: "quasi-random points: a scrambled Sobol sequence", make: |_| Box::new(QmcSampler) },
+    Entry {
+        name: "gp",
+        summary: "Gaussian process and expected improvement",
+        make: |settings| Box::new(GpSampler::new(settings)),
     },
 ];
 

@@ -136,6 +136,7 @@ impl Domain {
     }
 
     /// The value at `u` of the unit interval: 0 is the low end, 1 the high end.
+    #[expect(clippy::wrong_self_convention, reason = "the inverse of to_unit")]
     pub fn from_unit(&self, u: f64) -> Value {
         let u = u.clamp(0.0, 1.0);
         match *self {

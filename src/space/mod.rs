@@ -195,7 +195,7 @@ impl Space {
     }
 
     /// The configuration at a point of the unit cube, one coordinate a parameter; inactive ones are ignored.
-    pub fn from_unit(&self, point: &[f64]) -> Params {
+    pub fn at_unit(&self, point: &[f64]) -> Params {
         self.build(|i, parameter| parameter.domain.from_unit(point[i]))
     }
 

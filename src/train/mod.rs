@@ -3,13 +3,18 @@
 //! [`train`] drives any backend through epochs; it knows no device and no search. What happens inside a step
 //! is the backend's; what a trial is, nobody here knows.
 
+mod diagnostics;
 mod epochs;
 mod metrics;
 mod schedule;
 mod spec;
 
+pub use diagnostics::{Bin, Diagnostics, Interval, intervals};
 pub use epochs::{Control, Epoch, Stopped, Trained, Trainer, evaluate, train};
 pub use hpt_kernels::optimizer::Optimizer;
 pub use metrics::{Metric, Scores};
 pub use schedule::{Kind as ScheduleKind, Plateau, Schedule};
-pub use spec::{ClassWeights, Loss, Precision, TrainSpec};
+pub use spec::{ClassWeights, TrainSpec};
+
+pub use crate::backend::Precision;
+pub use crate::model::Loss;

@@ -45,6 +45,13 @@ fn first(n: usize) -> __m256i {
     }
 }
 
+/// The lanes as `f64`.
+#[inline(always)]
+fn halves(a: __m256) -> [__m256d; 2] {
+    // SAFETY: the token's methods alone call this, inside `enter`.
+    unsafe { [_mm256_cvtps_pd(_mm256_castps256_ps128(a)), _mm256_cvtps_pd(_mm256_extractf128_ps::<1>(a))] }
+}
+
 // SAFETY (every block here): the token exists only inside `enter`, so the instructions are there; masked
 // loads and stores touch only the lanes of their mask, which the slice or the caller's promise covers.
 #[allow(clippy::undocumented_unsafe_blocks)]
@@ -52,6 +59,7 @@ impl Simd for Avx2 {
     type F = __m256;
     type U = __m256i;
     type M = __m256;
+    type W = [__m256d; 2];
     const LANES: usize = 8;
     const TILE_ROWS: usize = 6;
 
@@ -165,6 +173,29 @@ impl Simd for Avx2 {
             let x = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
             let x = _mm_max_ps(x, _mm_movehl_ps(x, x));
             _mm_cvtss_f32(_mm_max_ss(x, _mm_shuffle_ps::<1>(x, x)))
+        }
+    }
+
+    #[inline(always)]
+    fn zero_w(self) -> [__m256d; 2] {
+        unsafe { [_mm256_setzero_pd(); 2] }
+    }
+    #[inline(always)]
+    fn add_w(self, [low, high]: [__m256d; 2], a: __m256) -> [__m256d; 2] {
+        let [a, b] = halves(a);
+        unsafe { [_mm256_add_pd(low, a), _mm256_add_pd(high, b)] }
+    }
+    #[inline(always)]
+    fn add_square_w(self, [low, high]: [__m256d; 2], a: __m256) -> [__m256d; 2] {
+        let [a, b] = halves(a);
+        unsafe { [_mm256_fmadd_pd(a, a, low), _mm256_fmadd_pd(b, b, high)] }
+    }
+    #[inline(always)]
+    fn store_w(self, x: &mut [f64], [low, high]: [__m256d; 2]) {
+        let x = &mut x[..8];
+        unsafe {
+            _mm256_storeu_pd(x.as_mut_ptr(), low);
+            _mm256_storeu_pd(x.as_mut_ptr().add(4), high);
         }
     }
 

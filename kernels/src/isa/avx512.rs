@@ -39,6 +39,13 @@ fn first(n: usize) -> __mmask16 {
     if n >= 16 { !0 } else { (1u16 << n) - 1 }
 }
 
+/// The lanes as `f64`.
+#[inline(always)]
+fn halves(a: __m512) -> [__m512d; 2] {
+    // SAFETY: the token's methods alone call this, inside `enter`.
+    unsafe { [_mm512_cvtps_pd(_mm512_castps512_ps256(a)), _mm512_cvtps_pd(_mm512_extractf32x8_ps::<1>(a))] }
+}
+
 // SAFETY (every block here): the token exists only inside `enter`, so the instructions are there; masked
 // loads and stores touch only the lanes of their mask, which the slice or the caller's promise covers.
 #[allow(clippy::undocumented_unsafe_blocks)]
@@ -46,6 +53,7 @@ impl Simd for Avx512 {
     type F = __m512;
     type U = __m512i;
     type M = __mmask16;
+    type W = [__m512d; 2];
     const LANES: usize = 16;
     const TILE_ROWS: usize = 14;
 
@@ -148,6 +156,29 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn max_lane(self, a: __m512) -> f32 {
         unsafe { _mm512_reduce_max_ps(a) }
+    }
+
+    #[inline(always)]
+    fn zero_w(self) -> [__m512d; 2] {
+        unsafe { [_mm512_setzero_pd(); 2] }
+    }
+    #[inline(always)]
+    fn add_w(self, [low, high]: [__m512d; 2], a: __m512) -> [__m512d; 2] {
+        let [a, b] = halves(a);
+        unsafe { [_mm512_add_pd(low, a), _mm512_add_pd(high, b)] }
+    }
+    #[inline(always)]
+    fn add_square_w(self, [low, high]: [__m512d; 2], a: __m512) -> [__m512d; 2] {
+        let [a, b] = halves(a);
+        unsafe { [_mm512_fmadd_pd(a, a, low), _mm512_fmadd_pd(b, b, high)] }
+    }
+    #[inline(always)]
+    fn store_w(self, x: &mut [f64], [low, high]: [__m512d; 2]) {
+        let x = &mut x[..16];
+        unsafe {
+            _mm512_storeu_pd(x.as_mut_ptr(), low);
+            _mm512_storeu_pd(x.as_mut_ptr().add(8), high);
+        }
     }
 
     #[inline(always)]

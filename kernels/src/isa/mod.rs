@@ -29,6 +29,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     type U: Copy;
     /// One truth value a lane.
     type M: Copy;
+    /// One `f64` a lane, to sum in.
+    type W: Copy;
     /// Number of lanes: 8 or 16.
     const LANES: usize;
     /// Most rows of the product's register tile (with two vectors a row), from the number of registers.
@@ -103,6 +105,15 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn sum(self, a: Self::F) -> f32;
     /// The largest lane (of lanes without NaN).
     fn max_lane(self, a: Self::F) -> f32;
+
+    /// 0 in every lane.
+    fn zero_w(self) -> Self::W;
+    /// `sum + a`, in `f64`.
+    fn add_w(self, sum: Self::W, a: Self::F) -> Self::W;
+    /// `sum + a²`, in `f64`, where the square is exact.
+    fn add_square_w(self, sum: Self::W, a: Self::F) -> Self::W;
+    /// Writes the lanes.
+    fn store_w(self, x: &mut [f64], sum: Self::W);
 
     /// `x` in every lane.
     fn splat_u(self, x: u32) -> Self::U;

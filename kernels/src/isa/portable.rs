@@ -22,6 +22,7 @@ impl Simd for Portable {
     type F = f32x8;
     type U = u32x8;
     type M = f32x8;
+    type W = [f64; 8];
     const LANES: usize = 8;
     const TILE_ROWS: usize = 3;
 
@@ -139,6 +140,29 @@ impl Simd for Portable {
     #[inline(always)]
     fn max_lane(self, a: f32x8) -> f32 {
         a.to_array().into_iter().fold(f32::NEG_INFINITY, f32::max)
+    }
+
+    #[inline(always)]
+    fn zero_w(self) -> [f64; 8] {
+        [0.0; 8]
+    }
+    #[inline(always)]
+    fn add_w(self, mut sum: [f64; 8], a: f32x8) -> [f64; 8] {
+        for (sum, a) in sum.iter_mut().zip(a.to_array()) {
+            *sum += f64::from(a);
+        }
+        sum
+    }
+    #[inline(always)]
+    fn add_square_w(self, mut sum: [f64; 8], a: f32x8) -> [f64; 8] {
+        for (sum, a) in sum.iter_mut().zip(a.to_array()) {
+            *sum += f64::from(a) * f64::from(a);
+        }
+        sum
+    }
+    #[inline(always)]
+    fn store_w(self, x: &mut [f64], sum: [f64; 8]) {
+        x[..8].copy_from_slice(&sum);
     }
 
     #[inline(always)]

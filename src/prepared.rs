@@ -1,0 +1,113 @@
+//! Data made ready: loaded once, split once, encoded once for each kind of preprocessing.
+//!
+//! Training, validation and test rows as [`Dataset`]s that any number of trainings share without copies.
+
+use crate::Result;
+use crate::data::{self, DataSpec, Dataset, Loaded, Pipeline, Preprocess, Split, SplitSpec, Targets, Task};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Loaded and split data.
+#[derive(Debug)]
+pub struct Prepared {
+    loaded: Loaded,
+    split: Split,
+    cache: Mutex<Vec<(Preprocess, Arc<Sets>)>>,
+}
+
+/// Rows encoded by a pipeline that was fitted on the training rows alone.
+#[derive(Debug)]
+pub struct Sets {
+    /// From columns to features.
+    pub pipeline: Pipeline,
+    /// Rows to learn from.
+    pub train: Arc<Dataset>,
+    /// Rows that choose; none where the split asked for none.
+    pub validation: Option<Arc<Dataset>>,
+    /// Rows that judge, once; none where the split asked for none.
+    pub test: Option<Arc<Dataset>>,
+    /// What the user should know: dropped columns and the like.
+    pub notes: Vec<String>,
+}
+
+impl Prepared {
+    /// Reads and splits.
+    ///
+    /// # Errors
+    /// Those of [`data::load`] and [`data::split`].
+    pub fn load(spec: &DataSpec, split: &SplitSpec) -> Result<Self> {
+        let loaded = data::load(spec)?;
+        let split = data::split(&loaded.source, loaded.test.is_some(), split)?;
+        Ok(Prepared { loaded, split, cache: Mutex::default() })
+    }
+
+    /// The data's name: the file's without its endings.
+    pub fn name(&self) -> &str {
+        &self.loaded.name
+    }
+
+    /// What reading had to say.
+    pub fn notes(&self) -> &[String] {
+        &self.loaded.notes
+    }
+
+    /// What the target means.
+    pub fn task(&self) -> &Task {
+        self.loaded.source.task()
+    }
+
+    /// Rows for training, validation and test.
+    pub fn rows(&self) -> (usize, usize, usize) {
+        let test = self.loaded.test.as_ref().map_or(self.split.test.len(), data::Source::rows);
+        (self.split.train.len(), self.split.validation.len(), test)
+    }
+
+    /// Columns of the data, the target not counted.
+    pub fn columns(&self) -> usize {
+        self.loaded.source.columns()
+    }
+
+    /// The rows with statistics from the training rows. Every call with the same kind returns the same sets.
+    ///
+    /// # Errors
+    /// Those of [`Pipeline::fit`].
+    pub fn sets(&self, preprocess: Preprocess) -> Result<Arc<Sets>> {
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, sets)) = cache.iter().find(|(kind, _)| *kind == preprocess) {
+            return Ok(sets.clone());
+        }
+        let sets = Arc::new(self.encode(preprocess, &self.split.train, &self.split.validation)?);
+        cache.push((preprocess, sets.clone()));
+        Ok(sets)
+    }
+
+    /// Training and validation rows together as training rows, with statistics from them; for the last training.
+    ///
+    /// # Errors
+    /// Those of [`Pipeline::fit`].
+    pub fn final_sets(&self, preprocess: Preprocess) -> Result<Sets> {
+        self.encode(preprocess, &self.split.development(), &[])
+    }
+
+    fn encode(&self, preprocess: Preprocess, train: &[usize], validation: &[usize]) -> Result<Sets> {
+        let source = &self.loaded.source;
+        let (pipeline, notes) = Pipeline::fit(source, train, preprocess)?;
+        let some = |rows: &[usize]| match rows {
+            [] => Ok(None),
+            rows => pipeline.transform(source, rows).map(|dataset| Some(Arc::new(dataset))),
+        };
+        let test = match &self.loaded.test {
+            Some(test) => Some(Arc::new(pipeline.transform(test, &(0..test.rows()).collect::<Vec<_>>())?)),
+            None => some(&self.split.test)?,
+        };
+        let train = Arc::new(pipeline.transform(source, train)?);
+        Ok(Sets { train, validation: some(validation)?, test, pipeline, notes })
+    }
+
+    /// Targets of the training rows, to choose metrics by.
+    ///
+    /// # Errors
+    /// As [`Prepared::sets`].
+    pub fn targets(&self) -> Result<Targets> {
+        Ok(self.sets(Preprocess::default())?.train.targets.clone())
+    }
+}

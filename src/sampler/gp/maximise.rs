@@ -1,0 +1,182 @@
+//! Where expected improvement is largest: many candidates, then local search from the best of them.
+//!
+//! Candidates are quasi-random points and variations of the best configurations so far. Local search alternates between
+//! L-BFGS over the continuous coordinates (long step ranges are relaxed and rounded) and trying every other value of
+//! a choice and the neighbours on a step range, children of a changed parent included, until neither gains anything.
+
+use super::lbfgs::{Bounded, minimize};
+use super::surrogate::Surrogate;
+use crate::random::Stream;
+use crate::sampler::codec::{Codec, Kind, Point};
+use crate::sampler::random::Tried;
+use crate::sampler::sobol::Sobol;
+
+/// Step ranges up to this length are searched value by value, longer ones by slopes.
+const SHORT: u64 = 24;
+/// Rounds of local search at most.
+const ROUNDS: usize = 6;
+/// A change of ln EI below this is none.
+const GAIN: f64 = 1e-6;
+
+/// One maximisation.
+pub(super) struct Search<'a> {
+    pub(super) surrogate: &'a Surrogate,
+    pub(super) codec: &'a Codec<'a>,
+    /// Configurations that may not be proposed again.
+    pub(super) tried: Option<&'a Tried>,
+    /// Number of quasi-random candidates; half as many are variations.
+    pub(super) candidates: usize,
+    /// Local searches.
+    pub(super) starts: usize,
+    /// Slope evaluations of one L-BFGS run.
+    pub(super) evaluations: usize,
+}
+
+impl Search<'_> {
+    /// The point of largest expected improvement that was found; none where all candidates have been tried.
+    pub(super) fn run(&self, elites: &[Point], sobol: &Sobol, stream: &mut Stream) -> Option<Point> {
+        let mut candidates: Vec<(f64, Point)> = Vec::with_capacity(2 * self.candidates);
+        for i in 0..self.candidates {
+            let point = sobol.point(i as u64).iter().enumerate().map(|(j, u)| self.codec.settle(j, *u)).collect();
+            self.consider(point, &mut candidates);
+        }
+        for i in 0..self.candidates / 2 {
+            if let Some(elite) = elites.get(i % elites.len().max(1)) {
+                self.consider(self.vary(elite, stream), &mut candidates);
+            }
+        }
+        for elite in elites {
+            self.consider(elite.clone(), &mut candidates);
+        }
+        candidates.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let mut best: Option<(f64, Point)> = None;
+        for start in self.spread(candidates) {
+            let (score, point) = self.climb(start);
+            if best.as_ref().is_none_or(|(highest, _)| score > *highest) {
+                best = Some((score, point));
+            }
+        }
+        best.map(|(_, point)| point)
+    }
+
+    fn consider(&self, point: Point, candidates: &mut Vec<(f64, Point)>) {
+        if self.is_free(&point) {
+            candidates.push((self.score(&point), point));
+        }
+    }
+
+    fn score(&self, point: &[f64]) -> f64 {
+        self.surrogate.score(&self.codec.embed(point))
+    }
+
+    fn is_free(&self, point: &[f64]) -> bool {
+        self.tried.is_none_or(|tried| !tried.contains(&self.codec.params(point)))
+    }
+
+    /// The highest candidates that are not next to a higher one.
+    fn spread(&self, candidates: Vec<(f64, Point)>) -> Vec<(f64, Point)> {
+        let mut starts: Vec<(f64, Point)> = Vec::with_capacity(self.starts);
+        for candidate in candidates {
+            if starts.len() == self.starts {
+                break;
+            }
+            let is_near = |(_, other): &(f64, Point)| other.iter().zip(&candidate.1).all(|(a, b)| (a - b).abs() < 0.1);
+            if !starts.iter().any(is_near) {
+                starts.push(candidate);
+            }
+        }
+        starts
+    }
+
+    /// A copy with about a third of the active coordinates changed, a little or a lot.
+    fn vary(&self, elite: &Point, stream: &mut Stream) -> Point {
+        let mut point = elite.clone();
+        let width = [0.02, 0.1, 0.3][stream.below(3) as usize];
+        let share = [0.15, 0.4, 1.0][stream.below(3) as usize];
+        let forced = stream.below(point.len().max(1) as u64) as usize;
+        for j in 0..point.len() {
+            if j != forced && stream.uniform() >= share {
+                continue;
+            }
+            point[j] = match self.codec.kinds()[j] {
+                Kind::Choice(n) => stream.below(n) as f64,
+                _ => {
+                    let moved = point[j] + width * stream.normal();
+                    self.codec.settle(j, moved.clamp(0.0, 1.0))
+                }
+            };
+        }
+        point
+    }
+
+    fn climb(&self, (mut score, mut point): (f64, Point)) -> (f64, Point) {
+        for _ in 0..ROUNDS {
+            let before = score;
+            self.slide(&mut score, &mut point);
+            self.hop(&mut score, &mut point);
+            if score - before < GAIN {
+                break;
+            }
+        }
+        (score, point)
+    }
+
+    /// L-BFGS over the active coordinates that have slopes.
+    fn slide(&self, score: &mut f64, point: &mut Point) {
+        let active = self.codec.active(point);
+        let columns = self.codec.columns();
+        let free: Vec<(usize, usize)> = (0..columns.len())
+            .filter(|c| columns[*c].is_coordinate && active[columns[*c].parameter])
+            .filter(|c| match self.codec.kinds()[columns[*c].parameter] {
+                Kind::Real => true,
+                Kind::Steps(n) => n > SHORT,
+                Kind::Choice(_) => false,
+            })
+            .map(|c| (c, columns[c].parameter))
+            .collect();
+        if free.is_empty() {
+            return;
+        }
+        let mut x = self.codec.embed(point);
+        let start: Vec<f64> = free.iter().map(|(c, _)| x[*c]).collect();
+        let (low, high) = (vec![0.0; free.len()], vec![1.0; free.len()]);
+        let bounded = Bounded { low: &low, high: &high, evaluations: self.evaluations, first_step: 0.05, gain: GAIN };
+        let (end, _) = minimize(&start, &bounded, |at| {
+            free.iter().zip(at).for_each(|((c, _), value)| x[*c] = *value);
+            let (score, slopes) = self.surrogate.score_with_slopes(&x);
+            (-score, free.iter().map(|(c, _)| -slopes[*c]).collect())
+        });
+        let mut moved = point.clone();
+        for ((_, parameter), value) in free.iter().zip(end) {
+            moved[*parameter] = self.codec.settle(*parameter, value);
+        }
+        self.adopt_if_better(moved, score, point);
+    }
+
+    /// Every other value of a choice and of a short step range, the neighbours on a long one.
+    fn hop(&self, score: &mut f64, point: &mut Point) {
+        for j in 0..point.len() {
+            if !self.codec.active(point)[j] {
+                continue;
+            }
+            let place = self.codec.place(j, point[j]);
+            let places: Vec<u64> = match self.codec.kinds()[j] {
+                Kind::Real => continue,
+                Kind::Steps(n) if n > SHORT => (place.saturating_sub(2)..=(place + 2).min(n - 1)).collect(),
+                Kind::Steps(n) | Kind::Choice(n) => (0..n).collect(),
+            };
+            for other in places.into_iter().filter(|other| *other != place) {
+                let mut moved = point.clone();
+                moved[j] = self.codec.coordinate(j, other);
+                self.adopt_if_better(moved, score, point);
+            }
+        }
+    }
+
+    fn adopt_if_better(&self, moved: Point, score: &mut f64, point: &mut Point) {
+        let reached = self.score(&moved);
+        if reached > *score && self.is_free(&moved) {
+            (*score, *point) = (reached, moved);
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! What a model learns from: the history as losses that are finite, comparable and roughly normal.
+//!
+//! - A complete trial counts with its value. Several objectives become one by the augmented Chebyshev scalarisation with
+//!   weights drawn for the asking slot (Knowles, "ParEGO", IEEE Trans. Evol. Comput. 10, 2006).
+//! - A pruned trial counts with its last value plus what the complete trials typically gained from that step to their
+//!   end, but never as better than the best of them.
+//! - A trial that failed, or whose value is not a number, counts as the worst value seen: a region that diverges is
+//!   avoided, not visited again. A failure that was repeated counts by its repetition alone.
+//! - Running and waiting trials are pending.
+
+use super::Ask;
+use crate::history::{Direction, State, Trial};
+use crate::random::{Purpose, Stream};
+use crate::space::{Params, fingerprint};
+use std::collections::HashSet;
+
+/// Step of the keyed numbers that weigh several objectives.
+const WEIGHTS: u64 = 1 << 40;
+/// Share of the plain sum in the Chebyshev scalarisation.
+const AUGMENTATION: f64 = 0.05;
+
+/// Trials with losses, smaller is better, and those still under way; both in the order of their numbers.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Outcomes<'a> {
+    pub(super) finished: Vec<(&'a Params, f64)>,
+    pub(super) pending: Vec<&'a Params>,
+    /// How many of the finished ones have a value of their own.
+    pub(super) measured: usize,
+}
+
+impl<'a> Outcomes<'a> {
+    pub(super) fn new(ask: &Ask<'a>) -> Self {
+        let mut trials: Vec<&Trial> = ask.history.iter().collect();
+        trials.sort_by_key(|trial| trial.number);
+        let losses = losses(ask, &trials);
+        let known = |loss: &&Option<f64>| loss.is_some();
+        let measured = losses.iter().filter(known).count();
+        let finite = losses.iter().flatten().copied().filter(|loss| loss.is_finite());
+        let (best, worst) = finite.fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), x| (a.min(x), b.max(x)));
+        let (best, worst) = if best <= worst { (best, worst) } else { (0.0, 0.0) };
+        let alive: HashSet<String> = trials
+            .iter()
+            .filter(|trial| trial.state != State::Failed)
+            .map(|trial| fingerprint(&trial.params))
+            .collect();
+        let mut outcomes = Outcomes { measured, ..Outcomes::default() };
+        for (trial, loss) in trials.into_iter().zip(losses) {
+            match trial.state {
+                State::Running | State::Waiting => outcomes.pending.push(&trial.params),
+                State::Failed if alive.contains(&fingerprint(&trial.params)) => {}
+                _ => outcomes.finished.push((&trial.params, loss.unwrap_or(worst).clamp(best, worst))),
+            }
+        }
+        outcomes
+    }
+}
+
+/// The loss of each trial; none where it has no usable value.
+fn losses(ask: &Ask, trials: &[&Trial]) -> Vec<Option<f64>> {
+    let number = |loss: f64| (!loss.is_nan()).then_some(loss);
+    if let [direction] = *ask.directions {
+        return trials
+            .iter()
+            .map(|trial| match trial.state {
+                State::Complete => trial.value().map(|value| direction.loss(value)).and_then(number),
+                State::Pruned => pruned_loss(direction, trials, trial).and_then(number),
+                _ => None,
+            })
+            .collect();
+    }
+    scalarised(ask, trials)
+}
+
+/// The last value plus the median gain of the complete trials from that step to the end.
+fn pruned_loss(direction: Direction, trials: &[&Trial], pruned: &Trial) -> Option<f64> {
+    let (step, value) = match pruned.last_intermediate() {
+        Some(last) => last,
+        None => return pruned.value().map(|value| direction.loss(value)),
+    };
+    let complete = trials.iter().filter(|trial| trial.state == State::Complete);
+    let ends = complete.filter_map(|trial| Some((*trial.intermediate.get(&step)?, trial.value()?)));
+    let (mut gains, mut best) = (Vec::new(), f64::NEG_INFINITY);
+    for (then, end) in ends.filter(|(then, end)| then.is_finite() && end.is_finite()) {
+        let end = direction.loss(end);
+        gains.push(end - direction.loss(then));
+        best = if gains.len() == 1 { end } else { best.min(end) };
+    }
+    gains.sort_by(f64::total_cmp);
+    let gain = gains.get(gains.len() / 2).copied().unwrap_or(0.0);
+    Some((direction.loss(value) + gain).max(best))
+}
+
+/// Several objectives as one, each over its range among the complete trials.
+fn scalarised(ask: &Ask, trials: &[&Trial]) -> Vec<Option<f64>> {
+    let objectives = ask.directions.len();
+    let all: Vec<Option<Vec<f64>>> = trials
+        .iter()
+        .map(|trial| {
+            let values: Vec<f64> = ask.directions.iter().zip(&trial.values).map(|(d, v)| d.loss(*v)).collect();
+            let usable = trial.state == State::Complete && values.len() == objectives;
+            (usable && values.iter().all(|value| value.is_finite())).then_some(values)
+        })
+        .collect();
+    let range = |k: usize| {
+        let values = all.iter().flatten().map(|values| values[k]);
+        values.fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), x| (a.min(x), b.max(x)))
+    };
+    let ranges: Vec<(f64, f64)> = (0..objectives).map(range).collect();
+    let mut stream = Stream::new(ask.seed, ask.slot, Purpose::Propose, WEIGHTS);
+    // Exponential numbers over their sum are uniform on the simplex.
+    let weights: Vec<f64> = (0..objectives).map(|_| -(1.0 - stream.uniform()).ln()).collect();
+    let sum: f64 = weights.iter().sum();
+    let scalar = |values: &Vec<f64>| {
+        let terms = values.iter().zip(&ranges).zip(&weights).map(|((value, (low, high)), weight)| {
+            weight / sum * if high > low { (value - low) / (high - low) } else { 0.0 }
+        });
+        let (largest, total) = terms.fold((0.0, 0.0), |(m, t): (f64, f64), x| (m.max(x), t + x));
+        largest + AUGMENTATION * total
+    };
+    all.iter().map(|values| values.as_ref().map(scalar)).collect()
+}
+
+/// Makes losses roughly normal with mean 0 and deviation 1, keeping their order: the Yeo–Johnson power transform
+/// (Biometrika 87, 2000) at its most likely power, from −1 to 1, so that only the bad end is ever compressed.
+pub(super) fn normalise(losses: &[f64]) -> Vec<f64> {
+    let plain = standardise(losses);
+    let likelihood = |power: f64| {
+        let moved: Vec<f64> = plain.iter().map(|x| yeo_johnson(*x, power)).collect();
+        let jacobian: f64 = plain.iter().map(|x| (power - 1.0) * x.signum() * x.abs().ln_1p()).sum();
+        jacobian - 0.5 * plain.len() as f64 * variance(&moved).max(1e-300).ln()
+    };
+    let powers = (0..=20).map(|i| 1.0 - 0.1 * f64::from(i));
+    let best = powers.max_by(|a, b| likelihood(*a).total_cmp(&likelihood(*b))).unwrap_or(1.0);
+    standardise(&plain.iter().map(|x| yeo_johnson(*x, best)).collect::<Vec<_>>())
+}
+
+fn yeo_johnson(x: f64, power: f64) -> f64 {
+    match x {
+        _ if x >= 0.0 && power.abs() < 1e-9 => x.ln_1p(),
+        _ if x >= 0.0 => ((x + 1.0).powf(power) - 1.0) / power,
+        _ => (1.0 - (1.0 - x).powf(2.0 - power)) / (2.0 - power),
+    }
+}
+
+fn standardise(values: &[f64]) -> Vec<f64> {
+    let mean = values.iter().sum::<f64>() / values.len().max(1) as f64;
+    let deviation = variance(values).sqrt();
+    // Values that differ by rounding alone are all the same.
+    let scale = if deviation > 1e-12 * mean.abs() && deviation.is_finite() { 1.0 / deviation } else { 0.0 };
+    values.iter().map(|value| (value - mean) * scale).collect()
+}
+
+fn variance(values: &[f64]) -> f64 {
+    let n = values.len().max(1) as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / n
+}

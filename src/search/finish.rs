@@ -1,0 +1,103 @@
+//! The end of a search: the best configuration trained once more on all development rows, tested once, saved.
+
+use super::Bridge;
+use super::trial::{EPOCHS, settings_of};
+use crate::backend::cores;
+use crate::engine::{Engine, Fit};
+use crate::history::Trial;
+use crate::model::{Model, Plan};
+use crate::prepared::Sets;
+use crate::train::{Control, Diagnostics, Scores, Stopped, intervals};
+use crate::{Error, Result};
+use indexmap::IndexMap;
+use serde_json::json;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+pub use crate::train::Interval;
+
+/// Operations of a step from which several threads pay: below, waiting for each other costs more.
+const THREADED_STEP: f64 = 2e7;
+
+/// Metrics on the test rows, each with a 95 % interval where one was computed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tested {
+    /// The metrics.
+    pub scores: Scores,
+    /// By the metric's name: 95 % bootstrap percentile intervals over the test rows.
+    pub intervals: IndexMap<String, Interval>,
+}
+
+pub(super) struct Finished {
+    pub path: PathBuf,
+    pub test: Option<Tested>,
+}
+
+/// Trains `best` on training and validation rows for the epochs that were best for it, tests and saves the model.
+pub(super) fn retrain(bridge: &Bridge<'_>, best: &Trial, stop: &Arc<AtomicBool>) -> Result<Finished> {
+    let settings = settings_of(&bridge.spec.fixed, &best.params)?;
+    let mut config = settings.resolve()?;
+    config.train.metric = Some(bridge.metric);
+    // There are no validation rows left to watch; the number of epochs is known.
+    config.train.early_stopping = None;
+    let epochs = best.user.get(EPOCHS).and_then(serde_json::Value::as_u64).map(|epochs| epochs as usize);
+    let sets = bridge.prepared.final_sets(config.preprocess)?;
+    let step = Plan::new(&config.model, sets.train.inputs, sets.train.targets.outputs())?
+        .step_flops(config.train.batch_size.min(sets.train.rows));
+    let threads = match bridge.spec.threads {
+        0 if step < THREADED_STEP => 1,
+        0 => cores(),
+        threads => threads,
+    };
+    let engine = Engine::new(bridge.spec.device, threads)?;
+    let cancelled = || stop.load(Ordering::Relaxed);
+    let fit = Fit {
+        seed: bridge.spec.seed,
+        slot: best.slot(),
+        last_epoch: epochs,
+        cancelled: &cancelled,
+        ..Fit::new(&sets.train, &config.model, &config.train)
+    };
+    let of = epochs.unwrap_or(config.train.epochs);
+    let (mut model, trained) = engine.train(&fit, &mut |epoch| {
+        bridge.progress.retraining(epoch.epoch, of);
+        Control::Continue
+    })?;
+    if trained.stopped == Stopped::Cancelled {
+        return Err(Error::Interrupted);
+    }
+    model.pipeline = Some(sets.pipeline.clone());
+    model.training.settings = settings.to_json();
+    model.training.study = Some(bridge.study.name().to_owned());
+    let path = bridge.out.join("model.safetensors");
+    model.save(&path)?;
+    let test = test(bridge, &engine, &model, &sets)?;
+    let record = json!({
+        "trial": best.number,
+        "epochs": trained.epoch,
+        "train_seconds": trained.seconds,
+        "rows": sets.train.rows,
+        "threads": threads,
+        "model": path.display().to_string(),
+    });
+    bridge.study.set_attribute("final", &record)?;
+    Ok(Finished { path, test })
+}
+
+/// Looks at the test rows, once, and stores what a report draws.
+fn test(bridge: &Bridge<'_>, engine: &Engine, model: &Model, sets: &Sets) -> Result<Option<Tested>> {
+    let Some(test) = &sets.test else { return Ok(None) };
+    let (outputs, loss) = engine.outputs(model, test)?;
+    let scores = Scores::measure(&outputs, &test.targets, loss);
+    let intervals = intervals(&outputs, &test.targets, bridge.spec.seed);
+    let stored = json!({
+        "scores": scores,
+        "intervals": intervals,
+        "rows": test.rows,
+        "diagnostics": Diagnostics::of(&outputs, &test.targets),
+        "task": sets.pipeline.task(),
+    });
+    bridge.study.set_attribute("test", &stored)?;
+    Ok(Some(Tested { scores, intervals }))
+}

@@ -1,0 +1,386 @@
+//! The bridge: hyperparameter names become networks and trainings, trainings become trials of a study.
+//!
+//! The only place that imports both columns. [`search`] loads the data once, runs the study's trials on worker
+//! threads that share it, retrains the best configuration on training and validation rows, tests it once and saves
+//! it. What a trial computes is a pure function of (settings, data, seed, slot).
+
+mod finish;
+mod space;
+mod trial;
+
+pub use finish::{Interval, Tested};
+pub use space::{default_point, default_space};
+
+use crate::backend::cores;
+use crate::data::{DataSpec, SplitSpec};
+use crate::engine::Device;
+use crate::history::{Direction, State, Trial};
+use crate::prepared::Prepared;
+use crate::settings::{Settings, check_space};
+use crate::space::{Params, Space};
+use crate::study::{OptimizeSpec, Stopped, Storage, Study, StudyConfig};
+use crate::train::{Metric, Scores};
+use crate::{Error, Result, pruner, sampler};
+use serde_json::json;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use trial::{Budget, Kept, Objective};
+
+/// A search, as flags and study files describe it.
+#[derive(Clone, Debug)]
+pub struct SearchSpec {
+    /// The data.
+    pub data: DataSpec,
+    /// How they are divided; its seed is the search's.
+    pub split: SplitSpec,
+    /// Settings that do not vary.
+    pub fixed: Settings,
+    /// What varies; none takes [`default_space`].
+    pub space: Option<Space>,
+    /// What is optimised; none takes accuracy or RMSE.
+    pub metric: Option<Metric>,
+    /// Name of the sampler.
+    pub sampler: String,
+    /// Name of the pruner.
+    pub pruner: String,
+    /// The total number of trials that the study should reach; none for no limit.
+    pub trials: Option<u64>,
+    /// Wall-clock time of everything, the last training included.
+    pub time_limit: Option<Duration>,
+    /// Wall-clock time of one trial.
+    pub trial_time_limit: Option<Duration>,
+    /// Trials at once; 0 chooses.
+    pub jobs: usize,
+    /// Threads of each trial; 0 chooses.
+    pub threads: usize,
+    /// Where to train.
+    pub device: Device,
+    /// Seed of everything.
+    pub seed: u64,
+    /// The study's file.
+    pub storage: PathBuf,
+    /// The study's name; none takes the data's.
+    pub study: Option<String>,
+    /// Trainings of each trial with different seeds, whose values are averaged.
+    pub repeats: usize,
+    /// How many of the best trials' models are kept.
+    pub keep_models: usize,
+    /// Configurations to try first; parameters left out are proposed by the sampler.
+    pub enqueue: Vec<Params>,
+    /// Folder for the models; none takes one named after the study.
+    pub out: Option<PathBuf>,
+}
+
+impl SearchSpec {
+    /// Everything by default on these data.
+    pub fn new(data: DataSpec) -> Self {
+        SearchSpec {
+            data,
+            split: SplitSpec::default(),
+            fixed: Settings::default(),
+            space: None,
+            metric: None,
+            sampler: "auto".to_owned(),
+            pruner: "asha".to_owned(),
+            trials: Some(100),
+            time_limit: None,
+            trial_time_limit: None,
+            jobs: 0,
+            threads: 0,
+            device: Device::Auto,
+            seed: 0,
+            storage: PathBuf::from("hpt-study.db"),
+            study: None,
+            repeats: 1,
+            keep_models: 3,
+            enqueue: Vec::new(),
+            out: None,
+        }
+    }
+}
+
+/// Who listens to a search. Calls come from several threads.
+pub trait Progress: Sync {
+    /// Something the user should know.
+    fn note(&self, text: &str);
+    /// The study is open: so many of `total` trials are finished already.
+    fn started(&self, study: &Study, total: Option<u64>, finished: u64);
+    /// A trial starts.
+    fn trial_started(&self, trial: &Trial);
+    /// A trial reports an epoch.
+    fn epoch(&self, trial: u64, epoch: u64, value: f64);
+    /// A trial is finished and stored; `best` is the study's best value now.
+    fn trial_finished(&self, trial: &Trial, best: Option<f64>);
+    /// The last training has finished an epoch.
+    fn retraining(&self, epoch: usize, of: usize);
+}
+
+/// Nobody.
+impl Progress for () {
+    fn note(&self, _: &str) {}
+    fn started(&self, _: &Study, _: Option<u64>, _: u64) {}
+    fn trial_started(&self, _: &Trial) {}
+    fn epoch(&self, _: u64, _: u64, _: f64) {}
+    fn trial_finished(&self, _: &Trial, _: Option<f64>) {}
+    fn retraining(&self, _: usize, _: usize) {}
+}
+
+/// What a search came to.
+#[derive(Clone, Debug)]
+pub struct SearchOutcome {
+    /// The study, still open.
+    pub study: Study,
+    /// Whether the metric should be small or large.
+    pub direction: Direction,
+    /// What was optimised.
+    pub metric: Metric,
+    /// Seconds of this call, everything included.
+    pub seconds: f64,
+    /// Trials that this call finished.
+    pub finished: u64,
+    /// Seconds in which it finished them.
+    pub trial_seconds: f64,
+    /// The best trial.
+    pub best: Trial,
+    /// The best trial's metrics on the validation rows.
+    pub validation: Scores,
+    /// The retrained model's metrics on the test rows, where there are some.
+    pub test: Option<Tested>,
+    /// The saved model.
+    pub model: PathBuf,
+    /// The best five trials, best first.
+    pub top: Vec<Trial>,
+    /// The value of the default configuration, where the study has tried it.
+    pub default_value: Option<f64>,
+}
+
+/// Runs a search to its end: trials, the last training, the test, the saved model.
+///
+/// `stop` may be set to true from elsewhere (a signal handler): the search then stores what it has and returns
+/// [`Error::Interrupted`]; the same call goes on where it stopped.
+///
+/// # Errors
+/// Input that is wrong; a study of that name with another space, data or settings; no trial that completed; storage or
+/// files that fail; an interrupt.
+pub fn search(spec: &SearchSpec, progress: &dyn Progress, stop: &Arc<AtomicBool>) -> Result<SearchOutcome> {
+    let started = Instant::now();
+    let bridge = Bridge::open(spec, progress)?;
+    let budget = Budget::new(started, spec.time_limit, spec.trial_time_limit, stop.clone());
+    let kept = Kept::new(&bridge.out, spec.keep_models, &bridge.study)?;
+    let objective = Objective { bridge: &bridge, budget: &budget, kept: &kept };
+    let summary = bridge.run(&objective)?;
+    if stop.load(Ordering::Relaxed) {
+        return Err(Error::Interrupted);
+    }
+    let best = bridge.best()?;
+    let finished = finish::retrain(&bridge, &best, stop)?;
+    Ok(SearchOutcome {
+        direction: bridge.direction(),
+        metric: bridge.metric,
+        seconds: started.elapsed().as_secs_f64(),
+        finished: summary.finished,
+        trial_seconds: summary.seconds,
+        validation: trial::scores_of(&best),
+        test: finished.test,
+        model: finished.path,
+        top: bridge.top(5)?,
+        default_value: bridge.default_value()?,
+        best,
+        study: bridge.study,
+    })
+}
+
+/// A search with its data loaded and its study open.
+struct Bridge<'a> {
+    spec: &'a SearchSpec,
+    progress: &'a dyn Progress,
+    prepared: Prepared,
+    metric: Metric,
+    study: Study,
+    out: PathBuf,
+    jobs: usize,
+    threads: usize,
+}
+
+impl<'a> Bridge<'a> {
+    fn open(spec: &'a SearchSpec, progress: &'a dyn Progress) -> Result<Self> {
+        let split = SplitSpec { seed: spec.seed, ..spec.split.clone() };
+        if split.validation == 0.0 {
+            return Err(Error::input("a search chooses by the validation rows; give a validation split above 0"));
+        }
+        if spec.repeats == 0 {
+            return Err(Error::input("repeats is 0; at least 1 is expected"));
+        }
+        let prepared = Prepared::load(&spec.data, &split)?;
+        prepared.notes().iter().for_each(|note| progress.note(note));
+        let base = spec.fixed.resolve()?;
+        let sets = prepared.sets(base.preprocess)?;
+        sets.notes.iter().for_each(|note| progress.note(note));
+        let mut train = base.train;
+        train.metric = spec.metric;
+        train.criterion(&sets.train)?;
+        let metric = train.metric_for(&sets.train.targets)?;
+        let space = match &spec.space {
+            Some(space) => space.clone(),
+            None => default_space(sets.train.rows, &spec.fixed)?,
+        };
+        check_space("space:", &space)?;
+        let storage = Storage::open_or_create(&spec.storage)?;
+        let name = spec.study.clone().unwrap_or_else(|| prepared.name().to_owned());
+        let study = Study::create_or_open(&storage, &config(spec, &prepared, &name, metric, space))?;
+        let (jobs, threads) = workers(spec);
+        let out = spec.out.clone().unwrap_or_else(|| PathBuf::from(&name));
+        let bridge = Bridge { spec, progress, prepared, metric, study, out, jobs, threads };
+        bridge.remember_device()?;
+        Ok(bridge)
+    }
+
+    fn direction(&self) -> Direction {
+        if self.metric.larger_is_better() { Direction::Maximize } else { Direction::Minimize }
+    }
+
+    /// Stores what products are computed with, and warns where an earlier part of the study used something else.
+    fn remember_device(&self) -> Result<()> {
+        let caps = crate::engine::Engine::new(self.spec.device, 1)?.caps();
+        let now = json!({ "device": caps.device, "isa": caps.isa });
+        match self.study.attribute("tier")? {
+            None => self.study.set_attribute("tier", &now),
+            Some(before) if before == now => Ok(()),
+            Some(before) => {
+                let text = |v: &serde_json::Value| {
+                    format!("{}/{}", v["device"].as_str().unwrap_or("?"), v["isa"].as_str().unwrap_or("?"))
+                };
+                self.progress.note(&format!(
+                    "this study began on {}; now it goes on with {}: values may differ in the last digits",
+                    text(&before),
+                    text(&now)
+                ));
+                self.study.set_attribute("tier", &now)
+            }
+        }
+    }
+
+    /// Runs trials until there are enough, time is up or somebody stops it.
+    fn run(&self, objective: &Objective<'_>) -> Result<crate::study::Summary> {
+        let (spec, progress) = (self.spec, self.progress);
+        let settings = sampler::Settings { trials: spec.trials, ..sampler::Settings::default() };
+        let sampler = sampler::by_name(&spec.sampler, &settings)?;
+        let pruner = pruner::by_name(&spec.pruner, &pruner::Settings::default())?;
+        self.enqueue()?;
+        if let Some(space) = self.study.space() {
+            progress.note(&format!("sampler {}", sampler.describe(space, self.study.directions())));
+        }
+        progress.started(&self.study, spec.trials, self.study.counts()?.finished());
+        let on_trial = |trial: &Trial| {
+            let best = self.study.best().ok().and_then(|best| best.first().and_then(Trial::value));
+            objective.budget.observe(trial, best, &self.prepared);
+            progress.trial_finished(trial, best);
+        };
+        let mut optimize = OptimizeSpec::new(sampler.as_ref(), pruner.as_ref());
+        optimize.trials = spec.trials;
+        optimize.jobs = self.jobs;
+        optimize.seed = spec.seed;
+        optimize.stop = objective.budget.stop_flag();
+        let on_start = |trial: &Trial| progress.trial_started(trial);
+        let on_report = |trial: u64, step: u64, value: f64| progress.epoch(trial, step, value);
+        optimize.on_start = Some(&on_start);
+        optimize.on_report = Some(&on_report);
+        optimize.on_trial = Some(&on_trial);
+        let summary = self.study.optimize(&optimize, |context| objective.run(context))?;
+        if summary.stopped == Stopped::Exhausted {
+            progress.note("every configuration of the space has been tried");
+        }
+        Ok(summary)
+    }
+
+    /// What the user wants tried first, and the default configuration, once.
+    fn enqueue(&self) -> Result<()> {
+        let known = self.study.attribute("enqueued")?.and_then(|v| v.as_array().cloned()).unwrap_or_default();
+        let mut all = known.clone();
+        let default = match self.study.space() {
+            // A grid is a grid: nothing is added to it.
+            Some(space) if self.spec.sampler != "grid" && self.study.counts()?.finished() == 0 => default_point(space),
+            _ => None,
+        };
+        for params in default.iter().chain(&self.spec.enqueue) {
+            let value = serde_json::to_value(params).unwrap_or_default();
+            if !all.contains(&value) {
+                let number = self.study.enqueue(params)?;
+                if default.as_ref() == Some(params) {
+                    self.study.set_attribute("default_trial", &json!(number))?;
+                }
+                all.push(value);
+            }
+        }
+        if all != known {
+            self.study.set_attribute("enqueued", &all.into())?;
+        }
+        Ok(())
+    }
+
+    fn default_value(&self) -> Result<Option<f64>> {
+        let Some(number) = self.study.attribute("default_trial")?.and_then(|number| number.as_u64()) else {
+            return Ok(None);
+        };
+        let trials = self.study.trials()?;
+        let trial = trials.iter().find(|trial| trial.number == number && trial.state == State::Complete);
+        Ok(trial.and_then(Trial::value))
+    }
+
+    fn best(&self) -> Result<Trial> {
+        if let Some(best) = self.study.best()?.into_iter().next() {
+            return Ok(best);
+        }
+        let trials = self.study.trials()?;
+        let reason = trials.iter().find_map(|trial| trial.user.get("failure").or(trial.system.get("hpt:failure")));
+        let why = match (reason.and_then(|reason| reason.as_str()), self.spec.time_limit) {
+            (Some(reason), _) => format!("the first failure: {reason}"),
+            (None, Some(limit)) => format!("a time limit of {:.0} s was too short for one", limit.as_secs_f64()),
+            _ => "none was run".to_owned(),
+        };
+        Err(Error::Storage(format!("study `{}`: no trial was completed ({why})", self.study.name())))
+    }
+
+    /// The best complete trials, best first.
+    fn top(&self, count: usize) -> Result<Vec<Trial>> {
+        let trials = self.study.trials()?;
+        let mut complete: Vec<&Trial> = trials.iter().filter(|trial| trial.state == State::Complete).collect();
+        let loss = |trial: &Trial| self.direction().loss(trial.value().unwrap_or(f64::NAN));
+        complete.sort_by(|a, b| loss(a).total_cmp(&loss(b)).then(a.number.cmp(&b.number)));
+        Ok(complete.into_iter().take(count).cloned().collect())
+    }
+}
+
+/// Trials at once and threads of each: as many trials as cores while there are as many to do, else the cores are
+/// divided among them.
+fn workers(spec: &SearchSpec) -> (usize, usize) {
+    let cores = cores();
+    let jobs = match (spec.jobs, spec.threads) {
+        (0, 0) => spec.trials.map_or(cores, |trials| cores.min(trials.max(1) as usize)),
+        (0, threads) => (cores / threads).max(1),
+        (jobs, _) => jobs,
+    };
+    let threads = if spec.threads == 0 { (cores / jobs).max(1) } else { spec.threads };
+    (jobs, threads)
+}
+
+/// What makes the study this study: the same name with anything else is refused.
+fn config(spec: &SearchSpec, prepared: &Prepared, name: &str, metric: Metric, space: Space) -> StudyConfig {
+    let direction = if metric.larger_is_better() { Direction::Maximize } else { Direction::Minimize };
+    let (train, validation, test) = prepared.rows();
+    let mut config = StudyConfig::new(name, direction, space);
+    config.metric_names = vec![metric.name().to_owned()];
+    let data = json!({
+        "name": prepared.name(),
+        "task": prepared.task().name(),
+        "columns": prepared.columns(),
+        "rows": [train, validation, test],
+    });
+    config.attributes.insert("data".to_owned(), data);
+    config.attributes.insert("settings".to_owned(), spec.fixed.to_json().into());
+    config.attributes.insert("seed".to_owned(), spec.seed.into());
+    config.attributes.insert("repeats".to_owned(), spec.repeats.into());
+    config
+}

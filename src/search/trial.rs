@@ -1,0 +1,246 @@
+//! One trial: settings from parameters, a training that reports every epoch, its record, its model if it is good.
+
+use super::Bridge;
+use crate::engine::{Engine, Fit};
+use crate::history::{Direction, State, Trial};
+use crate::model::Model;
+use crate::prepared::{Prepared, Sets};
+use crate::settings::{Config, Settings};
+use crate::space::Params;
+use crate::study::{Context, ObjectiveEnd, Study, Verdict};
+use crate::train::{Control, Scores, Stopped, Trained};
+use crate::{Error, Result};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Keys of a trial's user attributes.
+pub(super) const EPOCHS: &str = "best_epoch";
+const SCORES: &str = "validation";
+
+/// Repetition r of slot s draws the numbers of slot s + r·2⁴⁰; plans are shorter than that.
+const REPETITION: u64 = 1 << 40;
+
+/// Wall-clock limits, the time kept back for the last training, and the user's wish to stop.
+pub(super) struct Budget {
+    deadline: Option<Instant>,
+    trial_limit: Option<Duration>,
+    /// Milliseconds that the last training of the best trial so far will take.
+    reserve: AtomicU64,
+    best: Mutex<Option<f64>>,
+    /// The user's.
+    asked: Arc<AtomicBool>,
+    /// The study's: set when either the user or the clock says so.
+    stop: Arc<AtomicBool>,
+}
+
+impl Budget {
+    pub fn new(
+        started: Instant,
+        limit: Option<Duration>,
+        trial_limit: Option<Duration>,
+        asked: Arc<AtomicBool>,
+    ) -> Self {
+        let deadline = limit.and_then(|limit| started.checked_add(limit));
+        let (best, stop) = (Mutex::default(), Arc::default());
+        Budget { deadline, trial_limit, reserve: AtomicU64::new(500), best, asked, stop }
+    }
+
+    pub fn stop_flag(&self) -> Arc<AtomicBool> {
+        self.stop.clone()
+    }
+
+    /// Whether trials should stop now.
+    pub fn spent(&self) -> bool {
+        let reserve = Duration::from_millis(self.reserve.load(Ordering::Relaxed));
+        let late = self.deadline.is_some_and(|deadline| Instant::now() + reserve >= deadline);
+        if late || self.asked.load(Ordering::Relaxed) {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Takes a finished trial into account: what would retraining it on all development rows take?
+    pub fn observe(&self, trial: &Trial, best: Option<f64>, prepared: &Prepared) {
+        if trial.state == State::Complete && trial.value().is_some() && trial.value() == best {
+            let mut known = self.best.lock().unwrap_or_else(PoisonError::into_inner);
+            if *known != best {
+                *known = best;
+                let (train, validation, _) = prepared.rows();
+                let seconds = trial.user.get("train_seconds").and_then(serde_json::Value::as_f64).unwrap_or(0.0);
+                let more = (train + validation) as f64 / train.max(1) as f64;
+                // A tenth more for noise, and a second for encoding, testing and saving.
+                self.reserve.store((1000.0 * (1.0 + 1.1 * seconds * more)) as u64, Ordering::Relaxed);
+            }
+        }
+        self.spent();
+    }
+}
+
+/// The models of the best trials so far, one file each.
+pub(super) struct Kept {
+    folder: PathBuf,
+    count: usize,
+    direction: Direction,
+    best: Mutex<Vec<(f64, u64)>>,
+}
+
+impl Kept {
+    /// Finds the models that an earlier part of the study left.
+    pub fn new(folder: &Path, count: usize, study: &Study) -> Result<Self> {
+        std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+        let direction = study.directions().first().copied().unwrap_or(Direction::Minimize);
+        let kept = Kept { folder: folder.to_owned(), count, direction, best: Mutex::default() };
+        let trials = study.trials()?;
+        let found = trials.iter().filter(|trial| trial.state == State::Complete && kept.path(trial.number).exists());
+        let found = found.filter_map(|trial| Some((trial.value()?, trial.number)));
+        kept.best.lock().unwrap_or_else(PoisonError::into_inner).extend(found);
+        Ok(kept)
+    }
+
+    fn path(&self, number: u64) -> PathBuf {
+        self.folder.join(format!("trial-{number}.safetensors"))
+    }
+
+    /// Saves a trial's model if it is among the best, in place of the worst of them.
+    fn offer(&self, number: u64, value: f64, model: impl FnOnce() -> Result<Model>) -> Result<()> {
+        let mut best = self.best.lock().unwrap_or_else(PoisonError::into_inner);
+        let better = best.iter().filter(|(other, _)| !self.direction.better(value, *other)).count();
+        if better >= self.count {
+            return Ok(());
+        }
+        model()?.save(&self.path(number))?;
+        best.push((value, number));
+        best.sort_by(|a, b| self.direction.loss(a.0).total_cmp(&self.direction.loss(b.0)).then(a.1.cmp(&b.1)));
+        let count = self.count.min(best.len());
+        for (_, dropped) in best.drain(count..) {
+            let path = self.path(dropped);
+            std::fs::remove_file(&path).map_err(|e| Error::io(&path, e))?;
+        }
+        Ok(())
+    }
+}
+
+/// A trial's settings: the fixed ones and its parameters.
+pub(super) fn settings_of(fixed: &Settings, params: &Params) -> Result<Settings> {
+    let mut own = Settings::default();
+    for (name, value) in params {
+        own.set(&format!("parameter {name}"), name, value)?;
+    }
+    Ok(fixed.with(&own))
+}
+
+/// The metrics that a trial stored.
+pub(super) fn scores_of(trial: &Trial) -> Scores {
+    trial.user.get(SCORES).and_then(|scores| serde_json::from_value(scores.clone()).ok()).unwrap_or_default()
+}
+
+/// What the study's workers run.
+pub(super) struct Objective<'a> {
+    pub bridge: &'a Bridge<'a>,
+    pub budget: &'a Budget,
+    pub kept: &'a Kept,
+}
+
+impl Objective<'_> {
+    pub fn run(&self, context: &mut Context<'_>) -> Result<Vec<f64>, ObjectiveEnd> {
+        let spec = self.bridge.spec;
+        let settings = settings_of(&spec.fixed, context.params())?;
+        let mut config = settings.resolve()?;
+        config.train.metric = Some(self.bridge.metric);
+        let sets = self.bridge.prepared.sets(config.preprocess)?;
+        let engine = Engine::new(spec.device, self.bridge.threads)?;
+        let (mut values, mut first) = (Vec::with_capacity(spec.repeats), None);
+        for repetition in 0..spec.repeats as u64 {
+            let slot = context.slot() + repetition * REPETITION;
+            let training = Repetition { config: &config, sets: &sets, slot, reports: repetition == 0 };
+            let (model, trained) = self.train(context, &engine, &training)?;
+            values.push(trained.metric.ok_or_else(|| Error::input("the trial ran no epoch"))?);
+            if repetition == 0 {
+                first = Some((model, trained));
+            }
+        }
+        let value = values.iter().sum::<f64>() / values.len() as f64;
+        let Some((mut model, trained)) = first else { return Err(ObjectiveEnd::Failed("no repetition".to_owned())) };
+        if spec.repeats > 1 {
+            context.set_user("values", json!(values));
+        }
+        if let Some(validation) = &sets.validation {
+            context.set_user(SCORES, json!(engine.scores(&model, validation)?));
+        }
+        self.kept.offer(context.number(), value, || {
+            model.pipeline = Some(sets.pipeline.clone());
+            model.training.settings = settings.to_json();
+            model.training.study = Some(self.bridge.study.name().to_owned());
+            Ok(model)
+        })?;
+        record(context, &trained, self.bridge.threads);
+        Ok(vec![value])
+    }
+
+    /// One training of a trial. The first repetition reports every epoch, and the pruner judges by it.
+    fn train(
+        &self,
+        context: &mut Context<'_>,
+        engine: &Engine,
+        repetition: &Repetition<'_>,
+    ) -> Result<(Model, Trained), ObjectiveEnd> {
+        let started = Instant::now();
+        let late = || self.budget.trial_limit.is_some_and(|limit| started.elapsed() >= limit);
+        let cancelled = || late() || self.budget.spent();
+        let Repetition { config, sets, slot, reports } = *repetition;
+        let fit = Fit {
+            validation: sets.validation.as_ref(),
+            seed: self.bridge.spec.seed,
+            slot,
+            cancelled: &cancelled,
+            ..Fit::new(&sets.train, &config.model, &config.train)
+        };
+        let mut verdict = Verdict::Continue;
+        let result = engine.train(&fit, &mut |epoch| {
+            if let (true, Some(value)) = (reports, epoch.metric) {
+                verdict = context.report(epoch.epoch as u64, value);
+            }
+            if verdict == Verdict::Continue && !cancelled() { Control::Continue } else { Control::Stop }
+        });
+        let (model, trained) = result?;
+        // What ran to its end is complete, whatever was said after its last epoch.
+        let ended = matches!(trained.stopped, Stopped::Finished | Stopped::Early);
+        match verdict {
+            _ if ended => Ok((model, trained)),
+            Verdict::Prune => {
+                record(context, &trained, self.bridge.threads);
+                Err(ObjectiveEnd::Pruned)
+            }
+            _ if late() && trained.history.is_empty() => {
+                let limit = self.budget.trial_limit.unwrap_or_default().as_secs_f64();
+                Err(ObjectiveEnd::Failed(format!("the trial's time limit of {limit} s ended it in its first epoch")))
+            }
+            _ if late() => {
+                record(context, &trained, self.bridge.threads);
+                Err(ObjectiveEnd::Pruned)
+            }
+            _ => Err(ObjectiveEnd::Stopped),
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Repetition<'a> {
+    config: &'a Config,
+    sets: &'a Sets,
+    slot: u64,
+    reports: bool,
+}
+
+/// History and timing, as attributes of the trial.
+fn record(context: &mut Context<'_>, trained: &Trained, threads: usize) {
+    context.set_user("history", json!(trained.history));
+    context.set_user("train_seconds", json!(trained.seconds));
+    context.set_user("epochs_run", json!(trained.history.len()));
+    context.set_user(EPOCHS, json!(trained.epoch));
+    context.set_user("parameters", json!(trained.weights.len()));
+    context.set_user("threads", json!(threads));
+}
