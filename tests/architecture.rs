@@ -14,7 +14,8 @@ fn root() -> PathBuf {
 fn allowed() -> Table {
     let text = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
     let section = text.split("## Imports").nth(1).expect("ARCHITECTURE.md has a section Imports");
-    let rows = section.lines().skip_while(|line| !line.starts_with("|---")).skip(1).take_while(|line| line.starts_with('|'));
+    let rows =
+        section.lines().skip_while(|line| !line.starts_with("|---")).skip(1).take_while(|line| line.starts_with('|'));
     let names = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<BTreeSet<_>>();
     rows.map(|row| {
         let cells: Vec<&str> = row.trim_matches('|').split('|').collect();
