@@ -8,9 +8,8 @@
 
 use hpt_kernels::epilogue::Epilogue;
 use hpt_kernels::gemm::{Beta, Gemm, Packed, Right, Scratch, gemm, pack, packed_len, panel_width};
-use hpt_kernels::isa::{Isa, Op, Simd};
+use hpt_kernels::isa::{Isa, peak};
 use hpt_kernels::matrix::{Matrix, MatrixMut};
-use std::hint::black_box;
 use std::time::Instant;
 
 /// The product of the three that a training step has.
@@ -59,35 +58,6 @@ const ROWS: &[(&str, Kind, usize, usize, usize)] = &[
     ("dX", Kind::Dx, 128, 10, 512),
     ("dX", Kind::Dx, 256, 7, 256),
 ];
-
-/// FMAs on registers alone, as many as hide the latency.
-struct Peak(usize);
-
-impl Op for Peak {
-    type Output = f32;
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) -> f32 {
-        let (x, y) = (s.splat(black_box(0.999)), s.splat(black_box(1e-3)));
-        let mut sums = [s.splat(0.0); 12];
-        for _ in 0..self.0 {
-            for sum in &mut sums {
-                *sum = s.mul_add(*sum, x, y);
-            }
-        }
-        sums.into_iter().fold(0.0, |total, sum| total + s.sum(sum))
-    }
-}
-
-fn peak(isa: Isa) -> f64 {
-    let steps = 200_000;
-    let flops = (steps * 12 * 2 * isa.lanes()) as f64;
-    let best = (0..30).map(|_| {
-        let start = Instant::now();
-        black_box(isa.run(Peak(steps)));
-        start.elapsed().as_secs_f64()
-    });
-    flops / best.fold(f64::INFINITY, f64::min) / 1e9
-}
 
 /// Numbers in [−1, 1), none of them zero.
 fn values(count: usize, seed: u64) -> Vec<f32> {
@@ -166,7 +136,7 @@ fn main() {
         }
     };
     let filter: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
-    let peak = peak(isa);
+    let peak = peak(isa) / 1e9;
     println!("{}: FMA peak {peak:.0} GFLOP/s, one thread; medians of 21 rounds, GFLOP/s", isa.name());
     println!(
         "{:>8} {:>16} {:>8} {:>8} {:>8} {:>15} {:>6}",

@@ -1,4 +1,4 @@
-//! hpt-engine (documentation follows with the README).
+#![doc = include_str!("../README.md")]
 
 pub mod backend;
 pub mod data;

@@ -23,9 +23,9 @@ fn space() -> Space {
     let when = vec![Condition { parent: "mixed".into(), test: Test::In(vec![Value::Bool(true), Value::Int(3)]) }];
     Space::new(vec![
         parameter("rate", float(1e-5, 0.1, true, None)),
-        parameter("dropout", float(0.1, 0.9, false, Some(0.1))),
+        parameter("dropout", float(0.1, 0.95, false, Some(0.1))),
         parameter("any", float(-1.0, 1.0, false, None)),
-        parameter("units", Domain::Int { low: 16, high: 250, log: false, step: 18 }),
+        parameter("units", Domain::Int { low: 16, high: 255, log: false, step: 18 }),
         parameter("depth", Domain::Int { low: 1, high: 1000, log: true, step: 1 }),
         parameter("mixed", Domain::Choice(mixed)),
         Parameter { when, ..parameter("momentum", float(0.5, 0.99, false, None)) },

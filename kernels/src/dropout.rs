@@ -10,7 +10,7 @@ use crate::matrix::MatrixMut;
 use crate::philox::{self, Key, philox4x32_10};
 
 /// Columns of a group.
-pub(crate) const GROUP: usize = 64;
+const GROUP: usize = 64;
 
 /// Which mask: of what layer, in what step, how dense, and where in it the block at hand lies.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -61,14 +61,14 @@ pub fn keep(d: &Dropout, r: usize, c: usize) -> bool {
 
 /// Writes 0 or the scale for each column of a group: the factors of dropout.
 #[inline(always)]
-pub(crate) fn factors<S: Simd>(s: S, d: &Dropout, row: usize, group: usize, out: &mut [f32; GROUP]) {
+fn factors<S: Simd>(s: S, d: &Dropout, row: usize, group: usize, threshold: S::U, out: &mut [f32; GROUP]) {
     let [block, b, high, purpose] = d.counter(row, group);
-    let threshold = s.splat_u(d.threshold());
+    let (scale, zero) = (s.splat(d.scale()), s.splat(0.0));
     for first in (0..16).step_by(S::LANES) {
         let counter = [s.iota(block + first as u32), s.splat_u(b), s.splat_u(high), s.splat_u(purpose)];
         let words = philox::rounds(s, counter, d.key.0);
         for (w, word) in words.into_iter().enumerate() {
-            let factor = s.select(s.ge_u(word, threshold), s.splat(d.scale()), s.splat(0.0));
+            let factor = s.select(s.ge_u(word, threshold), scale, zero);
             s.store(&mut out[16 * w + first..][..S::LANES], factor);
         }
     }
@@ -77,11 +77,12 @@ pub(crate) fn factors<S: Simd>(s: S, d: &Dropout, row: usize, group: usize, out:
 /// Multiplies a part of a row, which begins at the block's element (`row`, `col`), by its factors.
 #[inline(always)]
 pub(crate) fn apply<S: Simd>(s: S, d: &Dropout, row: usize, col: usize, c: &mut [f32]) {
+    let threshold = s.splat_u(d.threshold());
     let mut buffer = [0.0; GROUP];
     let mut done = 0;
     while done < c.len() {
         let at = d.col + col + done;
-        factors(s, d, d.row + row, at / GROUP, &mut buffer);
+        factors(s, d, d.row + row, at / GROUP, threshold, &mut buffer);
         let part = (GROUP - at % GROUP).min(c.len() - done);
         let (x, f) = (&mut c[done..done + part], &buffer[at % GROUP..]);
         for i in (0..part).step_by(S::LANES) {

@@ -1,6 +1,6 @@
 //! What is done to a row of a product while it is still in the cache.
 //!
-//! The product calls [`Epilogue::apply_row`] on every piece of every finished row; forward that is bias, activation,
+//! The product calls `apply_row` on every piece of every finished row; forward that is bias, activation,
 //! dropout and residual, backward the factor from dL/da to dL/dz. Not a layer: the views are blocks that the caller
 //! has cut to the shape of `C`, and [`Dropout`] knows where that block lies in the whole matrix.
 

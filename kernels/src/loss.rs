@@ -34,7 +34,7 @@ pub struct SoftmaxCrossEntropy<'a> {
     pub smoothing: f32,
     /// One weight a class.
     pub class_weights: Option<&'a [f32]>,
-    /// Multiplies the gradient: for the mean, 1 / Σ w[y] over the whole batch.
+    /// Multiplies the gradient: for the mean, `1 / Σ w[y]` over the whole batch.
     pub scale: f32,
     /// Whether the gradient is wanted.
     pub gradient: Gradient,

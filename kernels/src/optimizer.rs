@@ -1,6 +1,6 @@
 //! The optimizers: weights, gradient and state in one pass.
 //!
-//! One table, [`OPTIMIZERS`], gives the names and PyTorch's defaults; the formulas are those of `torch.optim` (SGD, Adam,
+//! One table, `OPTIMIZERS`, gives the names and PyTorch's defaults; the formulas are those of `torch.optim` (SGD, Adam,
 //! AdamW, RMSprop), the gradient first scaled (clipping), then joined by `weight_decay·w` and `l1·sign(w)`. State begins
 //! as zeros, which is what PyTorch's first step amounts to. Elements do not see each other, so any split of the arrays
 //! gives the same bits. The pass is bound by memory: what depends on the step alone is computed once a call, in `f64`.
@@ -64,6 +64,11 @@ const OPTIMIZERS: &[(&str, Optimizer)] = &[
 ];
 
 impl Optimizer {
+    /// The names of all of them.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        OPTIMIZERS.iter().map(|row| row.0)
+    }
+
     /// All of them with their defaults.
     pub fn all() -> impl Iterator<Item = Optimizer> {
         OPTIMIZERS.iter().map(|row| row.1)

@@ -3,7 +3,7 @@
 //! The generator of Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3" (SC 2011): ten
 //! rounds of two 32×32→64-bit products turn any counter into four words that pass the usual test suites. Nothing is
 //! shared and nothing advances, so any element of any step can be drawn by any thread, in any order, and drawn again
-//! after a resume. [`philox4x32_10`] is the plain form; [`rounds`] is the same ten rounds on vectors of counters.
+//! after a resume. [`philox4x32_10`] is the plain form; `rounds` is the same ten rounds on vectors of counters.
 
 use crate::isa::Simd;
 

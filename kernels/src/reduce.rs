@@ -1,6 +1,6 @@
 //! Sums whose bits depend on the numbers alone.
 //!
-//! A vector is summed in chunks of [`CHUNK`] elements, each chunk in [`WAYS`] interleaved `f64` sums, and everything is
+//! A vector is summed in chunks of [`CHUNK`] elements, each chunk in 32 interleaved `f64` sums, and everything is
 //! combined in one fixed order. Threads that each take whole chunks therefore agree with one thread bit for bit, and
 //! all instruction sets agree with each other, whatever their number of lanes.
 
@@ -61,7 +61,7 @@ impl Op for Chunk<'_> {
     }
 }
 
-/// [`WAYS`] sums in as many vectors as that takes.
+/// 32 sums in as many vectors as that takes.
 struct Sums<S: Simd> {
     s: S,
     vectors: [S::W; WAYS / MIN_LANES],
@@ -73,7 +73,7 @@ impl<S: Simd> Sums<S> {
         Sums { s, vectors: [s.zero_w(); WAYS / MIN_LANES] }
     }
 
-    /// Adds the terms of at most [`WAYS`] numbers, one to each sum.
+    /// Adds the terms of at most 32 numbers, one to each sum.
     #[inline(always)]
     fn add(&mut self, x: &[f32], term: Term) {
         let s = self.s;

@@ -295,8 +295,8 @@ fn ten_updates_of_every_optimizer_are_pytorchs() {
             assert_close(&format!("{}, {name}", isa.name()), &found, &expected, close);
         }
     }
-    for optimizer in Optimizer::all() {
-        assert!(seen.contains(&optimizer.name()), "no golden for {}", optimizer.name());
+    for name in Optimizer::names() {
+        assert!(seen.contains(&name), "no golden for {name}");
     }
 }
 

@@ -11,10 +11,11 @@ pub use cpu::{Cpu, cores};
 pub use cuda::{Gpu, gpus};
 pub use reference::Reference;
 
-use crate::Result;
 use crate::data::Dataset;
-use crate::model::Plan;
-use crate::train::{Loss, Optimizer};
+use crate::model::{Criterion, Plan};
+use crate::{Error, Result};
+use hpt_kernels::optimizer::Optimizer;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// A device that trains cohorts of networks.
@@ -96,17 +97,6 @@ pub struct Member<'a> {
     pub slot: u64,
 }
 
-/// A loss with everything it needs.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Criterion {
-    /// Which loss.
-    pub loss: Loss,
-    /// ε of the cross-entropy.
-    pub label_smoothing: f32,
-    /// One weight a class (cross-entropy) or the weight of each label's positives (binary).
-    pub class_weights: Option<Vec<f32>>,
-}
-
 /// An optimizer with what stays constant in a training.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct UpdateRule {
@@ -143,17 +133,34 @@ impl Run<'_> {
     }
 }
 
-impl Criterion {
-    /// What a batch's summed loss is multiplied by to be PyTorch's mean, and the gradient with it.
+/// How products are computed; JAX's and PyTorch's names. Weights, moments, losses and sums are always f32 or wider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    /// f32 throughout.
+    Highest,
+    /// Error of the order of f32's (1e-5) from split low-precision products, where the device has them.
+    High,
+    /// One low-precision product (bf16 or TF32).
+    Medium,
+}
+
+impl Precision {
+    /// The names that `--precision` takes.
+    pub const NAMES: &[(&str, Precision)] =
+        &[("highest", Precision::Highest), ("high", Precision::High), ("medium", Precision::Medium)];
+
+    /// The precision of that name.
     ///
-    /// One over the rows' total class weight for a weighted cross-entropy, else one over the number of values.
-    pub fn scale(&self, labels: &[u32], rows: usize, width: usize) -> f64 {
-        match (self.loss, &self.class_weights) {
-            (Loss::CrossEntropy, Some(weights)) => {
-                1.0 / labels.iter().map(|&l| f64::from(weights[l as usize])).sum::<f64>()
-            }
-            (Loss::CrossEntropy, None) => 1.0 / rows as f64,
-            _ => 1.0 / (rows * width) as f64,
-        }
+    /// # Errors
+    /// The name is unknown.
+    pub fn by_name(name: &str) -> Result<Self> {
+        let row = Self::NAMES.iter().find(|row| row.0 == name);
+        row.map(|row| row.1).ok_or_else(|| Error::unknown("precision", name, Self::NAMES.iter().map(|row| row.0)))
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|row| row.1 == self).map_or("highest", |row| row.0)
     }
 }

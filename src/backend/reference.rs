@@ -3,12 +3,11 @@
 //! Slow on purpose and never optimised. It draws the same dropout masks as the other backends and is what they
 //! are held against, step by step; it is itself held against finite differences and PyTorch.
 
-use super::{Backend, Caps, Criterion, Member, Run, UpdateRule};
+use super::{Backend, Caps, Member, Run, UpdateRule};
 use crate::Result;
 use crate::data::{Dataset, Features, Targets};
-use crate::model::{Layer, Plan};
+use crate::model::{Criterion, Layer, Loss, Plan};
 use crate::random::Purpose;
-use crate::train::Loss;
 use hpt_kernels::dropout::Dropout;
 use hpt_kernels::loss::PointwiseLoss;
 use hpt_kernels::philox::Key;

@@ -3,6 +3,27 @@
 //! [`load`] reads raw rows ([`Source`]) and decides what the target means; [`split`] divides the rows; a
 //! [`Pipeline`] is fitted on the training rows alone and turns any rows into a [`Dataset`]. Nothing here trains, and
 //! nothing is learned from rows that a model is judged by.
+//!
+//! ```
+//! use hpt_engine::data::{DataSpec, Pipeline, Preprocess, SplitSpec, load, split};
+//!
+//! let loaded = load(&DataSpec::new("digits"))?;
+//! let parts = split(&loaded.source, loaded.test.is_some(), &SplitSpec::default())?;
+//! let (pipeline, notes) = Pipeline::fit(&loaded.source, &parts.train, Preprocess::Standard)?;
+//! let train = pipeline.transform(&loaded.source, &parts.train)?;
+//! assert_eq!((train.rows, train.targets.outputs()), (1150, 10));
+//! # assert_eq!(notes.len(), 1);
+//! # Ok::<(), hpt_engine::Error>(())
+//! ```
+//!
+//! What is decided for the user, each with a note or an error that says so:
+//!
+//! - A missing cell is an empty one, `NA`, `N/A`, `NaN`, `null` (any case) or `?`. In numbers it becomes the median
+//!   and an input of its own; in text a category of its own where training rows have it, else "unseen". In a
+//!   target it is an error.
+//! - Left out: columns with one value, columns without any, texts that look like names or remarks (more than 1,000
+//!   distinct, or more than 50 and a fifth of the rows, unless declared categorical), a nameless index of rows.
+//! - Every class needs a row in every part of a split.
 
 mod builtin;
 mod csv;

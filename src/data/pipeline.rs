@@ -16,6 +16,8 @@ use std::collections::{HashMap, HashSet};
 
 /// Rows encoded by one task at a time: enough to amortise a column's dispatch, few enough to stay in cache.
 const CHUNK: usize = 256;
+/// Dense rows wider than this are a mistake rather than a data set.
+const MOST_INPUTS: usize = 65_536;
 
 /// What the inputs are made of.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -354,7 +356,16 @@ fn fit_columns(
         let why = if notes.is_empty() { "there is no column beside the target".to_owned() } else { notes.join("; ") };
         return Err(Error::input(format!("{origin}: no column to learn from: {why}")));
     }
-    Ok((Inputs::Columns(encoders), notes))
+    let inputs: usize = encoders.iter().map(Encoder::width).sum();
+    match encoders.iter().max_by_key(|encoder| encoder.width()) {
+        Some(widest) if inputs > MOST_INPUTS => Err(Error::input(format!(
+            "{origin}: the columns become {inputs} inputs, {} of them from `{}`; at most {MOST_INPUTS} are possible: \
+             leave columns with many categories out",
+            widest.width(),
+            widest.column
+        ))),
+        _ => Ok((Inputs::Columns(encoders), notes)),
+    }
 }
 
 /// Mean and deviation of regression targets; checks that the training rows hold something to learn.

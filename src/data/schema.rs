@@ -91,6 +91,11 @@ fn read_csv(schema: &Schema, file: &CsvFile, targets: Option<&[String]>) -> Resu
     let mut target_places = Vec::new();
     for name in targets.unwrap_or_default() {
         let index = position(name, "target")?;
+        if wants[index] != Want::Skip {
+            return Err(Error::input(format!(
+                "{origin}: column `{name}` is an input of the model or named twice, it cannot be the target"
+            )));
+        }
         wants[index] = Want::Text;
         target_places.push(index);
     }

@@ -4,10 +4,8 @@
 //! `layers.0.bias`, and under the metadata key `hpt-engine` a JSON document with everything else that is needed to
 //! predict and to say where the model came from.
 
-use super::{ModelSpec, Plan};
-use crate::backend::Criterion;
+use super::{Criterion, Loss, ModelSpec, Plan};
 use crate::data::{Pipeline, Targets};
-use crate::train::Loss;
 use crate::{Error, Result};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};

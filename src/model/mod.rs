@@ -3,11 +3,13 @@
 //!
 //! No buffers and no arithmetic here: those are a backend's.
 
+mod criterion;
 mod file;
 mod init;
 mod plan;
 mod spec;
 
+pub use criterion::{Criterion, Loss};
 pub use file::{Head, Model, Training};
 pub use init::{Init, initialise};
 pub use plan::{Layer, Plan};

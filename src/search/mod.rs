@@ -267,7 +267,11 @@ impl<'a> Bridge<'a> {
         let (spec, progress) = (self.spec, self.progress);
         let settings = sampler::Settings { trials: spec.trials, ..sampler::Settings::default() };
         let sampler = sampler::by_name(&spec.sampler, &settings)?;
-        let pruner = pruner::by_name(&spec.pruner, &pruner::Settings::default())?;
+        // Trials first compete after a ninth of their epochs: earlier, an epoch of a small table is a few dozen updates
+        // and says who starts fast, not who gets far.
+        let epochs = spec.fixed.resolve()?.train.epochs as u64;
+        let rungs = pruner::Settings { min_resource: epochs.div_ceil(9), ..pruner::Settings::default() };
+        let pruner = pruner::by_name(&spec.pruner, &rungs)?;
         self.enqueue()?;
         if let Some(space) = self.study.space() {
             progress.note(&format!("sampler {}", sampler.describe(space, self.study.directions())));

@@ -9,6 +9,39 @@
 //!
 //! A trial whose process died is marked failed (`hpt:lost`) and waits again with the same parameters and the same slot,
 //! so a study that was killed ends where it would have ended. Nothing here knows what is being tuned.
+//!
+//! ```
+//! use hpt_engine::history::Direction;
+//! use hpt_engine::pruner::Never;
+//! use hpt_engine::sampler::RandomSampler;
+//! use hpt_engine::space::{Domain, Parameter, Space};
+//! use hpt_engine::study::{ObjectiveEnd, OptimizeSpec, Outcome, Study, StudyConfig, Verdict};
+//!
+//! let rate = Domain::Float { low: 1e-4, high: 1.0, log: true, step: None };
+//! let space = Space::new(vec![Parameter { name: "rate".into(), domain: rate, when: vec![] }])?;
+//! let study = Study::in_memory(&StudyConfig::new("example", Direction::Minimize, space))?;
+//!
+//! // A closure, on two threads, until the study has 20 trials.
+//! let spec = OptimizeSpec { trials: Some(20), jobs: 2, ..OptimizeSpec::new(&RandomSampler, &Never) };
+//! study.optimize(&spec, |context| {
+//!     let rate = context.params()["rate"].as_f64().unwrap_or(1.0);
+//!     for epoch in 1..=3 {
+//!         match context.report(epoch, rate / epoch as f64) {
+//!             Verdict::Continue => {}
+//!             Verdict::Prune => return Err(ObjectiveEnd::Pruned),
+//!             Verdict::Stop => return Err(ObjectiveEnd::Stopped),
+//!         }
+//!     }
+//!     Ok(vec![rate / 3.0])
+//! })?;
+//!
+//! // One by one, for an objective that runs elsewhere.
+//! if let Some(trial) = study.ask(&RandomSampler, 0)? {
+//!     study.tell(trial.number, Outcome::Complete(vec![0.5]))?;
+//! }
+//! assert_eq!((study.trials()?.len(), study.best()?.len()), (21, 1));
+//! # Ok::<(), hpt_engine::Error>(())
+//! ```
 
 mod ask;
 mod cache;

@@ -319,6 +319,7 @@ impl Run<'_> {
     where
         F: Fn(&mut Context<'_>) -> Result<Vec<f64>, ObjectiveEnd>,
     {
+        let _leaving = Leaving(self);
         while self.stopping().is_none() {
             match self.study.ask_limited(self.spec.sampler, self.spec.seed, self.spec.trials, Runner::Process) {
                 Ok(Asked::Trial(trial)) => {
@@ -341,8 +342,6 @@ impl Run<'_> {
                 Err(error) => self.fail(error),
             }
         }
-        self.shared().workers -= 1;
-        self.changed.notify_all();
     }
 
     /// Waits a moment where trials of other processes are still running, since they may die; false where there are none.
@@ -454,6 +453,16 @@ impl Run<'_> {
         let ids: Vec<i64> =
             running.iter().filter_map(|&number| self.study.cache().get(number).map(|(id, _)| id)).collect();
         self.study.inner.storage.write(|connection| rows::heartbeats(connection, &ids))
+    }
+}
+
+/// Counts a worker out when it ends, by a panic in a callback too: the keeper waits for that.
+struct Leaving<'a>(&'a Run<'a>);
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        self.0.shared().workers -= 1;
+        self.0.changed.notify_all();
     }
 }
 

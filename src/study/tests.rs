@@ -447,3 +447,13 @@ fn another_configuration_under_the_same_name_is_refused_with_the_difference() {
     let nearest = Study::open(&storage, Some("aa")).unwrap_err().to_string();
     assert!(nearest.contains("did you mean `a`"), "{nearest}");
 }
+
+#[test]
+fn a_panic_in_a_callback_ends_the_loop() {
+    let study = Study::in_memory(&config("a")).unwrap();
+    let on_trial = |_: &Trial| panic!("nobody listens");
+    let spec = OptimizeSpec { on_trial: Some(&on_trial), jobs: 2, ..spec(4) };
+    let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| study.optimize(&spec, objective)));
+    assert!(run.is_err(), "the panic is the caller's own and comes back to it");
+    assert!(study.counts().unwrap().complete >= 1);
+}

@@ -1,10 +1,10 @@
 //! The one training loop: epochs of runs of steps, the schedule, the metric, early stopping.
 
 use super::metrics::Metric;
-use super::{ClassWeights, Loss, Plateau, TrainSpec};
-use crate::backend::{Backend, Criterion, Member, Run, UpdateRule};
+use super::{ClassWeights, Plateau, TrainSpec};
+use crate::backend::{Backend, Member, Run, UpdateRule};
 use crate::data::{Dataset, Targets, balanced_weights};
-use crate::model::Plan;
+use crate::model::{Criterion, Loss, Plan};
 use crate::random::{Purpose, Stream};
 use crate::{Error, Result};
 use std::sync::Arc;

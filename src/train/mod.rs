@@ -14,4 +14,7 @@ pub use epochs::{Control, Epoch, Stopped, Trained, Trainer, evaluate, train};
 pub use hpt_kernels::optimizer::Optimizer;
 pub use metrics::{Metric, Scores};
 pub use schedule::{Kind as ScheduleKind, Plateau, Schedule};
-pub use spec::{ClassWeights, Loss, Precision, TrainSpec};
+pub use spec::{ClassWeights, TrainSpec};
+
+pub use crate::backend::Precision;
+pub use crate::model::Loss;

@@ -1,55 +1,11 @@
 //! How a network is trained: everything that `train` takes but the data, the network and the device.
 
 use super::{Metric, Schedule};
+use crate::backend::Precision;
+use crate::model::Loss;
 use crate::{Error, Result};
 use hpt_kernels::optimizer::Optimizer;
 use serde::{Deserialize, Serialize};
-
-/// What is minimised.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Loss {
-    /// Softmax cross-entropy over classes, `torch.nn.CrossEntropyLoss`.
-    CrossEntropy,
-    /// Binary cross-entropy on logits over labels, `torch.nn.BCEWithLogitsLoss`.
-    BinaryCrossEntropy,
-    /// Mean squared error, `torch.nn.MSELoss`.
-    Mse,
-    /// `torch.nn.HuberLoss`: quadratic within `delta` (in standardised targets), linear beyond.
-    Huber {
-        /// Where the loss becomes linear.
-        delta: f64,
-    },
-}
-
-impl Loss {
-    /// The names that `--loss` takes.
-    pub const NAMES: &[&str] = &["cross-entropy", "binary-cross-entropy", "mse", "huber"];
-
-    /// The loss of that name.
-    ///
-    /// # Errors
-    /// The name is unknown.
-    pub fn by_name(name: &str) -> Result<Self> {
-        match name {
-            "cross-entropy" => Ok(Loss::CrossEntropy),
-            "binary-cross-entropy" => Ok(Loss::BinaryCrossEntropy),
-            "mse" => Ok(Loss::Mse),
-            "huber" => Ok(Loss::Huber { delta: 1.0 }),
-            _ => Err(Error::unknown("loss", name, Self::NAMES.iter().copied())),
-        }
-    }
-
-    /// Its name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Loss::CrossEntropy => "cross-entropy",
-            Loss::BinaryCrossEntropy => "binary-cross-entropy",
-            Loss::Mse => "mse",
-            Loss::Huber { .. } => "huber",
-        }
-    }
-}
 
 /// How classes count in the loss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,38 +15,6 @@ pub enum ClassWeights {
     None,
     /// n / (k · count), scikit-learn's `balanced`, from the training rows; for labels, negatives / positives.
     Balanced,
-}
-
-/// How products are computed; JAX's and PyTorch's names. Weights, moments, losses and sums are always f32 or wider.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Precision {
-    /// f32 throughout.
-    Highest,
-    /// Error of the order of f32's (1e-5) from split low-precision products, where the device has them.
-    High,
-    /// One low-precision product (bf16 or TF32).
-    Medium,
-}
-
-impl Precision {
-    /// The names that `--precision` takes.
-    pub const NAMES: &[(&str, Precision)] =
-        &[("highest", Precision::Highest), ("high", Precision::High), ("medium", Precision::Medium)];
-
-    /// The precision of that name.
-    ///
-    /// # Errors
-    /// The name is unknown.
-    pub fn by_name(name: &str) -> Result<Self> {
-        let row = Self::NAMES.iter().find(|row| row.0 == name);
-        row.map(|row| row.1).ok_or_else(|| Error::unknown("precision", name, Self::NAMES.iter().map(|row| row.0)))
-    }
-
-    /// Its name.
-    pub fn name(self) -> &'static str {
-        Self::NAMES.iter().find(|row| row.1 == self).map_or("highest", |row| row.0)
-    }
 }
 
 /// Everything about training but the data, the network and the device. Defaults are those of the command line.

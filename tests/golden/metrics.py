@@ -50,21 +50,28 @@ def binary_auc(name, labels, scores):
 
 
 def regression(name, truth, predicted):
-    """One column of numbers, or rows of several. `rmse_all` is the root of the mean over all elements."""
+    """One column of numbers, or rows of several. `rmse_all` is the root of the mean over all elements.
+
+    With constant truth R2 is 0/0 or -x/0. scikit-learn puts 1 and 0 in its place unless told `force_finite=False`;
+    here it counts as having no value.
+    """
     truth, predicted = np.array(common.f32(truth)), np.array(common.f32(predicted))
     several = truth.ndim == 2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        r2 = float(M.r2_score(truth, predicted, force_finite=False))
+    expected = {
+        "r2": r2,
+        "rmse": float(M.root_mean_squared_error(truth, predicted)),
+        "rmse_all": float(M.root_mean_squared_error(truth.reshape(-1), predicted.reshape(-1))),
+        "mae": float(M.mean_absolute_error(truth, predicted)),
+    }
     return {
         "name": name,
         "rows": len(truth),
         "targets": truth.shape[1] if several else 1,
         "truth": truth.reshape(-1).tolist(),
         "predicted": predicted.reshape(-1).tolist(),
-        "expected": {
-            "r2": float(M.r2_score(truth, predicted)),
-            "rmse": float(M.root_mean_squared_error(truth, predicted)),
-            "rmse_all": float(M.root_mean_squared_error(truth.reshape(-1), predicted.reshape(-1))),
-            "mae": float(M.mean_absolute_error(truth, predicted)),
-        },
+        "expected": {key: value for key, value in expected.items() if np.isfinite(value)},
     }
 
 

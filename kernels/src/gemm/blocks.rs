@@ -1,9 +1,10 @@
 //! The loops around the tile: which part of A, B and C is worked on while it lies in which cache.
 //!
-//! From the outside in: `NC` columns; `KC` of the sum, for which B is packed (or read in place) so that a panel stays
-//! in L1; `STRIPS` strips of rows, for which A is packed (or read in place) and stays in L2; panels; strips. When a
-//! block of rows has had its last k, its epilogue runs. Rows are cut into strips as even as possible rather than
-//! into whole tiles and a rest. None of these choices shows in the result, see [`super`].
+//! From the outside in: `NC` columns; `STRIPS` strips of rows, of which C stays in L2 until its last k and its epilogue
+//! are done; `KC` of the sum, for which a panel and a strip stay in L1 or L2; panels; strips. Rows are cut into strips
+//! as even as possible rather than into whole tiles and a rest. Operands are read where they lie unless their strides
+//! forbid it or enough work shares the copy; a panel of B is packed just before its first use. None of these choices
+//! shows in the result, see [`super`].
 
 use super::pack::Panels;
 use super::tile::{Kernel, Left, Strips, kernel};
@@ -11,16 +12,23 @@ use super::{Beta, Gemm, PANEL_VECTORS, Right};
 use crate::epilogue::Epilogue;
 use crate::isa::{Isa, Op, Simd};
 use crate::matrix::Matrix;
+use std::ops::Range;
 
-/// Most steps of k at a time: the panel (KC · 2 vectors) and a strip share L1.
-pub(super) const KC: usize = 256;
-/// Most columns at a time: the packed block is KC · NC.
+// Measured on Zen 5 (48 KiB L1d, 1 MiB L2), AVX-512 and AVX2, one thread, operands in and out of the caches. All are
+// flat optima: half or twice the value costs a few percent.
+
+/// Most steps of k at a time. Longer blocks read and write C less often; a panel of KC · 2 vectors need not fit L1,
+/// because L2 delivers a row of it long before the tile has used it.
+pub(super) const KC: usize = 512;
+/// Most columns at a time.
 pub(super) const NC: usize = 1024;
-/// Most strips at a time: the packed block is STRIPS · KC vectors.
+/// Most strips at a time: A's block is STRIPS · rows · KC.
 pub(super) const STRIPS: usize = 16;
-/// B is packed where at least so many strips use it.
-const PACK_B_STRIPS: usize = 4;
-/// A is packed where at least so many panels use it.
+/// B with contiguous rows is packed where at least so many strips use it; before, reading it in place is faster.
+const PACK_B_STRIPS: usize = 40;
+/// Rows of A so far apart fall into the same few sets of L1 and L2 …
+const CONFLICT: usize = 1024;
+/// … and are packed where more than so many panels use them.
 const PACK_A_PANELS: usize = 4;
 
 /// Memory that starts at a cache line.
@@ -73,7 +81,7 @@ impl Scratch {
     #[inline(always)]
     fn reserve<S: Simd>(&mut self, m: usize, k: usize, n: usize) {
         self.a.grow(m.div_ceil(S::TILE_ROWS).min(STRIPS) * k.min(KC) * S::LANES);
-        self.b.grow(n.min(NC).next_multiple_of(S::LANES) * k.min(KC));
+        self.b.grow(n.min(NC).next_multiple_of(S::LANES) * k);
     }
 }
 
@@ -127,163 +135,204 @@ impl Op for Product<'_, '_> {
     fn run<S: Simd>(self, s: S) {
         let Gemm { a, b, mut c, beta, mut epilogue } = self.args;
         let (m, k, n) = (a.rows(), a.cols(), b.cols());
-        let cut = Cut::new(m, S::TILE_ROWS);
-        let c_step = c.row_stride();
-        let pack_a = needs_packing(a) || n > PACK_A_PANELS * PANEL_VECTORS * S::LANES;
-        let pack_b = matches!(b, Right::Strided(b) if b.col_stride() != 1 || cut.strips >= PACK_B_STRIPS);
-        if pack_a || pack_b {
-            self.scratch.reserve::<S>(m, k, n);
-        }
-        let (a_buffer, b_buffer) = (self.scratch.a.as_mut_ptr(), self.scratch.b.as_mut_ptr());
-        let k_blocks = k.div_ceil(KC).max(1);
-        let kc = k.div_ceil(k_blocks);
+        let plan = Plan::new::<S>(a, b, self.scratch);
+        let (cut, c_step) = (plan.cut, c.row_stride());
+        // Blocks of k as even as possible; one, of none, where k = 0.
+        let most = k.div_ceil(k.div_ceil(KC).max(1));
         for j0 in (0..n).step_by(NC) {
-            let cols = NC.min(n - j0);
-            for block in 0..k_blocks {
-                let p0 = block * kc;
-                let kc = kc.min(k - p0);
-                let right = match b {
-                    Right::Packed(b) => Panel::Packed(b, p0, j0),
-                    Right::Strided(b) => {
-                        let from = b.as_ptr().wrapping_add(p0 * b.row_stride() + j0 * b.col_stride());
-                        if pack_b {
-                            let (row_stride, col_stride) = (b.row_stride(), b.col_stride());
-                            let width = PANEL_VECTORS * S::LANES;
-                            s.call(Panels { from, row_stride, col_stride, k: kc, n: cols, width, to: b_buffer });
-                            Panel::Scratch(b_buffer, kc)
-                        } else {
-                            Panel::InPlace(from, b.row_stride())
-                        }
-                    }
-                };
-                for t0 in (0..cut.strips).step_by(STRIPS) {
-                    let strips = t0..cut.strips.min(t0 + STRIPS);
-                    let i0 = cut.start(strips.start);
-                    let from = a.as_ptr().wrapping_add(i0 * a.row_stride() + p0 * a.col_stride());
-                    let left = if pack_a {
-                        let to = a_buffer;
-                        pack_strips(s, cut, strips.clone(), kc, from, (a.row_stride(), a.col_stride()), to);
-                        (Left::Down, to.cast_const(), S::LANES)
-                    } else if a.col_stride() == 1 {
-                        (Left::Along, from, a.row_stride())
-                    } else {
-                        (Left::Down, from, a.col_stride())
-                    };
-                    let block = RowBlock {
-                        cut,
-                        strips: strips.clone(),
-                        kc,
-                        cols,
-                        left: left.0,
-                        a: left.1,
-                        a_step: left.2,
-                        pack_a,
-                        right,
-                        c: c.as_mut_ptr().wrapping_add(i0 * c_step + j0),
+            let cols = j0..n.min(j0 + NC);
+            for t0 in (0..cut.strips).step_by(STRIPS) {
+                let strips = t0..cut.strips.min(t0 + STRIPS);
+                let rows = cut.start(strips.start)..cut.start(strips.end);
+                let mut p = 0..most;
+                loop {
+                    let block = Block {
+                        left: plan.left(s, strips.clone(), p.clone()),
+                        right: plan.right::<S>(p.clone(), cols.clone(), t0 == 0),
+                        k: p.len(),
+                        cols: cols.len(),
+                        c: c.as_mut_ptr().wrapping_add(rows.start * c_step + j0),
                         c_step,
-                        add: p0 > 0 || beta == Beta::One,
+                        add: p.start > 0 || beta == Beta::One,
                     };
-                    block.run(s);
-                    if p0 + kc == k && !matches!(epilogue, Epilogue::None) {
-                        for i in i0..cut.start(strips.end) {
-                            epilogue.apply_row(s, i, j0, &mut c.row_mut(i)[j0..j0 + cols]);
-                        }
+                    let tall = cut.tall.clamp(strips.start, strips.end) - strips.start;
+                    block.run(s, [(tall, cut.rows + 1), (strips.len() - tall, cut.rows)]);
+                    if p.end == k {
+                        break;
+                    }
+                    p = p.end..k.min(p.end + most);
+                }
+                if !matches!(epilogue, Epilogue::None) {
+                    for i in rows {
+                        epilogue.apply_row(s, i, j0, &mut c.row_mut(i)[cols.clone()]);
                     }
                 }
             }
         }
+        debug_assert_eq!(cut.start(cut.strips), m);
     }
 }
 
-/// Whether the tile cannot, or should not, read A where it lies.
-fn needs_packing(a: Matrix) -> bool {
-    a.col_stride() != 1 && a.row_stride() != 1
-}
-
-/// Packs strips one after another, each kc steps of one vector.
-#[inline(always)]
-fn pack_strips<S: Simd>(
-    s: S,
+/// The operands and how they are read.
+struct Plan<'a> {
+    a: Matrix<'a>,
+    b: Right<'a>,
     cut: Cut,
-    strips: std::ops::Range<usize>,
-    kc: usize,
-    from: *const f32,
-    (row_stride, col_stride): (usize, usize),
-    to: *mut f32,
-) {
-    let first = cut.start(strips.start);
-    for t in strips.clone() {
-        let (i, rows) = (cut.start(t) - first, cut.start(t + 1) - cut.start(t));
-        s.call(Panels {
-            from: from.wrapping_add(i * row_stride),
-            row_stride: col_stride,
-            col_stride: row_stride,
-            k: kc,
-            n: rows,
-            width: S::LANES,
-            to: to.wrapping_add((t - strips.start) * kc * S::LANES),
-        });
-    }
+    layout: Left,
+    pack_a: bool,
+    pack_b: bool,
+    a_buffer: *mut f32,
+    b_buffer: *mut f32,
 }
 
-/// Where panels of B are read.
+/// A block of A: `step` as [`Strips::a_step`], `next` elements from a strip of so many rows to the next.
 #[derive(Clone, Copy)]
-enum Panel<'a> {
+struct LeftBlock {
+    layout: Left,
+    from: *const f32,
+    step: usize,
+    packed: bool,
+}
+
+/// A block of B.
+#[derive(Clone, Copy)]
+enum RightBlock<'a> {
+    /// Packed by the caller; the block begins at this row and column.
     Packed(super::Packed<'a>, usize, usize),
-    /// Packed for this block of so many rows.
-    Scratch(*const f32, usize),
+    /// In scratch memory at `to`; where `fill`, each panel is packed from the source before its first use.
+    Scratch { to: *mut f32, from: *const f32, steps: (usize, usize), fill: bool },
     /// As B lies, with its row stride.
     InPlace(*const f32, usize),
 }
 
+impl<'a> Plan<'a> {
+    #[inline(always)]
+    fn new<S: Simd>(a: Matrix<'a>, b: Right<'a>, scratch: &mut Scratch) -> Self {
+        let (m, k, n) = (a.rows(), a.cols(), b.cols());
+        let cut = Cut::new(m, S::TILE_ROWS);
+        let along = a.col_stride() == 1 || k <= 1;
+        let conflict = along && a.row_stride().is_multiple_of(CONFLICT) && n > PACK_A_PANELS * PANEL_VECTORS * S::LANES;
+        let pack_a = (!along && a.row_stride() != 1 && m > 1) || (conflict && m > 1);
+        let pack_b = match b {
+            Right::Packed(_) => false,
+            Right::Strided(b) => (b.col_stride() != 1 && n > 1) || cut.strips >= PACK_B_STRIPS,
+        };
+        if pack_a || pack_b {
+            scratch.reserve::<S>(m, k, n);
+        }
+        let layout = if along && !pack_a { Left::Along } else { Left::Down };
+        let (a_buffer, b_buffer) = (scratch.a.as_mut_ptr(), scratch.b.as_mut_ptr());
+        Plan { a, b, cut, layout, pack_a, pack_b, a_buffer, b_buffer }
+    }
+
+    /// Those strips of A, those steps of k; packed now where that is the plan.
+    #[inline(always)]
+    fn left<S: Simd>(&self, s: S, strips: Range<usize>, p: Range<usize>) -> LeftBlock {
+        let (row_stride, col_stride) = (self.a.row_stride(), self.a.col_stride());
+        let at = |t: usize| self.a.as_ptr().wrapping_add(self.cut.start(t) * row_stride + p.start * col_stride);
+        if !self.pack_a {
+            let step = if self.layout == Left::Along { row_stride } else { col_stride };
+            return LeftBlock { layout: self.layout, from: at(strips.start), step, packed: false };
+        }
+        for t in strips.clone() {
+            s.call(Panels {
+                from: at(t),
+                row_stride: col_stride,
+                col_stride: row_stride,
+                k: p.len(),
+                n: self.cut.start(t + 1) - self.cut.start(t),
+                width: S::LANES,
+                to: self.a_buffer.wrapping_add((t - strips.start) * p.len() * S::LANES),
+            });
+        }
+        LeftBlock { layout: Left::Down, from: self.a_buffer, step: S::LANES, packed: true }
+    }
+
+    /// Those steps of k, those columns of B; `first`: no strips have used the block before.
+    #[inline(always)]
+    fn right<S: Simd>(&self, p: Range<usize>, cols: Range<usize>, first: bool) -> RightBlock<'a> {
+        let b = match self.b {
+            Right::Packed(b) => return RightBlock::Packed(b, p.start, cols.start),
+            Right::Strided(b) => b,
+        };
+        let from = b.as_ptr().wrapping_add(p.start * b.row_stride() + cols.start * b.col_stride());
+        if !self.pack_b {
+            return RightBlock::InPlace(from, b.row_stride());
+        }
+        let to = self.b_buffer.wrapping_add(p.start * cols.len().next_multiple_of(S::LANES));
+        RightBlock::Scratch { to, from, steps: (b.row_stride(), b.col_stride()), fill: first }
+    }
+}
+
 /// Strips × panels, for one block of k.
-struct RowBlock<'a> {
-    cut: Cut,
-    strips: std::ops::Range<usize>,
-    kc: usize,
+struct Block<'a> {
+    left: LeftBlock,
+    right: RightBlock<'a>,
+    k: usize,
     cols: usize,
-    left: Left,
-    a: *const f32,
-    a_step: usize,
-    pack_a: bool,
-    right: Panel<'a>,
     c: *mut f32,
     c_step: usize,
     add: bool,
 }
 
-impl RowBlock<'_> {
+/// Where a panel is read, its row stride, and what to ask for meanwhile: a pointer and a stride.
+struct Panel(*const f32, usize, (*const f32, usize));
+
+impl Block<'_> {
+    /// Multiplies strips of two heights, given as count and rows, one kind under the other.
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
+    fn run<S: Simd>(self, s: S, strips: [(usize, usize); 2]) {
         let width = PANEL_VECTORS * S::LANES;
-        let tall = self.cut.tall.clamp(self.strips.start, self.strips.end) - self.strips.start;
-        let short = self.strips.len() - tall;
-        let masked = matches!(self.right, Panel::InPlace(..));
+        let LeftBlock { layout, from, step: a_step, packed } = self.left;
+        let (k, c_step, add) = (self.k, self.c_step, self.add);
         for j in (0..self.cols).step_by(width) {
             let cols = width.min(self.cols - j);
-            let vectors = cols.div_ceil(S::LANES);
-            let (b, b_step) = match self.right {
-                Panel::Packed(b, p0, j0) => b.panel(p0, j0 + j),
-                Panel::Scratch(b, k) => (b.wrapping_add(j * k), vectors * S::LANES),
-                Panel::InPlace(b, step) => (b.wrapping_add(j), step),
-            };
-            let (mut a, mut c) = (self.a, self.c.wrapping_add(j));
-            for (count, rows) in [(tall, self.cut.rows + 1), (short, self.cut.rows)] {
+            let Panel(b, b_step, next) = self.panel(s, j, cols);
+            let (mut ahead, mut ahead_step) = if j + width < self.cols { next } else { (b, 0) };
+            let masked = matches!(self.right, RightBlock::InPlace(..)) && !cols.is_multiple_of(S::LANES);
+            let (mut a, mut c) = (from, self.c.wrapping_add(j));
+            for (count, rows) in strips {
                 if count == 0 {
                     continue;
                 }
-                let a_next = match (self.pack_a, self.left) {
-                    (true, _) => self.kc * S::LANES,
-                    (false, Left::Down) => rows,
-                    (false, Left::Along) => rows * self.a_step,
+                let a_next = match layout {
+                    Left::Down if packed => k * S::LANES,
+                    Left::Down => rows,
+                    Left::Along => rows * a_step,
                 };
-                let kernel: Kernel<S> = kernel(rows, vectors, self.left, masked);
-                let (k, a_step, c_step, add) = (self.kc, self.a_step, self.c_step, self.add);
+                let kernel: Kernel<S> = kernel(rows, cols.div_ceil(S::LANES), layout, masked);
+                let args = Strips { k, a, a_step, a_next, b, b_step, c, c_step, cols, count, ahead, ahead_step, add };
                 // SAFETY: the operands are readable and C writable by the contract of `Gemm`; packed panels and
-                // strips hold whole vectors, and a panel in place is masked.
-                unsafe { kernel(s, &Strips { k, a, a_step, a_next, b, b_step, c, c_step, cols, count, add }) };
+                // strips hold whole vectors, and a panel in place that is narrower is masked.
+                unsafe { kernel(s, &args) };
+                (ahead, ahead_step) = (b, 0);
                 a = a.wrapping_add(count * a_next);
-                c = c.wrapping_add(count * rows * self.c_step);
+                c = c.wrapping_add(count * rows * c_step);
+            }
+        }
+    }
+
+    /// The panel that begins at column `j`, packed now where that is due.
+    #[inline(always)]
+    fn panel<S: Simd>(&self, s: S, j: usize, cols: usize) -> Panel {
+        let (k, width) = (self.k, PANEL_VECTORS * S::LANES);
+        match self.right {
+            RightBlock::Packed(b, p0, j0) => {
+                let (at, step) = b.panel(p0, j0 + j);
+                Panel(at, step, (at.wrapping_add(b.k() * step), step))
+            }
+            RightBlock::InPlace(b, step) => Panel(b.wrapping_add(j), step, (b.wrapping_add(j + width), step)),
+            RightBlock::Scratch { to, from, steps: (row_stride, col_stride), fill } => {
+                let to = to.wrapping_add(j * k);
+                let at = to.cast_const();
+                let stored = cols.next_multiple_of(S::LANES);
+                if !fill {
+                    return Panel(at, stored, (at.wrapping_add(k * width), width));
+                }
+                let from = from.wrapping_add(j * col_stride);
+                s.call(Panels { from, row_stride, col_stride, k, n: cols, width, to });
+                let next = if col_stride == 1 { (from.wrapping_add(width), row_stride) } else { (at, 0) };
+                Panel(at, stored, next)
             }
         }
     }

@@ -177,12 +177,17 @@ impl Op for Panels {
     }
 }
 
+/// Rows that are asked for before they are needed.
+const AHEAD: usize = 24;
+
 /// A panel whose rows are contiguous in the source.
 #[inline(always)]
 unsafe fn rows<S: Simd>(s: S, from: *const f32, step: usize, k: usize, cols: usize, to: *mut f32, width: usize) {
     let whole = cols / S::LANES * S::LANES;
     for p in 0..k {
         let (from, to) = (from.wrapping_add(p * step), to.wrapping_add(p * width));
+        s.prefetch(from.wrapping_add(AHEAD * step));
+        s.prefetch(from.wrapping_add(AHEAD * step + S::LANES));
         // SAFETY: `cols` elements are readable and `width ≥ cols` writable.
         unsafe {
             for v in (0..whole).step_by(S::LANES) {
@@ -218,10 +223,12 @@ unsafe fn columns<S: Simd, const L: usize>(
                 if there == L && len == L {
                     for (c, x) in x.iter_mut().enumerate() {
                         *x = s.load_ptr(from.add(c * step));
+                        s.prefetch(from.wrapping_add((c + L) * step));
                     }
                 } else {
                     for (c, x) in x.iter_mut().enumerate().take(there) {
                         *x = s.load_first(from.add(c * step), len);
+                        s.prefetch(from.wrapping_add((c + there) * step));
                     }
                 }
                 let mut distance = L / 2;

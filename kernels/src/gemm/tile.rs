@@ -5,6 +5,8 @@
 //! MR·NV sums stay in registers; a row of B is loaded once and each element of A broadcast once a step. The body is
 //! one; [`table`] holds it for every height, width and layout.
 
+#![allow(clippy::needless_range_loop, reason = "rows and vectors of a tile are its coordinates")]
+
 use crate::isa::{Op, Simd};
 
 /// Most rows of any tile: the length of the table.
@@ -42,6 +44,11 @@ pub(super) struct Strips {
     pub cols: usize,
     /// Strips.
     pub count: usize,
+    /// What will be read after this panel, asked for meanwhile: a first line every `ahead_step` for k steps during the
+    /// first strip, the line after each during the second.
+    pub ahead: *const f32,
+    /// See `ahead`.
+    pub ahead_step: usize,
     /// Whether the sums begin with what C holds.
     pub add: bool,
 }
@@ -112,7 +119,7 @@ impl<const MR: usize, const NV: usize, const ALONG: bool, const MASKED: bool> Op
         let t = *self.0;
         let tail = t.cols - (NV - 1) * S::LANES;
         let (mut a, mut c) = (t.a, t.c);
-        for _ in 0..t.count {
+        for strip in 0..t.count {
             let mut sums = [[s.splat(0.0); NV]; MR];
             // SAFETY: the caller of the kernel promises the memory of every strip.
             unsafe {
@@ -126,7 +133,8 @@ impl<const MR: usize, const NV: usize, const ALONG: bool, const MASKED: bool> Op
                         sums[r][NV - 1] = s.load_first(row.add((NV - 1) * S::LANES), tail);
                     });
                 }
-                self.sum(s, a, tail, &mut sums);
+                let ahead = if strip < 2 { (t.ahead.wrapping_add(strip * 16), t.ahead_step) } else { (t.b, 0) };
+                self.sum(s, a, ahead, tail, &mut sums);
                 let mut row = c.wrapping_sub(t.c_step);
                 each_row!(MR, r => {
                     row = opaque(row.wrapping_add(t.c_step)).cast_mut();
@@ -153,17 +161,27 @@ impl<const MR: usize, const NV: usize, const ALONG: bool, const MASKED: bool> Ti
     /// # Safety
     /// As for [`Kernel`].
     #[inline(always)]
-    unsafe fn sum<S: Simd>(&self, s: S, a: *const f32, tail: usize, sums: &mut [[S::F; NV]; MR]) {
+    unsafe fn sum<S: Simd>(
+        &self,
+        s: S,
+        a: *const f32,
+        ahead: (*const f32, usize),
+        tail: usize,
+        sums: &mut [[S::F; NV]; MR],
+    ) {
         let t = self.0;
         let (a_step, by) = if ALONG { (t.a_step, 1) } else { (1, t.a_step) };
-        let b_step = if MASKED { t.b_step } else { NV * S::LANES };
+        let b_step = t.b_step;
         let group = |g: usize| a.wrapping_add(g * GROUP * t.a_step);
         let mut rows = if ALONG { [a, group(1), group(2), group(3), group(4)] } else { [a; 5] };
-        let mut b = t.b;
+        let (mut b, (mut ahead, ahead_step)) = (t.b, ahead);
         for _ in 0..t.k {
             let mut w = [s.splat(0.0); NV];
             // SAFETY: as the caller promises; a masked panel is read up to its last column.
             unsafe {
+                if NV > 1 {
+                    s.prefetch(ahead);
+                }
                 for v in 0..NV {
                     let at = b.add(v * S::LANES);
                     w[v] = if MASKED && v == NV - 1 { s.load_first(at, tail) } else { s.load_ptr(at) };
@@ -178,6 +196,7 @@ impl<const MR: usize, const NV: usize, const ALONG: bool, const MASKED: bool> Ti
             }
             rows = advance::<MR, ALONG>(rows, by);
             b = opaque(b.wrapping_add(b_step));
+            ahead = opaque(ahead.wrapping_add(ahead_step));
         }
     }
 }
@@ -194,6 +213,7 @@ fn advance<const MR: usize, const ALONG: bool>([r0, r1, r2, r3, r4]: RowPointers
 /// The same pointer, of which the compiler knows nothing: it would otherwise keep a pointer of its own for every row
 /// and spill them, instead of adding strides within the address.
 #[inline(always)]
+#[allow(clippy::pointers_in_nomem_asm_block, reason = "the pointer itself passes, nothing is read through it")]
 fn opaque(p: *const f32) -> *const f32 {
     #[cfg(target_arch = "x86_64")]
     {

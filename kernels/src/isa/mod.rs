@@ -4,14 +4,16 @@
 //! safe to call. An operation is a struct of its arguments that implements [`Op`] with a body generic
 //! over the token; [`Isa::run`] enters a `#[target_feature]` function once and calls that body inside,
 //! where everything is inlined and compiled for the set. One file an instruction set; a new set is one
-//! file and one line in [`ISAS`].
+//! file and one line in `ISAS`.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod peak;
 mod portable;
 
+pub use peak::peak;
 pub use portable::Portable;
 #[cfg(target_arch = "x86_64")]
 pub use {avx2::Avx2, avx512::Avx512};

@@ -6,8 +6,8 @@ use hpt_kernels::isa::Isa;
 use hpt_kernels::reference::activation as oracle;
 
 type Fast = fn(Isa, Activation, &[f32], &mut [f32]);
-const BOTH: [(Fast, fn(Activation, f64) -> f64, &str); 2] =
-    [(forward, oracle::forward, ""), (derivative, oracle::derivative, "'")];
+type Exact = fn(Activation, f64) -> f64;
+const BOTH: [(Fast, Exact, &str); 2] = [(forward, oracle::forward, ""), (derivative, oracle::derivative, "'")];
 
 fn apply(f: Fast, isa: Isa, a: Activation, z: &[f32]) -> Vec<f32> {
     let mut out = vec![f32::NAN; z.len()];

@@ -10,6 +10,7 @@ use hpt_kernels::reference::optimizer::Step;
 use hpt_kernels::reference::{View, gemm};
 
 /// x, erf x, erfc x, by mpmath 1.4.1 (`mp.dps = 40`), to 20 digits.
+#[allow(clippy::excessive_precision, reason = "as the other program printed them")]
 const ERF: [(f64, f64, f64); 20] = [
     (1e-300, 1.1283791670955126022e-300, 1.0),
     (1e-8, 1.1283791670955125599e-8, 0.99999998871620832904),
@@ -34,6 +35,7 @@ const ERF: [(f64, f64, f64); 20] = [
 ];
 
 /// z, gelu, gelu', mish, mish' by mpmath, likewise.
+#[allow(clippy::excessive_precision, reason = "as the other program printed them")]
 const GELU_AND_MISH: [(f64, [f64; 4]); 7] = [
     (
         -12.0,

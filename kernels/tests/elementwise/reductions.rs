@@ -36,7 +36,7 @@ fn squares_do_not_overflow() {
 fn whole_chunks_add_up_to_the_same_bits() {
     let x = uniform(3, 5 * CHUNK + 9, -1.0, 1.0);
     for isa in Isa::available() {
-        let mut parts = vec![0.0; 6];
+        let mut parts = [0.0; 6];
         let (a, b) = x.split_at(2 * CHUNK);
         sum_of_squares_chunks(isa, a, &mut parts[..2]);
         sum_of_squares_chunks(isa, b, &mut parts[2..]);

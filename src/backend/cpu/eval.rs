@@ -4,7 +4,7 @@ use super::Cpu;
 use super::net::{EVAL_ROWS, Net, WorkerMemory};
 use super::step::{features, pointwise_kind};
 use crate::data::{Dataset, Features, Targets};
-use crate::train::Loss;
+use crate::model::Loss;
 use hpt_kernels::epilogue::{Epilogue, Forward};
 use hpt_kernels::gather::gather;
 use hpt_kernels::gemm::{Beta, Gemm, Right, gemm};

@@ -11,9 +11,8 @@ mod net;
 mod step;
 mod team;
 
-use super::{Backend, Caps, Member, Run};
+use super::{Backend, Caps, Member, Precision, Run};
 use crate::data::Dataset;
-use crate::train::Precision;
 use crate::{Error, Result};
 use hpt_kernels::isa::Isa;
 use net::Net;

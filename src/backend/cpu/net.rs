@@ -3,10 +3,9 @@
 use super::memory::Shared;
 use super::step::Step;
 use super::{Cpu, Member};
-use crate::backend::{Criterion, Run, UpdateRule};
+use crate::backend::{Run, UpdateRule};
 use crate::data::Dataset;
-use crate::model::{Activation, Layer, Plan};
-use crate::train::Loss;
+use crate::model::{Activation, Criterion, Layer, Loss, Plan};
 use hpt_kernels::gemm::Scratch;
 use hpt_kernels::isa::Isa;
 use hpt_kernels::philox::Key;

@@ -142,6 +142,16 @@ fn columns_without_use_are_left_out_with_a_note() {
 }
 
 #[test]
+fn more_categories_than_a_dense_row_can_hold() {
+    let folder = folder();
+    let rows: String = (0..66_000).map(|i| format!("{i},{}\n", i % 2)).collect();
+    let path = write(folder.path(), "t.csv", format!("id,y\n{rows}"));
+    let source = load(&DataSpec { categorical: vec!["id".into()], ..DataSpec::new(path) }).unwrap().source;
+    let text = message(Pipeline::fit(&source, &all(&source), Preprocess::None));
+    assert!(text.contains("the columns become 66001 inputs, 66001 of them from `id`"), "{text}");
+}
+
+#[test]
 fn a_constant_column_with_missing_cells_keeps_its_indicator() {
     let (source, pipeline, _) = fit("k,y\n7,0\n,1\n7,0\n", 0..3, Preprocess::Standard);
     assert_eq!(features(&pipeline.transform(&source, &[0, 1]).unwrap()), [[0.0], [1.0]]);
@@ -189,6 +199,11 @@ fn prediction_reads_by_name() {
     assert!(
         message(read("age,city\n1,Rome\n", ReadTargets::Yes)).contains("target `y`, needed by the model, is missing")
     );
+    let names = ["age".to_owned(), "b".to_owned()];
+    let input = read("age,city\n1,Rome\n", ReadTargets::Named(&names[..1]));
+    assert!(message(input).contains("column `age` is an input of the model"));
+    let two = read("age,city\n1,Rome\n", ReadTargets::Named(&names));
+    assert_eq!(message(two), "target: 1 columns are expected (`y`), found 2");
     let names = ["answer".to_owned()];
     let (source, _) = read("age,city,answer\n1,Rome,1\n", ReadTargets::Named(&names)).unwrap();
     assert_eq!(pipeline.transform(&source, &[0]).unwrap().targets, Targets::Classes { labels: vec![1], classes: 2 });

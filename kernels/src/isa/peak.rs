@@ -1,0 +1,39 @@
+//! The arithmetic limit of one core, measured: what rates are shown as a share of.
+
+use super::{Isa, Op, Simd};
+use std::hint::black_box;
+use std::time::Instant;
+
+/// Independent sums: enough to hide the latency of an FMA on two ports.
+const SUMS: usize = 12;
+
+/// FMAs on registers alone.
+struct Chain(usize);
+
+impl Op for Chain {
+    type Output = f32;
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> f32 {
+        let (x, y) = (s.splat(black_box(0.999)), s.splat(black_box(1e-3)));
+        let mut sums = [s.splat(0.0); SUMS];
+        for _ in 0..self.0 {
+            for sum in &mut sums {
+                *sum = s.mul_add(*sum, x, y);
+            }
+        }
+        sums.into_iter().fold(0.0, |total, sum| total + s.sum(sum))
+    }
+}
+
+/// Floating-point operations a second of one core with this set, two for each multiply-add: the best of thirty
+/// measurements, which take a few milliseconds in all.
+pub fn peak(isa: Isa) -> f64 {
+    let steps = 20_000;
+    let flops = (steps * SUMS * 2 * isa.lanes()) as f64;
+    let seconds = (0..30).map(|_| {
+        let start = Instant::now();
+        black_box(isa.run(Chain(steps)));
+        start.elapsed().as_secs_f64()
+    });
+    flops / seconds.fold(f64::INFINITY, f64::min)
+}

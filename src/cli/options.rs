@@ -1,0 +1,404 @@
+//! The options of data, devices and searches: one table, from which the flags and the keys of a study file follow.
+//!
+//! A flag and a key of the same name are the same option: both come to [`Options`], where each value keeps the place
+//! it came from, and are read and checked by the same code. The settings of a training have a table of their own,
+//! [`SETTINGS`].
+
+use super::failure::Failure;
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use hpt_engine::Error;
+use hpt_engine::data::{DataSpec, SplitSpec, TaskChoice};
+use hpt_engine::engine::Device;
+use hpt_engine::settings::{Kind, SETTINGS, Settings};
+use hpt_engine::space::Value;
+use hpt_engine::train::Metric;
+use indexmap::IndexMap;
+use std::time::Duration;
+use toml::Value as Toml;
+
+/// One option.
+pub struct Opt {
+    /// Its key; as a flag, with `-` for `_`.
+    pub name: &'static str,
+    /// What stands for its value in the help; empty for a switch.
+    value: &'static str,
+    help: &'static str,
+    /// May be given several times.
+    many: bool,
+}
+
+const fn opt(name: &'static str, value: &'static str, help: &'static str) -> Opt {
+    Opt { name, value, help, many: false }
+}
+
+const fn many(name: &'static str, value: &'static str, help: &'static str) -> Opt {
+    Opt { name, value, help, many: true }
+}
+
+/// Where data are.
+#[rustfmt::skip]
+pub const PATH: Opt = opt("data", "PATH", "CSV or TSV file (plain or gzip), folder with IDX files, .npz file, or a built-in set: digits, california-housing");
+pub const DELIMITER: Opt =
+    opt("delimiter", "CHAR", "What separates cells: one character, or `tab` [default: found out]");
+/// Where to run.
+pub const DEVICE: Opt = opt("device", "DEVICE", "auto, cpu, cuda or cuda:1 [default: auto]");
+pub const THREADS: Opt = opt("threads", "N", "Threads of one training, or auto [default: auto]");
+
+/// Which data, and how they are divided.
+#[rustfmt::skip]
+pub const DATA: &[Opt] = &[
+    PATH,
+    many("target", "NAMES", "Target column, or several with commas [default: the last column]"),
+    DELIMITER,
+    opt("test", "PATH", "File of test rows, instead of --test-split"),
+    opt("test_split", "SHARE", "Share of the rows for the test, 0 for none [default: 0.2]"),
+    opt("validation_split", "SHARE", "Share of the other rows for validation, 0 for none [default: 0.2]"),
+    opt("task", "TASK", "auto, classification or regression [default: auto]"),
+    many("categorical", "NAMES", "Columns of numbers to be taken as categories, with commas"),
+    opt("fold_column", "NAME", "Column that says to which fold a row belongs; it is no input"),
+];
+
+/// What a training needs beside its settings.
+#[rustfmt::skip]
+pub const RUN: &[Opt] = &[
+    opt("metric", "METRIC", "What early stopping and a search look at: accuracy, balanced_accuracy, macro_f1, log_loss, auc, rmse, mae, r2, loss [default: accuracy, or rmse]"),
+    opt("seed", "N", "Seed of splits, weights, shuffling, dropout and proposals [default: 0]"),
+    DEVICE,
+    THREADS,
+];
+
+/// What a search needs beside that.
+#[rustfmt::skip]
+pub const SEARCH: &[Opt] = &[
+    opt("sampler", "NAME", "How configurations are proposed [default: auto]"),
+    opt("pruner", "NAME", "How hopeless trials are stopped [default: asha]"),
+    opt("trials", "N", "Trials that the study should reach in all [default: 100; none with --time-limit]"),
+    opt("time_limit", "TIME", "Time for everything, as in 90s, 10m or 1h30m"),
+    opt("trial_time_limit", "TIME", "Time for one trial"),
+    opt("jobs", "N", "Trials at once, or auto [default: auto]"),
+    opt("storage", "FILE", "File of studies [default: hpt-study.db]"),
+    opt("study", "NAME", "Name of the study [default: the data's name]"),
+    opt("repeats", "N", "Trainings of each trial with different seeds, averaged [default: 1]"),
+    opt("keep_models", "N", "Models of the best trials to keep [default: 3]"),
+    many("enqueue", "JSON", "Configuration to try first, as in '{\"learning_rate\": 0.001}'"),
+    opt("space", "FILE", "File whose [space] table says what varies [default: sized from the data]"),
+    opt("out", "DIR", "Folder for the models [default: named after the study]"),
+];
+
+/// The flag of a key.
+pub fn flag(name: &str) -> String {
+    format!("--{}", name.replace('_', "-"))
+}
+
+fn arg(name: &'static str, value: &'static str, help: impl Into<String>, heading: &'static str) -> Arg {
+    let long = name.replace('_', "-");
+    // `--learning_rate`, as in a study file, is understood too.
+    let arg = Arg::new(name).help(help.into()).help_heading(heading).allow_negative_numbers(true);
+    let arg = if name.contains('_') { arg.alias(name) } else { arg };
+    if value.is_empty() { arg.action(ArgAction::SetTrue).long(long) } else { arg.value_name(value).long(long) }
+}
+
+/// Adds the flags of a table.
+pub fn add(command: Command, table: &'static [Opt], heading: &'static str) -> Command {
+    command.args(table.iter().map(|opt| {
+        let arg = arg(opt.name, opt.value, opt.help, heading);
+        if opt.many { arg.action(ArgAction::Append) } else { arg }
+    }))
+}
+
+/// Adds a flag for every setting of a training.
+pub fn add_settings(command: Command) -> Command {
+    command.args(SETTINGS.iter().map(|setting| {
+        let default = match setting.default {
+            "" | "false" => String::new(),
+            default => format!(" [default: {default}]"),
+        };
+        let (value, choices) = match setting.kind {
+            Kind::Flag => ("BOOL", String::new()),
+            Kind::Count(_) => ("N", String::new()),
+            Kind::Name(names) => ("NAME", format!(": {}", names().join(", "))),
+            Kind::Widths => ("WIDTHS", String::new()),
+            _ => ("X", String::new()),
+        };
+        let arg = arg(setting.name, value, format!("{}{choices}{default}", setting.help), "Training");
+        match setting.kind {
+            // `--nesterov` alone is true; a value needs `=`, since a word after it may be something else.
+            Kind::Flag => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),
+            _ => arg,
+        }
+    }))
+}
+
+/// The settings that flags give.
+pub fn settings(matches: &ArgMatches) -> Result<Settings, Error> {
+    let mut settings = Settings::default();
+    for setting in SETTINGS {
+        if let Some(text) = matches.get_one::<String>(setting.name) {
+            settings.set(&flag(setting.name), setting.name, &Value::Text(text.clone()))?;
+        }
+    }
+    Ok(settings)
+}
+
+/// Option values, each with the place it came from.
+#[derive(Clone, Debug, Default)]
+pub struct Options(IndexMap<String, (String, Toml)>);
+
+impl Options {
+    /// Those of these tables that flags give.
+    pub fn from_flags(matches: &ArgMatches, tables: &[&[Opt]]) -> Self {
+        let mut options = Options::default();
+        for opt in tables.iter().copied().flatten() {
+            if matches.value_source(opt.name) != Some(ValueSource::CommandLine) {
+                continue;
+            }
+            let mut texts: Vec<Toml> =
+                matches.get_many::<String>(opt.name).into_iter().flatten().cloned().map(Toml::String).collect();
+            let value = if texts.len() == 1 { texts.remove(0) } else { Toml::Array(texts) };
+            options.set(opt.name, flag(opt.name), value);
+        }
+        options
+    }
+
+    /// Sets a value; `place` is its flag, or the file and key.
+    pub fn set(&mut self, name: &str, place: String, value: Toml) {
+        self.0.insert(name.to_owned(), (place, value));
+    }
+
+    /// These, and those of `weaker` that are not given here.
+    #[must_use]
+    pub fn or(mut self, weaker: &Options) -> Options {
+        for (name, given) in &weaker.0 {
+            self.0.entry(name.clone()).or_insert_with(|| given.clone());
+        }
+        self
+    }
+
+    /// Where an option was given.
+    pub fn place(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(|(place, _)| place.as_str())
+    }
+
+    /// The value as it was given.
+    pub fn raw(&self, name: &str) -> Option<(&str, &Toml)> {
+        self.0.get(name).map(|(place, value)| (place.as_str(), value))
+    }
+
+    /// A text.
+    pub fn text(&self, name: &str) -> Result<Option<&str>, Error> {
+        match self.raw(name) {
+            None => Ok(None),
+            Some((_, Toml::String(text))) => Ok(Some(text)),
+            Some((place, other)) => Err(wrong(place, other, "a text")),
+        }
+    }
+
+    /// A list of texts, or one text with commas.
+    pub fn list(&self, name: &str) -> Result<Vec<String>, Error> {
+        let Some((place, value)) = self.raw(name) else { return Ok(Vec::new()) };
+        let items = match value {
+            Toml::Array(items) => items.as_slice(),
+            single => std::slice::from_ref(single),
+        };
+        let mut list = Vec::new();
+        for item in items {
+            let Toml::String(text) = item else { return Err(wrong(place, item, "a name")) };
+            // Commas separate names, but in the lists of a file, where every text is one name.
+            match value {
+                Toml::Array(_) if !place.starts_with("--") => list.push(text.clone()),
+                _ => list.extend(text.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty())),
+            }
+        }
+        if list.is_empty() { Err(wrong(place, value, "at least one name")) } else { Ok(list) }
+    }
+
+    /// A whole number from `least` on.
+    pub fn count(&self, name: &str, least: u64) -> Result<Option<u64>, Error> {
+        let Some((place, value)) = self.raw(name) else { return Ok(None) };
+        let found = match value {
+            Toml::Integer(n) => u64::try_from(*n).ok(),
+            Toml::String(text) => text.trim().parse().ok(),
+            _ => None,
+        };
+        match found {
+            Some(n) if n >= least => Ok(Some(n)),
+            _ => Err(wrong(place, value, &format!("a whole number from {least} on"))),
+        }
+    }
+
+    /// A whole number, or 0 for `auto`.
+    pub fn auto(&self, name: &str) -> Result<usize, Error> {
+        match self.raw(name) {
+            Some((_, Toml::String(text))) if text.trim() == "auto" => Ok(0),
+            Some((place, value)) => match self.count(name, 0) {
+                Ok(Some(n)) if n <= 4096 => Ok(n as usize),
+                _ => Err(wrong(place, value, "a whole number up to 4096 or `auto`")),
+            },
+            None => Ok(0),
+        }
+    }
+
+    /// A share of rows: from 0 up to but not including 1.
+    pub fn share(&self, name: &str) -> Result<Option<f64>, Error> {
+        let Some((place, value)) = self.raw(name) else { return Ok(None) };
+        let found = match value {
+            Toml::Float(x) => Some(*x),
+            Toml::Integer(n) => Some(*n as f64),
+            Toml::String(text) => text.trim().parse().ok(),
+            _ => None,
+        };
+        match found {
+            Some(x) if (0.0..1.0).contains(&x) => Ok(Some(x)),
+            _ => Err(wrong(place, value, "a share from 0 up to but not including 1")),
+        }
+    }
+
+    /// A time: `90s`, `10m`, `1h30m`; a number alone is seconds.
+    pub fn time(&self, name: &str) -> Result<Option<Duration>, Error> {
+        let Some((place, value)) = self.raw(name) else { return Ok(None) };
+        let found = match value {
+            Toml::Integer(n) => duration(&n.to_string()),
+            Toml::Float(x) => duration(&x.to_string()),
+            Toml::String(text) => duration(text),
+            _ => None,
+        };
+        found.map(Some).ok_or_else(|| wrong(place, value, "a time above 0, as in 90s, 10m or 1h30m,"))
+    }
+
+    /// The device.
+    pub fn device(&self) -> Result<Device, Error> {
+        self.text("device")?.map_or(Ok(Device::Auto), Device::by_name)
+    }
+
+    /// The metric.
+    pub fn metric(&self) -> Result<Option<Metric>, Error> {
+        self.text("metric")?.map(Metric::by_name).transpose()
+    }
+
+    /// The seed.
+    pub fn seed(&self) -> Result<u64, Error> {
+        Ok(self.count("seed", 0)?.unwrap_or(0))
+    }
+
+    /// The data and their division; none where no data are named.
+    pub fn data(&self) -> Result<Option<(DataSpec, SplitSpec)>, Error> {
+        let Some(path) = self.text("data")? else { return Ok(None) };
+        let task = self.text("task")?.map(|name| TaskChoice::by_name(self.place("task").unwrap_or("task"), name));
+        let data = DataSpec {
+            path: path.to_owned(),
+            target: self.list("target")?,
+            delimiter: self.delimiter()?,
+            test: self.text("test")?.map(str::to_owned),
+            categorical: self.list("categorical")?,
+            fold_column: self.text("fold_column")?.map(str::to_owned),
+            task: task.transpose()?.unwrap_or_default(),
+        };
+        if let (Some(test), Some(split)) = (self.place("test"), self.place("test_split")) {
+            return Err(Error::input(format!("{test} and {split} exclude each other: the file has the test rows")));
+        }
+        let default = SplitSpec::default();
+        let split = SplitSpec {
+            test: self.share("test_split")?.unwrap_or(default.test),
+            validation: self.share("validation_split")?.unwrap_or(default.validation),
+            seed: self.seed()?,
+        };
+        Ok(Some((data, split)))
+    }
+
+    /// The byte that separates cells.
+    pub fn delimiter(&self) -> Result<Option<u8>, Error> {
+        match self.text("delimiter")? {
+            None => Ok(None),
+            Some("tab" | "\\t" | "\t") => Ok(Some(b'\t')),
+            Some(text) => match text.as_bytes() {
+                [byte] if byte.is_ascii() && !byte.is_ascii_alphanumeric() => Ok(Some(*byte)),
+                _ => {
+                    let place = self.place("delimiter").unwrap_or("delimiter");
+                    Err(Error::input(format!("{place} is `{text}`; one character such as `;`, or `tab`, is expected")))
+                }
+            },
+        }
+    }
+}
+
+fn wrong(place: &str, found: &Toml, expected: &str) -> Error {
+    let found = match found {
+        Toml::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    Error::input(format!("{place} is `{found}`; {expected} is expected"))
+}
+
+/// Seconds (`90`, `90s`), minutes, hours and days, one after the other; none where it is no time above 0.
+fn duration(text: &str) -> Option<Duration> {
+    let mut rest = text.trim();
+    let mut total = 0.0;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let amount: f64 = rest[..digits].parse().ok()?;
+        let letters = rest[digits..].find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len() - digits);
+        let unit = match &rest[digits..digits + letters] {
+            "" | "s" | "sec" => 1.0,
+            "m" | "min" => 60.0,
+            "h" => 3600.0,
+            "d" => 86400.0,
+            _ => return None,
+        };
+        total += amount * unit;
+        rest = rest[digits + letters..].trim_start();
+    }
+    Duration::try_from_secs_f64(total).ok().filter(|time| !time.is_zero())
+}
+
+/// The file that `--out` names, with its folder made; it can be written to.
+pub fn output(path: &str) -> Result<(), Failure> {
+    let place = std::path::Path::new(path);
+    if path.is_empty() || place.is_dir() || path.ends_with('/') {
+        return Err(Failure::input(format!("--out {path}: is a directory, the name of a file is expected")));
+    }
+    let folder = place.parent().filter(|folder| !folder.as_os_str().is_empty());
+    writable(folder.unwrap_or(std::path::Path::new(".")))
+}
+
+/// Makes a folder where there is none, and sees that files can be made in it.
+pub fn writable(folder: &std::path::Path) -> Result<(), Failure> {
+    use std::io::ErrorKind::{NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem};
+    let made = std::fs::create_dir_all(folder).and_then(|()| tempfile::tempfile_in(folder));
+    made.map(drop).map_err(|error| {
+        let code = match error.kind() {
+            PermissionDenied | ReadOnlyFilesystem | NotADirectory | NotFound => 2,
+            std::io::ErrorKind::AlreadyExists => 2,
+            _ => 1,
+        };
+        Failure::new(code, format!("{}: cannot be written to ({error}); give another --out", folder.display()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_units() {
+        let seconds = |text: &str| duration(text).map(|time| time.as_secs_f64());
+        assert_eq!(seconds("90s"), Some(90.0));
+        assert_eq!(seconds("10m"), Some(600.0));
+        assert_eq!(seconds("1h30m"), Some(5400.0));
+        assert_eq!(seconds("1h 30m 5s"), Some(5405.0));
+        assert_eq!(seconds("1.5h"), Some(5400.0));
+        assert_eq!(seconds("45"), Some(45.0));
+        for wrong in ["", "0", "0s", "10x", "m", "-5s", "1..5s", "5 parsecs", "nan", "1e400d"] {
+            assert_eq!(seconds(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn no_option_has_the_name_of_a_setting() {
+        let names: Vec<&str> = [DATA, RUN, SEARCH].into_iter().flatten().map(|opt| opt.name).collect();
+        for (i, name) in names.iter().enumerate() {
+            assert!(!names[..i].contains(name), "{name} twice");
+            assert!(SETTINGS.iter().all(|setting| setting.name != *name), "{name} is a setting");
+        }
+    }
+}

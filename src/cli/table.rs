@@ -1,0 +1,115 @@
+//! Numbers, times and tables as people read them.
+
+use hpt_engine::data::Task;
+use hpt_engine::train::{Metric, Scores};
+
+/// Columns of text under a header: the first to the left, the others to the right; two spaces between.
+pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+        cells.chain([header[column].chars().count()]).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..header.len()).map(width).collect();
+    let line = |cells: &[String]| {
+        let padded = cells.iter().zip(&widths).enumerate().map(|(i, (cell, &width))| {
+            let space = " ".repeat(width.saturating_sub(cell.chars().count()));
+            if i == 0 { format!("{cell}{space}") } else { format!("{space}{cell}") }
+        });
+        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    let header: Vec<String> = header.iter().map(|&name| name.to_owned()).collect();
+    let lines: Vec<String> = std::iter::once(line(&header)).chain(rows.iter().map(|row| line(row))).collect();
+    lines.join("\n")
+}
+
+/// A whole number with a comma after every three digits.
+pub fn count(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A number with about five digits that matter.
+pub fn number(x: f64) -> String {
+    let size = x.abs();
+    if !x.is_finite() {
+        return x.to_string();
+    }
+    match size {
+        0.0 => "0".to_owned(),
+        _ if size >= 1e9 => format!("{x:.4e}"),
+        _ if size >= 1000.0 => {
+            let whole = count(size.round() as u64);
+            if x < 0.0 { format!("-{whole}") } else { whole }
+        }
+        _ if size >= 100.0 => format!("{x:.2}"),
+        _ if size >= 1e-3 => format!("{x:.4}"),
+        _ => format!("{x:.2e}"),
+    }
+}
+
+/// A time: `0.52 s`, `12.3 s`, `4 min 05 s`, `2 h 03 min`.
+pub fn seconds(s: f64) -> String {
+    let whole = s.round() as u64;
+    match s {
+        _ if s < 10.0 => format!("{s:.2} s"),
+        _ if s < 60.0 => format!("{s:.1} s"),
+        _ if s < 3600.0 => format!("{} min {:02} s", whole / 60, whole % 60),
+        _ => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+/// The task in words.
+pub fn task(task: &Task) -> String {
+    match task {
+        Task::Classification { classes } => format!("classification into {} classes", classes.len()),
+        Task::MultiLabel { labels } => format!("multi-label classification, {} labels", labels.len()),
+        Task::Regression { targets } if targets.len() == 1 => format!("regression of `{}`", targets[0]),
+        Task::Regression { targets } => format!("regression of {} targets", targets.len()),
+    }
+}
+
+/// One row of metrics for each set of rows.
+pub fn scores(sets: &[(&str, &Scores)]) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    for name in sets.iter().flat_map(|(_, scores)| scores.0.keys()) {
+        if !names.contains(&name.as_str()) {
+            names.push(name);
+        }
+    }
+    let cell = |scores: &Scores, name: &str| scores.0.get(name).map_or(String::new(), |&value| number(value));
+    let rows: Vec<Vec<String>> = sets
+        .iter()
+        .map(|(set, scores)| {
+            std::iter::once((*set).to_owned()).chain(names.iter().map(|name| cell(scores, name))).collect()
+        })
+        .collect();
+    let header: Vec<&str> = std::iter::once("").chain(names.iter().copied()).collect();
+    table(&header, &rows)
+}
+
+/// A metric's value with its name.
+pub fn metric(metric: Metric, value: f64) -> String {
+    format!("{} {}", metric.name(), number(value))
+}
+
+/// `1 thread`, `2 threads`.
+pub fn plural(n: usize, what: &str) -> String {
+    format!("{} {what}{}", count(n as u64), if n == 1 { "" } else { "s" })
+}
+
+/// A word as a shell takes it.
+pub fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./:=,+@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
