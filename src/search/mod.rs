@@ -338,7 +338,7 @@ impl<'a> Bridge<'a> {
             return Ok(best);
         }
         let trials = self.study.trials()?;
-        let reason = trials.iter().find_map(|trial| trial.user.get("failure").or(trial.system.get("hpt:failure")));
+        let reason = trials.iter().find_map(|trial| trial.system.get("hpt:reason"));
         let why = match (reason.and_then(|reason| reason.as_str()), self.spec.time_limit) {
             (Some(reason), _) => format!("the first failure: {reason}"),
             (None, Some(limit)) => format!("a time limit of {:.0} s was too short for one", limit.as_secs_f64()),
