@@ -69,7 +69,7 @@ pub const SETTINGS: &[Setting] = &[
     one("input_dropout", Kind::Fraction, "0", "Share of input features dropped in training"),
     one("residual", Kind::Flag, "false", "Skip connections between hidden layers of equal widths"),
     one("init", Kind::Name(|| Init::NAMES.iter().map(|row| row.0).collect()), "torch", "How weights start"),
-    one("optimizer", Kind::Name(|| Optimizer::NAMES.to_vec()), "adam", "Update rule"),
+    one("optimizer", Kind::Name(|| Optimizer::names().collect()), "adam", "Update rule"),
     one("learning_rate", Kind::Positive, "0.001", "Learning rate, the largest of its schedule"),
     one("momentum", Kind::Fraction, "0.9", "What remains of the velocity (momentum, nesterov; sgd and rmsprop where given)"),
     one("nesterov", Kind::Flag, "false", "Nesterov's form of momentum"),
@@ -344,7 +344,7 @@ impl Settings {
 
     fn optimizer(&self) -> Result<Optimizer> {
         let name = self.text("optimizer").unwrap_or("adam");
-        let unknown = || Error::unknown("optimizer", name, Optimizer::NAMES.iter().copied());
+        let unknown = || Error::unknown("optimizer", name, Optimizer::names());
         let mut optimizer = Optimizer::by_name(name).ok_or_else(unknown)?;
         let momentum_given = self.number("momentum").map(|momentum| momentum as f32);
         // As in PyTorch, SGD with a momentum is momentum, and with `nesterov` it is Nesterov's.

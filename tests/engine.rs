@@ -82,7 +82,7 @@ fn cases() -> Vec<Case> {
         cases.push(Case { name, model, train: base.clone(), kind: TargetKind::Classes(3) });
     }
     let plain = ModelSpec::uniform(&[17, 33], Activation::Tanh, 0.0);
-    for optimizer in Optimizer::NAMES.iter().map(|name| Optimizer::by_name(name).unwrap()) {
+    for optimizer in Optimizer::all() {
         let train = TrainSpec { optimizer, weight_decay: 0.01, l1: 0.001, clip_norm: Some(0.5), ..base.clone() };
         let name = optimizer.name().to_owned();
         cases.push(Case { name, model: plain.clone(), train, kind: TargetKind::Classes(4) });

@@ -145,7 +145,7 @@ pub fn softplus<S: Simd>(s: S, x: S::F) -> S::F {
     s.add(s.max(s.splat(0.0), x), softplus_of_minus_abs(s, x))
 }
 
-/// `(Φ(−|z|), e^(−z²/2))` for the distribution function Φ of the standard normal, within 6 and 1.5 units.
+/// `(Φ(−|z|), e^(−z²/2))` for the distribution function Φ of the standard normal, within 6 and 1.6 units.
 ///
 /// `Φ(−a)·e^(a²/2) = t·P(t)`, `t = 2 / (2 + a)`, for `a` up to where e^(−a²/2) vanishes.
 #[inline(always)]

@@ -64,6 +64,11 @@ const OPTIMIZERS: &[(&str, Optimizer)] = &[
 ];
 
 impl Optimizer {
+    /// The names of all of them.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        OPTIMIZERS.iter().map(|row| row.0)
+    }
+
     /// All of them with their defaults.
     pub fn all() -> impl Iterator<Item = Optimizer> {
         OPTIMIZERS.iter().map(|row| row.1)

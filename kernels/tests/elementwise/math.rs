@@ -45,7 +45,7 @@ functions! {
     softplus, 2.0, |x| x.max(0.0) + (-x.abs()).exp().ln_1p(), |s, v| math::softplus(s, v);
     normal_tail, 6.0, |z| 0.5 * reference::activation::erfc(z.abs() * std::f64::consts::FRAC_1_SQRT_2),
         |s, v| math::normal_tail(s, v).0;
-    normal_density, 1.5, |z| (-0.5 * z * z).exp(), |s, v| math::normal_tail(s, v).1;
+    normal_density, 1.6, |z| (-0.5 * z * z).exp(), |s, v| math::normal_tail(s, v).1;
     erf, 2.0, |x| reference::activation::erf(x), |s, v| math::erf(s, v);
 }
 

@@ -1,0 +1,202 @@
+//! The bridge from end to end on built-in data: trials, resuming, reproducibility, kept models, the last training.
+
+use hpt_engine::Error;
+use hpt_engine::data::DataSpec;
+use hpt_engine::engine::{Device, Engine};
+use hpt_engine::history::{State, Trial};
+use hpt_engine::model::Model;
+use hpt_engine::search::{Progress, SearchOutcome, SearchSpec, search};
+use hpt_engine::space::{Domain, Parameter, Space, Value};
+use hpt_engine::study::Study;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+fn space() -> Space {
+    let parameter = |name: &str, domain| Parameter { name: name.into(), domain, when: vec![] };
+    Space::new(vec![
+        parameter("learning_rate", Domain::Float { low: 1e-3, high: 1e-2, log: true, step: None }),
+        parameter("units", Domain::Int { low: 8, high: 32, log: false, step: 8 }),
+    ])
+    .unwrap()
+}
+
+fn spec(folder: &Path, trials: u64) -> SearchSpec {
+    let mut spec = SearchSpec::new(DataSpec::new("digits"));
+    spec.space = Some(space());
+    spec.sampler = "random".into();
+    spec.pruner = "none".into();
+    spec.trials = Some(trials);
+    spec.storage = folder.join("study.db");
+    spec.out = Some(folder.join("models"));
+    spec.fixed.set("epochs", "epochs", &Value::Int(2)).unwrap();
+    spec
+}
+
+fn run(spec: &SearchSpec) -> SearchOutcome {
+    search(spec, &(), &Arc::default()).unwrap()
+}
+
+/// What must not depend on when and by whom a trial was run.
+fn numbers(study: &Study) -> Vec<(u64, State, String, Vec<f64>, Vec<f64>)> {
+    let mut rows: Vec<_> = study
+        .trials()
+        .unwrap()
+        .iter()
+        .filter(|trial| trial.state.is_finished() && trial.system.get("hpt:retried").is_none())
+        .map(|t| {
+            (t.slot(), t.state, format!("{:?}", t.params), t.values.clone(), t.intermediate.values().copied().collect())
+        })
+        .collect();
+    rows.sort_by_key(|row| row.0);
+    rows
+}
+
+#[test]
+fn a_search_ends_with_a_tested_saved_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let outcome = run(&spec(folder.path(), 5));
+    let counts = outcome.study.counts().unwrap();
+    assert_eq!((counts.complete, counts.finished()), (5, 5));
+    let test = outcome.test.unwrap();
+    let accuracy = test.scores.0["accuracy"];
+    assert!(accuracy > 0.7, "{accuracy}");
+    let interval = test.intervals["accuracy"];
+    assert!(interval.low < accuracy && accuracy < interval.high);
+    assert_eq!(outcome.top[0].number, outcome.best.number);
+    assert!(outcome.default_value.is_some(), "the default configuration is in this space");
+    let model = Model::load(&outcome.model).unwrap();
+    assert_eq!(model.training.rows, 1438, "training and validation rows together");
+    let kept = std::fs::read_dir(folder.path().join("models")).unwrap().count();
+    assert_eq!(kept, 4, "three trials and the last training");
+    let stored = outcome.study.attribute("test").unwrap().unwrap();
+    let confusion = stored["diagnostics"]["classes"]["confusion"].as_array().unwrap();
+    let total: u64 = confusion.iter().flat_map(|row| row.as_array().unwrap()).map(|n| n.as_u64().unwrap()).sum();
+    assert_eq!(total, 359, "every test row is in the confusion matrix");
+    for trial in outcome.study.trials().unwrap().iter() {
+        assert_eq!(trial.user["history"].as_array().unwrap().len(), 2);
+        assert_eq!(trial.intermediate.len(), 2);
+    }
+}
+
+#[test]
+fn a_kept_model_gives_the_value_of_its_trial() {
+    let folder = tempfile::tempdir().unwrap();
+    let outcome = run(&spec(folder.path(), 4));
+    let path = folder.path().join("models").join(format!("trial-{}.safetensors", outcome.best.number));
+    let model = Model::load(&path).unwrap();
+    let spec = spec(folder.path(), 4);
+    let prepared = hpt_engine::prepared::Prepared::load(&spec.data, &spec.split).unwrap();
+    let sets = prepared.sets(hpt_engine::data::Preprocess::default()).unwrap();
+    assert_eq!(model.pipeline.as_ref(), Some(&sets.pipeline));
+    let engine = Engine::new(Device::Cpu, 1).unwrap();
+    let scores = engine.scores(&model, sets.validation.as_ref().unwrap()).unwrap();
+    assert_eq!(Some(scores.0["accuracy"]), outcome.best.value());
+    assert_eq!(scores, outcome.validation);
+}
+
+#[test]
+fn random_and_grid_give_the_same_trials_with_any_number_of_jobs() {
+    for sampler in ["random", "grid"] {
+        let mut all = Vec::new();
+        for jobs in [1, 2] {
+            let folder = tempfile::tempdir().unwrap();
+            let mut spec = spec(folder.path(), 6);
+            spec.sampler = sampler.into();
+            spec.jobs = jobs;
+            all.push(numbers(&run(&spec).study));
+        }
+        assert_eq!(all[0], all[1], "{sampler}");
+        assert_eq!(all[0].len(), 6);
+    }
+}
+
+/// Sets the stop flag after some trials.
+struct StopAfter(u64, AtomicU64, Arc<AtomicBool>);
+
+impl Progress for StopAfter {
+    fn note(&self, _: &str) {}
+    fn started(&self, _: &Study, _: Option<u64>, _: u64) {}
+    fn trial_started(&self, _: &Trial) {}
+    fn epoch(&self, _: u64, _: u64, _: f64) {}
+    fn trial_finished(&self, _: &Trial, _: Option<f64>) {
+        if self.1.fetch_add(1, Ordering::Relaxed) + 1 == self.0 {
+            self.2.store(true, Ordering::Relaxed);
+        }
+    }
+    fn retraining(&self, _: usize, _: usize) {}
+}
+
+#[test]
+fn an_interrupted_search_goes_on_to_the_same_end() {
+    let whole = tempfile::tempdir().unwrap();
+    let expected = run(&spec(whole.path(), 8));
+    let folder = tempfile::tempdir().unwrap();
+    let spec = spec(folder.path(), 8);
+    for _ in 0..2 {
+        let stop = Arc::new(AtomicBool::new(false));
+        let error = search(&spec, &StopAfter(2, AtomicU64::new(0), stop.clone()), &stop).unwrap_err();
+        assert!(matches!(error, Error::Interrupted), "{error}");
+    }
+    let resumed = run(&spec);
+    assert_eq!(numbers(&resumed.study), numbers(&expected.study));
+    let weights = |outcome: &SearchOutcome| Model::load(&outcome.model).unwrap().weights;
+    assert_eq!(weights(&resumed), weights(&expected));
+    // Once more: nothing is left to do but the last training.
+    let again = run(&spec);
+    assert_eq!(again.finished, 0);
+    assert_eq!(weights(&again), weights(&expected));
+}
+
+#[test]
+fn a_study_is_not_continued_with_other_data_or_another_space() {
+    let folder = tempfile::tempdir().unwrap();
+    run(&spec(folder.path(), 1));
+    let mut other = spec(folder.path(), 2);
+    other.split.test = 0.3;
+    other.study = Some("digits".into());
+    let message = search(&other, &(), &Arc::default()).unwrap_err().to_string();
+    assert!(message.contains("digits") && message.contains("rows"), "{message}");
+    let mut other = spec(folder.path(), 2);
+    other.space = None;
+    let message = search(&other, &(), &Arc::default()).unwrap_err().to_string();
+    assert!(message.contains("learning_rate") || message.contains("units"), "{message}");
+}
+
+#[test]
+fn repetitions_are_averaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut spec = spec(folder.path(), 2);
+    spec.repeats = 3;
+    let outcome = run(&spec);
+    for trial in outcome.study.trials().unwrap().iter() {
+        let values: Vec<f64> = serde_json::from_value(trial.user["values"].clone()).unwrap();
+        assert_eq!(values.len(), 3);
+        assert!(values[0] != values[1] || values[1] != values[2], "the seeds differ");
+        let mean = values.iter().sum::<f64>() / 3.0;
+        assert!((trial.value().unwrap() - mean).abs() < 1e-12);
+    }
+}
+
+#[test]
+fn time_limits_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut limited = spec(folder.path(), 1);
+    limited.trials = None;
+    limited.time_limit = Some(Duration::from_secs(4));
+    let outcome = run(&limited);
+    assert!(outcome.seconds < 6.0, "{} s", outcome.seconds);
+    assert!(outcome.study.counts().unwrap().complete > 1);
+
+    let folder = tempfile::tempdir().unwrap();
+    let mut hung = spec(folder.path(), 2);
+    hung.fixed.set("epochs", "epochs", &Value::Int(1_000_000)).unwrap();
+    hung.trial_time_limit = Some(Duration::from_millis(300));
+    let message = search(&hung, &(), &Arc::default()).unwrap_err().to_string();
+    assert!(message.contains("no trial was completed"), "{message}");
+    let study = Study::open(&hpt_engine::study::Storage::open(&hung.storage).unwrap(), None).unwrap();
+    let trials = study.trials().unwrap();
+    assert_eq!(trials.len(), 2);
+    assert!(trials.iter().all(|trial| trial.state == State::Pruned && trial.seconds().unwrap() < 3.0));
+}
