@@ -7,11 +7,19 @@
 mod console;
 mod failure;
 mod interrupt;
-mod options;
+pub mod options;
+mod progress;
+mod screen;
+mod storage;
 mod table;
 
+mod ask_tell;
+mod completions;
+mod devices;
 mod evaluate;
 mod predict;
+mod search;
+mod studies;
 mod train;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
@@ -31,7 +39,20 @@ struct Verb {
 }
 
 /// Every verb, in the order of the help.
-const VERBS: &[Verb] = &[train::VERB, evaluate::VERB, predict::VERB];
+const VERBS: &[Verb] = &[
+    search::VERB,
+    train::VERB,
+    evaluate::VERB,
+    predict::VERB,
+    studies::STUDIES,
+    studies::TRIALS,
+    studies::BEST,
+    ask_tell::CREATE,
+    ask_tell::ASK,
+    ask_tell::TELL,
+    devices::VERB,
+    completions::VERB,
+];
 
 const INTRODUCTION: &str = "Trains and tunes dense neural networks at the speed of the hardware";
 

@@ -14,6 +14,7 @@ use hpt_engine::settings::{Kind, SETTINGS, Settings};
 use hpt_engine::space::Value;
 use hpt_engine::train::Metric;
 use indexmap::IndexMap;
+use std::path::Path;
 use std::time::Duration;
 use toml::Value as Toml;
 
@@ -351,27 +352,28 @@ fn duration(text: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(total).ok().filter(|time| !time.is_zero())
 }
 
-/// The file that `--out` names, with its folder made; it can be written to.
+/// Sees that the file that `--out` names can be made.
 pub fn output(path: &str) -> Result<(), Failure> {
-    let place = std::path::Path::new(path);
+    let place = Path::new(path);
     if path.is_empty() || place.is_dir() || path.ends_with('/') {
         return Err(Failure::input(format!("--out {path}: is a directory, the name of a file is expected")));
     }
-    let folder = place.parent().filter(|folder| !folder.as_os_str().is_empty());
-    writable(folder.unwrap_or(std::path::Path::new(".")))
+    writable(folder_of(place))
 }
 
-/// Makes a folder where there is none, and sees that files can be made in it.
-pub fn writable(folder: &std::path::Path) -> Result<(), Failure> {
-    use std::io::ErrorKind::{NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem};
-    let made = std::fs::create_dir_all(folder).and_then(|()| tempfile::tempfile_in(folder));
-    made.map(drop).map_err(|error| {
-        let code = match error.kind() {
-            PermissionDenied | ReadOnlyFilesystem | NotADirectory | NotFound => 2,
-            std::io::ErrorKind::AlreadyExists => 2,
-            _ => 1,
-        };
-        Failure::new(code, format!("{}: cannot be written to ({error}); give another --out", folder.display()))
+/// The folder that a file stands in.
+pub fn folder_of(file: &Path) -> &Path {
+    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Sees that files can be made in a folder, or that the folder can be made.
+pub fn writable(folder: &Path) -> Result<(), Failure> {
+    let there = folder.ancestors().find(|place| place.exists()).unwrap_or(Path::new("."));
+    let there = if there.as_os_str().is_empty() { Path::new(".") } else { there };
+    tempfile::tempfile_in(there).map(drop).map_err(|error| {
+        let full = error.kind() == std::io::ErrorKind::StorageFull;
+        let message = format!("--out {}: cannot be written to ({error}); give another", folder.display());
+        Failure::new(if full { 1 } else { 2 }, message)
     })
 }
 

@@ -5,7 +5,7 @@
 
 use super::console::{Console, print};
 use super::failure::Failure;
-use super::options::{DELIMITER, DEVICE, Opt, Options, PATH, THREADS, add, output};
+use super::options::{DELIMITER, DEVICE, Opt, Options, PATH, THREADS, add, folder_of, output};
 use super::{Verb, table};
 use clap::{Arg, ArgMatches, Command};
 use hpt_engine::Error;
@@ -172,8 +172,9 @@ fn replace(path: &str, bytes: &[u8]) -> Result<(), Failure> {
     if place.exists() && !place.is_file() {
         return Ok(std::fs::write(place, bytes).map_err(|error| Error::io(place, error))?);
     }
-    let folder = place.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = folder_of(place);
     let failed = |error| Failure::from(Error::io(place, error));
+    std::fs::create_dir_all(folder).map_err(failed)?;
     let mut file = tempfile::Builder::new().permissions(plain()).tempfile_in(folder).map_err(failed)?;
     file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
     file.persist(place).map(drop).map_err(|error| failed(error.error))

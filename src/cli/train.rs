@@ -2,7 +2,7 @@
 
 use super::console::{Console, bold};
 use super::failure::Failure;
-use super::options::{DATA, Opt, Options, RUN, add, add_settings, output, settings};
+use super::options::{DATA, Opt, Options, RUN, add, add_settings, folder_of, output, settings};
 use super::{Verb, interrupt, table};
 use clap::{Arg, ArgMatches};
 use hpt_engine::data::Task;
@@ -76,6 +76,8 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
         console.line("interrupted: no model was saved; the same command starts again");
         return Err(Failure::interrupted());
     }
+    let folder = folder_of(Path::new(out));
+    std::fs::create_dir_all(folder).map_err(|error| Error::io(folder, error))?;
     done.model.save(Path::new(out))?;
     let document = document(&prepared, &sets, &engine, &config, &done, out);
     console.result(&document, || report(&prepared, &engine, &done, metric, out, &data.path))

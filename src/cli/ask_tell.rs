@@ -1,0 +1,175 @@
+//! `create-study`, `ask`, `tell`: the search alone, for an objective outside of this program.
+//!
+//! The sampler, the seed and the pruner are kept with the study when it is created, so that each `ask` is one short
+//! process that needs to be told nothing.
+
+use super::console::Console;
+use super::failure::Failure;
+use super::{Verb, screen, storage, table};
+use crate::study_file::StudyFile;
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use hpt_engine::study::{Outcome, Storage, Study, StudyConfig};
+use hpt_engine::{Error, pruner, sampler};
+use serde_json::json;
+use std::collections::BTreeMap;
+
+pub const CREATE: Verb = Verb {
+    name: "create-study",
+    about: "Create a study for any objective, to be driven by `ask` and `tell`",
+    arguments: |command| {
+        let arg = |name: &'static str, value: &'static str, help: &'static str| {
+            Arg::new(name).long(name).value_name(value).help(help).help_heading("Study")
+        };
+        let direction = arg("direction", "NAMES", "minimize or maximize; one each for several objectives, with commas");
+        storage::arguments(command)
+            .mut_arg("study", |arg| arg.required(true).help("Name of the study"))
+            .arg(direction.required(true).action(ArgAction::Append))
+            .arg(arg("metric", "NAMES", "What the objectives are called, with commas").action(ArgAction::Append))
+            .arg(arg("space", "FILE", "TOML file whose [space] table says what varies; `ask` needs one"))
+            .arg(arg("sampler", "NAME", "How configurations are proposed [default: auto]"))
+            .arg(arg("pruner", "NAME", "What `tell --step` asks whether to go on [default: none]"))
+            .arg(arg("seed", "N", "Seed of the proposals [default: 0]"))
+            .after_help(EXAMPLE)
+    },
+    run: create,
+};
+
+pub const ASK: Verb = Verb {
+    name: "ask",
+    about: "Take the next trial of a study: its number and parameters",
+    arguments: storage::arguments,
+    run: ask,
+};
+
+pub const TELL: Verb = Verb {
+    name: "tell",
+    about: "Tell the result of a trial, or an intermediate value",
+    arguments: tell_arguments,
+    run: tell,
+};
+
+const EXAMPLE: &str = "\
+Example:
+  hpt-engine create-study --storage s.db --study mine --direction minimize --space space.toml
+  hpt-engine ask --storage s.db --study mine --json      prints {\"number\": 0, \"params\": {\"x\": 0.3}}
+  hpt-engine tell --storage s.db --study mine --number 0 --value 1.7
+
+A space file:
+  [space]
+  x = { float = [-5.0, 5.0] }
+  kind = { choice = [\"a\", \"b\"] }";
+
+fn tell_arguments(command: Command) -> Command {
+    let arg = |name: &'static str, value: &'static str, help: &'static str| {
+        Arg::new(name).long(name).value_name(value).help(help).allow_negative_numbers(true).help_heading("Trial")
+    };
+    storage::arguments(command)
+        .arg(arg("number", "N", "Number of the trial, as `ask` gave it").required(true))
+        .arg(arg("value", "X", "Its value").conflicts_with_all(["values", "state"]))
+        .arg(arg("values", "A,B", "Its values, one an objective").conflicts_with("state").allow_hyphen_values(true))
+        .arg(arg("state", "STATE", "fail or prune, for a trial without a value"))
+        .arg(arg("step", "N", "The value is an intermediate one of this step; the trial goes on").requires("value"))
+}
+
+/// The texts of an argument, split at commas.
+fn list(matches: &ArgMatches, name: &str) -> Vec<String> {
+    let texts = matches.get_many::<String>(name).into_iter().flatten();
+    texts.flat_map(|text| text.split(',')).map(|text| text.trim().to_owned()).collect()
+}
+
+fn text<'a>(matches: &'a ArgMatches, name: &str) -> Option<&'a str> {
+    matches.get_one::<String>(name).map(String::as_str)
+}
+
+/// A whole number.
+fn whole(matches: &ArgMatches, name: &str) -> Result<Option<u64>, Error> {
+    let read = |text: &str| {
+        text.trim()
+            .parse()
+            .map_err(|_| Error::input(format!("--{name} is `{text}`; a whole number from 0 on is expected")))
+    };
+    text(matches, name).map(read).transpose()
+}
+
+fn create(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
+    let name = text(matches, "study").unwrap_or_default();
+    let directions = list(matches, "direction");
+    let directions =
+        directions.iter().map(|name| storage::direction("--direction", name)).collect::<Result<Vec<_>, _>>()?;
+    let space = text(matches, "space").map(|path| StudyFile::read_space(path, BTreeMap::new())).transpose()?;
+    let (sampler, pruner) = (text(matches, "sampler").unwrap_or("auto"), text(matches, "pruner").unwrap_or("none"));
+    sampler::by_name(sampler, &sampler::Settings::default())?;
+    pruner::by_name(pruner, &pruner::Settings::default())?;
+    let seed = whole(matches, "seed")?.unwrap_or(0);
+    let attributes = [("sampler", json!(sampler)), ("pruner", json!(pruner)), ("seed", json!(seed))];
+    let config = StudyConfig {
+        name: name.to_owned(),
+        directions,
+        metric_names: list(matches, "metric"),
+        space,
+        attributes: attributes.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
+    };
+    let path = storage::path(matches);
+    let study = Study::create_or_open(&Storage::open_or_create(path)?, &config)?;
+    let trials = study.trials()?.len();
+    let directions: Vec<&str> = study.directions().iter().map(|direction| direction.name()).collect();
+    let document = json!({"study": name, "storage": path, "directions": directions, "trials": trials});
+    console.result(&document, || match trials {
+        0 => format!("study `{name}` in {path}"),
+        _ => format!("study `{name}` in {path} was there, with {}", table::plural(trials, "trial")),
+    })
+}
+
+fn ask(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
+    let study = storage::open(matches)?;
+    let (sampler, seed) = storage::sampler_of(&study)?;
+    let Some(trial) = study.ask_detached(sampler.as_ref(), seed)? else {
+        return Err(Failure::new(1, format!("study `{}`: every configuration has been tried", study.name())));
+    };
+    console.result(&json!({"number": trial.number, "params": trial.params}), || {
+        let params = trial.params.iter().map(|(name, value)| format!("\n{name} = {}", screen::value(value)));
+        format!("trial {}{}", trial.number, params.collect::<String>())
+    })
+}
+
+fn tell(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
+    let Some(number) = whole(matches, "number")? else { return Err(Failure::input("--number is missing")) };
+    let study = storage::open(matches)?;
+    let value = |place: &str, text: &str| match text.trim().parse::<f64>() {
+        Ok(value) => Ok(value),
+        Err(_) => Err(Error::input(format!("{place} is `{text}`; a number is expected"))),
+    };
+    let one = text(matches, "value").map(|text| value("--value", text)).transpose()?;
+    if let (Some(step), Some(one)) = (whole(matches, "step")?, one) {
+        study.report(number, step, one)?;
+        let stop = storage::should_prune(&study, number)?;
+        let document = json!({"number": number, "state": "running", "step": step, "value": one, "should_prune": stop});
+        return console.result(&document, || {
+            format!(
+                "trial {number} goes on{}",
+                if stop { ", but should stop: it will not be among the best" } else { "" }
+            )
+        });
+    }
+    let outcome = match (one, text(matches, "values"), text(matches, "state")) {
+        (Some(one), _, _) => Outcome::Complete(vec![one]),
+        (_, Some(texts), _) => {
+            Outcome::Complete(texts.split(',').map(|text| value("--values", text)).collect::<Result<_, _>>()?)
+        }
+        (_, _, Some("prune")) => Outcome::Pruned,
+        (_, _, Some("fail")) => Outcome::Failed("told so".to_owned()),
+        (_, _, Some(other)) => return Err(Error::unknown("--state", other, ["fail", "prune"]).into()),
+        _ => return Err(Failure::input("one of --value, --values and --state is missing")),
+    };
+    let trial = study.tell(number, outcome)?;
+    let single = study.directions().len() == 1;
+    console.result(&hpt_engine::report::trials::trial_json(&trial, single), || {
+        let values: Vec<String> = trial.values.iter().copied().map(table::number).collect();
+        format!(
+            "trial {number} {}{}{}",
+            trial.state.name(),
+            if values.is_empty() { "" } else { ": " },
+            values.join(", ")
+        )
+    })
+}

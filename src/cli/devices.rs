@@ -1,0 +1,138 @@
+//! `devices`: what this machine trains on, and how fast its arithmetic is.
+
+use super::console::Console;
+use super::failure::Failure;
+use super::{Verb, table};
+use clap::ArgMatches;
+use hpt_engine::Error;
+use hpt_engine::backend::{Gpu, cores, gpus};
+use hpt_kernels::isa::{Isa, peak};
+use serde::Serialize;
+use std::fs;
+
+pub const VERB: Verb = Verb {
+    name: "devices",
+    about: "Show the CPU's instruction sets, cores, caches and measured peak, and the GPUs",
+    arguments: |command| command,
+    run,
+};
+
+#[derive(Serialize)]
+struct Devices {
+    cpu: Cpu,
+    gpus: Vec<Gpu>,
+}
+
+#[derive(Serialize)]
+struct Cpu {
+    model: String,
+    /// The set in force (`HPT_ISA` or the fastest).
+    isa: &'static str,
+    /// Cores that this process may use.
+    cores: usize,
+    tiers: Vec<Tier>,
+    caches: Vec<Cache>,
+}
+
+/// An instruction set of this machine.
+#[derive(Serialize)]
+struct Tier {
+    isa: &'static str,
+    lanes: usize,
+    /// Fused multiply-adds in registers, one thread, 10⁹ floating-point operations a second.
+    peak_gflops: f64,
+}
+
+/// A cache of the first core.
+#[derive(Serialize)]
+struct Cache {
+    level: u32,
+    /// `data`, `instruction` or `unified`.
+    kind: String,
+    bytes: u64,
+    line_bytes: u64,
+}
+
+fn run(_: &ArgMatches, console: &Console) -> Result<(), Failure> {
+    let isa = Isa::detect().map_err(Error::Input)?;
+    let tier = |isa: Isa| Tier { isa: isa.name(), lanes: isa.lanes(), peak_gflops: peak(isa) / 1e9 };
+    let cpu = Cpu {
+        model: model(),
+        isa: isa.name(),
+        cores: cores(),
+        tiers: Isa::available().map(tier).collect(),
+        caches: caches(),
+    };
+    // A driver that fails takes nothing from the CPU.
+    let gpus = gpus().unwrap_or_else(|error| {
+        console.note(&error.to_string());
+        Vec::new()
+    });
+    let devices = Devices { cpu, gpus };
+    console.result(&devices, || text(&devices))
+}
+
+fn text(devices: &Devices) -> String {
+    let Devices { cpu, gpus } = devices;
+    let caches = cpu.caches.iter().filter(|cache| cache.kind != "instruction");
+    let caches: Vec<String> = caches.map(|cache| format!("L{} {}", cache.level, bytes(cache.bytes))).collect();
+    let mut lines = vec![
+        format!("cpu     {}", cpu.model),
+        format!("cores   {}", cpu.cores),
+        format!("caches  {}", if caches.is_empty() { "unknown".to_owned() } else { caches.join(", ") }),
+    ];
+    for tier in cpu.tiers.iter().rev() {
+        let used = if tier.isa == cpu.isa { "  (used)" } else { "" };
+        lines.push(format!("tier    {:<9} {:>6.1} GFLOP/s a thread, f32{used}", tier.isa, tier.peak_gflops));
+    }
+    if gpus.is_empty() {
+        lines.push("gpus    none (no CUDA driver, or no GPU)".to_owned());
+    }
+    for gpu in gpus {
+        let Gpu { index, name, memory, compute_capability, driver } = gpu;
+        let memory = bytes(*memory as u64);
+        lines.push(format!("cuda:{index}  {name}, {memory}, compute capability {compute_capability}, CUDA {driver}"));
+    }
+    lines.join("\n")
+}
+
+fn bytes(n: u64) -> String {
+    match n {
+        _ if n >= 1 << 30 => format!("{} GiB", table::number((n as f64 / f64::from(1 << 30) * 10.0).round() / 10.0)),
+        _ if n >= 1 << 20 => format!("{} MiB", n >> 20),
+        _ => format!("{} KiB", n >> 10),
+    }
+}
+
+/// The processor's name; its architecture where the system does not tell.
+fn model() -> String {
+    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let line = info.lines().find(|line| line.starts_with("model name"));
+    let name = line.and_then(|line| line.split_once(':')).map(|(_, name)| name.trim().to_owned());
+    name.unwrap_or_else(|| std::env::consts::ARCH.to_owned())
+}
+
+/// The caches of the first core, as the kernel lists them; none where it does not.
+fn caches() -> Vec<Cache> {
+    let Ok(folder) = fs::read_dir("/sys/devices/system/cpu/cpu0/cache") else { return Vec::new() };
+    let mut caches: Vec<Cache> = folder
+        .filter_map(|entry| {
+            let path = entry.ok()?.path();
+            let read = |name: &str| Some(fs::read_to_string(path.join(name)).ok()?.trim().to_owned());
+            let size = read("size")?;
+            let unit = match size.chars().last()? {
+                'K' => 1 << 10,
+                'M' => 1 << 20,
+                _ => 1,
+            };
+            Some(Cache {
+                level: read("level")?.parse().ok()?,
+                kind: read("type")?.to_lowercase(),
+                bytes: size.trim_end_matches(['K', 'M']).parse::<u64>().ok()? * unit,
+                line_bytes: read("coherency_line_size")?.parse().ok()?,
+            })
+        })
+        .collect();
+    caches.sort_by(|a, b| (a.level, &a.kind).cmp(&(b.level, &b.kind)));
+    caches
+}

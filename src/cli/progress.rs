@@ -1,0 +1,181 @@
+//! The progress of a search: a bar on a terminal, one line a trial elsewhere.
+
+use super::console::Console;
+use super::{screen, table};
+use hpt_engine::history::Trial;
+use hpt_engine::search::Progress;
+use hpt_engine::study::Study;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Listens to a search and shows it.
+pub struct Bars {
+    console: Console,
+    started: Instant,
+    time_limit: Option<Duration>,
+    /// The space is one the user has not seen.
+    show_space: bool,
+    finished: AtomicU64,
+    shown: Mutex<Shown>,
+}
+
+#[derive(Default)]
+struct Shown {
+    metric: String,
+    /// Counts trials, or seconds where the number of trials is open.
+    bar: Option<ProgressBar>,
+    total: Option<u64>,
+    retraining: bool,
+}
+
+const TRIALS: &str = "{bar:32} {pos}/{len} trials  {per_sec}  {msg}  {eta} left";
+const TIME: &str = "{bar:32} {elapsed} of {len} s  {msg}";
+
+impl Bars {
+    /// For a search with this time limit.
+    pub fn new(console: &Console, time_limit: Option<Duration>, show_space: bool) -> Self {
+        Bars {
+            console: *console,
+            started: Instant::now(),
+            time_limit,
+            show_space,
+            finished: AtomicU64::new(0),
+            shown: Mutex::default(),
+        }
+    }
+
+    /// How many trials of the study are finished.
+    pub fn finished(&self) -> u64 {
+        self.finished.load(Ordering::Relaxed)
+    }
+
+    /// Takes the bar away.
+    pub fn end(&self) {
+        if let Some(bar) = self.shown().bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn shown(&self) -> std::sync::MutexGuard<'_, Shown> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A line that the bar does not overwrite.
+    fn line(&self, shown: &Shown, text: &str) {
+        match &shown.bar {
+            Some(bar) => bar.suspend(|| self.console.line(text)),
+            None => self.console.line(text),
+        }
+    }
+
+    fn bar(&self, template: &str, length: u64) -> Option<ProgressBar> {
+        (self.console.terminal && !self.console.quiet).then(|| {
+            let bar = ProgressBar::new(length);
+            bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar.enable_steady_tick(Duration::from_millis(250));
+            bar
+        })
+    }
+}
+
+impl Progress for Bars {
+    fn note(&self, text: &str) {
+        self.line(&self.shown(), &format!("note: {text}"));
+    }
+
+    fn started(&self, study: &Study, total: Option<u64>, finished: u64) {
+        let mut shown = self.shown();
+        self.finished.store(finished, Ordering::Relaxed);
+        shown.metric = study.metric_names().first().cloned().unwrap_or_else(|| "value".to_owned());
+        shown.total = total;
+        if let (true, Some(space)) = (self.show_space, study.space()) {
+            let toml = space.to_toml();
+            let indented = toml.lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n");
+            self.console.line(&format!(
+                "space, sized from the data (`--print-space` prints it as a start of your own):\n{indented}"
+            ));
+        }
+        let of = total.map_or(String::new(), |total| format!(" of {total}"));
+        let storage = study.storage().path().display().to_string();
+        match finished {
+            0 => self.console.line(&format!("study `{}` in {storage}", study.name())),
+            _ => self
+                .console
+                .line(&format!("study `{}` in {storage} goes on: {finished}{of} trials are finished", study.name())),
+        }
+        shown.bar = match (total, self.time_limit) {
+            (Some(total), _) => self.bar(TRIALS, total),
+            (None, Some(limit)) => self.bar(TIME, limit.as_secs()),
+            (None, None) => None,
+        };
+        if let (Some(bar), Some(_)) = (&shown.bar, total) {
+            // What is finished already took none of this run's time.
+            bar.set_position(finished);
+            bar.reset_eta();
+        }
+    }
+
+    fn trial_started(&self, trial: &Trial) {
+        if self.console.verbose {
+            let params: Vec<String> =
+                trial.params.iter().map(|(name, value)| format!("{name}={}", screen::value(value))).collect();
+            self.line(&self.shown(), &format!("trial {} starts: {}", trial.number, params.join(" ")));
+        }
+    }
+
+    fn epoch(&self, trial: u64, epoch: u64, value: f64) {
+        if self.console.verbose && !self.console.terminal {
+            let shown = self.shown();
+            let text = format!("trial {trial} epoch {epoch}: {} {}", shown.metric, table::number(value));
+            self.line(&shown, &text);
+        }
+    }
+
+    fn trial_finished(&self, trial: &Trial, best: Option<f64>) {
+        let shown = self.shown();
+        let finished = self.finished.fetch_add(1, Ordering::Relaxed) + 1;
+        let number = |value: Option<f64>| value.map_or("-".to_owned(), table::number);
+        if let Some(bar) = &shown.bar {
+            let best = format!("best {} {}", shown.metric, number(best));
+            match shown.total {
+                Some(_) => {
+                    bar.set_message(best);
+                    bar.set_position(finished);
+                }
+                None => {
+                    bar.set_message(format!("{finished} trials  {best}"));
+                    bar.set_position(self.started.elapsed().as_secs());
+                }
+            }
+        }
+        if shown.bar.is_none() || self.console.verbose {
+            let reason = trial.system.get("hpt:reason").and_then(|reason| reason.as_str());
+            let text = format!(
+                "trial {:>4}  {:<8}  {} {:>8}  {:>8}  best {:>8}{}",
+                trial.number,
+                trial.state.name(),
+                shown.metric,
+                number(trial.value()),
+                trial.seconds().map_or(String::new(), table::seconds),
+                number(best),
+                reason.map(|reason| format!("  {reason}")).unwrap_or_default(),
+            );
+            self.line(&shown, &text);
+        }
+    }
+
+    fn retraining(&self, epoch: usize, of: usize) {
+        let mut shown = self.shown();
+        if !std::mem::replace(&mut shown.retraining, true) && shown.bar.is_none() {
+            self.console.line("training the best configuration once more, on training and validation rows");
+        }
+        if let Some(bar) = &shown.bar {
+            bar.set_style(ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar.set_message(format!(
+                "training the best once more, on training and validation rows: epoch {epoch}/{of}"
+            ));
+        }
+    }
+}

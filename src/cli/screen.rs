@@ -1,0 +1,159 @@
+//! The last screen of a search: what it found, how it got there, how good that is, what to type next.
+
+use super::console::bold;
+use super::table;
+use hpt_engine::history::{Direction, State, Trial};
+use hpt_engine::search::SearchOutcome;
+use hpt_engine::space::Value;
+
+/// Columns and lines of the chart.
+const WIDTH: usize = 60;
+const HEIGHT: usize = 8;
+
+/// Trials a second.
+pub fn rate(outcome: &SearchOutcome) -> f64 {
+    if outcome.trial_seconds > 0.0 { outcome.finished as f64 / outcome.trial_seconds } else { 0.0 }
+}
+
+/// The screen; `data` is for the next command.
+pub fn of(outcome: &SearchOutcome, data: &str) -> String {
+    let metric = outcome.metric.name();
+    let mut parts = Vec::new();
+    if let Ok(trials) = outcome.study.trials() {
+        parts.extend(
+            chart(&trials, outcome.direction)
+                .map(|chart| format!("best {metric} on the validation rows against trials\n{chart}")),
+        );
+    }
+    parts.push(found(outcome));
+    parts.push(format!("the best {}:\n{}", outcome.top.len(), configurations(&outcome.top, metric)));
+    parts.extend(tested(outcome));
+    let model = outcome.model.display().to_string();
+    parts.push(format!(
+        "model: {model}\nnext:  hpt-engine predict --model {} --data {} --out predictions.csv",
+        table::quoted(&model),
+        table::quoted(data)
+    ));
+    parts.join("\n\n")
+}
+
+/// Counts, time, the best trial, the gain over the default configuration.
+fn found(outcome: &SearchOutcome) -> String {
+    let counts = outcome.study.counts().unwrap_or_default();
+    let value = outcome.best.value().unwrap_or(f64::NAN);
+    let mut text = format!(
+        "{}: {} ({} complete, {} pruned, {} failed); {} in {}, {} a second\n{}",
+        outcome.study.name(),
+        table::plural(counts.finished() as usize, "trial"),
+        counts.complete,
+        counts.pruned,
+        counts.failed,
+        table::plural(outcome.finished as usize, "new trial"),
+        table::seconds(outcome.seconds),
+        table::number(rate(outcome)),
+        bold(&format!("best: trial {}, validation {}", outcome.best.number, table::metric(outcome.metric, value))),
+    );
+    if let Some(default) = outcome.default_value {
+        let gain = match outcome.direction {
+            Direction::Maximize => value - default,
+            Direction::Minimize => default - value,
+        };
+        let share = if default == 0.0 { String::new() } else { format!(", {:.1} %", 100.0 * gain / default.abs()) };
+        let (default, gain) = (table::metric(outcome.metric, default), table::number(gain));
+        text.push_str(&format!("\ngain over the default configuration ({default}): {gain}{share}"));
+    }
+    text
+}
+
+/// One column a trial, one line a parameter; empty where a parameter is not active.
+fn configurations(top: &[Trial], metric: &str) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    for name in top.iter().flat_map(|trial| trial.params.keys()) {
+        if !names.contains(&name.as_str()) {
+            names.push(name);
+        }
+    }
+    let line = |name: &str, cell: &dyn Fn(&Trial) -> String| {
+        std::iter::once(name.to_owned()).chain(top.iter().map(cell)).collect::<Vec<String>>()
+    };
+    let mut rows = vec![line(metric, &|trial| trial.value().map_or(String::new(), table::number))];
+    rows.extend(names.iter().map(|name| line(name, &|trial| trial.params.get(*name).map_or(String::new(), value))));
+    let header: Vec<String> = top.iter().map(|trial| format!("trial {}", trial.number)).collect();
+    let header: Vec<&str> = std::iter::once("").chain(header.iter().map(String::as_str)).collect();
+    table::table(&header, &rows)
+}
+
+/// A parameter's value, numbers with the digits that matter.
+pub fn value(value: &Value) -> String {
+    match value {
+        Value::Float(x) => table::number(*x),
+        other => other.to_string(),
+    }
+}
+
+/// The test metrics with their intervals.
+fn tested(outcome: &SearchOutcome) -> Option<String> {
+    let test = outcome.test.as_ref()?;
+    let rows = test.scores.0.iter().map(|(name, &value)| {
+        let interval = test.intervals.get(name);
+        let interval = interval.map(|i| format!("{} to {}", table::number(i.low), table::number(i.high)));
+        vec![name.clone(), table::number(value), interval.unwrap_or_default()]
+    });
+    let rows: Vec<Vec<String>> = rows.collect();
+    Some(format!(
+        "retrained on training and validation rows, tested once:\n{}",
+        table::table(&["test", "value", "95 % interval"], &rows)
+    ))
+}
+
+/// The best value so far, trial by trial, as a staircase of characters; none for fewer than two values.
+fn chart(trials: &[Trial], direction: Direction) -> Option<String> {
+    let mut best = None;
+    let mut steps: Vec<f64> = Vec::with_capacity(trials.len());
+    for trial in trials.iter().filter(|trial| trial.state.is_finished()) {
+        if let (State::Complete, Some(value)) = (trial.state, trial.value().filter(|value| value.is_finite())) {
+            best = Some(best.map_or(value, |best| if direction.better(value, best) { value } else { best }));
+        }
+        steps.extend(best);
+    }
+    let (low, high) =
+        steps.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), &x| (low.min(x), high.max(x)));
+    if steps.len() < 2 || low == high {
+        return None;
+    }
+    let width = WIDTH.min(steps.len());
+    let level = |column: usize| {
+        let step = steps[(column + 1) * steps.len() / width - 1];
+        ((step - low) / (high - low) * (HEIGHT - 1) as f64).round() as usize
+    };
+    let levels: Vec<usize> = (0..width).map(level).collect();
+    let mut lines: Vec<String> = Vec::new();
+    let label = |line: usize| match line {
+        line if line == HEIGHT - 1 => table::number(high),
+        0 => table::number(low),
+        _ => String::new(),
+    };
+    for line in (0..HEIGHT).rev() {
+        let cells: String = (0..width).map(|column| cell(&levels, column, line)).collect();
+        lines.push(format!("{:>10} │{}", label(line), cells.trim_end()));
+    }
+    lines.push(format!("{:>10} └{}", "", "─".repeat(width)));
+    let last = trials.len().saturating_sub(1).to_string();
+    lines.push(format!("{:>10}  0{last:>1$}", "", width.saturating_sub(1)));
+    Some(lines.join("\n"))
+}
+
+/// The character of the staircase in a column and line (0 is the lowest).
+fn cell(levels: &[usize], column: usize, line: usize) -> char {
+    let here = levels[column];
+    let before = if column == 0 { here } else { levels[column - 1] };
+    match line {
+        _ if line == here && here == before => '─',
+        _ if line == here && here > before => '╭',
+        _ if line == here => '╰',
+        _ if line == before && here > before => '╯',
+        _ if line == before => '╮',
+        _ if (before.min(here)..before.max(here)).contains(&line) => '│',
+        _ => ' ',
+    }
+}
