@@ -267,10 +267,8 @@ impl<'a> Bridge<'a> {
         let (spec, progress) = (self.spec, self.progress);
         let settings = sampler::Settings { trials: spec.trials, ..sampler::Settings::default() };
         let sampler = sampler::by_name(&spec.sampler, &settings)?;
-        // Trials first compete after a ninth of their epochs: earlier, an epoch of a small table is a few dozen updates
-        // and says who starts fast, not who gets far.
         let epochs = spec.fixed.resolve()?.train.epochs as u64;
-        let rungs = pruner::Settings { min_resource: epochs.div_ceil(9), ..pruner::Settings::default() };
+        let rungs = pruner::Settings { min_resource: first_rung(epochs, spec.trials), ..pruner::Settings::default() };
         let pruner = pruner::by_name(&spec.pruner, &rungs)?;
         self.enqueue()?;
         if let Some(space) = self.study.space() {
@@ -368,6 +366,14 @@ fn workers(spec: &SearchSpec) -> (usize, usize) {
     };
     let threads = if spec.threads == 0 { (cores / jobs).max(1) } else { spec.threads };
     (jobs, threads)
+}
+
+/// The first epoch at which successive halving compares: a ninth of all, or a third where there are too few trials
+/// for two rungs that each let a third go on and still leave three to choose from.
+///
+/// Not earlier: one epoch of a small table is a few dozen updates and says who starts fast, not who gets far.
+fn first_rung(epochs: u64, trials: Option<u64>) -> u64 {
+    epochs.div_ceil(if trials.is_some_and(|trials| trials < 27) { 3 } else { 9 })
 }
 
 /// What makes the study this study: the same name with anything else is refused.
