@@ -2,7 +2,8 @@
 //!
 //! `cargo bench --bench search -- [samplers] [seeds] [functions]`, each a comma-separated list or a number, as in
 //! `random,gp 10 branin,hartmann6`. With `HPO_TABLES=folder` the complete grids of MLP configurations in that folder
-//! (`*.csv.gz`, the last column is the value) are functions too. Regret is (found − optimum), averaged over the seeds.
+//! (`*.csv.gz`, the last column is the value) are functions too; `BUDGETS=30,50,100` are the
+//! numbers of trials. Regret is (found − optimum), averaged over the seeds.
 
 use hpt_engine::history::{Direction, State, Trial};
 use hpt_engine::sampler::{self, Ask, Proposal, Settings};

@@ -1,7 +1,6 @@
 //! The program `hpt-engine`: everything it does is a verb in [`cli`], everything it computes is the library's.
 
 mod cli;
-mod study_file;
 
 fn main() -> std::process::ExitCode {
     cli::main()

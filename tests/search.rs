@@ -17,7 +17,7 @@ fn space() -> Space {
     let parameter = |name: &str, domain| Parameter { name: name.into(), domain, when: vec![] };
     Space::new(vec![
         parameter("learning_rate", Domain::Float { low: 1e-3, high: 1e-2, log: true, step: None }),
-        parameter("units", Domain::Int { low: 8, high: 32, log: false, step: 8 }),
+        parameter("units", Domain::Int { low: 8, high: 128, log: false, step: 8 }),
     ])
     .unwrap()
 }
@@ -44,7 +44,7 @@ fn numbers(study: &Study) -> Vec<(u64, State, String, Vec<f64>, Vec<f64>)> {
         .trials()
         .unwrap()
         .iter()
-        .filter(|trial| trial.state.is_finished() && trial.system.get("hpt:retried").is_none())
+        .filter(|trial| trial.state.is_finished() && !trial.system.contains_key("hpt:lost"))
         .map(|t| {
             (t.slot(), t.state, format!("{:?}", t.params), t.values.clone(), t.intermediate.values().copied().collect())
         })

@@ -6,7 +6,7 @@
 use super::console::Console;
 use super::failure::Failure;
 use super::{Verb, screen, storage, table};
-use crate::study_file::StudyFile;
+use crate::cli::study_file::StudyFile;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use hpt_engine::study::{Outcome, Storage, Study, StudyConfig};
 use hpt_engine::{Error, pruner, sampler};

@@ -11,6 +11,7 @@ pub mod options;
 mod progress;
 mod screen;
 mod storage;
+mod study_file;
 mod table;
 
 mod ask_tell;

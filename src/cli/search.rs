@@ -5,7 +5,7 @@ use super::failure::Failure;
 use super::options::{DATA, Opt, Options, RUN, SEARCH, add, add_settings, settings, writable};
 use super::progress::Bars;
 use super::{Verb, interrupt, screen, table};
-use crate::study_file::StudyFile;
+use crate::cli::study_file::StudyFile;
 use clap::{Arg, ArgAction, ArgMatches};
 use hpt_engine::data::{DataSpec, SplitSpec};
 use hpt_engine::history::{Direction, Trial};

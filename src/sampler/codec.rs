@@ -180,3 +180,63 @@ impl<'a> Codec<'a> {
         self.columns.iter().map(value).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::{Purpose, Stream};
+    use crate::space::Expand;
+
+    fn space() -> Space {
+        let text = r#"
+rate = { log = [1e-5, 1.0] }
+layers = { int = [0, 3] }
+units = { int = [16, 256], log = true, each = "layers" }
+kind = { choice = ["a", "b", "c"] }
+only = { choice = ["x"] }
+sub = { choice = [1, 2], when = { kind = "b", rate = { at_least = 0.01 } } }
+"#;
+        Space::from_toml(&text.parse().unwrap(), &Expand::default()).unwrap()
+    }
+
+    #[test]
+    fn points_and_configurations_lead_to_each_other() {
+        let space = space();
+        let codec = Codec::new(&space);
+        for i in 0..200 {
+            let params = space.sample(&mut Stream::new(2, i, Purpose::Propose, 0));
+            let point = codec.point(&params).unwrap();
+            let back = codec.params(&point);
+            assert!(params.keys().eq(back.keys()), "{params:?} {back:?}");
+            for (value, other) in params.values().zip(back.values()) {
+                match (value, other) {
+                    (Value::Float(a), Value::Float(b)) => assert!((a / b - 1.0).abs() < 1e-12),
+                    _ => assert_eq!(value, other),
+                }
+            }
+            let active = codec.active(&point);
+            for (parameter, active) in space.parameters().iter().zip(active) {
+                assert_eq!(params.contains_key(&parameter.name), active, "{}", parameter.name);
+            }
+            for (j, kind) in codec.kinds().iter().enumerate().filter(|(_, kind)| **kind != Kind::Real) {
+                assert_eq!(codec.coordinate(j, codec.place(j, point[j])), point[j], "{kind:?}");
+            }
+        }
+        assert_eq!(codec.point(&Params::new()), None);
+    }
+
+    #[test]
+    fn idle_coordinates_do_not_count_and_structure_does() {
+        let space = space();
+        let codec = Codec::new(&space);
+        let mut point: Point = vec![0.1, codec.coordinate(1, 1), 0.5, 0.5, 0.5, 0.0, 0.0, 0.0];
+        let one_layer = codec.embed(&point);
+        point[4] = 0.9;
+        point[7] = 1.0;
+        assert_eq!(codec.embed(&point), one_layer, "the third layer and `sub` do not exist");
+        point[1] = codec.coordinate(1, 2);
+        let apart = codec.embed(&point).iter().zip(&one_layer).filter(|(a, b)| a != b).count();
+        assert_eq!(apart, 2, "the number of layers and the mark of the second one");
+        assert!(codec.columns().iter().all(|column| column.parameter != 6), "a single value has no column");
+    }
+}

@@ -155,3 +155,86 @@ fn variance(values: &[f64]) -> f64 {
     let mean = values.iter().sum::<f64>() / n;
     values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / n
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::space::Space;
+
+    fn trial(number: u64, state: State, value: Option<f64>, curve: &[f64]) -> Trial {
+        Trial {
+            number,
+            state,
+            params: [("x".to_owned(), (number as f64).into())].into_iter().collect(),
+            domains: Default::default(),
+            values: value.into_iter().collect(),
+            intermediate: curve.iter().enumerate().map(|(i, value)| (i as u64 + 1, *value)).collect(),
+            user: Default::default(),
+            system: Default::default(),
+            started: None,
+            finished: None,
+        }
+    }
+
+    fn finished(history: &[Trial], directions: &[Direction]) -> (Vec<f64>, usize, usize) {
+        let ask = Ask { space: &Space::default(), directions, history, seed: 1, slot: 9 };
+        let outcomes = Outcomes::new(&ask);
+        let losses = outcomes.finished.iter().map(|(_, loss)| *loss).collect();
+        (losses, outcomes.pending.len(), outcomes.measured)
+    }
+
+    #[test]
+    fn every_state_counts_as_documented() {
+        use State::{Complete, Failed, Pruned, Running, Waiting};
+        let mut history = vec![
+            trial(0, Complete, Some(0.9), &[0.5, 0.9]),
+            trial(1, Complete, Some(0.8), &[0.6, 0.8]),
+            trial(2, Complete, Some(0.6), &[0.4, 0.6]),
+            // Gains 0.4, 0.2, 0.2 from the first step to the end: 0.2 is typical.
+            trial(3, Pruned, Some(0.3), &[0.3]),
+            trial(4, Pruned, Some(0.85), &[0.85]),
+            trial(5, Failed, None, &[]),
+            trial(6, Complete, Some(f64::NAN), &[]),
+            trial(7, Running, None, &[0.7]),
+            trial(8, Waiting, None, &[]),
+            // It died while trial 1 repeats it.
+            trial(9, Failed, None, &[]),
+        ];
+        history[9].params = history[1].params.clone();
+        let (losses, pending, measured) = finished(&history, &[Direction::Maximize]);
+        let expected = [-0.9, -0.8, -0.6, -0.5, -0.9, -0.5, -0.5];
+        assert!(losses.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12), "{losses:?}");
+        assert_eq!((losses.len(), pending, measured), (7, 2, 5));
+    }
+
+    #[test]
+    fn infinities_count_as_the_finite_ends() {
+        let values = [1.0, f64::INFINITY, 3.0, f64::NEG_INFINITY];
+        let history: Vec<Trial> = (0..4).map(|i| trial(i, State::Complete, Some(values[i as usize]), &[])).collect();
+        assert_eq!(finished(&history, &[Direction::Minimize]).0, [1.0, 3.0, 3.0, 1.0]);
+    }
+
+    #[test]
+    fn several_objectives_keep_dominance() {
+        let mut history: Vec<Trial> = (0..3).map(|i| trial(i, State::Complete, Some(i as f64), &[])).collect();
+        history.iter_mut().zip([5.0, 4.0, 3.0]).for_each(|(trial, value)| trial.values.push(value));
+        let (losses, ..) = finished(&history, &[Direction::Minimize, Direction::Maximize]);
+        assert!(losses[0] < losses[1] && losses[1] < losses[2], "{losses:?}");
+    }
+
+    #[test]
+    fn normalising_keeps_the_order_and_tames_outliers() {
+        let mut losses: Vec<f64> = (0..30).map(|i| (f64::from(i) * 0.37).sin()).collect();
+        losses.push(1e6);
+        let y = normalise(&losses);
+        for i in 0..losses.len() {
+            for j in 0..losses.len() {
+                assert_eq!(losses[i] < losses[j], y[i] < y[j], "{i} {j}");
+            }
+        }
+        let plain = standardise(&losses);
+        assert!(y[30] < plain[30], "{} {}", y[30], plain[30]);
+        assert!((variance(&y) - 1.0).abs() < 1e-9);
+        assert_eq!(normalise(&[2.0; 3]), [0.0; 3]);
+    }
+}

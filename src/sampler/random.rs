@@ -63,7 +63,7 @@ fn free_from(space: &Space, size: u64, start: u64, tried: &Tried) -> Proposal {
 pub(super) struct Tried(HashSet<String>);
 
 impl Tried {
-    /// Those of the history that belong to the space; only what the slot's predecessors have counts.
+    /// Those of the whole history, pending and failed trials included.
     pub(super) fn new(ask: &Ask) -> Self {
         Tried(ask.history.iter().map(|trial| fingerprint(&trial.params)).collect())
     }

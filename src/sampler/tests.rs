@@ -245,9 +245,60 @@ fn auto_takes_the_grid_where_it_fits() {
     let auto = |trials: Option<u64>| Auto::new(&Settings { trials, ..Settings::default() });
     let line = |text: &str, trials| auto(trials).describe(&space(text), &[Direction::Minimize]);
     assert!(line(FINITE, Some(39)).starts_with("auto: grid: all 39 configurations"));
-    assert!(!line(FINITE, Some(38)).contains("grid"));
+    assert!(line(FINITE, Some(38)).starts_with("auto: gp"));
+    assert!(line(CONTINUUM, Some(10)).starts_with("auto: qmc"));
     assert!(!line(FINITE, None).contains("grid"));
     assert!(!line(CONTINUUM, Some(1000)).contains("grid"));
+}
+
+/// The least of a bowl with a ridge, over both choices, that a sampler finds in `n` trials.
+fn least(sampler: &dyn Sampler, n: u64, seed: u64) -> f64 {
+    let space = space(
+        "x = { float = [0.0, 1.0] }\ny = { log = [1e-4, 1.0] }\nk = { int = [1, 50] }\nc = { choice = [\"a\", \"b\"] }",
+    );
+    let bowl = |params: &Params| {
+        let number = |name: &str| params[name].as_f64().unwrap();
+        let (x, y, k) = (number("x"), 1.0 + number("y").log10() / 4.0, number("k") / 50.0);
+        (x - 0.7).powi(2)
+            + (y - x).powi(2)
+            + 0.5 * (k - 0.2).powi(2)
+            + if params["c"] == "a".into() { 0.3 } else { 0.0 }
+    };
+    let mut history = Vec::new();
+    for slot in 0..n {
+        let Proposal::Params(params) = ask_at(sampler, &space, &history, seed, slot) else { break };
+        let value = bowl(&params);
+        history.push(finished(slot, params, State::Complete, value));
+    }
+    history.iter().filter_map(Trial::value).fold(f64::INFINITY, f64::min)
+}
+
+#[test]
+fn the_process_finds_what_random_points_do_not() {
+    let gp = GpSampler::new(&Settings::default());
+    for seed in 0..3 {
+        let (by_model, by_chance) = (least(&gp, 30, seed), least(&RandomSampler, 30, seed));
+        assert!(by_model < 2e-3 && by_model < 0.2 * by_chance, "seed {seed}: {by_model} {by_chance}");
+    }
+}
+
+#[test]
+fn the_process_keeps_away_from_trials_under_way() {
+    let gp = GpSampler::new(&Settings::default());
+    let space = space(CONTINUUM);
+    let mut history = run(&gp, &space, 14, 8);
+    let propose = |history: &[Trial]| match ask_at(&gp, &space, history, 8, 14) {
+        Proposal::Params(params) => params,
+        Proposal::Exhausted => panic!("a continuum has no end"),
+    };
+    let unit = |params: &Params| -> Vec<f64> {
+        space.parameters().iter().map(|p| p.domain.to_unit(&params[&p.name])).collect()
+    };
+    let alone = propose(&history);
+    history.push(finished(14, alone.clone(), State::Running, 0.0));
+    let beside = propose(&history);
+    let apart = unit(&alone).iter().zip(unit(&beside)).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt();
+    assert!(apart > 0.02, "{alone:?} {beside:?}");
 }
 
 #[test]

@@ -267,10 +267,8 @@ impl<'a> Bridge<'a> {
         let (spec, progress) = (self.spec, self.progress);
         let settings = sampler::Settings { trials: spec.trials, ..sampler::Settings::default() };
         let sampler = sampler::by_name(&spec.sampler, &settings)?;
-        // Trials first compete after a ninth of their epochs: earlier, an epoch of a small table is a few dozen updates
-        // and says who starts fast, not who gets far.
         let epochs = spec.fixed.resolve()?.train.epochs as u64;
-        let rungs = pruner::Settings { min_resource: epochs.div_ceil(9), ..pruner::Settings::default() };
+        let rungs = pruner::Settings { min_resource: first_rung(epochs, spec.trials), ..pruner::Settings::default() };
         let pruner = pruner::by_name(&spec.pruner, &rungs)?;
         self.enqueue()?;
         if let Some(space) = self.study.space() {
@@ -338,7 +336,7 @@ impl<'a> Bridge<'a> {
             return Ok(best);
         }
         let trials = self.study.trials()?;
-        let reason = trials.iter().find_map(|trial| trial.user.get("failure").or(trial.system.get("hpt:failure")));
+        let reason = trials.iter().find_map(|trial| trial.system.get("hpt:reason"));
         let why = match (reason.and_then(|reason| reason.as_str()), self.spec.time_limit) {
             (Some(reason), _) => format!("the first failure: {reason}"),
             (None, Some(limit)) => format!("a time limit of {:.0} s was too short for one", limit.as_secs_f64()),
@@ -368,6 +366,14 @@ fn workers(spec: &SearchSpec) -> (usize, usize) {
     };
     let threads = if spec.threads == 0 { (cores / jobs).max(1) } else { spec.threads };
     (jobs, threads)
+}
+
+/// The first epoch at which successive halving compares: a ninth of all, or a third where there are too few trials
+/// for two rungs that each let a third go on and still leave three to choose from.
+///
+/// Not earlier: one epoch of a small table is a few dozen updates and says who starts fast, not who gets far.
+fn first_rung(epochs: u64, trials: Option<u64>) -> u64 {
+    epochs.div_ceil(if trials.is_some_and(|trials| trials < 27) { 3 } else { 9 })
 }
 
 /// What makes the study this study: the same name with anything else is refused.

@@ -175,7 +175,7 @@ impl Study {
         loop {
             self.refresh()?;
             let (next, history) = {
-                let cache = self.cache();
+                let mut cache = self.cache();
                 (next(&cache, limit), cache.trials())
             };
             let (slot, waiting) = match next {

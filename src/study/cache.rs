@@ -70,12 +70,28 @@ pub(super) struct Cache {
     pub(super) counts: Counts,
     pub(super) next_slot: u64,
     version: Option<i64>,
+    /// Reports (place, step, value) that came while somebody was reading: copying ten thousand trials for one number
+    /// would cost more than the number is worth.
+    late: Vec<(usize, u64, f64)>,
 }
 
 impl Cache {
-    /// All trials, as they are now; later changes are not seen through it.
-    pub(super) fn trials(&self) -> Arc<Vec<Trial>> {
+    /// All trials, as they are now; later changes are not seen through it. What running trials of this process have
+    /// reported in the last moment may be missing.
+    pub(super) fn trials(&mut self) -> Arc<Vec<Trial>> {
+        self.catch_up();
         Arc::clone(&self.trials)
+    }
+
+    /// Takes over late reports, unless somebody is reading still.
+    fn catch_up(&mut self) {
+        if let Some(trials) = Arc::get_mut(&mut self.trials) {
+            for (at, step, value) in self.late.drain(..) {
+                if trials[at].state == State::Running {
+                    trials[at].intermediate.insert(step, value);
+                }
+            }
+        }
     }
 
     /// The trial with that number, with its id.
@@ -120,7 +136,8 @@ impl Cache {
     /// Notes what a running trial reported.
     pub(super) fn report(&mut self, number: u64, step: u64, value: f64) {
         if let Some(&at) = self.by_number.get(&number) {
-            Arc::make_mut(&mut self.trials)[at].intermediate.insert(step, value);
+            self.late.push((at, step, value));
+            self.catch_up();
         }
     }
 

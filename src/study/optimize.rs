@@ -367,7 +367,7 @@ impl Run<'_> {
         }
         let mut context = Context { run: self, trial, id, user: BTreeMap::new() };
         let end = catch_unwind(AssertUnwindSafe(|| objective(&mut context)));
-        let Context { user, .. } = context;
+        let Context { user, trial, .. } = context;
         let (outcome, fatal) = match end {
             Ok(Ok(values)) => {
                 let (got, wanted) = (values.len(), self.study.directions().len());
@@ -386,7 +386,7 @@ impl Run<'_> {
             Err(panic) => (Outcome::Failed(format!("the objective panicked: {}", message(&*panic))), None),
         };
         let unwritten = self.take_reports(id);
-        let done = self.study.finish(number, &unwritten, user, outcome)?;
+        let done = self.study.finish(number, trial.intermediate, &unwritten, user, outcome)?;
         self.shared().finished += u64::from(done.is_some());
         self.changed.notify_all();
         if let (Some(done), Some(on_trial)) = (&done, self.spec.on_trial) {

@@ -95,7 +95,7 @@ impl Storage {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
         let (storage, found) = Self::connect(&path, flags)?;
         if !matches!(found, Found::Studies { whole: true }) {
-            storage.write(|connection| schema::prepare(connection))?;
+            storage.write(schema::prepare)?;
         }
         Ok(storage)
     }
@@ -106,7 +106,7 @@ impl Storage {
     /// SQLite could not start.
     pub fn in_memory() -> Result<Self> {
         let (storage, _) = Self::connect(Path::new(":memory:"), OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        storage.write(|connection| schema::prepare(connection))?;
+        storage.write(schema::prepare)?;
         Ok(storage)
     }
 

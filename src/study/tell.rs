@@ -69,17 +69,19 @@ impl Study {
         .map(drop)
     }
 
-    /// Ends a trial of [`Study::optimize`] together with what it has not written yet; none where somebody else has
-    /// ended it meanwhile.
+    /// Ends a trial of [`Study::optimize`]: `reported` is all it reported, `unwritten` what of it is not in the file yet.
+    /// None where somebody else has ended it meanwhile.
     pub(super) fn finish(
         &self,
         number: u64,
-        reports: &[(u64, f64)],
+        reported: BTreeMap<u64, f64>,
+        unwritten: &[(u64, f64)],
         user: BTreeMap<String, Json>,
         outcome: Outcome,
     ) -> Result<Option<Trial>> {
         let done = self.change_if_running(number, |connection, stored| {
-            rows::intermediate(connection, reports.iter().map(|&(step, value)| (stored.id, step, value)))?;
+            rows::intermediate(connection, unwritten.iter().map(|&(step, value)| (stored.id, step, value)))?;
+            stored.trial.intermediate.extend(reported);
             for (key, value) in user {
                 rows::attribute(connection, Table::TrialUser, stored.id, &key, &value)?;
                 stored.trial.user.insert(key, value);

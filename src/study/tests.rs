@@ -457,3 +457,23 @@ fn a_panic_in_a_callback_ends_the_loop() {
     assert!(run.is_err(), "the panic is the caller's own and comes back to it");
     assert!(study.counts().unwrap().complete >= 1);
 }
+
+#[test]
+fn memory_and_file_agree_after_many_reports_at_once() {
+    let study = Study::in_memory(&config("a")).unwrap();
+    let asha = crate::pruner::Asha::new(&crate::pruner::Settings::default());
+    let spec = OptimizeSpec { pruner: &asha, jobs: 4, ..spec(60) };
+    let reports = |context: &mut Context<'_>| {
+        let value = value(context.params());
+        for step in 1..=20 {
+            if context.report(step, value + step as f64) == Verdict::Prune {
+                return Err(ObjectiveEnd::Pruned);
+            }
+        }
+        Ok(vec![value])
+    };
+    study.optimize(&spec, reports).unwrap();
+    let counts = study.counts().unwrap();
+    assert!(counts.pruned > 0 && counts.complete > 0, "{counts:?}");
+    assert_eq!(*study.trials().unwrap(), *Study::open(study.storage(), None).unwrap().trials().unwrap());
+}

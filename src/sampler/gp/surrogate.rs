@@ -64,3 +64,51 @@ impl Surrogate {
         (score, self.inputs.columns.iter().enumerate().map(slope).collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::{Purpose, Stream};
+    use crate::sampler::codec::Column;
+
+    fn surrogate(noise: f64) -> (Surrogate, Vec<Vec<f64>>, Vec<f64>) {
+        let column = |parameter, by_equality| Column { parameter, by_equality, is_coordinate: !by_equality };
+        let mut stream = Stream::new(5, 0, Purpose::Propose, 0);
+        let rows: Vec<Vec<f64>> =
+            (0..12).map(|_| vec![stream.uniform(), stream.uniform(), stream.below(2) as f64]).collect();
+        let y: Vec<f64> = rows.iter().map(|row| (5.0 * row[0]).cos() + row[1] * (row[2] - 0.5)).collect();
+        let inputs = Inputs::new(&[column(0, false), column(1, false), column(2, true)], 3, &rows);
+        let theta = Theta { weights: vec![4.0, 2.0, 1.0], signal: 1.3, noise };
+        (Surrogate::new(theta, inputs, &y).unwrap(), rows, y)
+    }
+
+    #[test]
+    fn without_noise_it_passes_through_the_outcomes() {
+        let (surrogate, rows, y) = surrogate(1e-9);
+        for (row, y) in rows.iter().zip(&y) {
+            assert!((surrogate.mean(row) - y).abs() < 1e-5);
+        }
+        assert!((surrogate.best - y.iter().copied().fold(f64::INFINITY, f64::min)).abs() < 1e-5);
+        // Improvement is to be had between the outcomes, not at them.
+        assert!(surrogate.score(&rows[0]) < surrogate.score(&[0.63, 0.5, 0.0]) - 5.0);
+    }
+
+    #[test]
+    fn slopes_are_differences() {
+        let (surrogate, ..) = surrogate(1e-2);
+        for x in [[0.3, 0.6, 0.0], [0.9, 0.1, 1.0], [0.55, 0.45, 1.0]] {
+            let (score, slopes) = surrogate.score_with_slopes(&x);
+            assert!((score - surrogate.score(&x)).abs() < 1e-12);
+            assert_eq!(slopes[2], 0.0);
+            for c in 0..2 {
+                let at = |e: f64| {
+                    let mut moved = x;
+                    moved[c] += e;
+                    surrogate.score(&moved)
+                };
+                let difference = (at(1e-6) - at(-1e-6)) / 2e-6;
+                assert!((slopes[c] - difference).abs() < 1e-4 * (1.0 + difference.abs()), "{slopes:?} {difference}");
+            }
+        }
+    }
+}
