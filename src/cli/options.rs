@@ -110,7 +110,8 @@ fn arg(name: &'static str, value: &'static str, help: String, heading: &'static 
     // `--learning_rate`, as in a study file, is understood too.
     let arg = Arg::new(name).help(help).help_heading(heading).value_name(value).long(name.replace('_', "-"));
     let arg = if name.contains('_') { arg.alias(name) } else { arg };
-    arg.allow_negative_numbers(true).value_hint(match value {
+    // `-3e-2` is a number, though it looks like an option.
+    arg.allow_hyphen_values(matches!(value, "X" | "N" | "SHARE")).value_hint(match value {
         "PATH" => ValueHint::AnyPath,
         "FILE" => ValueHint::FilePath,
         "DIR" => ValueHint::DirPath,
