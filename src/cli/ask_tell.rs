@@ -61,12 +61,12 @@ A space file:
 
 fn tell_arguments(command: Command) -> Command {
     let arg = |name: &'static str, value: &'static str, help: &'static str| {
-        Arg::new(name).long(name).value_name(value).help(help).allow_negative_numbers(true).help_heading("Trial")
+        Arg::new(name).long(name).value_name(value).help(help).allow_hyphen_values(true).help_heading("Trial")
     };
     storage::arguments(command)
         .arg(arg("number", "N", "Number of the trial, as `ask` gave it").required(true))
         .arg(arg("value", "X", "Its value").conflicts_with_all(["values", "state"]))
-        .arg(arg("values", "A,B", "Its values, one an objective").conflicts_with("state").allow_hyphen_values(true))
+        .arg(arg("values", "A,B", "Its values, one an objective").conflicts_with("state"))
         .arg(arg("state", "STATE", "fail or prune, for a trial without a value"))
         .arg(arg("step", "N", "The value is an intermediate one of this step; the trial goes on").requires("value"))
 }

@@ -49,7 +49,8 @@ pub fn of_panic(info: &PanicHookInfo<'_>) -> String {
 
 /// A wrong command line, in our words.
 pub fn explain(error: &clap::Error, command: &Command) -> Failure {
-    let verb = std::env::args().skip(1).find_map(|arg| command.find_subcommand(&arg).cloned());
+    let verb = std::env::args().skip(1).find(|arg| !arg.starts_with('-') && arg != "help");
+    let verb = verb.and_then(|name| command.find_subcommand(name).cloned());
     let verb_name = verb.as_ref().map(|verb| verb.get_name().to_owned());
     let found = text(error, ContextKind::InvalidArg);
     let message = match (error.kind(), &verb) {

@@ -6,10 +6,12 @@
 
 use super::failure::Failure;
 use clap::parser::ValueSource;
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint};
 use hpt_engine::Error;
 use hpt_engine::data::{DataSpec, SplitSpec, TaskChoice};
 use hpt_engine::engine::Device;
+use hpt_engine::pruner::PRUNERS;
+use hpt_engine::sampler::SAMPLERS;
 use hpt_engine::settings::{Kind, SETTINGS, Settings};
 use hpt_engine::space::Value;
 use hpt_engine::train::Metric;
@@ -22,19 +24,31 @@ use toml::Value as Toml;
 pub struct Opt {
     /// Its key; as a flag, with `-` for `_`.
     pub name: &'static str,
-    /// What stands for its value in the help; empty for a switch.
+    /// What stands for its value in the help.
     value: &'static str,
     help: &'static str,
     /// May be given several times.
     many: bool,
+    /// The words it takes, where they are few.
+    words: fn() -> Vec<&'static str>,
 }
 
 const fn opt(name: &'static str, value: &'static str, help: &'static str) -> Opt {
-    Opt { name, value, help, many: false }
+    Opt { name, value, help, many: false, words: Vec::new }
 }
 
 const fn many(name: &'static str, value: &'static str, help: &'static str) -> Opt {
-    Opt { name, value, help, many: true }
+    Opt { many: true, ..opt(name, value, help) }
+}
+
+const fn one_of(name: &'static str, help: &'static str, words: fn() -> Vec<&'static str>) -> Opt {
+    Opt { words, ..opt(name, "NAME", help) }
+}
+
+/// Help with the words that may be given, before the default.
+fn described(help: &str, words: &[&str]) -> String {
+    let (help, default) = help.split_at(help.find(" [default:").unwrap_or(help.len()));
+    if words.is_empty() { format!("{help}{default}") } else { format!("{help}: {}{default}", words.join(", ")) }
 }
 
 /// Where data are.
@@ -55,7 +69,7 @@ pub const DATA: &[Opt] = &[
     opt("test", "PATH", "File of test rows, instead of --test-split"),
     opt("test_split", "SHARE", "Share of the rows for the test, 0 for none [default: 0.2]"),
     opt("validation_split", "SHARE", "Share of the other rows for validation, 0 for none [default: 0.2]"),
-    opt("task", "TASK", "auto, classification or regression [default: auto]"),
+    one_of("task", "What the target means [default: auto]", || TaskChoice::ALL.iter().map(|row| row.0).collect()),
     many("categorical", "NAMES", "Columns of numbers to be taken as categories, with commas"),
     opt("fold_column", "NAME", "Column that says to which fold a row belongs; it is no input"),
 ];
@@ -63,7 +77,7 @@ pub const DATA: &[Opt] = &[
 /// What a training needs beside its settings.
 #[rustfmt::skip]
 pub const RUN: &[Opt] = &[
-    opt("metric", "METRIC", "What early stopping and a search look at: accuracy, balanced_accuracy, macro_f1, log_loss, auc, rmse, mae, r2, loss [default: accuracy, or rmse]"),
+    one_of("metric", "What early stopping and a search look at [default: accuracy, or rmse]", || Metric::names().collect()),
     opt("seed", "N", "Seed of splits, weights, shuffling, dropout and proposals [default: 0]"),
     DEVICE,
     THREADS,
@@ -72,8 +86,8 @@ pub const RUN: &[Opt] = &[
 /// What a search needs beside that.
 #[rustfmt::skip]
 pub const SEARCH: &[Opt] = &[
-    opt("sampler", "NAME", "How configurations are proposed [default: auto]"),
-    opt("pruner", "NAME", "How hopeless trials are stopped [default: asha]"),
+    one_of("sampler", "How configurations are proposed [default: auto]", || SAMPLERS.iter().map(|entry| entry.name).collect()),
+    one_of("pruner", "How hopeless trials are stopped [default: asha]", || PRUNERS.iter().map(|entry| entry.name).collect()),
     opt("trials", "N", "Trials that the study should reach in all [default: 100; none with --time-limit]"),
     opt("time_limit", "TIME", "Time for everything, as in 90s, 10m or 1h30m"),
     opt("trial_time_limit", "TIME", "Time for one trial"),
@@ -92,18 +106,23 @@ pub fn flag(name: &str) -> String {
     format!("--{}", name.replace('_', "-"))
 }
 
-fn arg(name: &'static str, value: &'static str, help: impl Into<String>, heading: &'static str) -> Arg {
-    let long = name.replace('_', "-");
+fn arg(name: &'static str, value: &'static str, help: String, heading: &'static str) -> Arg {
     // `--learning_rate`, as in a study file, is understood too.
-    let arg = Arg::new(name).help(help.into()).help_heading(heading).allow_negative_numbers(true);
+    let arg = Arg::new(name).help(help).help_heading(heading).value_name(value).long(name.replace('_', "-"));
     let arg = if name.contains('_') { arg.alias(name) } else { arg };
-    if value.is_empty() { arg.action(ArgAction::SetTrue).long(long) } else { arg.value_name(value).long(long) }
+    // `-3e-2` is a number, though it looks like an option.
+    arg.allow_hyphen_values(matches!(value, "X" | "N" | "SHARE")).value_hint(match value {
+        "PATH" => ValueHint::AnyPath,
+        "FILE" => ValueHint::FilePath,
+        "DIR" => ValueHint::DirPath,
+        _ => ValueHint::Other,
+    })
 }
 
 /// Adds the flags of a table.
 pub fn add(command: Command, table: &'static [Opt], heading: &'static str) -> Command {
     command.args(table.iter().map(|opt| {
-        let arg = arg(opt.name, opt.value, opt.help, heading);
+        let arg = arg(opt.name, opt.value, described(opt.help, &(opt.words)()), heading);
         if opt.many { arg.action(ArgAction::Append) } else { arg }
     }))
 }
@@ -111,18 +130,18 @@ pub fn add(command: Command, table: &'static [Opt], heading: &'static str) -> Co
 /// Adds a flag for every setting of a training.
 pub fn add_settings(command: Command) -> Command {
     command.args(SETTINGS.iter().map(|setting| {
-        let default = match setting.default {
-            "" | "false" => String::new(),
-            default => format!(" [default: {default}]"),
+        let help = match setting.default {
+            "" | "false" => setting.help.to_owned(),
+            default => format!("{} [default: {default}]", setting.help),
         };
-        let (value, choices) = match setting.kind {
-            Kind::Flag => ("BOOL", String::new()),
-            Kind::Count(_) => ("N", String::new()),
-            Kind::Name(names) => ("NAME", format!(": {}", names().join(", "))),
-            Kind::Widths => ("WIDTHS", String::new()),
-            _ => ("X", String::new()),
+        let (value, words) = match setting.kind {
+            Kind::Flag => ("BOOL", Vec::new()),
+            Kind::Count(_) => ("N", Vec::new()),
+            Kind::Name(names) => ("NAME", names()),
+            Kind::Widths => ("WIDTHS", Vec::new()),
+            _ => ("X", Vec::new()),
         };
-        let arg = arg(setting.name, value, format!("{}{choices}{default}", setting.help), "Training");
+        let arg = arg(setting.name, value, described(&help, &words), "Training");
         match setting.kind {
             // `--nesterov` alone is true; a value needs `=`, since a word after it may be something else.
             Kind::Flag => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),

@@ -26,7 +26,7 @@ pub fn of(outcome: &SearchOutcome, data: &str) -> String {
         );
     }
     parts.push(found(outcome));
-    parts.push(format!("the best {}:\n{}", outcome.top.len(), configurations(&outcome.top, metric)));
+    parts.push(format!("the best trials:\n{}", configurations(&outcome.top, metric)));
     parts.extend(tested(outcome));
     let model = outcome.model.display().to_string();
     parts.push(format!(
@@ -42,7 +42,7 @@ fn found(outcome: &SearchOutcome) -> String {
     let counts = outcome.study.counts().unwrap_or_default();
     let value = outcome.best.value().unwrap_or(f64::NAN);
     let mut text = format!(
-        "{}: {} ({} complete, {} pruned, {} failed); {} in {}, {} a second\n{}",
+        "{}: {} ({} complete, {} pruned, {} failed); {} in {}, {:.1} a second\n{}",
         outcome.study.name(),
         table::plural(counts.finished() as usize, "trial"),
         counts.complete,
@@ -50,7 +50,7 @@ fn found(outcome: &SearchOutcome) -> String {
         counts.failed,
         table::plural(outcome.finished as usize, "new trial"),
         table::seconds(outcome.seconds),
-        table::number(rate(outcome)),
+        rate(outcome),
         bold(&format!("best: trial {}, validation {}", outcome.best.number, table::metric(outcome.metric, value))),
     );
     if let Some(default) = outcome.default_value {

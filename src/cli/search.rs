@@ -37,11 +37,11 @@ pub const VERB: Verb = Verb {
 };
 
 const HELP: &str = "\
-Trials run in parallel and are stored as they finish. The best configuration is trained once more on training and
-validation rows, tested once on the test rows, and saved. --trials is the total that the study should reach: after an
+Trials run in parallel and are stored as they finish. The best configuration is trained once more on training and \
+validation rows, tested once on the test rows, and saved. --trials is the total that the study should reach: after an \
 interrupt or a crash the same command goes on where it stopped.
 
-Flags of a training (--epochs 10, --optimizer adam) fix a value for all trials; what varies is the [space] table of a
+Flags of a training (--epochs 10, --optimizer adam) fix a value for all trials; what varies is the [space] table of a \
 study file, or a space sized from the data.
 
 Examples:

@@ -3,7 +3,7 @@
 use hpt_engine::data::Task;
 use hpt_engine::train::{Metric, Scores};
 
-/// Columns of text under a header: the first to the left, the others to the right; two spaces between.
+/// Columns of text under a header, two spaces between: the first and columns of words to the left, numbers to the right.
 pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
@@ -13,12 +13,13 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let line = |cells: &[String]| {
         let padded = cells.iter().zip(&widths).enumerate().map(|(i, (cell, &width))| {
             let space = " ".repeat(width.saturating_sub(cell.chars().count()));
-            if i == 0 { format!("{cell}{space}") } else { format!("{space}{cell}") }
+            let left = i == 0 || header[i] == "state" || header[i] == "parameters";
+            if left { format!("{cell}{space}") } else { format!("{space}{cell}") }
         });
         padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
-    let header: Vec<String> = header.iter().map(|&name| name.to_owned()).collect();
-    let lines: Vec<String> = std::iter::once(line(&header)).chain(rows.iter().map(|row| line(row))).collect();
+    let names: Vec<String> = header.iter().map(|&name| name.to_owned()).collect();
+    let lines: Vec<String> = std::iter::once(line(&names)).chain(rows.iter().map(|row| line(row))).collect();
     lines.join("\n")
 }
 

@@ -28,7 +28,7 @@ pub const VERB: Verb = Verb {
 };
 
 const HELP: &str = "\
-The data are divided into training, validation and test rows; what is learned from, encoders included, is the training
+The data are divided into training, validation and test rows; what is learned from, encoders included, is the training \
 rows alone. The model file holds all that `predict` needs.
 
 Example:

@@ -1,0 +1,178 @@
+//! Bad input: each kind gets a message that names the place, exit code 2, and loses nothing.
+
+use super::*;
+
+/// `train` and `search` on this text fail with these words.
+#[track_caller]
+fn refused(text: &str, more: &str, parts: &[&str]) {
+    let folder = Folder::new();
+    folder.write("t.csv", text);
+    folder.run(&format!("train --data t.csv {more}")).fails(2, parts);
+    folder.run(&format!("search --data t.csv {more} --trials 2")).fails(2, parts);
+    assert!(!folder.path("model.safetensors").exists());
+}
+
+#[test]
+fn missing_file_and_directory() {
+    let folder = Folder::new();
+    std::fs::create_dir(folder.path("d")).unwrap();
+    for verb in ["train", "search"] {
+        folder.run(&format!("{verb} --data nowhere.csv")).fails(2, &["nowhere.csv", "no such file"]);
+        folder.run(&format!("{verb} --data d")).fails(2, &["d: is a directory"]);
+    }
+    for verb in ["evaluate", "predict"] {
+        folder.run(&format!("{verb} --model m.st --data digits")).fails(2, &["m.st", "no such file"]);
+        folder.run(&format!("{verb} --model d --data digits")).fails(2, &["d: is a directory"]);
+    }
+    folder.run("search nowhere.toml").fails(2, &["nowhere.toml", "no such file"]);
+    folder.run("search d").fails(2, &["d: is a directory"]);
+    folder.run("trials --storage nowhere.db").fails(2, &["nowhere.db", "no such"]);
+}
+
+#[test]
+fn empty_file_and_header_only() {
+    refused("", "", &["t.csv", "empty"]);
+    refused("a,b,c\n", "", &["t.csv", "header", "rows"]);
+}
+
+#[test]
+fn ragged_row() {
+    let text = classes(40).replacen("red,no\n", "red,no,extra\n", 1);
+    refused(&text, "", &["t.csv:2", "4", "3"]);
+}
+
+#[test]
+fn text_in_a_numeric_target() {
+    let text = numbers(60) + "3,4,many\n";
+    refused(&text, "--task regression", &["t.csv:62", "price", "many"]);
+}
+
+#[test]
+fn missing_target_cell_and_unknown_target_column() {
+    refused(&(classes(40) + "0.5,red,\n"), "", &["t.csv:42", "answer", "missing"]);
+    refused(&classes(40), "--target anwser", &["t.csv", "`anwser`", "did you mean `answer`?"]);
+}
+
+#[test]
+fn one_class_only() {
+    refused("x,answer\n1,yes\n2,yes\n3,yes\n4,yes\n5,yes\n6,yes\n", "", &["t.csv", "answer", "one class"]);
+}
+
+#[test]
+fn fewer_rows_than_a_split_needs() {
+    refused("x,answer\n1,yes\n2,no\n", "", &["t.csv", "1 row", "3 parts"]);
+}
+
+#[test]
+fn not_a_number_and_infinity() {
+    // In a column of numbers NaN is a missing value; infinity is none.
+    let folder = Folder::new();
+    folder.write("t.csv", &(numbers(60) + "NaN,4,1200\n"));
+    folder.run("train --data t.csv --task regression --epochs 1").ok();
+    refused(&(numbers(60) + "inf,4,1200\n"), "--task regression", &["t.csv:62", "inf"]);
+    refused(&(numbers(60) + "1,4,inf\n"), "--task regression", &["t.csv:62", "price", "inf"]);
+    refused(&(numbers(60) + "1,4,nan\n"), "--task regression", &["t.csv:62", "price", "missing"]);
+}
+
+#[test]
+fn study_files_with_unknown_keys_and_wrong_ranges() {
+    let folder = Folder::new();
+    for (text, parts) in [
+        ("[train]\nlerning_rate = 0.1\n", ["s.toml:2:1: [train]", "did you mean `learning_rate`?"]),
+        ("[serach]\ntrials = 1\n", ["s.toml:1:2: key: `serach`", "did you mean `search`?"]),
+        ("[space]\nlearning_rate = { log = [0.1, 0.001] }\n", ["s.toml:2:1: [space] learning_rate", "inverted"]),
+        ("[space]\nlearning_rate = { log = [0.0, 0.1] }\n", ["s.toml:2:1: [space] learning_rate", "log"]),
+        ("[space]\nunits = { int = [0, 8] }\n", ["s.toml:2:1: [space] units", "from 1 on"]),
+        ("[space]\nunits = { ints = [1, 8] }\n", ["s.toml:2:1: [space] units", "did you mean `int`?"]),
+        ("[search]\ntrials = \"many\"\n", ["s.toml:2:10: [search] trials", "`many`"]),
+        ("metric = \"accuracy\"\ndirection = \"minimize\"\n", ["s.toml:2:13: direction is `minimize`", "maximize"]),
+        ("direction = \"minimize\"\n", ["s.toml:1:13: direction is `minimize`", "accuracy"]),
+        ("trials 5\n", ["s.toml:1:", "expected"]),
+    ] {
+        folder.write("s.toml", text);
+        folder.run("search s.toml").fails(2, &parts);
+    }
+    assert_eq!(folder.names(), ["s.toml"], "nothing is left behind");
+}
+
+#[test]
+fn storage_that_is_no_database() {
+    let folder = Folder::new();
+    folder.write("t.csv", &classes(40)).write("notes.txt", "these are notes, and they are longer than a header\n");
+    for words in ["search --data t.csv --storage notes.txt", "trials --storage notes.txt", "ask --storage notes.txt"] {
+        folder.run(words).fails(2, &["notes.txt", "not an SQLite database"]);
+    }
+    let kept = std::fs::read_to_string(folder.path("notes.txt")).unwrap();
+    assert!(kept.starts_with("these are notes"), "the file is as it was");
+}
+
+#[test]
+fn folders_that_cannot_be_written_to() {
+    let folder = Folder::new();
+    folder.write("t.csv", &classes(40)).write("file", "");
+    // No folder can be made under a file or in /proc, not even by root.
+    for out in ["file/m.st", "/proc/hpt/m.st"] {
+        folder.run(&format!("train --data t.csv --out {out}")).fails(2, &["--out", "cannot be written to"]);
+    }
+    folder.run("search --data t.csv --out file/models").fails(2, &["--out", "cannot be written to"]);
+    folder.run("search --data t.csv --storage file/s.db").fails(2, &["file/s.db"]);
+    folder.run("search --data t.csv --storage nowhere/s.db").fails(2, &["nowhere"]);
+    folder.run("train --data t.csv --out file/").fails(2, &["--out"]);
+}
+
+#[test]
+fn models_that_are_none() {
+    let folder = Folder::new();
+    folder.write("t.csv", &classes(40)).write("text.st", "no model").write("empty.st", "");
+    folder.run("train --data t.csv --epochs 1").ok();
+    let bytes = std::fs::read(folder.path("model.safetensors")).unwrap();
+    std::fs::write(folder.path("half.st"), &bytes[..bytes.len() / 2]).unwrap();
+    for (model, word) in [("text.st", "safetensors"), ("empty.st", "empty"), ("half.st", "truncated")] {
+        folder.run(&format!("predict --model {model} --data t.csv")).fails(2, &[model, word]);
+    }
+}
+
+#[test]
+fn a_full_disk_loses_nothing_that_was_there() {
+    let folder = Folder::new();
+    folder.write("t.csv", &classes(40));
+    folder.run("train --data t.csv --epochs 1").ok();
+    let full = folder.run("predict --model model.safetensors --data t.csv --out /dev/full");
+    full.fails(1, &["/dev/full", "No space left"]);
+    let Some(small) = SmallDisk::mount(&folder) else { return };
+    let storage = small.0.join("s.db").display().to_string();
+    // The disk fills up while trials are running.
+    let ran = folder.run(&format!("search --data t.csv --epochs 1 --trials 900 --keep-models 0 --storage {storage}"));
+    ran.fails(1, &["s.db", "the disk is full", "are kept"]);
+    let copy = folder.path("copy.db");
+    std::fs::copy(small.0.join("s.db"), &copy).unwrap();
+    let wal = small.0.join("s.db-wal");
+    if wal.exists() {
+        std::fs::copy(wal, folder.path("copy.db-wal")).unwrap();
+    }
+    let kept = trials(&folder, "copy.db");
+    assert!(!in_state(&kept, "complete").is_empty(), "finished trials are there: {}", kept.len());
+    assert!(in_state(&kept, "complete").iter().all(|trial| trial["value"].is_number()));
+}
+
+/// A small file system, where the system lets us have one.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(folder: &Folder) -> Option<Self> {
+        let path = folder.path("small");
+        std::fs::create_dir(&path).unwrap();
+        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=600k", "tmpfs"]).arg(&path).output();
+        if mount.is_ok_and(|output| output.status.success()) {
+            return Some(SmallDisk(path));
+        }
+        eprintln!("skipped: no file system can be mounted here");
+        None
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
+}

@@ -1,0 +1,116 @@
+//! Signals and crashes: what is finished stays, and the same command goes on.
+
+use super::*;
+use std::io::{BufRead, BufReader, Read};
+use std::time::{Duration, Instant};
+
+/// A search that takes a while: small trials, many of them.
+const SEARCH: &str =
+    "search --data digits --trials 24 --epochs 12 --pruner none --sampler random --jobs 2 --keep-models 1";
+
+/// Waits until the program has said `times` lines that start with `start` and hold `part`; returns its standard error.
+fn wait_for(child: &mut Child, start: &str, part: &str, times: usize) -> impl Read + use<> {
+    let mut reader = BufReader::new(child.stderr.take().unwrap());
+    let (mut said, mut seen) = (String::new(), 0);
+    while seen < times {
+        let mut line = String::new();
+        assert!(reader.read_line(&mut line).unwrap() > 0, "it ended early: {said}");
+        seen += usize::from(line.starts_with(start) && line.contains(part));
+        said.push_str(&line);
+    }
+    reader
+}
+
+fn signal(child: &Child, name: &str) {
+    let status = Command::new("kill").args([name, &child.id().to_string()]).status().unwrap();
+    assert!(status.success());
+}
+
+/// How the program ended, with what it said after `rest` was left.
+fn finish(child: Child, mut rest: impl Read) -> Ran {
+    let mut err = String::new();
+    rest.read_to_string(&mut err).unwrap();
+    let output = child.wait_with_output().unwrap();
+    Ran { err, ..Ran::of(output) }
+}
+
+/// Trials that were finished before are as they were, the study reaches its total, and it is the study that an
+/// uninterrupted run makes.
+fn assert_goes_on(folder: &Folder, before: &[Json]) {
+    let found = folder.json(&format!("{SEARCH} --json"));
+    let counts = ["complete", "pruned", "failed"].map(|state| found["trials"][state].as_u64().unwrap());
+    assert_eq!(counts, [24, 0, 0]);
+    let after = trials(folder, "hpt-study.db");
+    for trial in in_state(before, "complete") {
+        assert!(after.contains(trial), "{trial} is as it was");
+    }
+    let whole = Folder::new();
+    whole.json(&format!("{SEARCH} --json"));
+    let outcome = |trials: &[Json]| {
+        let complete = in_state(trials, "complete");
+        let mut list: Vec<String> = complete.iter().map(|t| format!("{} {}", t["params"], t["value"])).collect();
+        list.sort();
+        list
+    };
+    assert_eq!(outcome(&after), outcome(&trials(&whole, "hpt-study.db")));
+}
+
+#[test]
+fn a_search_that_was_killed_goes_on() {
+    let folder = Folder::new();
+    let mut child = folder.start(SEARCH);
+    let _rest = wait_for(&mut child, "trial", "complete", 3);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let before = trials(&folder, "hpt-study.db");
+    let complete = in_state(&before, "complete").len();
+    assert!((3..24).contains(&complete), "{complete}");
+    assert_goes_on(&folder, &before);
+}
+
+#[test]
+fn a_search_that_was_interrupted_says_how_to_go_on() {
+    let folder = Folder::new();
+    let mut child = folder.start(SEARCH);
+    let rest = wait_for(&mut child, "trial", "complete", 3);
+    signal(&child, "-INT");
+    let ran = finish(child, rest);
+    assert_eq!((ran.code, ran.out.as_str()), (Some(130), ""), "{}", ran.err);
+    assert!(ran.err.contains("to go on:") && ran.err.contains(SEARCH), "{}", ran.err);
+    assert!(!ran.err.contains("error"), "{}", ran.err);
+    let before = trials(&folder, "hpt-study.db");
+    assert!(in_state(&before, "complete").len() >= 3);
+    assert_eq!(in_state(&before, "running").len(), 0, "nothing is left running");
+    assert!(!folder.path("hpt-study.db-wal").exists(), "one plain file is left");
+    assert_goes_on(&folder, &before);
+}
+
+#[test]
+fn a_training_that_was_interrupted_saves_nothing_half() {
+    let folder = Folder::new();
+    for name in ["-INT", "-TERM"] {
+        let mut child = folder.start("train --data digits --epochs 100000 --hidden 512,512");
+        let rest = wait_for(&mut child, "    2", "", 1);
+        signal(&child, name);
+        let ran = finish(child, rest);
+        assert_eq!((ran.code, ran.out.as_str()), (Some(130), ""), "{}", ran.err);
+        assert!(ran.err.contains("no model was saved"), "{}", ran.err);
+    }
+    assert_eq!(folder.names(), [""; 0]);
+}
+
+#[test]
+fn a_second_signal_stops_at_once() {
+    let folder = Folder::new();
+    let words = "search --data california-housing --trials 50 --epochs 200 --hidden 1024,1024 --jobs 2";
+    let mut child = folder.start(words);
+    let rest = wait_for(&mut child, "study", "", 1);
+    let start = Instant::now();
+    signal(&child, "-INT");
+    // It may have ended by the first already.
+    let _ = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    let ran = finish(child, rest);
+    assert_eq!(ran.code, Some(130), "{}", ran.err);
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    assert!(trials(&folder, "hpt-study.db").len() <= 3, "the study can be read");
+}

@@ -1,0 +1,128 @@
+//! `create-study`, `ask`, `tell`: an objective outside of the program.
+
+use super::*;
+
+const SPACE: &str = "[space]\nx = { float = [-4.0, 4.0] }\nkind = { choice = [\"a\", \"b\"] }\n\
+                     depth = { int = [1, 3], when = { kind = \"b\" } }\n";
+
+fn study(folder: &Folder, more: &str) {
+    folder.write("space.toml", SPACE);
+    let words = format!("create-study --storage s.db --study mine --direction minimize --space space.toml {more}");
+    folder.run(&words).ok();
+}
+
+#[test]
+fn a_loop_from_the_shell() {
+    let folder = Folder::new();
+    study(&folder, "--seed 5");
+    let mut best = f64::INFINITY;
+    for number in 0..12 {
+        let trial = folder.json("ask --storage s.db --study mine --json");
+        assert_eq!(keys(&trial), ["number", "params"]);
+        assert_eq!(trial["number"], number);
+        let params = &trial["params"];
+        assert_eq!(params.get("depth").is_some(), params["kind"] == "b", "only active parameters: {params}");
+        let x = params["x"].as_f64().unwrap();
+        let value = x * x + params.get("depth").and_then(Json::as_f64).unwrap_or(0.0);
+        best = best.min(value);
+        let told = folder.json(&format!("tell --storage s.db --study mine --number {number} --value {value} --json"));
+        assert_eq!((&told["state"], told["value"].as_f64()), (&Json::from("complete"), Some(value)));
+    }
+    let found = folder.json("best --storage s.db --study mine --json");
+    assert_eq!(keys(&found), ["number", "value", "params"]);
+    assert_eq!(found["value"].as_f64(), Some(best));
+    let all = trials(&folder, "s.db");
+    assert_eq!(in_state(&all, "complete").len(), 12);
+    let expected = ["number", "state", "value", "params", "intermediate", "seconds", "started", "finished"];
+    assert_eq!(keys(&all[0]), expected);
+    let csv = folder.run("trials --storage s.db --csv").ok().out;
+    assert!(csv.starts_with("number,state,value,") && csv.lines().count() == 13, "{csv}");
+    let studies = folder.json("studies --storage s.db --json");
+    assert_eq!((&studies[0]["study"], &studies[0]["trials"]["complete"]), (&Json::from("mine"), &Json::from(12)));
+    for (words, part) in [("studies", "mine"), ("trials", "complete"), ("best", "complete")] {
+        assert!(folder.run(&format!("{words} --storage s.db")).ok().out.contains(part), "{words}");
+    }
+}
+
+#[test]
+fn the_seed_of_the_study_decides_what_is_asked() {
+    let ask = |seed: &str| {
+        let folder = Folder::new();
+        study(&folder, &format!("--sampler random --seed {seed}"));
+        (0..3).map(|_| folder.json("ask --storage s.db --json")["params"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(ask("1"), ask("1"));
+    assert_ne!(ask("1"), ask("2"));
+}
+
+#[test]
+fn intermediate_values_states_and_what_is_refused() {
+    let folder = Folder::new();
+    study(&folder, "--pruner median");
+    folder.run("ask --storage s.db").ok();
+    let told = folder.json("tell --storage s.db --number 0 --value -3e-2 --step 1 --json");
+    assert_eq!((&told["state"], &told["should_prune"]), (&Json::from("running"), &Json::from(false)));
+    folder.run("tell --storage s.db --number 0 --state prune").ok();
+    folder.run("ask --storage s.db").ok();
+    folder.run("tell --storage s.db --number 1 --state fail").ok();
+    folder.run("ask --storage s.db").ok();
+    // A value that is no number makes the trial failed.
+    assert_eq!(folder.json("tell --storage s.db --number 2 --value nan --json")["state"], "failed");
+    let all = trials(&folder, "s.db");
+    assert_eq!((&all[0]["state"], &all[0]["value"]), (&Json::from("pruned"), &Json::from(-0.03)));
+    assert_eq!(all[0]["intermediate"]["1"], -0.03);
+    for (words, parts) in [
+        ("--number 0 --value 1", ["trial 0 is pruned", "never change"]),
+        ("--number 99 --value 1", ["no trial 99", "3"]),
+        ("--number x --value 1", ["--number is `x`", "whole number"]),
+        ("--number 0", ["--value", "missing"]),
+        ("--number 0 --value one", ["--value is `one`", "a number"]),
+        ("--number 0 --state pruned", ["--state: `pruned`", "did you mean `prune`?"]),
+        ("--number 0 --value 1 --state fail", ["--value", "exclude each other"]),
+        ("--value 1", ["--number", "missing"]),
+    ] {
+        folder.run(&format!("tell --storage s.db {words}")).fails(2, &parts);
+    }
+    folder.run("best --storage s.db").fails(2, &["no trial is complete"]);
+    folder.run("trials --storage s.db --study minee").fails(2, &["`minee`", "did you mean `mine`?"]);
+}
+
+#[test]
+fn several_objectives_have_a_front() {
+    let folder = Folder::new();
+    folder.write("space.toml", SPACE);
+    let words = "create-study --storage s.db --study two --direction minimize,maximize --space space.toml";
+    folder.run(words).ok();
+    for values in ["1,1", "2,2", "3,0"] {
+        let number = folder.json("ask --storage s.db --json")["number"].clone();
+        folder.run(&format!("tell --storage s.db --number {number} --values {values}")).ok();
+    }
+    let front = folder.json("best --storage s.db --json");
+    let values: Vec<&Json> = front.as_array().unwrap().iter().map(|trial| &trial["values"]).collect();
+    assert_eq!(values, [&serde_json::json!([1.0, 1.0]), &serde_json::json!([2.0, 2.0])]);
+    folder.run("ask --storage s.db").ok();
+    folder.run("tell --storage s.db --number 3 --values -1,x").fails(2, &["--values is `x`"]);
+    folder.run("tell --storage s.db --number 3 --value 1").fails(2, &["trial 3", "2 objectives"]);
+}
+
+#[test]
+fn a_finite_space_ends_and_an_existing_study_is_kept() {
+    let folder = Folder::new();
+    folder.write("space.toml", "a = { choice = [1, 2] }\nb = { choice = [true, false] }\n");
+    let create = "create-study --storage s.db --study grid --direction maximize --space space.toml --sampler grid";
+    folder.run(create).ok();
+    for number in 0..4 {
+        folder.run("ask --storage s.db").ok();
+        folder.run(&format!("tell --storage s.db --number {number} --value 1")).ok();
+    }
+    folder.run("ask --storage s.db").fails(1, &["every configuration"]);
+    assert_eq!(folder.json(&format!("{create} --json"))["trials"], 4);
+    let other = create.replace("maximize", "minimize");
+    folder.run(&other).fails(2, &["grid", "it has: maximize", "asked for: minimize"]);
+    folder.write("space.toml", "a = { choice = [1, 2, 3] }\n");
+    folder.run(create).fails(2, &["grid", "another space"]);
+    folder.run("create-study --storage s.db --study x --direction sideways").fails(2, &["--direction: `sideways`"]);
+    folder.write("bad.toml", "[space]\nx = { float = [1.0, -1.0] }\n");
+    let bad = "create-study --storage s.db --study x --direction minimize --space bad.toml";
+    folder.run(bad).fails(2, &["bad.toml:2:1", "inverted"]);
+}

@@ -1,0 +1,156 @@
+//! `search` from end to end.
+
+use super::*;
+
+#[test]
+fn digits_are_tuned_tested_and_saved() {
+    let folder = Folder::new();
+    let found = folder.json("search --trials 6 --epochs 6 --json");
+    #[rustfmt::skip]
+    let expected = [
+        "study", "storage", "direction", "metric", "trials", "seconds", "trials_per_second", "best", "default",
+        "validation", "test", "model", "top",
+    ];
+    assert_eq!(keys(&found), expected);
+    assert_eq!((&found["study"], &found["storage"]), (&Json::from("digits"), &Json::from("hpt-study.db")));
+    assert_eq!((&found["direction"], &found["metric"]), (&Json::from("maximize"), &Json::from("accuracy")));
+    assert_eq!(keys(&found["trials"]), ["complete", "pruned", "failed"]);
+    let counts = ["complete", "pruned", "failed"].map(|state| found["trials"][state].as_u64().unwrap());
+    assert_eq!((counts.iter().sum::<u64>(), counts[2]), (6, 0));
+    assert_eq!(keys(&found["best"]), ["number", "value", "params"]);
+    assert_eq!(found["best"], found["top"][0]);
+    assert_eq!(found["validation"]["accuracy"], found["best"]["value"]);
+    let test = found["test"]["accuracy"].as_f64().unwrap();
+    assert!(test > 0.9, "{test}");
+    let interval = found["test"]["intervals"]["accuracy"].as_array().unwrap();
+    assert!(interval[0].as_f64().unwrap() <= test && test <= interval[1].as_f64().unwrap(), "{interval:?}");
+    let model = found["model"].as_str().unwrap();
+    assert!(folder.json(&format!("evaluate --model {model} --data digits --json"))["accuracy"].as_f64().unwrap() > 0.9);
+    assert_eq!(folder.json("best --json"), found["best"]);
+    let all = trials(&folder, "hpt-study.db");
+    assert!(all.iter().all(|trial| trial["params"].get("epochs").is_none()), "what is fixed is no parameter");
+    assert!(all.iter().all(|trial| !trial["intermediate"].as_object().unwrap().is_empty()), "{all:?}");
+    // The total is reached: nothing is left to do but the last training.
+    let again = folder.json("search --trials 6 --epochs 6 --json");
+    assert_eq!((&again["best"], &again["test"]), (&found["best"], &found["test"]));
+    assert_eq!(trials(&folder, "hpt-study.db"), all);
+}
+
+#[test]
+fn the_last_screen_says_what_was_found_and_what_comes_next() {
+    let folder = Folder::new();
+    folder.write("t.csv", &classes(90));
+    let ran = folder.run("search --data t.csv --trials 5 --epochs 3").ok();
+    for part in ["best: trial", "95 % interval", "the best trials", "5 trials", "0 failed"] {
+        assert!(ran.out.contains(part), "{part} in {}", ran.out);
+    }
+    assert!(ran.out.contains("next:  hpt-engine predict --model t/model.safetensors --data t.csv"), "{}", ran.out);
+    assert!(ran.err.contains("space, sized from the data"), "{}", ran.err);
+    let lines: Vec<&str> = ran.err.lines().filter(|line| line.starts_with("trial ")).collect();
+    assert_eq!(lines.len(), 5, "one line a trial: {}", ran.err);
+    assert!(folder.path("t/model.safetensors").is_file());
+    let quiet = folder.run("search --data t.csv --trials 5 --epochs 3 -q").ok();
+    assert_eq!(quiet.err, "");
+}
+
+#[test]
+fn a_study_file_says_everything_and_flags_win() {
+    let folder = Folder::new();
+    folder.write("t.csv", &numbers(120)).write(
+        "study.toml",
+        r#"
+study = "prices"
+direction = "minimize"
+metric = "mae"
+
+[data]
+path = "t.csv"
+target = "price"
+task = "regression"
+test_split = 0.25
+
+[train]
+epochs = 4
+batch_size = 16
+
+[search]
+sampler = "random"
+pruner = "none"
+trials = 7
+seed = 2
+storage = "prices.db"
+out = "models"
+keep_models = 1
+enqueue = [{ learning_rate = 0.01, layers = 1, units_0 = 8, optimizer = "adam" }]
+
+[space]
+learning_rate = { log = [1e-4, 1e-1] }
+layers = { int = [0, 2] }
+units = { int = [4, 16], step = 4, each = "layers" }
+optimizer = { choice = ["sgd", "momentum", "adam"] }
+momentum = { float = [0.5, 0.9], when = { optimizer = "momentum" } }
+"#,
+    );
+    let found = folder.json("search study.toml --trials 4 --json");
+    assert_eq!((&found["study"], &found["metric"]), (&Json::from("prices"), &Json::from("mae")));
+    let finished = found["trials"]["complete"].as_u64().unwrap() + found["trials"]["failed"].as_u64().unwrap();
+    assert_eq!(finished, 4, "the flag wins over 7, and nothing is pruned: {}", found["trials"]);
+    assert!(found["model"].as_str().unwrap().starts_with("models/"), "{}", found["model"]);
+    assert_eq!(folder.names(), ["models", "prices.db", "study.toml", "t.csv"]);
+    assert_eq!(std::fs::read_dir(folder.path("models")).unwrap().count(), 2, "the model and one trial's");
+    let all = trials(&folder, "prices.db");
+    let wanted = serde_json::json!({"learning_rate": 0.01, "layers": 1, "units_0": 8, "optimizer": "adam"});
+    let wanted = wanted.as_object().unwrap();
+    let is_wanted = |trial: &Json| wanted.iter().all(|(name, value)| trial["params"][name] == *value);
+    assert!(all.iter().any(is_wanted), "the enqueued trial is there: {all:?}");
+    for trial in in_state(&all, "complete") {
+        let params = &trial["params"];
+        let layers = params["layers"].as_u64().unwrap() as usize;
+        let units = params.as_object().unwrap().keys().filter(|key| key.starts_with("units_")).count();
+        assert_eq!(units, layers, "{params}");
+        assert_eq!(params["momentum"].is_number(), params["optimizer"] == "momentum", "{params}");
+        assert_eq!(trial["intermediate"].as_object().unwrap().len(), 4, "{trial}");
+    }
+    // What a flag fixes does not vary.
+    let found =
+        folder.json("search study.toml --optimizer adam --study adam --trials 2 --out adam --enqueue {} --json");
+    assert!(found["best"]["params"].get("optimizer").is_none(), "{found}");
+    assert!(found["best"]["params"].get("learning_rate").is_some(), "{found}");
+}
+
+#[test]
+fn the_same_name_with_another_space_is_refused() {
+    let folder = Folder::new();
+    folder.write("t.csv", &classes(60)).write("a.toml", "[space]\nlearning_rate = { log = [1e-3, 1e-2] }\n");
+    folder.write("b.toml", "[space]\nlearning_rate = { log = [1e-3, 1e-1] }\n");
+    folder.run("search a.toml --data t.csv --epochs 1 --trials 2").ok();
+    let before = trials(&folder, "hpt-study.db");
+    let ran = folder.run("search b.toml --data t.csv --epochs 1 --trials 3");
+    ran.fails(2, &["`t`", "another space", "0.01", "0.1"]);
+    folder.run("search a.toml --data t.csv --epochs 2 --trials 3").fails(2, &["`t`", "settings"]);
+    assert_eq!(trials(&folder, "hpt-study.db"), before);
+    folder.run("search --space a.toml --data t.csv --epochs 1 --trials 3").ok();
+}
+
+#[test]
+fn printed_spaces_are_a_start() {
+    let folder = Folder::new();
+    folder.write("t.csv", &classes(60));
+    let space = folder.run("search --data t.csv --print-space").ok().out;
+    assert!(space.starts_with("[space]\nlearning_rate = { log = "), "{space}");
+    assert_eq!(folder.names(), ["t.csv"], "nothing is left behind");
+    folder.write("s.toml", &space);
+    folder.run("search s.toml --data t.csv --epochs 1 --trials 2").ok();
+    let fixed = folder.run("search --data t.csv --print-space --learning-rate 0.01 --hidden 8").ok().out;
+    assert!(!fixed.contains("learning_rate") && !fixed.contains("units"), "{fixed}");
+}
+
+#[test]
+fn a_time_limit_ends_the_search_with_a_model() {
+    let folder = Folder::new();
+    let start = std::time::Instant::now();
+    let found = folder.json("search --data digits --time-limit 6s --json");
+    assert!(found["test"]["accuracy"].as_f64().unwrap() > 0.9, "{found}");
+    assert!(start.elapsed().as_secs_f64() < 20.0, "{:?}", start.elapsed());
+    assert!(folder.path("digits/model.safetensors").is_file());
+}

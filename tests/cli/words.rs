@@ -1,0 +1,123 @@
+//! Help, versions, completions, unknown words, closed pipes.
+
+use super::*;
+
+#[rustfmt::skip]
+const VERBS: [&str; 12] = [
+    "search", "train", "evaluate", "predict", "studies", "trials", "best", "create-study", "ask", "tell", "devices",
+    "completions",
+];
+
+#[test]
+fn without_arguments_it_says_what_it_does() {
+    let ran = Folder::new().run("").ok();
+    assert_eq!(ran.err, "");
+    for verb in VERBS {
+        assert!(ran.out.contains(&format!("  {verb} ")), "{verb} in {}", ran.out);
+    }
+    assert!(ran.out.contains("hpt-engine search"), "{}", ran.out);
+}
+
+#[test]
+fn every_verb_has_help_in_both_forms() {
+    let folder = Folder::new();
+    for verb in VERBS {
+        let (a, b) = (folder.run(&format!("help {verb}")).ok(), folder.run(&format!("{verb} --help")).ok());
+        assert!(a.out.contains(&format!("Usage: hpt-engine {verb}")), "{}", a.out);
+        assert!(a.out.contains("--json") && b.out.contains("--json"), "{}", a.out);
+        assert_eq!(a.err + &b.err, "");
+    }
+    assert_eq!(folder.run("--version").ok().out, format!("hpt-engine {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn every_setting_is_a_flag_of_train_and_search() {
+    let folder = Folder::new();
+    for verb in ["train", "search"] {
+        let help = folder.run(&format!("help {verb}")).ok().out;
+        for setting in hpt_engine::settings::SETTINGS {
+            let flag = format!("--{}", setting.name.replace('_', "-"));
+            assert!(help.contains(&format!("{flag} ")) || help.contains(&format!("{flag}[=")), "{flag} in {verb}");
+        }
+    }
+}
+
+#[test]
+fn unknown_words_are_answered_with_the_nearest_known_one() {
+    let folder = Folder::new();
+    for (words, parts) in [
+        ("trian", vec!["`trian` is not known", "did you mean `train`?"]),
+        ("dance", vec!["`dance` is not known", "search, train"]),
+        ("help trian", vec!["did you mean `train`?"]),
+        (
+            "train --lerning-rate 1 --data digits",
+            vec!["--lerning-rate", "did you mean `--learning-rate`?", "help train"],
+        ),
+        ("search --trails 5", vec!["--trails", "did you mean `--trials`?"]),
+        ("search --sampler randm", vec!["did you mean `random`?"]),
+        ("search --pruner medain", vec!["did you mean `median`?"]),
+        ("search --metric acuracy", vec!["did you mean `accuracy`?"]),
+        ("train --data digts", vec!["did you mean `digits`?"]),
+        ("train --data digits --optimizer adm", vec!["--optimizer", "did you mean `adam`?"]),
+        ("train --data digits --device gpu", vec!["device", "`gpu`"]),
+        ("train", vec!["--data", "missing"]),
+        ("train digits", vec!["--data digits"]),
+        ("train --data", vec!["--data", "value"]),
+        ("train --data digits --seed 1 --seed 1", vec!["--seed", "twice"]),
+        ("train --data digits --nesterov true", vec!["--nesterov=true"]),
+        ("train --data digits --learning-rate -1", vec!["--learning-rate is `-1`", "above 0"]),
+        ("train --data digits --hidden 12,x", vec!["--hidden is `12,x`"]),
+        ("train --data digits --test-split 1.5", vec!["--test-split is `1.5`"]),
+        ("train --data digits --threads many", vec!["--threads is `many`", "auto"]),
+        ("train --data digits --delimiter ;;", vec!["--delimiter is `;;`"]),
+        ("train --data digits --units 5 --hidden 5", vec!["--units", "hidden"]),
+        ("train --data digits --momentum 0.5", vec!["--momentum", "adam"]),
+        ("train --data digits -q -v", vec!["exclude each other"]),
+        ("search --time-limit 10x", vec!["--time-limit is `10x`", "1h30m"]),
+        ("search --trials 0", vec!["--trials is `0`"]),
+        ("search --enqueue {lr:1}", vec!["--enqueue is `{lr:1}`"]),
+        ("completions elvish", vec!["bash, zsh, fish"]),
+    ] {
+        folder.run(words).fails(2, &parts);
+    }
+    assert_eq!(folder.names(), [""; 0], "nothing is left behind");
+}
+
+#[test]
+fn completions_name_every_verb() {
+    let folder = Folder::new();
+    for shell in ["bash", "zsh", "fish"] {
+        let script = folder.run(&format!("completions {shell}")).ok().out;
+        for verb in VERBS {
+            assert!(script.contains(verb), "{verb} for {shell}");
+        }
+        assert!(script.contains("learning-rate"), "{shell}");
+    }
+}
+
+#[test]
+fn devices_measure_the_machine() {
+    let folder = Folder::new();
+    let devices = folder.json("devices --json");
+    assert_eq!(keys(&devices), ["cpu", "gpus"]);
+    assert_eq!(keys(&devices["cpu"]), ["model", "isa", "cores", "tiers", "caches"]);
+    let tiers = devices["cpu"]["tiers"].as_array().unwrap();
+    assert_eq!(tiers[0]["isa"], "portable");
+    assert!(tiers.iter().all(|tier| tier["peak_gflops"].as_f64().unwrap() > 0.1), "{tiers:?}");
+    assert!(folder.run("devices").ok().out.contains("GFLOP/s"));
+    let wrong = folder.command(&["devices"]).env("HPT_ISA", "avx9").output().unwrap();
+    Ran::of(wrong).fails(2, &["HPT_ISA", "avx9", "portable"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_reader_that_leaves_is_no_error_and_a_full_disk_is_one() {
+    let folder = Folder::new();
+    let mut child = folder.start("help search");
+    drop(child.stdout.take());
+    let ran = Ran::of(child.wait_with_output().unwrap());
+    assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""));
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let ran = Ran::of(folder.command(&["devices"]).stdout(full).output().unwrap());
+    ran.fails(1, &["standard output", "No space left"]);
+}
