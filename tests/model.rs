@@ -108,7 +108,7 @@ fn what_is_no_model_is_refused() {
 fn newer_and_inconsistent_models_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let (bytes, path) = saved(&folder);
-    let mut check = |change: &dyn Fn(&mut serde_json::Value), expected: &str| {
+    let check = |change: &dyn Fn(&mut serde_json::Value), expected: &str| {
         std::fs::write(&path, with_document(&bytes, change)).unwrap();
         let message = refused(&path);
         assert!(message.contains(expected), "{message}");
