@@ -1,8 +1,40 @@
 //! The numeric column's front: devices by name, training and predicting on them.
 //!
 //! The one `match` on the device stands here; what is behind it is generic.
+//!
+//! ```
+//! use hpt_engine::data::Dataset;
+//! use hpt_engine::engine::{Device, Engine, Fit};
+//! use hpt_engine::model::{Activation, ModelSpec};
+//! use hpt_engine::train::{Control, TrainSpec};
+//! use ndarray::{Array1, Array2};
+//! use std::sync::Arc;
+//!
+//! # fn main() -> hpt_engine::Result<()> {
+//! // Is a point inside the unit circle?
+//! let x = Array2::from_shape_fn((400, 2), |(i, j)| ((i * (37 + 18 * j)) % 200) as f32 / 100.0 - 1.0);
+//! let inside = |i: usize| u32::from(x[[i, 0]].hypot(x[[i, 1]]) < 1.0);
+//! let labels = Array1::from_shape_fn(400, inside);
+//! let data = Arc::new(Dataset::from_classes(x.view(), labels.view(), 2)?);
+//!
+//! let network = ModelSpec::uniform(&[32, 32], Activation::Tanh, 0.0);
+//! let training = TrainSpec { epochs: 100, batch_size: 32, learning_rate: 0.01, ..TrainSpec::default() };
+//! let engine = Engine::new(Device::Cpu, 1)?;
+//! // `on_epoch` may print, store, or end the training.
+//! let fit = Fit::new(&data, &network, &training);
+//! let (model, _) = engine.train(&fit, &mut |epoch| match epoch.train_loss < 0.02 {
+//!     true => Control::Stop,
+//!     false => Control::Continue,
+//! })?;
+//!
+//! let points = ndarray::arr2(&[[0.1, 0.2], [0.9, -0.9]]);
+//! let predictions = model.predict(&Arc::new(Dataset::from_array(points.view())?))?;
+//! assert_eq!(predictions.classes(), [1, 0]);
+//! # Ok(())
+//! # }
+//! ```
 
-use crate::backend::{Backend, Caps, Cpu, Reference, cores, gpus};
+use crate::backend::{Backend, Caps, Cpu, Precision, Reference, cores, gpus};
 use crate::data::{Dataset, Targets};
 use crate::model::{Head, Model, ModelSpec, Plan, Training, initialise};
 use crate::train::{Control, Epoch, Scores, TrainSpec, Trained, Trainer, evaluate, train};
@@ -145,6 +177,11 @@ impl Engine {
     /// What the device is.
     pub fn caps(&self) -> Caps {
         on_device!(self, backend => backend.caps())
+    }
+
+    /// The precision that products run in where `wanted` is asked for: never a lower one.
+    pub fn precision(&self, wanted: Precision) -> Precision {
+        on_device!(self, backend => backend.precision(wanted))
     }
 
     /// Trains a network and returns how that went; see [`train`] for `on_epoch` and the errors.

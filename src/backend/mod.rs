@@ -31,6 +31,9 @@ pub trait Backend: Sync {
     /// What the device is.
     fn caps(&self) -> Caps;
 
+    /// The precision that products run in where `wanted` is asked for: never a lower one.
+    fn precision(&self, wanted: Precision) -> Precision;
+
     /// Makes a dataset readable for the device.
     ///
     /// # Errors

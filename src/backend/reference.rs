@@ -3,7 +3,7 @@
 //! Slow on purpose and never optimised. It draws the same dropout masks as the other backends and is what they
 //! are held against, step by step; it is itself held against finite differences and PyTorch.
 
-use super::{Backend, Caps, Member, Run, UpdateRule};
+use super::{Backend, Caps, Member, Precision, Run, UpdateRule};
 use crate::Result;
 use crate::data::{Dataset, Features, Targets};
 use crate::model::{Criterion, Layer, Loss, Plan};
@@ -203,6 +203,10 @@ impl Backend for Reference {
 
     fn caps(&self) -> Caps {
         Caps { device: "reference".to_owned(), isa: "f64".to_owned(), threads: 1 }
+    }
+
+    fn precision(&self, _wanted: Precision) -> Precision {
+        Precision::Highest
     }
 
     fn upload(&self, dataset: Arc<Dataset>) -> Result<Arc<Dataset>> {

@@ -13,7 +13,7 @@ pub use space::{default_point, default_space};
 
 use crate::backend::cores;
 use crate::data::{DataSpec, SplitSpec};
-use crate::engine::Device;
+use crate::engine::{Device, Engine};
 use crate::history::{Direction, State, Trial};
 use crate::prepared::Prepared;
 use crate::settings::{Settings, check_space};
@@ -243,14 +243,16 @@ impl<'a> Bridge<'a> {
 
     /// Stores what products are computed with, and warns where an earlier part of the study used something else.
     fn remember_device(&self) -> Result<()> {
-        let caps = crate::engine::Engine::new(self.spec.device, 1)?.caps();
-        let now = json!({ "device": caps.device, "isa": caps.isa });
+        let engine = Engine::new(self.spec.device, 1)?;
+        let caps = engine.caps();
+        let precision = engine.precision(self.spec.fixed.resolve()?.train.precision).name();
+        let now = json!({ "device": caps.device, "isa": caps.isa, "precision": precision });
         match self.study.attribute("tier")? {
             None => self.study.set_attribute("tier", &now),
             Some(before) if before == now => Ok(()),
             Some(before) => {
                 let text = |v: &serde_json::Value| {
-                    format!("{}/{}", v["device"].as_str().unwrap_or("?"), v["isa"].as_str().unwrap_or("?"))
+                    ["device", "isa", "precision"].map(|key| v[key].as_str().unwrap_or("?").to_owned()).join("/")
                 };
                 self.progress.note(&format!(
                     "this study began on {}; now it goes on with {}: values may differ in the last digits",

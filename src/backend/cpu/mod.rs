@@ -53,12 +53,6 @@ impl Cpu {
         Ok(Cpu { isa, threads, pool })
     }
 
-    /// The precision that products run in when `wanted` is asked for: this device has f32 products alone, which
-    /// meet every bound that the lower precisions promise.
-    pub fn precision(&self, _wanted: Precision) -> Precision {
-        Precision::Highest
-    }
-
     /// Runs `work` on every worker of the team.
     fn team(&self, work: impl Fn(&Worker<'_>) + Sync) {
         let barrier = Barrier::default();
@@ -93,6 +87,11 @@ impl Backend for Cpu {
 
     fn caps(&self) -> Caps {
         Caps { device: "cpu".to_owned(), isa: self.isa.name().to_owned(), threads: self.threads }
+    }
+
+    /// This device has f32 products alone, which meet every bound that the lower precisions promise.
+    fn precision(&self, _wanted: Precision) -> Precision {
+        Precision::Highest
     }
 
     fn upload(&self, dataset: Arc<Dataset>) -> Result<Arc<Dataset>> {

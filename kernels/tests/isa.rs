@@ -1,0 +1,69 @@
+//! Which instruction sets the other tests of this crate ran on. They run on those that the machine has; here the ones it
+//! lacks are named, and `HPT_REQUIRE_ISA` (names with commas between) makes a missing one a failure.
+
+use hpt_kernels::isa::{Isa, Op, Simd, peak};
+
+#[test]
+fn sets_that_are_missing_are_named() {
+    let here: Vec<_> = Isa::available().map(Isa::name).collect();
+    eprintln!("instruction sets tested: {}", here.join(", "));
+    for name in ["portable", "avx2", "avx512"].into_iter().filter(|name| !here.contains(name)) {
+        eprintln!("SKIPPED: {name} (this machine does not have it)");
+    }
+    for required in std::env::var("HPT_REQUIRE_ISA").unwrap_or_default().split(',').filter(|name| !name.is_empty()) {
+        assert!(here.contains(&required), "HPT_REQUIRE_ISA asks for {required}; this machine has {}", here.join(", "));
+    }
+}
+
+#[test]
+fn names_and_sets_agree() {
+    for isa in Isa::available() {
+        assert_eq!(Isa::by_name(isa.name()), Ok(isa));
+        assert!([8, 16].contains(&isa.lanes()));
+        assert!(peak(isa) > 1e8, "{} does {} operations a second", isa.name(), peak(isa));
+    }
+    assert!(Isa::by_name("mmx").unwrap_err().contains("known: portable"));
+}
+
+/// Vector operations whose meaning the trait states to the bit.
+struct Basics;
+
+impl Op for Basics {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let lanes = |v: S::F| {
+            let mut out = [f32::NAN; 16];
+            s.store(&mut out[..S::LANES], v);
+            out[..S::LANES].to_vec()
+        };
+        let short = s.load(&[1.0, 2.0, 3.0]);
+        let expected: Vec<f32> = (0..S::LANES).map(|i| if i < 3 { i as f32 + 1.0 } else { 0.0 }).collect();
+        assert_eq!(lanes(short), expected, "missing lanes are zero");
+        let mut partial = [9.0; 5];
+        s.store(&mut partial[..2], s.splat(4.0));
+        assert_eq!(partial, [4.0, 4.0, 9.0, 9.0, 9.0], "only what is there is written");
+        let nan = s.splat(f32::NAN);
+        assert_eq!(lanes(s.max(nan, s.splat(2.0)))[0], 2.0, "the second where one is NaN");
+        assert!(lanes(s.max(s.splat(2.0), nan))[0].is_nan());
+        assert_eq!(lanes(s.min(nan, s.splat(2.0)))[0], 2.0);
+        assert_eq!(lanes(s.round(s.splat(2.5)))[0], 2.0, "halves to even");
+        assert_eq!(lanes(s.round(s.splat(-3.5)))[0], -4.0);
+        assert!(lanes(s.neg(s.splat(0.0)))[0].is_sign_negative());
+        let (high, low) = s.mul_wide(s.splat_u(0xffff_ffff), s.iota(0xffff_fff0));
+        let (mut highs, mut lows) = ([0; 16], [0; 16]);
+        s.store_u(&mut highs[..S::LANES], high);
+        s.store_u(&mut lows[..S::LANES], low);
+        for i in 0..S::LANES {
+            let product = 0xffff_ffffu64 * (0xffff_fff0u64 + i as u64);
+            assert_eq!((highs[i], lows[i]), ((product >> 32) as u32, product as u32));
+        }
+        let picked = s.select(s.ge_u(s.iota(0x7fff_fffe), s.splat_u(0x8000_0000)), s.splat(1.0), s.splat(0.0));
+        assert_eq!(lanes(picked)[..4], [0.0, 0.0, 1.0, 1.0], "comparison without sign");
+    }
+}
+
+#[test]
+fn vectors_do_what_the_trait_says() {
+    Isa::available().for_each(|isa| isa.run(Basics));
+}
