@@ -75,7 +75,7 @@ fn run(_: &ArgMatches, console: &Console) -> Result<(), Failure> {
 fn text(devices: &Devices) -> String {
     let Devices { cpu, gpus } = devices;
     let caches = cpu.caches.iter().filter(|cache| cache.kind != "instruction");
-    let caches: Vec<String> = caches.map(|cache| format!("L{} {}", cache.level, bytes(cache.bytes))).collect();
+    let caches: Vec<String> = caches.map(|cache| format!("L{} {}", cache.level, table::bytes(cache.bytes))).collect();
     let mut lines = vec![
         format!("cpu     {}", cpu.model),
         format!("cores   {}", cpu.cores),
@@ -90,18 +90,10 @@ fn text(devices: &Devices) -> String {
     }
     for gpu in gpus {
         let Gpu { index, name, memory, compute_capability, driver } = gpu;
-        let memory = bytes(*memory as u64);
+        let memory = table::bytes(*memory as u64);
         lines.push(format!("cuda:{index}  {name}, {memory}, compute capability {compute_capability}, CUDA {driver}"));
     }
     lines.join("\n")
-}
-
-fn bytes(n: u64) -> String {
-    match n {
-        _ if n >= 1 << 30 => format!("{} GiB", table::number((n as f64 / f64::from(1 << 30) * 10.0).round() / 10.0)),
-        _ if n >= 1 << 20 => format!("{} MiB", n >> 20),
-        _ => format!("{} KiB", n >> 10),
-    }
 }
 
 /// The processor's name; its architecture where the system does not tell.

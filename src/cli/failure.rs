@@ -39,7 +39,9 @@ impl From<Error> for Failure {
 
 /// The line for a panic: a defect, in words a user can pass on.
 pub fn of_panic(info: &PanicHookInfo<'_>) -> String {
-    let what = info.payload_as_str().unwrap_or("no message").replace('\n', " ");
+    let payload = info.payload();
+    let text = payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str));
+    let what = text.unwrap_or("no message").replace('\n', " ");
     let place = info.location().map(|place| format!(" at {}:{}", place.file(), place.line())).unwrap_or_default();
     format!(
         "this is a defect of hpt-engine {}: {what}{place}; please report it with the command that you typed",

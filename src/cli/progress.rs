@@ -5,9 +5,10 @@ use super::{screen, table};
 use hpt_engine::history::Trial;
 use hpt_engine::search::Progress;
 use hpt_engine::study::Study;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
+use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Listens to a search and shows it.
@@ -17,7 +18,7 @@ pub struct Bars {
     time_limit: Option<Duration>,
     /// The space is one the user has not seen.
     show_space: bool,
-    finished: AtomicU64,
+    finished: Arc<AtomicU64>,
     shown: Mutex<Shown>,
 }
 
@@ -30,8 +31,9 @@ struct Shown {
     retraining: bool,
 }
 
-const TRIALS: &str = "{bar:32} {pos}/{len} trials  {per_sec}  {msg}  {eta} left";
-const TIME: &str = "{bar:32} {elapsed} of {len} s  {msg}";
+// Within 80 columns.
+const TRIALS: &str = "{bar:20} {pos}/{len} trials  {rate}  {msg}  {eta} left";
+const TIME: &str = "{bar:20} {pos} of {len} s  {rate}  {msg}";
 
 impl Bars {
     /// For a search with this time limit.
@@ -41,7 +43,7 @@ impl Bars {
             started: Instant::now(),
             time_limit,
             show_space,
-            finished: AtomicU64::new(0),
+            finished: Arc::default(),
             shown: Mutex::default(),
         }
     }
@@ -73,7 +75,14 @@ impl Bars {
     fn bar(&self, template: &str, length: u64) -> Option<ProgressBar> {
         (self.console.terminal && !self.console.quiet).then(|| {
             let bar = ProgressBar::new(length);
-            bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+            let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+            let (before, finished, started) = (self.finished(), self.finished.clone(), self.started);
+            let rate = move |_: &ProgressState, out: &mut dyn Write| {
+                let done = finished.load(Ordering::Relaxed).saturating_sub(before) as f64;
+                // Nothing to be done where a line of progress cannot be written.
+                let _ = write!(out, "{:.1}/s", done / started.elapsed().as_secs_f64().max(1e-3));
+            };
+            bar.set_style(style.with_key("rate", rate));
             bar.enable_steady_tick(Duration::from_millis(250));
             bar
         })

@@ -58,9 +58,12 @@ fn found(outcome: &SearchOutcome) -> String {
             Direction::Maximize => value - default,
             Direction::Minimize => default - value,
         };
-        let share = if default == 0.0 { String::new() } else { format!(", {:.1} %", 100.0 * gain / default.abs()) };
-        let (default, gain) = (table::metric(outcome.metric, default), table::number(gain));
-        text.push_str(&format!("\ngain over the default configuration ({default}): {gain}{share}"));
+        let share = if default == 0.0 { String::new() } else { format!(" ({:.1} %)", 100.0 * gain / default.abs()) };
+        let default = table::metric(outcome.metric, default);
+        text.push_str(&match gain > 0.0 {
+            true => format!("\ngain over the default configuration, {default}: {}{share}", table::number(gain)),
+            false => format!("\nthe default configuration is as good: {default}"),
+        });
     }
     text
 }
@@ -100,8 +103,9 @@ fn tested(outcome: &SearchOutcome) -> Option<String> {
         vec![name.clone(), table::number(value), interval.unwrap_or_default()]
     });
     let rows: Vec<Vec<String>> = rows.collect();
+    let units = if test.scores.0.contains_key("rmse") { table::OWN_UNITS } else { "" };
     Some(format!(
-        "retrained on training and validation rows, tested once:\n{}",
+        "retrained on training and validation rows, tested once:\n{}{units}",
         table::table(&["test", "value", "95 % interval"], &rows)
     ))
 }

@@ -203,7 +203,7 @@ fn parse(path: &str) -> Result<(toml::Table, Text)> {
 
 /// Line and column, from 1, of a byte.
 fn position(text: &str, at: usize) -> (usize, usize) {
-    let before = &text[..text.floor_char_boundary(at)];
+    let before = text.get(..at).unwrap_or(text);
     let line = before.rfind('\n').map_or(0, |newline| newline + 1);
     (before.matches('\n').count() + 1, before[line..].chars().count() + 1)
 }
@@ -345,7 +345,7 @@ mod tests {
             ("direction = \"up\"", "study.toml:1:13: direction: `up` is not known"),
             ("[space]\nlearning_rate = { log = [0.1, 0.01] }", "study.toml:2:1: [space] learning_rate: the range"),
             ("[space]\n\nlearning_rate = { log = [0, 0.01] }", "study.toml:3:1: [space] learning_rate"),
-            ("[space]\nunit = { int = [1, 2] }", "study.toml:2:1: [space]: `unit` is not known; did you mean `units`?"),
+            ("[space]\nunitz = { int = [1, 2] }", "study.toml:2:1: [space]: `unitz` is not known; did you mean `units`?"),
             (
                 "[train]\nepochs = 5\n[space]\nepochs = { int = [1, 2] }",
                 "study.toml:4:10: [space] epochs: `epochs` is in [train] too",

@@ -76,6 +76,9 @@ pub fn task(task: &Task) -> String {
     }
 }
 
+/// What stands under metrics of a regression.
+pub const OWN_UNITS: &str = "\nrmse and mae are in the units of the target";
+
 /// One row of metrics for each set of rows.
 pub fn scores(sets: &[(&str, &Scores)]) -> String {
     let mut names: Vec<&str> = Vec::new();
@@ -92,7 +95,8 @@ pub fn scores(sets: &[(&str, &Scores)]) -> String {
         })
         .collect();
     let header: Vec<&str> = std::iter::once("").chain(names.iter().copied()).collect();
-    table(&header, &rows)
+    let units = if names.contains(&"rmse") { OWN_UNITS } else { "" };
+    format!("{}{units}", table(&header, &rows))
 }
 
 /// A metric's value with its name.
@@ -112,5 +116,14 @@ pub fn quoted(word: &str) -> String {
         word.to_owned()
     } else {
         format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+/// A size: `48 KiB`, `32 MiB`, `3.7 GiB`.
+pub fn bytes(n: u64) -> String {
+    match n {
+        _ if n >= 1 << 30 => format!("{:.1} GiB", n as f64 / f64::from(1 << 30)),
+        _ if n >= 1 << 20 => format!("{} MiB", n >> 20),
+        _ => format!("{} KiB", n >> 10),
     }
 }

@@ -112,5 +112,6 @@ fn a_second_signal_stops_at_once() {
     let ran = finish(child, rest);
     assert_eq!(ran.code, Some(130), "{}", ran.err);
     assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
-    assert!(trials(&folder, "hpt-study.db").len() <= 3, "the study can be read");
+    let left = trials(&folder, "hpt-study.db");
+    assert!(!left.is_empty() && in_state(&left, "complete").is_empty(), "the study can be read: {left:?}");
 }
