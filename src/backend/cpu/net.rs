@@ -1,7 +1,6 @@
 //! One model in training: its arenas and the buffers of a step, all allocated at the start.
 
 use super::memory::Shared;
-use super::step::Step;
 use super::{Cpu, Member};
 use crate::backend::{Run, UpdateRule};
 use crate::data::Dataset;
@@ -41,6 +40,17 @@ pub(super) struct Net {
     /// Σg² of each chunk of the arena, for clipping.
     pub chunk_norms: Shared<f64>,
     pub workers: Vec<Mutex<WorkerMemory>>,
+}
+
+/// Which step.
+#[derive(Clone, Copy)]
+pub(super) struct Step<'a> {
+    /// Rows of the dataset.
+    pub rows: &'a [u32],
+    /// Its number, from 0.
+    pub step: u64,
+    /// Learning rate.
+    pub rate: f32,
 }
 
 /// What a worker needs for itself.

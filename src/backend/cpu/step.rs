@@ -4,7 +4,7 @@
 //! and reads what earlier phases wrote: that is what every `SAFETY` comment here refers to as *the phase rule*.
 
 use super::memory::{Place, Shared, rows_of};
-use super::net::{Net, keeps_z};
+use super::net::{Net, Step, keeps_z};
 use super::team::Worker;
 use crate::data::{Dataset, Features, Targets};
 use crate::model::{Activation, Layer, Loss};
@@ -17,17 +17,6 @@ use hpt_kernels::loss::{Gradient, Pointwise, PointwiseLoss, SoftmaxCrossEntropy,
 use hpt_kernels::matrix::{Matrix, MatrixMut};
 use hpt_kernels::optimizer::{Update, update};
 use hpt_kernels::reduce::{CHUNK, column_sums, sum_of_squares_chunks};
-
-/// Which step.
-#[derive(Clone, Copy)]
-pub(super) struct Step<'a> {
-    /// Rows of the dataset.
-    pub rows: &'a [u32],
-    /// Its number, from 0.
-    pub step: u64,
-    /// Learning rate.
-    pub rate: f32,
-}
 
 impl Net {
     /// Makes one step over `rows` of `data` and returns its mean loss (on every worker).
