@@ -345,7 +345,10 @@ mod tests {
             ("direction = \"up\"", "study.toml:1:13: direction: `up` is not known"),
             ("[space]\nlearning_rate = { log = [0.1, 0.01] }", "study.toml:2:1: [space] learning_rate: the range"),
             ("[space]\n\nlearning_rate = { log = [0, 0.01] }", "study.toml:3:1: [space] learning_rate"),
-            ("[space]\nunitz = { int = [1, 2] }", "study.toml:2:1: [space]: `unitz` is not known; did you mean `units`?"),
+            (
+                "[space]\nunitz = { int = [1, 2] }",
+                "study.toml:2:1: [space]: `unitz` is not known; did you mean `units`?",
+            ),
             (
                 "[train]\nepochs = 5\n[space]\nepochs = { int = [1, 2] }",
                 "study.toml:4:10: [space] epochs: `epochs` is in [train] too",
