@@ -70,13 +70,8 @@ impl Error {
     /// `what` is the place and kind of thing, as in `study.toml: key` or `--optimizer`.
     pub fn unknown<'a>(what: &str, found: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
         let known: Vec<&str> = known.into_iter().collect();
-        let nearest = known
-            .iter()
-            .map(|name| (strsim::damerau_levenshtein(&found.to_lowercase(), &name.to_lowercase()), *name))
-            .min()
-            .filter(|(distance, name)| *distance <= 1 + name.len() / 3)
-            .map(|(_, name)| format!("; did you mean `{name}`?"))
-            .unwrap_or_default();
+        let nearest = Self::nearest(found, known.iter().copied());
+        let nearest = nearest.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
         Error::Input(format!("{what}: `{found}` is not known{nearest} (known: {})", known.join(", ")))
     }
 
@@ -87,5 +82,19 @@ impl Error {
             Error::Interrupted => 130,
             _ => 1,
         }
+    }
+
+    /// The name that is most like `found`, if any is like it at all; of equals, the one that begins alike for longest.
+    pub fn nearest<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+        let found = found.to_lowercase();
+        let likeness = |name: &str| {
+            let name = name.to_lowercase();
+            let alike = name.chars().zip(found.chars()).take_while(|(a, b)| a == b).count();
+            (strsim::damerau_levenshtein(&found, &name), std::cmp::Reverse(alike))
+        };
+        let (near, name) = known.into_iter().map(|name| (likeness(name), name)).min()?;
+        // Names without a letter in common are not alike, however short.
+        let (length, longest) = (name.chars().count(), name.chars().count().max(found.chars().count()));
+        (near.0 <= 1 + length / 3 && near.0 < longest).then_some(name)
     }
 }

@@ -39,15 +39,13 @@ fn run(spec: &SearchSpec) -> SearchOutcome {
 }
 
 /// What must not depend on when and by whom a trial was run.
-fn numbers(study: &Study) -> Vec<(u64, State, String, Vec<f64>, Vec<f64>)> {
+fn numbers(study: &Study) -> Vec<(u64, String)> {
     let mut rows: Vec<_> = study
         .trials()
         .unwrap()
         .iter()
         .filter(|trial| trial.state.is_finished() && !trial.system.contains_key("hpt:lost"))
-        .map(|t| {
-            (t.slot(), t.state, format!("{:?}", t.params), t.values.clone(), t.intermediate.values().copied().collect())
-        })
+        .map(|t| (t.slot(), format!("{:?} {:?} {:?} {:?}", t.state, t.params, t.values, t.intermediate)))
         .collect();
     rows.sort_by_key(|row| row.0);
     rows

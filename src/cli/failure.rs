@@ -120,11 +120,9 @@ fn unexpected(found: &str, verb: &Command) -> String {
 /// The option that is most like this one.
 fn nearest(found: &str, command: &Command) -> Option<String> {
     let word = found.trim_start_matches('-').split('=').next().unwrap_or_default();
-    let distance = |name: &str| strsim::damerau_levenshtein(&word.replace('_', "-"), name);
     let hidden = |arg: &&Arg| !arg.is_hide_set();
     let names = command.get_arguments().filter(hidden).filter_map(Arg::get_long);
-    let (near, name) = names.map(|name| (distance(name), name)).min()?;
-    (near <= 1 + name.len() / 3).then(|| format!("--{name}"))
+    Error::nearest(&word.replace('_', "-"), names).map(|name| format!("--{name}"))
 }
 
 fn text(error: &clap::Error, kind: ContextKind) -> String {

@@ -303,12 +303,3 @@ pub(crate) fn list_names(names: &[String]) -> String {
     let shown = names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
     if names.len() > SHOWN { format!("{shown} and {} more", names.len() - SHOWN) } else { shown }
 }
-
-/// The name that is most like this one, if any is like it at all.
-pub(crate) fn nearest<'a>(name: &str, known: &'a [String]) -> Option<&'a str> {
-    let distance = |other: &String| strsim::damerau_levenshtein(&name.to_lowercase(), &other.to_lowercase());
-    // Names without a letter in common are not alike, however short.
-    let alike = |(distance, other): &(usize, &String)| *distance < name.len().max(other.len());
-    let near = known.iter().map(|other| (distance(other), other)).filter(alike).min()?;
-    (near.0 <= 1 + name.len() / 3).then_some(near.1.as_str())
-}

@@ -4,10 +4,10 @@
 //! has beside that is ignored, with a note.
 
 use super::csv::{CsvFile, Want};
+use super::list_names;
 use super::open::{Arrays, Raw};
 use super::source::{Column, Content, Source, TargetValues, Task, Values};
 use super::target::{Place, TargetColumn, conform};
-use super::{list_names, nearest};
 use crate::{Error, Result};
 use std::collections::HashMap;
 
@@ -187,7 +187,9 @@ fn choose(columns: &[(String, Want, bool)], table: Vec<Column>, origin: &str, by
 }
 
 fn needed(origin: &str, what: &str, name: &str, by: &str, found: &[String]) -> Error {
-    let hint = nearest(name, found).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+    let hint = Error::nearest(name, found.iter().map(String::as_str))
+        .map(|near| format!("; did you mean `{near}`?"))
+        .unwrap_or_default();
     Error::input(format!(
         "{origin}: {what} `{name}`, needed by {by}, is missing{hint} (columns: {})",
         list_names(found)

@@ -160,7 +160,7 @@ pub struct Interval {
 /// Up to 1,000 resamples, fewer for many rows; none below 100.
 pub fn intervals(outputs: &[f32], targets: &Targets, seed: u64) -> IndexMap<String, Interval> {
     let width = targets.outputs();
-    let rows = if width == 0 { 0 } else { outputs.len() / width };
+    let rows = outputs.len().checked_div(width).unwrap_or(0);
     if rows == 0 {
         return IndexMap::new();
     }

@@ -85,7 +85,7 @@ mod tests {
             for index in 0..size {
                 let part = Worker::new(index, size, &barrier).share(n, granule);
                 assert_eq!(part.start, next);
-                assert!(part.start % granule == 0 || part.start == n);
+                assert!(part.start.is_multiple_of(granule) || part.start == n);
                 next = part.end;
             }
             assert_eq!(next, n);
