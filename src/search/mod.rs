@@ -277,10 +277,18 @@ impl<'a> Bridge<'a> {
             progress.note(&format!("sampler {}", sampler.describe(space, self.study.directions())));
         }
         progress.started(&self.study, spec.trials, self.study.counts()?.finished());
+        let best = || self.study.best().ok().and_then(|best| best.into_iter().next());
+        let keep_back = |best: &Trial| objective.budget.keep_back(finish::expected_seconds(self, best));
+        if let Some(best) = best() {
+            keep_back(&best);
+        }
         let on_trial = |trial: &Trial| {
-            let best = self.study.best().ok().and_then(|best| best.first().and_then(Trial::value));
-            objective.budget.observe(trial, best, &self.prepared);
-            progress.trial_finished(trial, best);
+            let best = best();
+            if let Some(best) = best.as_ref().filter(|best| best.number == trial.number) {
+                keep_back(best);
+            }
+            objective.budget.spent();
+            progress.trial_finished(trial, best.as_ref().and_then(Trial::value));
         };
         let mut optimize = OptimizeSpec::new(sampler.as_ref(), pruner.as_ref());
         optimize.trials = spec.trials;

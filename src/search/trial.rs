@@ -4,7 +4,7 @@ use super::Bridge;
 use crate::engine::{Engine, Fit};
 use crate::history::{Direction, State, Trial};
 use crate::model::Model;
-use crate::prepared::{Prepared, Sets};
+use crate::prepared::Sets;
 use crate::settings::{Config, Settings};
 use crate::space::Params;
 use crate::study::{Context, ObjectiveEnd, Study, Verdict};
@@ -29,7 +29,6 @@ pub(super) struct Budget {
     trial_limit: Option<Duration>,
     /// Milliseconds that the last training of the best trial so far will take.
     reserve: AtomicU64,
-    best: Mutex<Option<f64>>,
     /// The user's.
     asked: Arc<AtomicBool>,
     /// The study's: set when either the user or the clock says so.
@@ -44,8 +43,7 @@ impl Budget {
         asked: Arc<AtomicBool>,
     ) -> Self {
         let deadline = limit.and_then(|limit| started.checked_add(limit));
-        let (best, stop) = (Mutex::default(), Arc::default());
-        Budget { deadline, trial_limit, reserve: AtomicU64::new(500), best, asked, stop }
+        Budget { deadline, trial_limit, reserve: AtomicU64::new(1000), asked, stop: Arc::default() }
     }
 
     pub fn stop_flag(&self) -> Arc<AtomicBool> {
@@ -62,20 +60,9 @@ impl Budget {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// Takes a finished trial into account: what would retraining it on all development rows take?
-    pub fn observe(&self, trial: &Trial, best: Option<f64>, prepared: &Prepared) {
-        if trial.state == State::Complete && trial.value().is_some() && trial.value() == best {
-            let mut known = self.best.lock().unwrap_or_else(PoisonError::into_inner);
-            if *known != best {
-                *known = best;
-                let (train, validation, _) = prepared.rows();
-                let seconds = trial.user.get("train_seconds").and_then(serde_json::Value::as_f64).unwrap_or(0.0);
-                let more = (train + validation) as f64 / train.max(1) as f64;
-                // A tenth more for noise, and a second for encoding, testing and saving.
-                self.reserve.store((1000.0 * (1.0 + 1.1 * seconds * more)) as u64, Ordering::Relaxed);
-            }
-        }
-        self.spent();
+    /// Keeps back what the last training is expected to take, and a second for encoding, testing and saving.
+    pub fn keep_back(&self, seconds: f64) {
+        self.reserve.store((1000.0 * (1.0 + seconds)) as u64, Ordering::Relaxed);
     }
 }
 
