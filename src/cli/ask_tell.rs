@@ -37,7 +37,9 @@ pub const CREATE: Verb = Verb {
 pub const ASK: Verb = Verb {
     name: "ask",
     about: "Take the next trial of a study: its number and parameters",
-    arguments: storage::arguments,
+    arguments: |command| {
+        storage::arguments(command).after_help("Exit code 1 says that every configuration of the space has been tried.")
+    },
     run: ask,
 };
 

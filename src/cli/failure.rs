@@ -51,7 +51,8 @@ pub fn of_panic(info: &PanicHookInfo<'_>) -> String {
 
 /// A wrong command line, in our words.
 pub fn explain(error: &clap::Error, command: &Command) -> Failure {
-    let verb = std::env::args().skip(1).find(|arg| !arg.starts_with('-') && arg != "help");
+    let mut words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
+    let verb = words.find(|word| !word.starts_with('-') && word != "help");
     let verb = verb.and_then(|name| command.find_subcommand(name).cloned());
     let verb_name = verb.as_ref().map(|verb| verb.get_name().to_owned());
     let found = text(error, ContextKind::InvalidArg);
@@ -72,19 +73,8 @@ pub fn explain(error: &clap::Error, command: &Command) -> Failure {
         }
         (ErrorKind::UnknownArgument, Some(verb)) => unexpected(&found, verb),
         (ErrorKind::MissingRequiredArgument, _) => format!("{} is missing", found.replace('\n', ", ")),
-        (ErrorKind::InvalidValue, _) if text(error, ContextKind::InvalidValue).is_empty() => {
-            format!("{found}: a value is missing")
-        }
-        (ErrorKind::InvalidValue, _) => {
-            let value = text(error, ContextKind::InvalidValue);
-            let known = text(error, ContextKind::ValidValue);
-            Error::unknown(&found, &value, known.lines()).to_string()
-        }
-        (ErrorKind::ValueValidation, _) => {
-            let value = text(error, ContextKind::InvalidValue);
-            let why = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
-            format!("{found} is `{value}`: {why}")
-        }
+        // Values are read by us; what clap refuses is that there is none.
+        (ErrorKind::InvalidValue, _) => format!("{found}: a value is missing"),
         (ErrorKind::ArgumentConflict, _) => {
             let other = text(error, ContextKind::PriorArg);
             if other.is_empty() || other == found {

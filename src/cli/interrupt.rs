@@ -5,6 +5,7 @@
 
 use super::console::say;
 use super::failure::Failure;
+use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -16,7 +17,9 @@ pub fn catch() -> Result<Arc<AtomicBool>, Failure> {
         if flag.swap(true, Ordering::SeqCst) {
             std::process::exit(130);
         }
-        say("stopping; once more stops at once");
+        // On a terminal a bar or the echo of the key stands on the line.
+        let newline = if std::io::stderr().is_terminal() { "\n" } else { "" };
+        say(&format!("{newline}stopping; once more stops at once"));
     };
     ctrlc::set_handler(handler).map_err(|error| Failure::new(1, format!("signals cannot be caught: {error}")))?;
     Ok(stop)

@@ -142,8 +142,7 @@ impl<'a> Columns<'a> {
             let cells = self.cells(row, class).into_iter().map(|cell| match cell {
                 Cell::Name(name) => name.to_owned(),
                 Cell::Label(label) => u8::from(label).to_string(),
-                // Networks compute in f32: more digits than it has would say nothing.
-                Cell::Number(value) => (value as f32).to_string(),
+                Cell::Number(value) => digits(value as f32),
             });
             table.write_record(cells).map_err(failed)?;
         }
@@ -165,6 +164,11 @@ impl<'a> Columns<'a> {
     }
 }
 
+/// As briefly as it can be read back. Networks compute in f32: more digits than it has would say nothing.
+fn digits(x: f32) -> String {
+    if x == 0.0 || (1e-4..1e9).contains(&x.abs()) { x.to_string() } else { format!("{x:e}") }
+}
+
 /// Writes a file as a whole: it is there completely or as it was before.
 fn replace(path: &str, bytes: &[u8]) -> Result<(), Failure> {
     let place = Path::new(path);
@@ -175,13 +179,11 @@ fn replace(path: &str, bytes: &[u8]) -> Result<(), Failure> {
     let folder = folder_of(place);
     let failed = |error| Failure::from(Error::io(place, error));
     std::fs::create_dir_all(folder).map_err(failed)?;
-    let mut file = tempfile::Builder::new().permissions(plain()).tempfile_in(folder).map_err(failed)?;
+    let mut builder = tempfile::Builder::new();
+    // The permissions of any new file, before the user's mask; a temporary file would be private.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = builder.tempfile_in(folder).map_err(failed)?;
     file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
     file.persist(place).map(drop).map_err(|error| failed(error.error))
-}
-
-/// The permissions of any new file, before the user's mask.
-fn plain() -> std::fs::Permissions {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::Permissions::from_mode(0o666)
 }

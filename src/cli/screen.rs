@@ -161,3 +161,47 @@ fn cell(levels: &[usize], column: usize, line: usize) -> char {
         _ => ' ',
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Finished trials with these values; none for a failed one.
+    fn trials(values: &[Option<f64>]) -> Vec<Trial> {
+        let trial = |(number, value): (usize, &Option<f64>)| Trial {
+            number: number as u64,
+            state: if value.is_some() { State::Complete } else { State::Failed },
+            params: Default::default(),
+            domains: Default::default(),
+            values: value.iter().copied().collect(),
+            intermediate: Default::default(),
+            user: Default::default(),
+            system: Default::default(),
+            started: None,
+            finished: None,
+        };
+        values.iter().enumerate().map(trial).collect()
+    }
+
+    #[test]
+    fn the_chart_is_the_best_so_far() {
+        let rising = chart(&trials(&[Some(0.5), None, Some(0.4), Some(0.9), Some(0.7)]), Direction::Maximize).unwrap();
+        let lines: Vec<&str> = rising.lines().collect();
+        assert_eq!(lines.len(), HEIGHT + 2);
+        assert_eq!(lines[0], "    0.9000 │   ╭─");
+        assert_eq!(lines[3], "           │   │");
+        assert_eq!(lines[HEIGHT - 1], "    0.5000 │───╯");
+        assert_eq!(lines[HEIGHT + 1], "            0   4");
+        let falling = chart(&trials(&[Some(3.0), Some(4.0), Some(1.0)]), Direction::Minimize).unwrap();
+        let lines: Vec<&str> = falling.lines().collect();
+        assert_eq!(lines[0], "    3.0000 │──╮");
+        assert_eq!(lines[HEIGHT - 1], "    1.0000 │  ╰");
+    }
+
+    #[test]
+    fn nothing_is_drawn_without_a_change() {
+        assert_eq!(chart(&trials(&[Some(0.5), Some(0.4)]), Direction::Maximize), None);
+        assert_eq!(chart(&trials(&[Some(0.5)]), Direction::Maximize), None);
+        assert_eq!(chart(&[], Direction::Minimize), None);
+    }
+}

@@ -215,7 +215,7 @@ fn print_space(spec: &SearchSpec, console: &Console) -> Result<(), Failure> {
 /// What is kept, and the command that goes on.
 fn how_to_resume(bars: &Bars, spec: &SearchSpec) -> String {
     let finished = table::plural(bars.finished() as usize, "trial");
-    let command: Vec<String> = std::env::args().map(|word| table::quoted(&word)).collect();
+    let command: Vec<String> = std::env::args_os().map(|word| table::quoted(&word.to_string_lossy())).collect();
     let storage = spec.storage.display();
     format!("interrupted: {finished} of the study finished and kept in {storage}; to go on:\n  {}", command.join(" "))
 }

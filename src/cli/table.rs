@@ -127,3 +127,43 @@ pub fn bytes(n: u64) -> String {
         _ => format!("{} KiB", n >> 10),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_keep_the_digits_that_matter() {
+        let expected = [
+            (0.0, "0"),
+            (0.98765, "0.9877"),
+            (-12.345678, "-12.3457"),
+            (123.456, "123.46"),
+            (52_080.4, "52,080"),
+            (-1234.5, "-1,235"),
+            (3.2e-5, "3.20e-5"),
+            (2.5e12, "2.5000e12"),
+            (f64::NAN, "NaN"),
+        ];
+        for (x, text) in expected {
+            assert_eq!(number(x), text);
+        }
+        assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!([0.5, 59.94, 61.0, 7385.0].map(seconds), ["0.50 s", "59.9 s", "1 min 01 s", "2 h 03 min"]);
+        assert_eq!([512, 3 << 20, 3 << 29].map(bytes), ["0 KiB", "3 MiB", "1.5 GiB"]);
+    }
+
+    #[test]
+    fn words_are_quoted_as_a_shell_needs() {
+        assert_eq!(quoted("a/b-c_1.csv"), "a/b-c_1.csv");
+        assert_eq!(quoted("my data.csv"), "'my data.csv'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+        assert_eq!(quoted(""), "''");
+    }
+
+    #[test]
+    fn columns_are_aligned() {
+        let rows = [vec!["a".to_owned(), "1.5".to_owned()], vec!["long".to_owned(), "22.5".to_owned()]];
+        assert_eq!(table(&["", "x"], &rows), "         x\na      1.5\nlong  22.5");
+    }
+}

@@ -49,7 +49,10 @@ fn the_last_screen_says_what_was_found_and_what_comes_next() {
     let lines: Vec<&str> = ran.err.lines().filter(|line| line.starts_with("trial ")).collect();
     assert_eq!(lines.len(), 5, "one line a trial: {}", ran.err);
     assert!(folder.path("t/model.safetensors").is_file());
-    let quiet = folder.run("search --data t.csv --trials 5 --epochs 3 -q").ok();
+    let verbose = folder.run("search --data t.csv --trials 6 --epochs 3 -v").ok();
+    assert!(verbose.err.contains("5 of 6 trials are finished"), "{}", verbose.err);
+    assert!(verbose.err.contains("trial 5 starts: learning_rate=") && verbose.err.contains("trial 5 epoch 1:"));
+    let quiet = folder.run("search --data t.csv --trials 6 --epochs 3 -q").ok();
     assert_eq!(quiet.err, "");
 }
 

@@ -122,3 +122,14 @@ fn a_reader_that_leaves_is_no_error_and_a_full_disk_is_one() {
     let ran = Ran::of(folder.command(&["devices"]).stdout(full).output().unwrap());
     ran.fails(1, &["standard output", "No space left"]);
 }
+
+#[cfg(unix)]
+#[test]
+fn words_that_are_no_text_are_refused() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = Folder::new();
+    let strange = std::ffi::OsStr::from_bytes(b"\xff.csv");
+    for words in [&[][..], &["train", "--data"], &["search"]] {
+        Ran::of(folder.command(words).arg(strange).output().unwrap()).fails(2, &[]);
+    }
+}
