@@ -190,6 +190,7 @@ impl Engine {
     /// Those of [`train`].
     pub fn fit(&self, fit: &Fit<'_>, on_epoch: &mut dyn FnMut(&Epoch) -> Control) -> Result<Trained> {
         let plan = Plan::new(fit.model, fit.training.inputs, fit.training.targets.outputs())?;
+        check_memory(&plan, fit.train.batch_size.min(fit.training.rows))?;
         let weights = initialise(&plan, fit.model.init, fit.seed, fit.slot);
         let trainer = Trainer {
             plan: &plan,
@@ -252,6 +253,28 @@ impl Engine {
     pub fn scores(&self, model: &Model, data: &Arc<Dataset>) -> Result<Scores> {
         let (outputs, loss) = self.outputs(model, data)?;
         Ok(Scores::measure(&outputs, &data.targets, loss))
+    }
+}
+
+/// Refuses a network that does not fit the memory that is free, where the system says how much that is.
+fn check_memory(plan: &Plan, batch: usize) -> Result<()> {
+    // Initial and kept weights, weights, gradient, two moments; of each layer output, pre-activation and gradient.
+    let widths: usize = plan.layers.iter().map(|layer| layer.outputs).sum::<usize>() + plan.inputs;
+    let needed = 4.0 * (6.0 * plan.parameters as f64 + 3.0 * widths as f64 * batch as f64);
+    let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = info.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let free = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok()).map(|kib| kib * 1024.0);
+    match free {
+        Some(free) if needed > free => {
+            let gib = |bytes: f64| format!("{:.1} GiB", bytes / f64::from(1 << 30));
+            Err(Error::TooLarge(format!(
+                "a network of {} parameters with batches of {batch} needs {} to train; {} are free: fewer units or layers, or a smaller batch, help",
+                plan.parameters,
+                gib(needed),
+                gib(free)
+            )))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -39,6 +39,9 @@ pub enum Error {
     /// The user asked to stop (SIGINT, SIGTERM) and everything finished was kept.
     #[error("interrupted")]
     Interrupted,
+    /// A network does not fit the memory that is free.
+    #[error("{0}")]
+    TooLarge(String),
     /// A device (GPU, instruction set) that was asked for is not there.
     #[error("{0}")]
     Device(String),
@@ -78,7 +81,7 @@ impl Error {
     /// The exit status of the command line: 2 for the user's input, 130 for an interrupt, 1 for the rest.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Error::Input(_) => 2,
+            Error::Input(_) | Error::TooLarge(_) => 2,
             Error::Interrupted => 130,
             _ => 1,
         }

@@ -8,7 +8,7 @@ use clap::{Arg, ArgMatches};
 use hpt_engine::Error;
 use hpt_engine::data::Task;
 use hpt_engine::engine::{Engine, Fit};
-use hpt_engine::model::{Model, Plan};
+use hpt_engine::model::Model;
 use hpt_engine::prepared::{Prepared, Sets};
 use hpt_engine::settings::Config;
 use hpt_engine::train::{Control, Epoch, Metric, Scores, Stopped, Trained};
@@ -70,7 +70,6 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
     let sets = prepared.sets(config.preprocess)?;
     prepared.notes().iter().chain(&sets.notes).for_each(|note| console.note(note));
     let metric = config.train.metric_for(&sets.train.targets)?;
-    room_for(&Plan::new(&config.model, sets.train.inputs, sets.train.targets.outputs())?)?;
     introduce(console, &prepared, &sets, &engine);
     let mut done = fit(console, &engine, &sets, &config, metric, seed, &stop)?;
     done.model.training.settings = settings.to_json();
@@ -83,24 +82,6 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
     done.model.save(Path::new(out))?;
     let document = document(&prepared, &sets, &engine, &config, &done, out);
     console.result(&document, || report(&prepared, &engine, &done, metric, out, &data.path))
-}
-
-/// Refuses a network that cannot fit into this machine, where the system says how much it has.
-fn room_for(plan: &Plan) -> Result<(), Failure> {
-    // Weights, gradients and two moments, f32; what a batch needs is small beside a network that large.
-    let needed = plan.parameters as u64 * 16;
-    let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = info.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    let free = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()).map(|kib| kib << 10);
-    match free {
-        Some(free) if needed > free => Err(Failure::input(format!(
-            "--hidden: the network has {} parameters and needs {} with gradients and moments; {} are free",
-            table::count(plan.parameters as u64),
-            table::bytes(needed),
-            table::bytes(free)
-        ))),
-        _ => Ok(()),
-    }
 }
 
 /// What is about to happen.

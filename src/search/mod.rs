@@ -168,6 +168,7 @@ pub fn search(spec: &SearchSpec, progress: &dyn Progress, stop: &Arc<AtomicBool>
     let started = Instant::now();
     let bridge = Bridge::open(spec, progress)?;
     let budget = Budget::new(started, spec.time_limit, spec.trial_time_limit, stop.clone());
+    bridge.enqueue()?;
     let kept = Kept::new(&bridge.out, spec.keep_models, &bridge.study)?;
     let objective = Objective { bridge: &bridge, budget: &budget, kept: &kept };
     let summary = bridge.run(&objective)?;
@@ -272,7 +273,6 @@ impl<'a> Bridge<'a> {
         let epochs = spec.fixed.resolve()?.train.epochs as u64;
         let rungs = pruner::Settings { min_resource: first_rung(epochs, spec.trials), ..pruner::Settings::default() };
         let pruner = pruner::by_name(&spec.pruner, &rungs)?;
-        self.enqueue()?;
         if let Some(space) = self.study.space() {
             progress.note(&format!("sampler {}", sampler.describe(space, self.study.directions())));
         }
@@ -347,10 +347,16 @@ impl<'a> Bridge<'a> {
         }
         let trials = self.study.trials()?;
         let reason = trials.iter().find_map(|trial| trial.system.get("hpt:reason"));
-        let why = match (reason.and_then(|reason| reason.as_str()), self.spec.time_limit) {
+        let pruned = trials.iter().filter(|trial| trial.state == State::Pruned).count();
+        let limit = |limit: Option<Duration>| limit.map(|limit| limit.as_secs_f64());
+        let why = match (reason.and_then(|reason| reason.as_str()), limit(self.spec.trial_time_limit)) {
             (Some(reason), _) => format!("the first failure: {reason}"),
-            (None, Some(limit)) => format!("a time limit of {:.0} s was too short for one", limit.as_secs_f64()),
-            _ => "none was run".to_owned(),
+            (None, Some(limit)) if pruned > 0 => format!("{pruned} were stopped, and each may take {limit} s"),
+            _ if pruned > 0 => format!("{pruned} were pruned"),
+            _ => match limit(self.spec.time_limit) {
+                Some(limit) => format!("a time limit of {limit} s was too short for one"),
+                None => "none was run".to_owned(),
+            },
         };
         Err(Error::Storage(format!("study `{}`: no trial was completed ({why})", self.study.name())))
     }

@@ -100,7 +100,7 @@ pub enum ObjectiveEnd {
 impl From<Error> for ObjectiveEnd {
     fn from(error: Error) -> Self {
         match error {
-            Error::Diverged { .. } => ObjectiveEnd::Failed(error.to_string()),
+            Error::Diverged { .. } | Error::TooLarge(_) => ObjectiveEnd::Failed(error.to_string()),
             Error::Interrupted => ObjectiveEnd::Stopped,
             error => ObjectiveEnd::Fatal(error),
         }
