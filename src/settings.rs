@@ -18,6 +18,8 @@ pub enum Kind {
     Flag,
     /// A whole number from this on.
     Count(u64),
+    /// A number of layers: 0 to [`MOST_LAYERS`].
+    Layers,
     /// A number above 0.
     Positive,
     /// A number from 0 on.
@@ -29,6 +31,9 @@ pub enum Kind {
     /// Whole numbers above 0 with commas between, or `none`.
     Widths,
 }
+
+/// More layers than this are a slip of the pen: nothing that deep and dense learns.
+pub const MOST_LAYERS: u64 = 10_000;
 
 /// One setting.
 pub struct Setting {
@@ -62,7 +67,7 @@ const fn each(name: &'static str, kind: Kind, default: &'static str, help: &'sta
 #[rustfmt::skip]
 pub const SETTINGS: &[Setting] = &[
     one("hidden", Kind::Widths, "128,128", "Widths of the hidden layers, with commas; `none` for a linear model"),
-    one("layers", Kind::Count(0), "", "Number of hidden layers, with `units` for their width, instead of `hidden`"),
+    one("layers", Kind::Layers, "", "Number of hidden layers, with `units` for their width, instead of `hidden`"),
     each("units", Kind::Count(1), "128", "Width of every hidden layer, where `layers` gives their number"),
     each("activation", Kind::Name(|| Activation::ALL.iter().map(|a| a.name()).collect()), "relu", "Function applied to every hidden unit"),
     each("dropout", Kind::Fraction, "0", "Share of hidden units dropped in training"),
@@ -145,17 +150,21 @@ impl Setting {
                 Some(x) if x.fract() == 0.0 && x >= least as f64 && x < 9e15 => Ok(Value::Int(x as i64)),
                 _ => wrong(&format!("a whole number from {least} on")),
             },
+            Kind::Layers => match number() {
+                Some(x) if x.fract() == 0.0 && (0.0..=MOST_LAYERS as f64).contains(&x) => Ok(Value::Int(x as i64)),
+                _ => wrong(&format!("a whole number from 0 to {MOST_LAYERS}")),
+            },
             Kind::Positive => match number() {
-                Some(x) if x > 0.0 && x.is_finite() => Ok(Value::Float(x)),
-                _ => wrong("a number above 0"),
+                Some(x) if x as f32 > 0.0 && (x as f32).is_finite() => Ok(Value::Float(x)),
+                _ => wrong("a number above 0 (and within single precision)"),
             },
             Kind::NotNegative => match number() {
-                Some(x) if x >= 0.0 && x.is_finite() => Ok(Value::Float(x)),
+                Some(x) if x >= 0.0 && (x as f32).is_finite() => Ok(Value::Float(x)),
                 _ => wrong("0 or a number above"),
             },
             Kind::Fraction => match number() {
-                Some(x) if (0.0..1.0).contains(&x) => Ok(Value::Float(x)),
-                _ => wrong("a number from 0 up to but not including 1"),
+                Some(x) if x >= 0.0 && (x as f32) < 1.0 => Ok(Value::Float(x)),
+                _ => wrong("a number from 0 up to but not including 1 (in single precision)"),
             },
             Kind::Name(names) => match value.as_str() {
                 Some(text) => {
@@ -459,6 +468,16 @@ mod tests {
 
     #[test]
     fn every_setting_refuses_nonsense_and_names_the_place() {
+        let mut settings = Settings::default();
+        for (name, value) in [
+            ("dropout", "0.99999999"),
+            ("beta1", "0.999999999"),
+            ("learning_rate", "1e300"),
+            ("l1", "1e39"),
+            ("layers", "3000000000"),
+        ] {
+            assert!(settings.set("here", name, &Value::Text(value.to_owned())).is_err(), "{name} {value}");
+        }
         for setting in SETTINGS {
             let wrong = Value::Text("-1e999x".to_owned());
             let message = setting.accept("here", &wrong).unwrap_err().to_string();

@@ -120,12 +120,28 @@ fn newer_and_inconsistent_models_are_refused() {
         document["training"]["version"] = "7.0.0".into();
     };
     check(&newer, "written by hpt-engine 7.0.0 in format 99");
-    check(&|document| document["model"]["hidden"][0]["units"] = 13.into(), "layers.0.weight");
+    check(&|document| document["model"]["hidden"][0]["units"] = 13.into(), "parameters");
     check(&|document| document["model"]["hidden"][0]["units"] = 0.into(), "0 units");
     check(&|document| document["model"]["hidden"][0]["activation"] = "swoosh".into(), "swoosh");
     check(&|document| document["head"]["classes"] = 11.into(), "do not fit");
     check(&|document| document["inputs"] = 63.into(), "do not fit");
     check(&|document| document["pipeline"] = 3.into(), "damaged");
+}
+
+#[cfg(unix)]
+#[test]
+fn links_are_followed_and_devices_are_not_replaced() {
+    use std::os::unix::fs::FileTypeExt;
+    let folder = tempfile::tempdir().unwrap();
+    let (model, _) = model("digits");
+    let (target, link) = (folder.path().join("target"), folder.path().join("link"));
+    std::fs::write(&target, "").unwrap();
+    std::os::unix::fs::symlink(&target, &link).unwrap();
+    model.save(&link).unwrap();
+    assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert_eq!(Model::load(&target).unwrap(), model);
+    model.save(Path::new("/dev/null")).unwrap();
+    assert!(std::fs::metadata("/dev/null").unwrap().file_type().is_char_device());
 }
 
 #[test]

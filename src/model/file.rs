@@ -133,17 +133,7 @@ impl Model {
         let metadata = HashMap::from([(KEY.to_owned(), text)]);
         let bytes = views.and_then(|views| safetensors::serialize(views, Some(metadata)));
         let bytes = bytes.map_err(|e| Error::Storage(format!("{}: {e}", path.display())))?;
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|e| Error::io(folder, e))?;
-        file.write_all(&bytes).and_then(|()| file.as_file().sync_all()).map_err(|e| Error::io(path, e))?;
-        // A temporary file is private; a model gets the permissions of any new file.
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            let _ = file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644));
-        }
-        file.persist(path).map_err(|e| Error::io(path, e.error))?;
-        Ok(())
+        write_whole(path, &bytes)
     }
 
     /// Name, shape and little-endian bytes of each tensor, weights transposed to out × in.
@@ -200,6 +190,13 @@ impl Model {
         if document.class_weights.as_ref().is_some_and(|weights| weights.len() != plan.outputs) {
             return Err(Error::input("its class weights do not fit its network"));
         }
+        let stored: usize = tensors.iter().map(|(_, tensor)| tensor.data().len() / 4).sum();
+        if stored != plan.parameters {
+            let (found, expected) = (stored, plan.parameters);
+            return Err(Error::input(format!(
+                "its tensors hold {found} numbers; its network has {expected} parameters"
+            )));
+        }
         let mut weights = vec![0.0; plan.parameters];
         for (l, layer) in plan.layers.iter().enumerate() {
             let weight = floats(tensors, &format!("layers.{l}.weight"), &[layer.outputs, layer.inputs])?;
@@ -220,6 +217,27 @@ impl Model {
             training: document.training,
         })
     }
+}
+
+/// Puts the bytes into a file: a regular one is replaced at once, through links; anything else (a device, a pipe) is
+/// written to.
+fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    let failed = |e| Error::io(path, e);
+    let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    if std::fs::metadata(&target).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+        return std::fs::write(&target, bytes).map_err(failed);
+    }
+    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|e| Error::io(folder, e))?;
+    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
+    // A temporary file is private; a model gets the permissions of any new file.
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644)).map_err(failed)?;
+    }
+    file.persist(&target).map_err(|e| failed(e.error))?;
+    Ok(())
 }
 
 /// The elements of a tensor of this shape.

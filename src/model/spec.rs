@@ -61,7 +61,8 @@ impl ModelSpec {
 }
 
 fn probability(what: &str, p: f64) -> Result<()> {
-    if (0.0..1.0).contains(&p) {
+    // As the kernels will see it.
+    if p >= 0.0 && (p as f32) < 1.0 {
         Ok(())
     } else {
         Err(Error::input(format!("{what} is {p}; a probability from 0 up to but not including 1 is expected")))

@@ -316,7 +316,7 @@ impl<'a, B: Backend> Session<'a, B> {
         // From the same order every time, so that an epoch's order is a function of its number.
         self.order.iter_mut().enumerate().for_each(|(i, row)| *row = i as u32);
         Stream::new(seed, slot, Purpose::Shuffle, epoch as u64).shuffle(&mut self.order);
-        let total = (steps * spec.epochs) as u64;
+        let total = (steps as u64).saturating_mul(spec.epochs as u64);
         for (i, rate) in self.rates.iter_mut().enumerate() {
             let step = first + i as u64;
             let rate_of = spec.schedule.rate(spec.learning_rate, step, total, steps as u64, self.plateau.factor());

@@ -77,11 +77,11 @@ impl TrainSpec {
     /// # Errors
     /// A value outside its range, named with the range.
     pub fn validate(&self) -> Result<()> {
-        let positive = |name: &str, x: f64| match x.is_finite() && x > 0.0 {
+        let positive = |name: &str, x: f64| match (x as f32).is_finite() && x as f32 > 0.0 {
             true => Ok(()),
             false => Err(Error::input(format!("{name} is {x}; a number above 0 is expected"))),
         };
-        let not_negative = |name: &str, x: f64| match x.is_finite() && x >= 0.0 {
+        let not_negative = |name: &str, x: f64| match (x as f32).is_finite() && x >= 0.0 {
             true => Ok(()),
             false => Err(Error::input(format!("{name} is {x}; 0 or a number above is expected"))),
         };
@@ -94,7 +94,7 @@ impl TrainSpec {
         at_least_1("epochs", self.epochs)?;
         not_negative("weight_decay", self.weight_decay)?;
         not_negative("l1", self.l1)?;
-        if !(0.0..1.0).contains(&self.label_smoothing) {
+        if !(self.label_smoothing >= 0.0 && (self.label_smoothing as f32) < 1.0) {
             let found = self.label_smoothing;
             return Err(Error::input(format!("label_smoothing is {found}; a number in [0, 1) is expected")));
         }

@@ -67,9 +67,14 @@ impl Scratch {
         let mut scratch = Scratch::default();
         // A result by columns is computed as its transpose.
         let side = max_m.max(max_n);
-        isa.run(Reserve { scratch: &mut scratch, m: side, k: max_k, n: side });
-        scratch.tile.grow(super::TILE.0 * super::TILE.1);
+        scratch.reserve_for(isa, side, max_k, side);
         scratch
+    }
+
+    /// More memory where a product m × k × n of which C has contiguous columns needs it.
+    pub fn reserve_for(&mut self, isa: Isa, m: usize, k: usize, n: usize) {
+        isa.run(Reserve { scratch: self, m, k, n });
+        self.tile.grow(super::TILE.0 * super::TILE.1);
     }
 
     /// Bytes held.

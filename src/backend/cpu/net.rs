@@ -78,8 +78,15 @@ impl Net {
         let widths = std::iter::once(plan.inputs).chain(plan.layers.iter().map(|layer| layer.outputs));
         let worker = || {
             let (widest, rows) = (plan.widest(), batch.max(EVAL_ROWS));
+            let mut scratch = Scratch::default();
+            for &Layer { inputs, outputs, .. } in &plan.layers {
+                // Forward (and evaluation), dW, dX.
+                scratch.reserve_for(isa, rows, inputs, outputs);
+                scratch.reserve_for(isa, inputs, batch, outputs);
+                scratch.reserve_for(isa, batch, outputs, inputs);
+            }
             Mutex::new(WorkerMemory {
-                scratch: Scratch::with_capacity_for(isa, rows.max(widest), rows.max(widest), widest),
+                scratch,
                 eval: [vec![0.0; EVAL_ROWS * widest], vec![0.0; EVAL_ROWS * widest]],
                 losses: vec![0.0; EVAL_ROWS],
             })

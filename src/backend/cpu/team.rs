@@ -5,9 +5,12 @@
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
+use std::time::{Duration, Instant};
 
-/// How many times a waiting worker looks before it yields: some 20 µs.
-const SPINS: u32 = 4000;
+/// How long a waiting worker spins before it lets others run.
+const SPIN: Duration = Duration::from_micros(20);
+/// How often it looks between two looks at the clock.
+const LOOKS: u32 = 32;
 
 /// Where the workers of a team meet. A worker that panics poisons it, so that the others do not wait for ever.
 #[derive(Debug, Default)]
@@ -44,11 +47,14 @@ impl<'t> Worker<'t> {
             barrier.generation.store(generation.wrapping_add(1), Release);
             return;
         }
-        let mut spins = 0;
+        let (mut looks, mut since, mut patient) = (0, None, true);
         while barrier.generation.load(Acquire) == generation {
             assert!(!barrier.poisoned.load(Relaxed), "another worker of the team failed");
-            spins += 1;
-            if spins < SPINS { std::hint::spin_loop() } else { std::thread::yield_now() }
+            looks += 1;
+            if looks % LOOKS == 0 && patient {
+                patient = since.get_or_insert_with(Instant::now).elapsed() < SPIN;
+            }
+            if patient { std::hint::spin_loop() } else { std::thread::yield_now() }
         }
     }
 
