@@ -74,6 +74,14 @@ impl Device {
     }
 }
 
+/// Operations of a step from which several threads pay: below, waiting for each other costs more.
+pub const THREADED_STEP: f64 = 1e7;
+
+/// Threads that a training makes good use of: one for small steps, else one a core.
+pub fn useful_threads(plan: &Plan, batch: usize) -> usize {
+    if plan.step_flops(batch) < THREADED_STEP { 1 } else { cores() }
+}
+
 /// A device that is ready to train.
 #[derive(Debug)]
 pub struct Engine(Ready);
@@ -150,13 +158,14 @@ macro_rules! on_device {
 }
 
 impl Engine {
-    /// Makes a device ready; on the CPU with `threads` workers (0: one a core).
+    /// Makes a device ready; on the CPU with `threads` workers (0: one a core), at most one a core: they wait for each
+    /// other by spinning.
     ///
     /// # Errors
     /// The device is not there, or this program cannot train on it.
     pub fn new(device: Device, threads: usize) -> Result<Self> {
         match device {
-            Device::Auto | Device::Cpu => Ok(Engine(Ready::Cpu(Cpu::new(threads)?))),
+            Device::Auto | Device::Cpu => Ok(Engine(Ready::Cpu(Cpu::new(threads.min(cores()))?))),
             Device::Reference => Ok(Engine(Ready::Reference(Reference))),
             Device::Cuda(index) => {
                 let found = gpus()?;

@@ -50,6 +50,11 @@ impl Prepared {
         &self.loaded.notes
     }
 
+    /// A hash of everything that was read, the same on every machine.
+    pub fn fingerprint(&self) -> u64 {
+        self.loaded.source.fingerprint()
+    }
+
     /// What the target means.
     pub fn task(&self) -> &Task {
         self.loaded.source.task()

@@ -7,8 +7,8 @@ use super::{Verb, interrupt, table};
 use clap::{Arg, ArgMatches};
 use hpt_engine::Error;
 use hpt_engine::data::Task;
-use hpt_engine::engine::{Engine, Fit};
-use hpt_engine::model::Model;
+use hpt_engine::engine::{Engine, Fit, useful_threads};
+use hpt_engine::model::{Model, Plan};
 use hpt_engine::prepared::{Prepared, Sets};
 use hpt_engine::settings::Config;
 use hpt_engine::train::{Control, Epoch, Metric, Scores, Stopped, Trained};
@@ -65,9 +65,18 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
     output(out)?;
     let stop = interrupt::catch()?;
 
-    let engine = Engine::new(device, threads)?;
+    // A device that is not there is said before the data are read.
+    Engine::new(device, 1)?;
     let prepared = Prepared::load(&data, &split)?;
     let sets = prepared.sets(config.preprocess)?;
+    let threads = match threads {
+        0 => {
+            let plan = Plan::new(&config.model, sets.train.inputs, sets.train.targets.outputs())?;
+            useful_threads(&plan, config.train.batch_size.min(sets.train.rows))
+        }
+        threads => threads,
+    };
+    let engine = Engine::new(device, threads)?;
     prepared.notes().iter().chain(&sets.notes).for_each(|note| console.note(note));
     let metric = config.train.metric_for(&sets.train.targets)?;
     introduce(console, &prepared, &sets, &engine);

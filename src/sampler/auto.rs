@@ -38,6 +38,10 @@ impl Sampler for Auto {
         self.choose(ask.space).0.ask(ask)
     }
 
+    fn is_exhaustive(&self, space: &Space) -> bool {
+        self.choose(space).0.is_exhaustive(space)
+    }
+
     fn describe(&self, space: &Space, directions: &[Direction]) -> String {
         let (sampler, why) = self.choose(space);
         format!("auto: {} ({why})", sampler.describe(space, directions))

@@ -24,6 +24,10 @@ impl Sampler for GridSampler {
         Grid::new(ask.space, self.resolution).nth(place).map_or(Proposal::Exhausted, Proposal::Params)
     }
 
+    fn is_exhaustive(&self, _: &Space) -> bool {
+        true
+    }
+
     fn describe(&self, space: &Space, _: &[Direction]) -> String {
         let grid = Grid::new(space, self.resolution);
         match grid.size() {

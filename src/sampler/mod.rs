@@ -54,6 +54,11 @@ pub trait Sampler: Send + Sync {
     /// The configuration of the trial in slot `ask.slot`.
     fn ask(&self, ask: &Ask) -> Proposal;
 
+    /// Whether it goes through every configuration once and then stops.
+    fn is_exhaustive(&self, _space: &Space) -> bool {
+        false
+    }
+
     /// One line for a person: what it does with this space, and why.
     fn describe(&self, space: &Space, directions: &[Direction]) -> String;
 }

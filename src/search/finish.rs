@@ -2,8 +2,7 @@
 
 use super::Bridge;
 use super::trial::{EPOCHS, settings_of};
-use crate::backend::cores;
-use crate::engine::{Engine, Fit};
+use crate::engine::{Engine, Fit, THREADED_STEP, useful_threads};
 use crate::history::Trial;
 use crate::model::{Model, Plan};
 use crate::prepared::Sets;
@@ -16,9 +15,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use crate::train::Interval;
-
-/// Operations of a step from which several threads pay: below, waiting for each other costs more.
-const THREADED_STEP: f64 = 2e7;
 
 /// Metrics on the test rows, each with a 95 % interval where one was computed.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,15 +30,6 @@ pub(super) struct Finished {
     pub test: Option<Tested>,
 }
 
-/// Threads of the last training.
-fn threads(bridge: &Bridge<'_>, parameters: usize, batch: usize) -> usize {
-    match bridge.spec.threads {
-        0 if 6.0 * parameters as f64 * (batch as f64) < THREADED_STEP => 1,
-        0 => cores(),
-        threads => threads,
-    }
-}
-
 /// Seconds that the last training will take if `best` stays the best: its own, for more rows and fewer epochs, a tenth
 /// more for noise, less where more threads share it (two make a training 1.8 times as fast; 1.5 is counted on).
 pub(super) fn expected_seconds(bridge: &Bridge<'_>, best: &Trial) -> f64 {
@@ -53,10 +40,12 @@ pub(super) fn expected_seconds(bridge: &Bridge<'_>, best: &Trial) -> f64 {
     };
     let (train, validation, _) = bridge.prepared.rows();
     let rows = (train + validation) as f64 / train.max(1) as f64;
-    let settings = settings_of(&bridge.spec.fixed, &best.params);
-    let batch = settings.and_then(|settings| settings.resolve()).map_or(1, |config| config.train.batch_size);
-    let threads = threads(bridge, number("parameters").unwrap_or(0.0) as usize, batch.min(train));
-    let faster = if threads as f64 > number("threads").unwrap_or(1.0) { 1.5 } else { 1.0 };
+    // A training that got one thread beside others may get all of them.
+    let shared = number("threads") == Some(1.0) && bridge.jobs > 1 && bridge.spec.threads == 0;
+    let batch = settings_of(&bridge.spec.fixed, &best.params).and_then(|settings| settings.resolve());
+    let batch = batch.map_or(1, |config| config.train.batch_size.min(train));
+    let step = 6.0 * number("parameters").unwrap_or(0.0) * batch as f64;
+    let faster = if shared && step >= THREADED_STEP { 1.5 } else { 1.0 };
     1.1 * seconds * rows * (epochs / run.max(1.0)) / faster
 }
 
@@ -70,7 +59,10 @@ pub(super) fn retrain(bridge: &Bridge<'_>, best: &Trial, stop: &Arc<AtomicBool>)
     let epochs = best.user.get(EPOCHS).and_then(serde_json::Value::as_u64).map(|epochs| epochs as usize);
     let sets = bridge.prepared.final_sets(config.preprocess)?;
     let plan = Plan::new(&config.model, sets.train.inputs, sets.train.targets.outputs())?;
-    let threads = threads(bridge, plan.parameters, config.train.batch_size.min(sets.train.rows));
+    let threads = match bridge.spec.threads {
+        0 => useful_threads(&plan, config.train.batch_size.min(sets.train.rows)),
+        threads => threads,
+    };
     let engine = Engine::new(bridge.spec.device, threads)?;
     let cancelled = || stop.load(Ordering::Relaxed);
     let fit = Fit {

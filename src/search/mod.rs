@@ -12,10 +12,11 @@ pub use finish::{Interval, Tested};
 pub use space::{default_point, default_space};
 
 use crate::backend::cores;
-use crate::data::{DataSpec, SplitSpec};
+use crate::data::{DataSpec, Dataset, SplitSpec};
 use crate::engine::{Device, Engine};
 use crate::history::{Direction, State, Trial};
 use crate::prepared::Prepared;
+use crate::random::{Purpose, Stream};
 use crate::settings::{Settings, check_space};
 use crate::space::{Params, Space};
 use crate::study::{OptimizeSpec, Stopped, Storage, Study, StudyConfig};
@@ -27,6 +28,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use trial::{Budget, Kept, Objective};
+
+/// Configurations of a space that are looked at before the study is made.
+const SAMPLES: u64 = 200;
 
 /// A search, as flags and study files describe it.
 #[derive(Clone, Debug)]
@@ -175,8 +179,7 @@ pub fn search(spec: &SearchSpec, progress: &dyn Progress, stop: &Arc<AtomicBool>
     if stop.load(Ordering::Relaxed) {
         return Err(Error::Interrupted);
     }
-    let best = bridge.best()?;
-    let finished = finish::retrain(&bridge, &best, stop)?;
+    let (best, finished) = bridge.finish(stop)?;
     Ok(SearchOutcome {
         direction: bridge.direction(),
         metric: bridge.metric,
@@ -228,11 +231,14 @@ impl<'a> Bridge<'a> {
             None => default_space(sets.train.rows, &spec.fixed)?,
         };
         check_space("space:", &space)?;
+        check_samples(spec, &space, &sets.train)?;
         let storage = Storage::open_or_create(&spec.storage)?;
         let name = spec.study.clone().unwrap_or_else(|| prepared.name().to_owned());
         let study = Study::create_or_open(&storage, &config(spec, &prepared, &name, metric, space))?;
         let (jobs, threads) = workers(spec);
-        let out = spec.out.clone().unwrap_or_else(|| PathBuf::from(&name));
+        // A study's name may hold what a path gives a meaning to.
+        let folder = || PathBuf::from(name.replace(['/', '\\'], "_").trim_start_matches('.'));
+        let out = spec.out.clone().unwrap_or_else(folder);
         let bridge = Bridge { spec, progress, prepared, metric, study, out, jobs, threads };
         bridge.remember_device()?;
         Ok(bridge)
@@ -268,10 +274,8 @@ impl<'a> Bridge<'a> {
     /// Runs trials until there are enough, time is up or somebody stops it.
     fn run(&self, objective: &Objective<'_>) -> Result<crate::study::Summary> {
         let (spec, progress) = (self.spec, self.progress);
-        let settings = sampler::Settings { trials: spec.trials, ..sampler::Settings::default() };
-        let sampler = sampler::by_name(&spec.sampler, &settings)?;
-        let epochs = spec.fixed.resolve()?.train.epochs as u64;
-        let rungs = pruner::Settings { min_resource: first_rung(epochs, spec.trials), ..pruner::Settings::default() };
+        let sampler = self.sampler()?;
+        let rungs = pruner::Settings { min_resource: self.first_rung()?, ..pruner::Settings::default() };
         let pruner = pruner::by_name(&spec.pruner, &rungs)?;
         if let Some(space) = self.study.space() {
             progress.note(&format!("sampler {}", sampler.describe(space, self.study.directions())));
@@ -307,13 +311,32 @@ impl<'a> Bridge<'a> {
         Ok(summary)
     }
 
+    fn sampler(&self) -> Result<Box<dyn sampler::Sampler>> {
+        let settings = sampler::Settings { trials: self.spec.trials, ..sampler::Settings::default() };
+        sampler::by_name(&self.spec.sampler, &settings)
+    }
+
+    /// The first epoch at which successive halving compares: that of the study's first call, so that its rungs stay
+    /// where they are when more trials are asked for.
+    fn first_rung(&self) -> Result<u64> {
+        if let Some(rung) = self.study.attribute("first_rung")?.and_then(|rung| rung.as_u64()) {
+            return Ok(rung.max(1));
+        }
+        let epochs = self.spec.fixed.resolve()?.train.epochs as u64;
+        let rung = first_rung(epochs, self.spec.trials);
+        self.study.set_attribute("first_rung", &json!(rung))?;
+        Ok(rung)
+    }
+
     /// What the user wants tried first, and the default configuration, once.
     fn enqueue(&self) -> Result<()> {
         let known = self.study.attribute("enqueued")?.and_then(|v| v.as_array().cloned()).unwrap_or_default();
         let mut all = known.clone();
         let default = match self.study.space() {
             // A grid is a grid: nothing is added to it.
-            Some(space) if self.spec.sampler != "grid" && self.study.counts()?.finished() == 0 => default_point(space),
+            Some(space) if !self.sampler()?.is_exhaustive(space) && self.study.counts()?.finished() == 0 => {
+                default_point(space)
+            }
             _ => None,
         };
         for params in default.iter().chain(&self.spec.enqueue) {
@@ -361,6 +384,24 @@ impl<'a> Bridge<'a> {
         Err(Error::Storage(format!("study `{}`: no trial was completed ({why})", self.study.name())))
     }
 
+    /// Retrains the best trial; where that diverges on the other rows, the next best.
+    fn finish(&self, stop: &Arc<AtomicBool>) -> Result<(Trial, finish::Finished)> {
+        let mut best = self.best()?;
+        let mut others = self.top(usize::MAX)?.into_iter().skip(1);
+        loop {
+            match (finish::retrain(self, &best, stop), others.next()) {
+                (Err(error @ Error::Diverged { .. }), Some(next)) => {
+                    self.progress.note(&format!(
+                        "trial {} diverged when retrained ({error}); trial {} follows",
+                        best.number, next.number
+                    ));
+                    best = next;
+                }
+                (finished, _) => return Ok((best, finished?)),
+            }
+        }
+    }
+
     /// The best complete trials, best first.
     fn top(&self, count: usize) -> Result<Vec<Trial>> {
         let trials = self.study.trials()?;
@@ -392,6 +433,24 @@ fn first_rung(epochs: u64, trials: Option<u64>) -> u64 {
     epochs.div_ceil(if trials.is_some_and(|trials| trials < 27) { 3 } else { 9 })
 }
 
+/// Refuses a space of which sampled configurations contradict themselves, before there is a study.
+fn check_samples(spec: &SearchSpec, space: &Space, train: &Dataset) -> Result<()> {
+    for i in 0..SAMPLES {
+        let params = space.sample(&mut Stream::new(spec.seed, i, Purpose::Bootstrap, 0));
+        let checked = trial::settings_of(&spec.fixed, &params)
+            .and_then(|settings| settings.resolve())
+            .and_then(|config| config.train.criterion(train));
+        if let Err(error) = checked {
+            let point: Vec<String> = params.iter().map(|(name, value)| format!("{name} = {value}")).collect();
+            return Err(Error::input(format!(
+                "the space has configurations that cannot be trained, such as {}: {error}; a condition (`when`) keeps a parameter to where it belongs",
+                point.join(", ")
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// What makes the study this study: the same name with anything else is refused.
 fn config(spec: &SearchSpec, prepared: &Prepared, name: &str, metric: Metric, space: Space) -> StudyConfig {
     let direction = if metric.larger_is_better() { Direction::Maximize } else { Direction::Minimize };
@@ -403,6 +462,7 @@ fn config(spec: &SearchSpec, prepared: &Prepared, name: &str, metric: Metric, sp
         "task": prepared.task().name(),
         "columns": prepared.columns(),
         "rows": [train, validation, test],
+        "fingerprint": format!("{:016x}", prepared.fingerprint()),
     });
     config.attributes.insert("data".to_owned(), data);
     config.attributes.insert("settings".to_owned(), spec.fixed.to_json().into());

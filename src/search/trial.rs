@@ -1,9 +1,9 @@
 //! One trial: settings from parameters, a training that reports every epoch, its record, its model if it is good.
 
 use super::Bridge;
-use crate::engine::{Engine, Fit};
+use crate::engine::{Engine, Fit, useful_threads};
 use crate::history::{Direction, State, Trial};
-use crate::model::Model;
+use crate::model::{Model, Plan};
 use crate::prepared::Sets;
 use crate::settings::{Config, Settings};
 use crate::space::Params;
@@ -77,11 +77,21 @@ pub(super) struct Kept {
 impl Kept {
     /// Finds the models that an earlier part of the study left.
     pub fn new(folder: &Path, count: usize, study: &Study) -> Result<Self> {
+        if folder.exists() && !folder.is_dir() {
+            let name = folder.display();
+            return Err(Error::input(format!("{name}: is a file, and the models need a folder; name one with --out")));
+        }
         std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
         let direction = study.directions().first().copied().unwrap_or(Direction::Minimize);
         let kept = Kept { folder: folder.to_owned(), count, direction, best: Mutex::default() };
         let trials = study.trials()?;
-        let found = trials.iter().filter(|trial| trial.state == State::Complete && kept.path(trial.number).exists());
+        // A file of that name may be another study's.
+        let ours = |trial: &&Trial| {
+            let training = Model::load(&kept.path(trial.number)).map(|model| model.training);
+            training
+                .is_ok_and(|training| training.study.as_deref() == Some(study.name()) && training.slot == trial.slot())
+        };
+        let found = trials.iter().filter(|trial| trial.state == State::Complete).filter(ours);
         let found = found.filter_map(|trial| Some((trial.value()?, trial.number)));
         kept.best.lock().unwrap_or_else(PoisonError::into_inner).extend(found);
         Ok(kept)
@@ -92,19 +102,23 @@ impl Kept {
     }
 
     /// Saves a trial's model if it is among the best, in place of the worst of them.
-    fn offer(&self, number: u64, value: f64, model: impl FnOnce() -> Result<Model>) -> Result<()> {
+    fn offer(&self, number: u64, value: f64, model: &Model) -> Result<()> {
         let mut best = self.best.lock().unwrap_or_else(PoisonError::into_inner);
         let better = best.iter().filter(|(other, _)| !self.direction.better(value, *other)).count();
         if better >= self.count {
             return Ok(());
         }
-        model()?.save(&self.path(number))?;
+        model.save(&self.path(number))?;
         best.push((value, number));
         best.sort_by(|a, b| self.direction.loss(a.0).total_cmp(&self.direction.loss(b.0)).then(a.1.cmp(&b.1)));
         let count = self.count.min(best.len());
         for (_, dropped) in best.drain(count..) {
             let path = self.path(dropped);
-            std::fs::remove_file(&path).map_err(|e| Error::io(&path, e))?;
+            match std::fs::remove_file(&path) {
+                // Another process of the same study may have been first.
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io(&path, e)),
+                _ => {}
+            }
         }
         Ok(())
     }
@@ -134,15 +148,20 @@ pub(super) struct Objective<'a> {
 impl Objective<'_> {
     pub fn run(&self, context: &mut Context<'_>) -> Result<Vec<f64>, ObjectiveEnd> {
         let spec = self.bridge.spec;
-        let settings = settings_of(&spec.fixed, context.params())?;
-        let mut config = settings.resolve()?;
+        let settings = settings_of(&spec.fixed, context.params()).map_err(failed)?;
+        let mut config = settings.resolve().map_err(failed)?;
         config.train.metric = Some(self.bridge.metric);
         let sets = self.bridge.prepared.sets(config.preprocess)?;
-        let engine = Engine::new(spec.device, self.bridge.threads)?;
+        let plan = Plan::new(&config.model, sets.train.inputs, sets.train.targets.outputs()).map_err(failed)?;
+        let threads = match spec.threads {
+            0 => self.bridge.threads.min(useful_threads(&plan, config.train.batch_size.min(sets.train.rows))),
+            threads => threads,
+        };
+        let engine = Engine::new(spec.device, threads)?;
         let (mut values, mut first) = (Vec::with_capacity(spec.repeats), None);
         for repetition in 0..spec.repeats as u64 {
             let slot = context.slot() + repetition * REPETITION;
-            let training = Repetition { config: &config, sets: &sets, slot, reports: repetition == 0 };
+            let training = Repetition { config: &config, sets: &sets, slot, threads, reports: repetition == 0 };
             let (model, trained) = self.train(context, &engine, &training)?;
             values.push(trained.metric.ok_or_else(|| Error::input("the trial ran no epoch"))?);
             if repetition == 0 {
@@ -157,13 +176,14 @@ impl Objective<'_> {
         if let Some(validation) = &sets.validation {
             context.set_user(SCORES, json!(engine.scores(&model, validation)?));
         }
-        self.kept.offer(context.number(), value, || {
-            model.pipeline = Some(sets.pipeline.clone());
-            model.training.settings = settings.to_json();
-            model.training.study = Some(self.bridge.study.name().to_owned());
-            Ok(model)
-        })?;
-        record(context, &trained, self.bridge.threads);
+        model.pipeline = Some(sets.pipeline.clone());
+        model.training.settings = settings.to_json();
+        model.training.study = Some(self.bridge.study.name().to_owned());
+        // The trial is worth more than its model file.
+        if let Err(error) = self.kept.offer(context.number(), value, &model) {
+            self.bridge.progress.note(&format!("the model of trial {} is not kept: {error}", context.number()));
+        }
+        record(context, &trained, threads);
         Ok(vec![value])
     }
 
@@ -177,7 +197,7 @@ impl Objective<'_> {
         let started = Instant::now();
         let late = || self.budget.trial_limit.is_some_and(|limit| started.elapsed() >= limit);
         let cancelled = || late() || self.budget.spent();
-        let Repetition { config, sets, slot, reports } = *repetition;
+        let Repetition { config, sets, slot, threads, reports } = *repetition;
         let fit = Fit {
             validation: sets.validation.as_ref(),
             seed: self.bridge.spec.seed,
@@ -198,7 +218,7 @@ impl Objective<'_> {
         match verdict {
             _ if ended => Ok((model, trained)),
             Verdict::Prune => {
-                record(context, &trained, self.bridge.threads);
+                record(context, &trained, threads);
                 Err(ObjectiveEnd::Pruned)
             }
             _ if late() && trained.history.is_empty() => {
@@ -206,7 +226,7 @@ impl Objective<'_> {
                 Err(ObjectiveEnd::Failed(format!("the trial's time limit of {limit} s ended it in its first epoch")))
             }
             _ if late() => {
-                record(context, &trained, self.bridge.threads);
+                record(context, &trained, threads);
                 Err(ObjectiveEnd::Pruned)
             }
             _ => Err(ObjectiveEnd::Stopped),
@@ -219,7 +239,13 @@ struct Repetition<'a> {
     config: &'a Config,
     sets: &'a Sets,
     slot: u64,
+    threads: usize,
     reports: bool,
+}
+
+/// What is wrong with one configuration ends its trial, not the study.
+fn failed(error: Error) -> ObjectiveEnd {
+    ObjectiveEnd::Failed(error.to_string())
 }
 
 /// History and timing, as attributes of the trial.
