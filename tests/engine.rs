@@ -205,6 +205,43 @@ fn numbers_are_the_same_bits_for_every_number_of_threads() {
     }
 }
 
+/// Several chunks of the arena, several blocks of every product: where threads really share a sum or a matrix.
+#[test]
+fn large_networks_are_the_same_bits_for_every_number_of_threads() {
+    let data = data(257, 37, TargetKind::Classes(5), 3);
+    for optimizer in ["momentum", "adam"] {
+        let mut model = ModelSpec::uniform(&[301, 301, 1100], Activation::Silu, 0.2);
+        model.residual = true;
+        let plan = Plan::new(&model, 37, 5).unwrap();
+        let weights = initialise(&plan, Init::Torch, 5, 1);
+        let run = |threads: usize| {
+            let update = UpdateRule {
+                optimizer: Optimizer::by_name(optimizer).unwrap(),
+                weight_decay: 1e-4,
+                l1: 0.0,
+                clip_norm: Some(0.05),
+            };
+            let criterion = TrainSpec::default().criterion(&data).unwrap();
+            let member =
+                Member { plan: &plan, weights: &weights, batch_size: 257, criterion, update, seed: 1, slot: 2 };
+            let cpu = Cpu::new(threads).unwrap();
+            let mut cohort = cpu.begin(&[member]).unwrap();
+            let (rows, rates): (Vec<u32>, _) = ((0..257 * 3).map(|i| i % 257).collect(), [0.01f32; 3]);
+            let mut losses = [0.0; 3];
+            let run = Run { first_step: 0, rows: &rows, batch_size: 257, rates: &rates, losses: &mut losses };
+            cpu.advance(&mut cohort, &data, &mut [run]).unwrap();
+            (losses, cpu.weights(&cohort, 0))
+        };
+        let one = run(1);
+        for threads in [2, 3, 4] {
+            // A race shows in some runs only.
+            for _ in 0..5 {
+                assert!(run(threads) == one, "{optimizer}: {threads} threads differ from one");
+            }
+        }
+    }
+}
+
 #[test]
 fn evaluations_agree_with_the_oracle_and_over_threads() {
     for case in cases() {
@@ -245,6 +282,21 @@ fn a_step_allocates_nothing() {
     }
     let counted = allocations(|| drop(std::hint::black_box(vec![1u8; 100])));
     assert_eq!(counted, 1, "the counter counts");
+}
+
+#[test]
+fn a_training_allocates_as_often_for_many_epochs_as_for_few() {
+    for kind in [TargetKind::Classes(3), TargetKind::Numbers(1)] {
+        let (training, validation) = (data(64, INPUTS, kind, 1), data(600, INPUTS, kind, 2));
+        let model = ModelSpec::uniform(&[16], Activation::Relu, 0.2);
+        let engine = Engine::new(Device::Cpu, 1).unwrap();
+        let count = |epochs| {
+            let train = TrainSpec { epochs, batch_size: 8, ..TrainSpec::default() };
+            let fit = Fit { validation: Some(&validation), ..Fit::new(&training, &model, &train) };
+            allocations(|| drop(engine.fit(&fit, &mut |_| Control::Continue).unwrap()))
+        };
+        assert_eq!(count(2), count(50), "{kind:?}");
+    }
 }
 
 /// Allocations of this thread while `work` runs; other tests run beside on theirs.

@@ -163,6 +163,87 @@ fn a_study_is_not_continued_with_other_data_or_another_space() {
 }
 
 #[test]
+fn changed_data_of_the_same_shape_and_another_metric_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("t.csv");
+    let write = |scale: usize| {
+        let rows: String = (0..100).map(|i| format!("{},{},{}\n", i % 7 * scale, i % 11, i % 2)).collect();
+        std::fs::write(&path, format!("a,b,y\n{rows}")).unwrap();
+    };
+    write(1);
+    let mut spec = spec(folder.path(), 2);
+    spec.data = DataSpec::new(path.to_str().unwrap());
+    run(&spec);
+    write(3);
+    spec.trials = Some(3);
+    let message = search(&spec, &(), &Arc::default()).unwrap_err().to_string();
+    assert!(message.contains("fingerprint"), "{message}");
+    write(1);
+    spec.metric = Some(hpt_engine::train::Metric::Auc);
+    let message = search(&spec, &(), &Arc::default()).unwrap_err().to_string();
+    assert!(message.contains("accuracy") && message.contains("auc"), "{message}");
+}
+
+#[test]
+fn a_space_that_contradicts_itself_is_refused_before_there_is_a_study() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut spec = spec(folder.path(), 2);
+    let parameter = |name: &str, domain| Parameter { name: name.into(), domain, when: vec![] };
+    let optimizers = ["adam", "momentum"].map(|name| Value::Text(name.into())).to_vec();
+    let momentum = Domain::Float { low: 0.5, high: 0.9, log: false, step: None };
+    spec.space = Some(
+        Space::new(vec![parameter("optimizer", Domain::Choice(optimizers)), parameter("momentum", momentum)]).unwrap(),
+    );
+    let error = search(&spec, &(), &Arc::default()).unwrap_err();
+    assert_eq!(error.exit_code(), 2);
+    assert!(error.to_string().contains("`when`"), "{error}");
+    assert!(!spec.storage.exists());
+}
+
+#[test]
+fn a_grid_that_auto_chooses_is_the_whole_grid() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut spec = spec(folder.path(), 6);
+    spec.sampler = "auto".into();
+    let parameter = |name: &str, domain| Parameter { name: name.into(), domain, when: vec![] };
+    let texts = |names: &[&str]| Domain::Choice(names.iter().map(|&name| Value::Text(name.into())).collect());
+    spec.space = Some(
+        Space::new(vec![
+            parameter("activation", texts(&["relu", "tanh", "silu"])),
+            parameter("optimizer", texts(&["adam", "adamw"])),
+        ])
+        .unwrap(),
+    );
+    let outcome = run(&spec);
+    let mut seen: Vec<String> = outcome.study.trials().unwrap().iter().map(|t| format!("{:?}", t.params)).collect();
+    seen.sort();
+    seen.dedup();
+    assert_eq!(seen.len(), 6);
+}
+
+#[test]
+fn a_missing_model_file_of_an_earlier_trial_stops_nothing() {
+    struct Remove(std::path::PathBuf);
+    impl Progress for Remove {
+        fn note(&self, _: &str) {}
+        fn started(&self, _: &Study, _: Option<u64>, _: u64) {}
+        fn trial_started(&self, _: &Trial) {}
+        fn epoch(&self, _: u64, _: u64, _: f64) {}
+        fn trial_finished(&self, _: &Trial, _: Option<f64>) {
+            for file in std::fs::read_dir(&self.0).unwrap() {
+                let _ = std::fs::remove_file(file.unwrap().path());
+            }
+        }
+        fn retraining(&self, _: usize, _: usize) {}
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut spec = spec(folder.path(), 12);
+    spec.keep_models = 1;
+    let outcome = search(&spec, &Remove(folder.path().join("models")), &Arc::default()).unwrap();
+    assert_eq!(outcome.study.counts().unwrap().complete, 12);
+}
+
+#[test]
 fn repetitions_are_averaged() {
     let folder = tempfile::tempdir().unwrap();
     let mut spec = spec(folder.path(), 2);
@@ -186,6 +267,19 @@ fn time_limits_are_kept() {
     let outcome = run(&limited);
     assert!(outcome.seconds < 6.0, "{} s", outcome.seconds);
     assert!(outcome.study.counts().unwrap().complete > 1);
+
+    // A resumed study knows from its start what the last training takes.
+    let folder = tempfile::tempdir().unwrap();
+    let mut slow = spec(folder.path(), 1);
+    slow.fixed.set("epochs", "epochs", &Value::Int(60)).unwrap();
+    slow.fixed.set("batch_size", "batch_size", &Value::Int(1)).unwrap();
+    let first = run(&slow);
+    let retraining = first.seconds - first.trial_seconds;
+    slow.trials = None;
+    slow.time_limit = Some(Duration::from_secs_f64(retraining + 1.5));
+    let second = run(&slow);
+    let limit = retraining + 1.5;
+    assert!(second.seconds < limit + 2.0, "{} s with a limit of {limit} s", second.seconds);
 
     let folder = tempfile::tempdir().unwrap();
     let mut hung = spec(folder.path(), 2);

@@ -28,5 +28,7 @@ fn run(matches: &ArgMatches, _: &Console) -> Result<(), Failure> {
     };
     let mut script = Vec::new();
     generate(shell, &mut super::command(), "hpt-engine", &mut script);
-    print(&String::from_utf8_lossy(&script))
+    let script = String::from_utf8_lossy(&script);
+    // clap_complete writes the case labels of a program with a hyphen in its name differently from what it looks for.
+    print(&script.replace("hpt__subcmd__engine", "hpt__engine"))
 }

@@ -126,7 +126,11 @@ impl StudyFile {
         self.text.check_keys("data", table, known)?;
         for (key, value) in table {
             let name = if key == "path" { "data" } else { key };
-            self.offer(&format!("data.{key}"), name, value.clone());
+            let value = match value {
+                Toml::String(path) if ["path", "test"].contains(&key.as_str()) => Toml::String(self.text.beside(path)),
+                other => other.clone(),
+            };
+            self.offer(&format!("data.{key}"), name, value);
         }
         Ok(())
     }
@@ -177,6 +181,12 @@ impl StudyFile {
 
 /// The values of a file, and where they stand.
 fn parse(path: &str) -> Result<(toml::Table, Text)> {
+    let looks_like_data = [".csv", ".tsv", ".gz", ".npz"].iter().any(|end| path.to_lowercase().ends_with(end));
+    if looks_like_data || Path::new(path).is_dir() {
+        return Err(Error::input(format!(
+            "{path}: a study file (TOML) is expected here; data are named with --data {path}"
+        )));
+    }
     let bytes = std::fs::read(Path::new(path)).map_err(|error| Error::io(path, error))?;
     let text =
         String::from_utf8(bytes).map_err(|_| Error::input(format!("{path}: is no text; a study file is expected")))?;
@@ -209,6 +219,15 @@ fn position(text: &str, at: usize) -> (usize, usize) {
 }
 
 impl Text {
+    /// A path that the file names: from the current folder, or from the file's own where only that one holds it.
+    fn beside(&self, path: &str) -> String {
+        let own = Path::new(&self.path).parent().map(|folder| folder.join(path));
+        match own.filter(|own| !Path::new(path).exists() && own.exists()) {
+            Some(own) => own.display().to_string(),
+            None => path.to_owned(),
+        }
+    }
+
     /// `study.toml:4:10: [train] epochs` for `train.epochs`.
     fn place(&self, path: &str) -> String {
         let name = match path.split_once('.') {

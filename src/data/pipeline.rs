@@ -7,7 +7,7 @@
 use super::dataset::{Dataset, Features, Targets, moments};
 use super::encoder::{Encoder, LeftOut, Preprocess};
 use super::schema::{self, Schema, SchemaColumns};
-use super::source::{Column, Content, Source, TargetValues, Task};
+use super::source::{Column, Content, MISSING, Source, TargetValues, Task, Values};
 use super::{csv::Want, list_names};
 use crate::{Error, Result};
 use rayon::prelude::*;
@@ -323,6 +323,40 @@ fn bind<'a>(encoders: &'a [Encoder], columns: &'a [Column], origin: &str) -> Res
     bound.collect::<Result<_, _>>().map_err(|what| Error::input(format!("{origin}: {what}")))
 }
 
+/// What is wrong with a column of texts that was meant to be one of numbers: nearly all its cells are numbers, or would
+/// be with a point for the comma.
+fn spoilt_number(column: &Column) -> Option<String> {
+    let Values::Text(texts) = &column.values else { return None };
+    // A handful of codes, some of them numbers, are categories.
+    if column.declared || texts.names.len() < 20 {
+        return None;
+    }
+    let number = |text: &str| text.trim().parse::<f64>().is_ok();
+    let (plain, comma): (Vec<bool>, Vec<bool>) =
+        texts.names.iter().map(|name| (number(name), !number(name) && number(&name.replacen(',', ".", 1)))).unzip();
+    let (mut all, mut numbers, mut commas, mut first) = (0, 0, 0, None);
+    for (row, &code) in texts.codes.iter().enumerate().filter(|(_, code)| **code != MISSING) {
+        let code = code as usize;
+        all += 1;
+        numbers += usize::from(plain[code]);
+        commas += usize::from(comma[code]);
+        if !plain[code] && first.is_none() {
+            first = Some((row, &texts.names[code]));
+        }
+    }
+    let (row, text) = first?;
+    if (numbers + commas) * 10 >= all * 9 && commas * 2 > all {
+        return Some(format!("`{text}` has a comma where a number has a point; write 1.5 for 1,5"));
+    }
+    (numbers * 10 >= all * 9).then(|| {
+        format!(
+            "{numbers} of {all} cells are numbers, and `{text}` (row {} under the header) is not: mend it, leave the cell \
+             empty where the value is missing, or take the column as categories with --categorical",
+            row + 1
+        )
+    })
+}
+
 fn fit_columns(
     columns: &[Column],
     rows: &[usize],
@@ -333,6 +367,9 @@ fn fit_columns(
     let (mut encoders, mut notes) = (Vec::new(), Vec::new());
     let (mut constant, mut empty) = (Vec::new(), Vec::new());
     for (column, fitted) in columns.iter().zip(fitted) {
+        if let Some(what) = spoilt_number(column) {
+            return Err(Error::input(format!("{origin}: column `{}`: {what}", column.name)));
+        }
         match fitted {
             Ok(encoder) => encoders.push(encoder),
             Err(LeftOut::Constant) => constant.push(column.name.clone()),

@@ -18,10 +18,18 @@ use std::sync::{Mutex, PoisonError};
 impl Net {
     /// Writes the outputs of every row and returns the mean loss. The sum of each block is kept apart and all are
     /// added in order, so the loss does not depend on who computed which.
-    pub fn evaluate(&self, cpu: &Cpu, data: &Dataset, outputs: &mut [f32]) -> f64 {
+    pub fn evaluate(&mut self, cpu: &Cpu, data: &Dataset, outputs: &mut [f32]) -> f64 {
+        let mut sums = std::mem::take(&mut self.block_sums);
+        sums.clear();
+        sums.resize(data.rows.div_ceil(EVAL_ROWS), 0.0);
+        let loss = self.evaluate_all(cpu, data, outputs, &mut sums);
+        self.block_sums = sums;
+        loss
+    }
+
+    fn evaluate_all(&self, cpu: &Cpu, data: &Dataset, outputs: &mut [f32], sums: &mut [f64]) -> f64 {
         let width = self.plan.outputs;
         assert_eq!(outputs.len(), data.rows * width, "outputs are rows × outputs");
-        let mut sums = vec![0.0; data.rows.div_ceil(EVAL_ROWS)];
         let blocks = sums.iter_mut().zip(outputs.chunks_mut(EVAL_ROWS * width)).enumerate();
         let blocks = Mutex::new(blocks);
         cpu.team(|worker| {

@@ -47,7 +47,7 @@ impl<T: Copy + Default> Shared<T> {
     ///
     /// # Safety
     /// Nobody else reads or writes this part while the slice lives.
-    #[allow(clippy::mut_from_ref)]
+    #[allow(clippy::mut_from_ref, reason = "workers write disjoint parts of one buffer; the caller promises that")]
     pub unsafe fn part_mut(&self, range: Range<usize>) -> &mut [T] {
         let cells = &self.cells[range];
         // SAFETY: in bounds by the line above; exclusive, by the caller's promise.

@@ -39,6 +39,8 @@ pub(super) struct Net {
     pub row_losses: Shared<f32>,
     /// Σg² of each chunk of the arena, for clipping.
     pub chunk_norms: Shared<f64>,
+    /// Summed loss of each block of an evaluation.
+    pub block_sums: Vec<f64>,
     pub workers: Vec<Mutex<WorkerMemory>>,
 }
 
@@ -108,6 +110,7 @@ impl Net {
             values: Shared::new(if classes { 0 } else { batch * plan.outputs }),
             row_losses: Shared::new(batch),
             chunk_norms: Shared::new(plan.parameters.div_ceil(CHUNK)),
+            block_sums: Vec::new(),
             workers: (0..threads).map(|_| worker()).collect(),
             plan,
         }

@@ -331,3 +331,23 @@ proptest! {
         prop_assert!((quantile(&mut values, p) - expected).abs() < 1e-12);
     }
 }
+
+#[test]
+fn a_column_of_numbers_with_a_stray_text_is_an_error_that_names_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("t.csv");
+    let fit = |cell: &dyn Fn(usize) -> String| {
+        let rows: String = (0..200).map(|i| format!("{},{}\n", cell(i), i % 2)).collect();
+        std::fs::write(&path, format!("\"b\",\"y\"\n{rows}")).unwrap();
+        let source = load(&DataSpec::new(path.to_str().unwrap())).unwrap().source;
+        Pipeline::fit(&source, &(0..200).collect::<Vec<_>>(), Preprocess::Standard)
+            .map(|_| ())
+            .map_err(|e| e.to_string())
+    };
+    let stray = fit(&|i| if i == 150 { "abc".into() } else { format!("{}", i % 40) }).unwrap_err();
+    assert!(stray.contains("`b`") && stray.contains("199 of 200") && stray.contains("`abc` (row 151"), "{stray}");
+    let comma = fit(&|i| format!("\"{},5\"", i % 40)).unwrap_err();
+    assert!(comma.contains("write 1.5 for 1,5"), "{comma}");
+    fit(&|i| format!("{}", i % 40)).unwrap();
+    fit(&|i| format!("n{}", i % 40)).unwrap();
+}
