@@ -73,6 +73,9 @@ impl Error {
     /// `what` is the place and kind of thing, as in `study.toml: key` or `--optimizer`.
     pub fn unknown<'a>(what: &str, found: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
         let known: Vec<&str> = known.into_iter().collect();
+        if known.is_empty() {
+            return Error::Input(format!("{what}: `{found}` is not known, and there is none to choose from"));
+        }
         let nearest = Self::nearest(found, known.iter().copied());
         let nearest = nearest.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
         Error::Input(format!("{what}: `{found}` is not known{nearest} (known: {})", known.join(", ")))
@@ -97,7 +100,7 @@ impl Error {
         };
         let (near, name) = known.into_iter().map(|name| (likeness(name), name)).min()?;
         // Names without a letter in common are not alike, however short.
-        let (length, longest) = (name.chars().count(), name.chars().count().max(found.chars().count()));
-        (near.0 <= 1 + length / 3 && near.0 < longest).then_some(name)
+        let (a, b) = (name.chars().count(), found.chars().count());
+        (near.0 <= 1 + a.min(b) / 4 && near.0 < a.max(b)).then_some(name)
     }
 }
