@@ -93,16 +93,14 @@ impl Study {
                 return Err(error);
             }
         }
-        let stored = self.inner.storage.write(|connection| {
+        let queue = |connection: &Connection| {
             self.refresh_in(connection)?;
             let mut trial = rows::blank(0, State::Waiting);
             trial.system.insert(SLOT.into(), self.cache().next_slot.into());
             trial.system.insert(FIXED.into(), json!(params));
             rows::insert(connection, self.inner.id, trial)
-        })?;
-        let number = stored.trial.number;
-        self.cache().put(stored);
-        Ok(number)
+        };
+        self.inner.storage.write_then(queue, |stored| self.keep(stored).number)
     }
 
     /// Puts back the running trials whose process is dead: each is marked failed and waits again with the same
@@ -134,7 +132,7 @@ impl Study {
         why: &str,
         which: impl Fn(&Connection, i64, &Trial) -> Result<bool, Fault>,
     ) -> Result<Vec<u64>> {
-        let changed = self.inner.storage.write(|connection| {
+        let lose_them = |connection: &Connection| {
             self.refresh_in(connection)?;
             let running: Vec<Stored> = self
                 .cache()
@@ -149,13 +147,11 @@ impl Study {
                 }
             }
             Ok(changed)
-        })?;
-        let lost =
-            changed.iter().filter(|stored| stored.trial.state == State::Failed).map(|stored| stored.trial.number);
-        let lost = lost.collect();
-        let mut cache = self.cache();
-        changed.into_iter().for_each(|stored| cache.put(stored));
-        Ok(lost)
+        };
+        self.inner.storage.write_then(lose_them, |changed| {
+            let kept = changed.into_iter().map(|stored| self.keep(stored));
+            kept.filter(|trial| trial.state == State::Failed).map(|trial| trial.number).collect()
+        })
     }
 
     /// The owner of a running trial of another process.
@@ -215,7 +211,7 @@ impl Study {
         runner: Runner,
     ) -> Result<Option<Trial>> {
         let space = self.needed_space()?;
-        let stored = self.inner.storage.write(|connection| {
+        let write = |connection: &Connection| {
             self.refresh_in(connection)?;
             if next(&self.cache(), limit) != *next_known {
                 return Ok(None);
@@ -237,6 +233,8 @@ impl Study {
             };
             let now = trial.started.unwrap_or_else(Timestamp::now);
             if !rows::transition(connection, id, State::Waiting, State::Running, now)? {
+                // The file knows better than memory: another handle on this very connection wrote.
+                self.cache().doubt();
                 return Ok(None);
             }
             if !has_params {
@@ -248,12 +246,8 @@ impl Study {
                 }
             }
             Ok(Some(Stored { id, trial }))
-        })?;
-        Ok(stored.map(|stored| {
-            let trial = stored.trial.clone();
-            self.cache().put(stored);
-            trial
-        }))
+        };
+        self.inner.storage.write_then(write, |stored| stored.map(|stored| self.keep(stored)))
     }
 
     fn needed_space(&self) -> Result<&Space> {

@@ -104,21 +104,26 @@ impl Cache {
         self.open.iter().map(|&at| (self.ids[at], &self.trials[at]))
     }
 
-    /// Takes over a trial that was written, new or changed.
+    /// Takes over a trial that was written, new or changed; one that was finished already stays as it is.
     pub(super) fn put(&mut self, Stored { id, trial }: Stored) {
+        let known = self.ids.binary_search(&id);
+        if known.is_ok_and(|at| self.trials[at].state.is_finished()) {
+            return;
+        }
         if let Some(slot) = trial.system.get(SLOT).and_then(serde_json::Value::as_u64) {
             self.next_slot = self.next_slot.max(slot + 1);
         }
         *self.counts.of(&trial) += 1;
         let finished = trial.state.is_finished();
         let trials = Arc::make_mut(&mut self.trials);
-        let at = match self.ids.binary_search(&id) {
+        let at = match known {
             Ok(at) => {
                 *self.counts.of(&trials[at]) -= 1;
                 trials[at] = trial;
                 at
             }
-            // Ids only grow and others' trials are read before one is written, so a new trial is the last.
+            // Ids only grow, others' trials are read before one is written, and commits come here in their order (see
+            // `Study::keep`), so a new trial is the last.
             Err(_) => {
                 self.by_number.insert(trial.number, trials.len());
                 self.ids.push(id);
@@ -139,6 +144,11 @@ impl Cache {
             self.late.push((at, step, value));
             self.catch_up();
         }
+    }
+
+    /// Makes the next [`Cache::refresh`] read the open trials again, whoever wrote them.
+    pub(super) fn doubt(&mut self) {
+        self.version = None;
     }
 
     /// Reads what other connections have written since the last time. Call inside a transaction.

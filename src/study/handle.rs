@@ -3,7 +3,7 @@
 use super::cache::{Cache, Counts};
 use super::codec;
 use super::owner::Owner;
-use super::rows::{self, Table};
+use super::rows::{self, Stored, Table};
 use super::storage::{Fault, Storage};
 use crate::history::{Direction, State, Trial};
 use crate::space::{Domain, Space};
@@ -241,6 +241,14 @@ impl Study {
 
     pub(super) fn cache(&self) -> MutexGuard<'_, Cache> {
         self.inner.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a trial that was committed into memory. Call before the connection is unlocked (the second half of
+    /// [`Storage::write_then`]): memory must change in the order of the file.
+    pub(super) fn keep(&self, stored: Stored) -> Trial {
+        let trial = stored.trial.clone();
+        self.cache().put(stored);
+        trial
     }
 
     pub(super) fn abandoned(&self) -> MutexGuard<'_, BTreeSet<u64>> {

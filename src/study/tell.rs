@@ -143,7 +143,7 @@ impl Study {
         number: u64,
         work: impl FnOnce(&Connection, &mut Stored) -> Result<(), Fault>,
     ) -> Result<Result<Trial, Trial>> {
-        let changed = self.inner.storage.write(|connection| {
+        let write = |connection: &Connection| {
             self.refresh_in(connection)?;
             let found = self.cache().get(number).map(|(id, trial)| Stored { id, trial: trial.clone() });
             let Some(mut stored) = found else { return Err(self.no_trial(number).into()) };
@@ -152,12 +152,8 @@ impl Study {
             }
             work(connection, &mut stored)?;
             Ok(Ok(stored))
-        })?;
-        Ok(changed.map(|stored| {
-            let trial = stored.trial.clone();
-            self.cache().put(stored);
-            trial
-        }))
+        };
+        self.inner.storage.write_then(write, |changed| changed.map(|stored| self.keep(stored)))
     }
 
     fn no_trial(&self, number: u64) -> Error {

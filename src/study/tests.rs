@@ -477,3 +477,42 @@ fn memory_and_file_agree_after_many_reports_at_once() {
     assert!(counts.pruned > 0 && counts.complete > 0, "{counts:?}");
     assert_eq!(*study.trials().unwrap(), *Study::open(study.storage(), None).unwrap().trials().unwrap());
 }
+
+#[test]
+fn threads_that_share_a_study_see_one_order() {
+    let study = Study::in_memory(&config("a")).unwrap();
+    let given = |rate: f64| Params::from_iter([("rate".to_owned(), Value::Float(rate))]);
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let study = &study;
+            scope.spawn(move || {
+                for i in 0..40 {
+                    study.enqueue(&given(0.001 + 1e-6 * f64::from(40 * thread + i))).unwrap();
+                    if thread % 2 == 0 {
+                        let trial = study.ask(&RandomSampler, 0).unwrap().unwrap();
+                        study.report(trial.number, 1, 0.5).unwrap();
+                        study.tell(trial.number, Outcome::Complete(vec![0.5])).unwrap();
+                    }
+                }
+            });
+        }
+    });
+    // Before the loop, which would never end if memory had lost track of a waiting trial.
+    let file = Study::open(study.storage(), None).unwrap();
+    assert_eq!(*study.trials().unwrap(), *file.trials().unwrap(), "memory and file agree");
+    assert_eq!(study.counts().unwrap(), Counts { complete: 160, waiting: 160, ..Counts::default() });
+    study.optimize(&OptimizeSpec { jobs: 4, ..spec(330) }, objective).unwrap();
+    assert_eq!(study.counts().unwrap(), Counts { complete: 330, ..Counts::default() });
+    let slots: std::collections::BTreeSet<u64> = study.trials().unwrap().iter().map(Trial::slot).collect();
+    assert_eq!(slots, (0..330).collect(), "each slot once");
+}
+
+#[test]
+fn a_waiting_trial_that_another_handle_took_is_read_again() {
+    let study = Study::in_memory(&config("a")).unwrap();
+    study.enqueue(&Params::new()).unwrap();
+    let other = Study::open(study.storage(), None).unwrap();
+    assert_eq!(other.ask(&RandomSampler, 0).unwrap().unwrap().number, 0);
+    other.tell(0, Outcome::Complete(vec![1.0])).unwrap();
+    assert_eq!(study.ask(&RandomSampler, 0).unwrap().unwrap().number, 1);
+}
