@@ -428,6 +428,12 @@ fn another_configuration_under_the_same_name_is_refused_with_the_difference() {
     };
     let message = refused(&StudyConfig { directions: vec![Direction::Maximize], ..first.clone() });
     assert!(message.contains("it has: minimize") && message.contains("asked for: maximize"), "{message}");
+    let named = |name: &str| StudyConfig { metric_names: vec![name.into()], ..first.clone() };
+    Study::create_or_open(&storage, &named("accuracy")).unwrap();
+    let message = refused(&named("auc"));
+    assert!(message.contains("it has: accuracy") && message.contains("asked for: auc"), "{message}");
+    Study::create_or_open(&storage, &first).unwrap();
+    assert_eq!(Study::open(&storage, None).unwrap().metric_names(), ["accuracy"], "one side without names");
     let mut parameters = space().parameters().to_vec();
     parameters[1].domain = Domain::Int { low: 16, high: 128, log: false, step: 16 };
     let message = refused(&StudyConfig { space: Some(Space::new(parameters).unwrap()), ..first.clone() });
