@@ -187,13 +187,10 @@ impl Context<'_> {
             return Verdict::Stop;
         }
         match *study.directions() {
-            [direction] => {
-                let history = study.cache().trials();
-                match spec.pruner.should_prune(direction, &history, &self.trial) {
-                    true => Verdict::Prune,
-                    false => Verdict::Continue,
-                }
-            }
+            [direction] => match spec.pruner.should_prune(direction, study.cache().glance(), &self.trial) {
+                true => Verdict::Prune,
+                false => Verdict::Continue,
+            },
             _ => Verdict::Continue,
         }
     }

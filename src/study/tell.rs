@@ -42,10 +42,9 @@ impl Study {
     pub fn should_prune(&self, number: u64, pruner: &dyn Pruner) -> Result<bool> {
         self.refresh()?;
         let [direction] = *self.directions() else { return Ok(false) };
-        let history = self.cache().trials();
         let trial = self.cache().get(number).map(|(_, trial)| trial.clone());
         let trial = trial.ok_or_else(|| self.no_trial(number))?;
-        Ok(pruner.should_prune(direction, &history, &trial))
+        Ok(pruner.should_prune(direction, self.cache().glance(), &trial))
     }
 
     /// Ends a running trial and returns it as it is stored.
@@ -157,7 +156,7 @@ impl Study {
     }
 
     fn no_trial(&self, number: u64) -> Error {
-        let count = self.cache().trials().len();
+        let count = self.cache().len();
         Error::input(format!("study `{}`: there is no trial {number}; it has {count}", self.name()))
     }
 }
