@@ -2,7 +2,11 @@
 //!
 //! A pruner is a pure function of the history and the trial's intermediate values. A trial that reports something that is
 //! not a number is stopped by every pruner but `none`; what others reported as not a number counts as worse than
-//! everything. A new pruner is one file and one line in [`PRUNERS`]; the contract suite runs over that list.
+//! everything. It is asked at every report, with the study locked: it must be quick and must not call the study. `asha`
+//! looks at the history at its rungs alone, `median` and `percentile` at every report after the warm-up: a time that
+//! grows with the number of trials.
+//!
+//! A new pruner is one file and one line in [`PRUNERS`]; the contract suite runs over that list.
 
 mod asha;
 mod percentile;

@@ -30,6 +30,9 @@ impl Pruner for Percentile {
         if value.is_nan() {
             return true;
         }
+        if step <= self.warmup {
+            return false;
+        }
         let others = history.iter().filter(|other| other.number != trial.number && other.state == State::Complete);
         let (mut completed, mut losses) = (0, Vec::new());
         for other in others {
@@ -38,12 +41,11 @@ impl Pruner for Percentile {
                 losses.push(loss(direction, value));
             }
         }
-        if step <= self.warmup || completed < self.startup || losses.is_empty() {
+        if completed < self.startup || losses.is_empty() {
             return false;
         }
-        losses.sort_by(f64::total_cmp);
         let reached = trial.intermediate.values().map(|&value| loss(direction, value)).fold(f64::INFINITY, f64::min);
-        reached > quantile(&losses, self.percentile / 100.0)
+        reached > quantile(&mut losses, self.percentile / 100.0)
     }
 
     fn describe(&self) -> String {
@@ -60,10 +62,31 @@ pub(super) fn loss(direction: Direction, value: f64) -> f64 {
     if value.is_nan() { f64::INFINITY } else { direction.loss(value) }
 }
 
-/// The q-quantile of rising, non-empty values, linear between neighbours (as NumPy's default).
-fn quantile(sorted: &[f64], q: f64) -> f64 {
-    let place = q.clamp(0.0, 1.0) * (sorted.len() - 1) as f64;
-    let (low, high) = (sorted[place.floor() as usize], sorted[place.ceil() as usize]);
+/// The q-quantile of non-empty values, linear between neighbours (as NumPy's default); they are not sorted for it, only
+/// split at its place.
+fn quantile(values: &mut [f64], q: f64) -> f64 {
+    let place = q.clamp(0.0, 1.0) * (values.len() - 1) as f64;
+    let (_, &mut low, above) = values.select_nth_unstable_by(place.floor() as usize, f64::total_cmp);
+    let high = above.iter().copied().min_by(f64::total_cmp).unwrap_or(low);
     // No product with zero: an infinite neighbour would make it not a number.
     if place.fract() == 0.0 || low == high { low } else { low + (high - low) * place.fract() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_those_of_the_sorted_values() {
+        for n in [1, 2, 3, 5, 8, 31] {
+            let values: Vec<f64> = (0..n).map(|i| f64::from(i * 17 % n)).collect();
+            for q in [0.0, 0.1, 0.25, 0.5, 0.9, 1.0] {
+                // The values are 0 … n − 1 in some order, so the place is the quantile.
+                let got = quantile(&mut values.clone(), q);
+                assert!((got - q * f64::from(n - 1)).abs() < 1e-12, "{n} {q}: {got}");
+            }
+        }
+        assert_eq!(quantile(&mut [f64::INFINITY, 1.0, 2.0], 0.5), 2.0);
+        assert_eq!(quantile(&mut [f64::INFINITY, 1.0], 0.5), f64::INFINITY);
+    }
 }

@@ -12,7 +12,7 @@ use super::Ask;
 use crate::history::{Direction, State, Trial};
 use crate::random::{Purpose, Stream};
 use crate::space::{Params, fingerprint};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 /// Step of the keyed numbers that weigh several objectives.
 const WEIGHTS: u64 = 1 << 40;
@@ -59,11 +59,12 @@ impl<'a> Outcomes<'a> {
 fn losses(ask: &Ask, trials: &[&Trial]) -> Vec<Option<f64>> {
     let number = |loss: f64| (!loss.is_nan()).then_some(loss);
     if let [direction] = *ask.directions {
+        let gains = gains(direction, trials);
         return trials
             .iter()
             .map(|trial| match trial.state {
                 State::Complete => trial.value().map(|value| direction.loss(value)).and_then(number),
-                State::Pruned => pruned_loss(direction, trials, trial).and_then(number),
+                State::Pruned => pruned_loss(direction, &gains, trial).and_then(number),
                 _ => None,
             })
             .collect();
@@ -71,23 +72,44 @@ fn losses(ask: &Ask, trials: &[&Trial]) -> Vec<Option<f64>> {
     scalarised(ask, trials)
 }
 
-/// The last value plus the median gain of the complete trials from that step to the end.
-fn pruned_loss(direction: Direction, trials: &[&Trial], pruned: &Trial) -> Option<f64> {
-    let (step, value) = match pruned.last_intermediate() {
-        Some(last) => last,
-        None => return pruned.value().map(|value| direction.loss(value)),
-    };
-    let complete = trials.iter().filter(|trial| trial.state == State::Complete);
-    let ends = complete.filter_map(|trial| Some((*trial.intermediate.get(&step)?, trial.value()?)));
-    let (mut gains, mut best) = (Vec::new(), f64::NEG_INFINITY);
-    for (then, end) in ends.filter(|(then, end)| then.is_finite() && end.is_finite()) {
-        let end = direction.loss(end);
-        gains.push(end - direction.loss(then));
-        best = if gains.len() == 1 { end } else { best.min(end) };
+/// What complete trials made of a step: the median of their gains from it to the end, and the best end.
+#[derive(Clone, Copy)]
+struct Gain {
+    median: f64,
+    best: f64,
+}
+
+/// The gain from each step at which a trial was pruned: one pass over the complete trials, whatever the number of pruned
+/// ones.
+fn gains(direction: Direction, trials: &[&Trial]) -> BTreeMap<u64, Gain> {
+    let pruned = trials.iter().filter(|trial| trial.state == State::Pruned);
+    let mut ends: BTreeMap<u64, (Vec<f64>, f64)> =
+        pruned.filter_map(|trial| Some((trial.last_intermediate()?.0, (Vec::new(), f64::INFINITY)))).collect();
+    for trial in trials.iter().filter(|trial| trial.state == State::Complete) {
+        let Some(end) = trial.value().filter(|end| end.is_finite()).map(|end| direction.loss(end)) else { continue };
+        for (step, (gains, best)) in &mut ends {
+            if let Some(&then) = trial.intermediate.get(step).filter(|then| then.is_finite()) {
+                gains.push(end - direction.loss(then));
+                *best = best.min(end);
+            }
+        }
     }
-    gains.sort_by(f64::total_cmp);
-    let gain = gains.get(gains.len() / 2).copied().unwrap_or(0.0);
-    Some((direction.loss(value) + gain).max(best))
+    let gain = |(mut gains, best): (Vec<f64>, f64)| {
+        let middle = gains.len() / 2;
+        match gains.is_empty() {
+            true => Gain { median: 0.0, best: f64::NEG_INFINITY },
+            false => Gain { median: *gains.select_nth_unstable_by(middle, f64::total_cmp).1, best },
+        }
+    };
+    ends.into_iter().map(|(step, end)| (step, gain(end))).collect()
+}
+
+/// The last value plus the median gain of the complete trials from that step to the end.
+fn pruned_loss(direction: Direction, gains: &BTreeMap<u64, Gain>, pruned: &Trial) -> Option<f64> {
+    match pruned.last_intermediate() {
+        Some((step, value)) => gains.get(&step).map(|gain| (direction.loss(value) + gain.median).max(gain.best)),
+        None => pruned.value().map(|value| direction.loss(value)),
+    }
 }
 
 /// Several objectives as one, each over its range among the complete trials.
@@ -205,6 +227,43 @@ mod tests {
         let expected = [-0.9, -0.8, -0.6, -0.5, -0.9, -0.5, -0.5];
         assert!(losses.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12), "{losses:?}");
         assert_eq!((losses.len(), pending, measured), (7, 2, 5));
+    }
+
+    /// The rule in the words of the module, trial by trial.
+    fn naive(direction: Direction, history: &[Trial], pruned: &Trial) -> f64 {
+        let (step, value) = pruned.last_intermediate().unwrap();
+        let complete = history.iter().filter(|trial| trial.state == State::Complete);
+        let both = complete.filter_map(|trial| Some((*trial.intermediate.get(&step)?, trial.value()?)));
+        let both: Vec<(f64, f64)> = both.filter(|(then, end)| then.is_finite() && end.is_finite()).collect();
+        let mut gains: Vec<f64> = both.iter().map(|(then, end)| direction.loss(*end) - direction.loss(*then)).collect();
+        gains.sort_by(f64::total_cmp);
+        let best = both.iter().map(|(_, end)| direction.loss(*end)).reduce(f64::min).unwrap_or(f64::NEG_INFINITY);
+        (direction.loss(value) + gains.get(gains.len() / 2).unwrap_or(&0.0)).max(best)
+    }
+
+    #[test]
+    fn pruned_trials_count_as_one_by_one() {
+        let mut stream = Stream::new(3, 0, Purpose::Propose, 0);
+        let history: Vec<Trial> = (0..200)
+            .map(|i| {
+                let mut curve: Vec<f64> = (0..1 + i % 9).map(|_| stream.uniform()).collect();
+                if i % 13 == 0 {
+                    curve[0] = f64::NAN;
+                }
+                let state = if i % 3 == 0 { State::Pruned } else { State::Complete };
+                let end = if i % 17 == 1 { f64::INFINITY } else { stream.uniform() };
+                trial(i, state, Some(end), &curve)
+            })
+            .collect();
+        let all: Vec<&Trial> = history.iter().collect();
+        for direction in [Direction::Minimize, Direction::Maximize] {
+            let gains = gains(direction, &all);
+            for pruned in history.iter().filter(|trial| trial.state == State::Pruned) {
+                let (got, expected) =
+                    (pruned_loss(direction, &gains, pruned).unwrap(), naive(direction, &history, pruned));
+                assert_eq!(got.to_bits(), expected.to_bits(), "trial {}", pruned.number);
+            }
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! if inside it turns out that another process was faster, the proposal is made again. Samplers are pure functions, so
 //! nothing but time is lost.
 
-use super::cache::{Cache, FIXED, LOST, OWNER, SLOT};
+use super::cache::{Cache, FIXED, LOST, OWNER, REASON, SLOT};
 use super::codec;
 use super::handle::Study;
 use super::owner::{Life, Owner};
@@ -24,6 +24,10 @@ use std::sync::PoisonError;
 const STALE: f64 = 60.0;
 /// Step of the random numbers for parameters that an enqueued trial leaves open, away from the samplers' steps.
 const OPEN_PARAMETERS: u64 = 1 << 32;
+/// Why a trial is lost whose process is gone; other reasons (an interrupt, a time limit) put it back on purpose.
+const DIED: &str = "its process died";
+/// How many processes may die with the same trial: more deaths say that the trial kills them.
+const DEATHS: usize = 3;
 
 /// Who runs a trial that is asked for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -93,20 +97,21 @@ impl Study {
                 return Err(error);
             }
         }
-        let stored = self.inner.storage.write(|connection| {
+        let queue = |connection: &Connection| {
             self.refresh_in(connection)?;
             let mut trial = rows::blank(0, State::Waiting);
             trial.system.insert(SLOT.into(), self.cache().next_slot.into());
             trial.system.insert(FIXED.into(), json!(params));
             rows::insert(connection, self.inner.id, trial)
-        })?;
-        let number = stored.trial.number;
-        self.cache().put(stored);
-        Ok(number)
+        };
+        self.inner.storage.write_then(queue, |stored| self.keep(stored).number)
     }
 
     /// Puts back the running trials whose process is dead: each is marked failed and waits again with the same
     /// parameters and the same slot. Returns the numbers of the dead ones.
+    ///
+    /// The third process that dies with the same trial is the last: that trial failed for good (`hpt:reason`) and counts
+    /// as failed. What merely ran beside it in the same process is counted in the same way.
     ///
     /// # Errors
     /// The storage fails.
@@ -116,25 +121,27 @@ impl Study {
         if !self.cache().open().any(|(_, trial)| self.foreign(trial).is_some() || abandoned(trial)) {
             return Ok(Vec::new());
         }
-        let lost = self.put_back("its process died", |connection, id, trial| match self.foreign(trial) {
-            Some(owner) => Ok(match owner.life(&self.inner.owner) {
-                Life::Alive => false,
-                Life::Dead => true,
-                Life::Unknown => silence(connection, id, trial)? > STALE,
-            }),
-            None => Ok(abandoned(trial)),
+        let lost = self.put_back(|connection, id, trial| match self.foreign(trial) {
+            Some(owner) => {
+                let dead = match owner.life(&self.inner.owner) {
+                    Life::Alive => false,
+                    Life::Dead => true,
+                    Life::Unknown => silence(connection, id, trial)? > STALE,
+                };
+                Ok(dead.then_some(DIED))
+            }
+            None => Ok(abandoned(trial).then_some("its end could not be written")),
         })?;
         self.abandoned().clear();
         Ok(lost)
     }
 
-    /// Puts back the running trials that `which` picks.
-    pub(super) fn put_back(
+    /// Puts back the running trials for which `why` has a reason.
+    pub(super) fn put_back<'a>(
         &self,
-        why: &str,
-        which: impl Fn(&Connection, i64, &Trial) -> Result<bool, Fault>,
+        why: impl Fn(&Connection, i64, &Trial) -> Result<Option<&'a str>, Fault>,
     ) -> Result<Vec<u64>> {
-        let changed = self.inner.storage.write(|connection| {
+        let lose_them = |connection: &Connection| {
             self.refresh_in(connection)?;
             let running: Vec<Stored> = self
                 .cache()
@@ -143,19 +150,60 @@ impl Study {
                 .map(|(id, trial)| Stored { id, trial: trial.clone() })
                 .collect();
             let mut changed = Vec::new();
-            for Stored { id, trial } in running {
-                if which(connection, id, &trial)? {
-                    changed.extend(lose(connection, self.inner.id, id, trial, why)?);
+            for stored in running {
+                if let Some(why) = why(connection, stored.id, &stored.trial)? {
+                    changed.extend(self.lose(connection, stored, why)?);
                 }
             }
             Ok(changed)
-        })?;
-        let lost =
-            changed.iter().filter(|stored| stored.trial.state == State::Failed).map(|stored| stored.trial.number);
-        let lost = lost.collect();
-        let mut cache = self.cache();
-        changed.into_iter().for_each(|stored| cache.put(stored));
-        Ok(lost)
+        };
+        self.inner.storage.write_then(lose_them, |changed| {
+            let kept = changed.into_iter().map(|stored| self.keep(stored));
+            kept.filter(|trial| trial.state == State::Failed).map(|trial| trial.number).collect()
+        })
+    }
+
+    /// Marks a running trial as lost and queues its repetition; returns both. A trial that too many processes died with
+    /// has failed instead and is returned alone.
+    fn lose(&self, connection: &Connection, stored: Stored, why: &str) -> Result<Vec<Stored>, Fault> {
+        let Stored { id, mut trial } = stored;
+        let now = Timestamp::now();
+        if !rows::transition(connection, id, State::Running, State::Failed, now)? {
+            return Ok(Vec::new());
+        }
+        (trial.state, trial.finished) = (State::Failed, Some(now));
+        // Optuna's own words for a repetition: the first of the line, and all of them.
+        let first = trial.system.get("failed_trial").cloned().unwrap_or(trial.number.into());
+        let mut line = trial.system.get("retry_history").and_then(Json::as_array).cloned().unwrap_or_default();
+        let deaths = 1 + self.deaths(&line);
+        let (key, why) = match why {
+            DIED if deaths >= DEATHS => (REASON, json!(format!("its process died {deaths} times"))),
+            why => (LOST, json!(why)),
+        };
+        rows::attribute(connection, Table::TrialSystem, id, key, &why)?;
+        trial.system.insert(key.into(), why);
+        if key == REASON {
+            return Ok(vec![Stored { id, trial }]);
+        }
+        let mut again = rows::blank(0, State::Waiting);
+        (again.params, again.domains) = (trial.params.clone(), trial.domains.clone());
+        for key in [SLOT, FIXED] {
+            if let Some(value) = trial.system.get(key) {
+                again.system.insert(key.into(), value.clone());
+            }
+        }
+        line.push(trial.number.into());
+        again.system.insert("failed_trial".into(), first);
+        again.system.insert("retry_history".into(), line.into());
+        let again = rows::insert(connection, self.inner.id, again)?;
+        Ok(vec![Stored { id, trial }, again])
+    }
+
+    /// How many of these attempts ended with the death of their process.
+    fn deaths(&self, attempts: &[Json]) -> usize {
+        let cache = self.cache();
+        let attempts = attempts.iter().filter_map(|number| cache.get(number.as_u64()?));
+        attempts.filter(|(_, trial)| trial.system.get(LOST).is_some_and(|why| why == DIED)).count()
     }
 
     /// The owner of a running trial of another process.
@@ -215,7 +263,7 @@ impl Study {
         runner: Runner,
     ) -> Result<Option<Trial>> {
         let space = self.needed_space()?;
-        let stored = self.inner.storage.write(|connection| {
+        let write = |connection: &Connection| {
             self.refresh_in(connection)?;
             if next(&self.cache(), limit) != *next_known {
                 return Ok(None);
@@ -237,6 +285,8 @@ impl Study {
             };
             let now = trial.started.unwrap_or_else(Timestamp::now);
             if !rows::transition(connection, id, State::Waiting, State::Running, now)? {
+                // The file knows better than memory: another handle on this very connection wrote.
+                self.cache().doubt();
                 return Ok(None);
             }
             if !has_params {
@@ -248,12 +298,8 @@ impl Study {
                 }
             }
             Ok(Some(Stored { id, trial }))
-        })?;
-        Ok(stored.map(|stored| {
-            let trial = stored.trial.clone();
-            self.cache().put(stored);
-            trial
-        }))
+        };
+        self.inner.storage.write_then(write, |stored| stored.map(|stored| self.keep(stored)))
     }
 
     fn needed_space(&self) -> Result<&Space> {
@@ -331,30 +377,4 @@ fn silence(connection: &Connection, id: i64, trial: &Trial) -> Result<f64, Fault
     let heartbeat: Option<String> = connection.query_row(sql, [id], |row| row.get(0)).optional()?;
     let last = heartbeat.as_deref().and_then(codec::timestamp).or(trial.started);
     Ok(last.map_or(f64::INFINITY, |last| Timestamp::now().seconds_since(last)))
-}
-
-/// Marks a running trial as lost and queues its repetition; returns both.
-fn lose(connection: &Connection, study: i64, id: i64, mut trial: Trial, why: &str) -> Result<Vec<Stored>, Fault> {
-    let now = Timestamp::now();
-    if !rows::transition(connection, id, State::Running, State::Failed, now)? {
-        return Ok(Vec::new());
-    }
-    rows::attribute(connection, Table::TrialSystem, id, LOST, &json!(why))?;
-    trial.system.insert(LOST.into(), json!(why));
-    (trial.state, trial.finished) = (State::Failed, Some(now));
-    let mut again = rows::blank(0, State::Waiting);
-    (again.params, again.domains) = (trial.params.clone(), trial.domains.clone());
-    for key in [SLOT, FIXED] {
-        if let Some(value) = trial.system.get(key) {
-            again.system.insert(key.into(), value.clone());
-        }
-    }
-    // Optuna's own words for a repetition: the first of the line, and all of them.
-    let first = trial.system.get("failed_trial").cloned().unwrap_or(trial.number.into());
-    let mut line = trial.system.get("retry_history").and_then(Json::as_array).cloned().unwrap_or_default();
-    line.push(trial.number.into());
-    again.system.insert("failed_trial".into(), first);
-    again.system.insert("retry_history".into(), line.into());
-    let again = rows::insert(connection, study, again)?;
-    Ok(vec![Stored { id, trial }, again])
 }

@@ -1,4 +1,9 @@
-//! The study's trials in memory, so that a trial costs the same after ten thousand others as at the start.
+//! The study's trials in memory, so that asking and telling do not read the file again.
+//!
+//! Readers share one list (`Arc<Vec<Trial>>`). What changes while somebody reads is laid beside the list until nobody
+//! does, so a slow proposal costs no copy; only who asks for the whole list while another still holds it makes one.
+//! Pruners borrow the list under the lock. What a pruner then does with it is its own cost: median and percentile look
+//! at every trial at each report, successive halving at its rungs alone.
 //!
 //! SQLite's `data_version` tells whether another connection has written since the last look; if so, new trials are
 //! read and those not finished are read again (finished ones never change). What this process writes it puts here
@@ -8,7 +13,7 @@ use super::rows::{self, Stored, Which};
 use super::storage::Fault;
 use crate::history::{State, Trial};
 use rusqlite::Connection;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// System attribute: the place in the plan.
@@ -62,6 +67,8 @@ impl Counts {
 #[derive(Debug, Default)]
 pub(super) struct Cache {
     trials: Arc<Vec<Trial>>,
+    /// What was put while somebody was reading, by place; it counts instead of what `trials` has there.
+    beside: BTreeMap<usize, Trial>,
     /// The database's id of each.
     ids: Vec<i64>,
     by_number: HashMap<u64, usize>,
@@ -70,8 +77,7 @@ pub(super) struct Cache {
     pub(super) counts: Counts,
     pub(super) next_slot: u64,
     version: Option<i64>,
-    /// Reports (place, step, value) that came while somebody was reading: copying ten thousand trials for one number
-    /// would cost more than the number is worth.
+    /// Reports (place, step, value) that came while somebody was reading.
     late: Vec<(usize, u64, f64)>,
 }
 
@@ -80,12 +86,23 @@ impl Cache {
     /// reported in the last moment may be missing.
     pub(super) fn trials(&mut self) -> Arc<Vec<Trial>> {
         self.catch_up();
+        if !self.beside.is_empty() {
+            let trials = Arc::make_mut(&mut self.trials);
+            merge(trials, &mut self.beside);
+        }
         Arc::clone(&self.trials)
     }
 
-    /// Takes over late reports, unless somebody is reading still.
+    /// All trials for a quick look, never copied: what has changed since somebody began to read may be missing.
+    pub(super) fn glance(&mut self) -> &[Trial] {
+        self.catch_up();
+        &self.trials
+    }
+
+    /// Takes over what lies beside and late reports, unless somebody is reading still.
     fn catch_up(&mut self) {
         if let Some(trials) = Arc::get_mut(&mut self.trials) {
+            merge(trials, &mut self.beside);
             for (at, step, value) in self.late.drain(..) {
                 if trials[at].state == State::Running {
                     trials[at].intermediate.insert(step, value);
@@ -94,38 +111,53 @@ impl Cache {
         }
     }
 
+    /// The trial at that place.
+    fn at(&self, at: usize) -> &Trial {
+        self.beside.get(&at).unwrap_or_else(|| &self.trials[at])
+    }
+
+    /// How many trials there are.
+    pub(super) fn len(&self) -> usize {
+        self.ids.len()
+    }
+
     /// The trial with that number, with its id.
     pub(super) fn get(&self, number: u64) -> Option<(i64, &Trial)> {
-        self.by_number.get(&number).map(|&at| (self.ids[at], &self.trials[at]))
+        self.by_number.get(&number).map(|&at| (self.ids[at], self.at(at)))
     }
 
     /// The trials that are not finished, with their ids, oldest first.
     pub(super) fn open(&self) -> impl Iterator<Item = (i64, &Trial)> {
-        self.open.iter().map(|&at| (self.ids[at], &self.trials[at]))
+        self.open.iter().map(|&at| (self.ids[at], self.at(at)))
     }
 
-    /// Takes over a trial that was written, new or changed.
+    /// Takes over a trial that was written, new or changed; one that was finished already stays as it is.
     pub(super) fn put(&mut self, Stored { id, trial }: Stored) {
+        let known = self.ids.binary_search(&id);
+        if known.is_ok_and(|at| self.at(at).state.is_finished()) {
+            return;
+        }
         if let Some(slot) = trial.system.get(SLOT).and_then(serde_json::Value::as_u64) {
             self.next_slot = self.next_slot.max(slot + 1);
         }
         *self.counts.of(&trial) += 1;
         let finished = trial.state.is_finished();
-        let trials = Arc::make_mut(&mut self.trials);
-        let at = match self.ids.binary_search(&id) {
+        let at = match known {
             Ok(at) => {
-                *self.counts.of(&trials[at]) -= 1;
-                trials[at] = trial;
+                let before = self.beside.get(&at).unwrap_or_else(|| &self.trials[at]);
+                *self.counts.of(before) -= 1;
                 at
             }
-            // Ids only grow and others' trials are read before one is written, so a new trial is the last.
+            // Ids only grow, others' trials are read before one is written, and commits come here in their order (see
+            // `Study::keep`), so a new trial is the last.
             Err(_) => {
-                self.by_number.insert(trial.number, trials.len());
+                self.by_number.insert(trial.number, self.ids.len());
                 self.ids.push(id);
-                trials.push(trial);
-                trials.len() - 1
+                self.ids.len() - 1
             }
         };
+        self.beside.insert(at, trial);
+        self.catch_up();
         if finished {
             self.open.remove(&at)
         } else {
@@ -141,6 +173,11 @@ impl Cache {
         }
     }
 
+    /// Makes the next [`Cache::refresh`] read the open trials again, whoever wrote them.
+    pub(super) fn doubt(&mut self) {
+        self.version = None;
+    }
+
     /// Reads what other connections have written since the last time. Call inside a transaction.
     pub(super) fn refresh(&mut self, connection: &Connection, path: &str, study: i64) -> Result<(), Fault> {
         let version = connection.pragma_query_value(None, "data_version", |row| row.get(0))?;
@@ -151,7 +188,7 @@ impl Cache {
             for mut stored in rows::read(connection, path, study, Which::One(self.ids[at]))? {
                 if stored.trial.state == State::Running {
                     // What was reported here may not be in the file yet.
-                    stored.trial.intermediate.extend(&self.trials[at].intermediate);
+                    stored.trial.intermediate.extend(&self.at(at).intermediate);
                 }
                 self.put(stored);
             }
@@ -162,5 +199,57 @@ impl Cache {
         }
         self.version = Some(version);
         Ok(())
+    }
+}
+
+/// Puts each trial in its place; new ones come at the end, in their order.
+fn merge(trials: &mut Vec<Trial>, beside: &mut BTreeMap<usize, Trial>) {
+    while let Some((at, trial)) = beside.pop_first() {
+        match trials.get_mut(at) {
+            Some(known) => *known = trial,
+            None => trials.push(trial),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stored(id: i64, state: State) -> Stored {
+        Stored { id, trial: rows::blank(id as u64, state) }
+    }
+
+    #[test]
+    fn changes_while_somebody_reads_copy_nothing() {
+        let mut cache = Cache::default();
+        (0..3).for_each(|id| cache.put(stored(id, State::Running)));
+        let reader = cache.trials();
+        let list = reader.as_ptr();
+        cache.put(stored(1, State::Complete));
+        cache.put(stored(3, State::Running));
+        cache.report(2, 1, 0.5);
+        cache.put(stored(4, State::Waiting));
+        cache.put(stored(4, State::Running));
+        // The reader's list is as it was; everybody else sees the present.
+        assert!(reader.len() == 3 && reader.iter().all(|trial| trial.state == State::Running));
+        assert_eq!((cache.glance().as_ptr(), cache.len()), (list, 5));
+        assert_eq!(cache.get(1).map(|(id, trial)| (id, trial.state)), Some((1, State::Complete)));
+        assert_eq!(cache.open().map(|(id, _)| id).collect::<Vec<_>>(), [0, 2, 3, 4]);
+        assert_eq!(cache.counts, Counts { complete: 1, running: 4, ..Counts::default() });
+        drop(reader);
+        let now = cache.glance();
+        let states: Vec<State> = now.iter().map(|trial| trial.state).collect();
+        use State::{Complete, Running};
+        assert_eq!(states, [Running, Complete, Running, Running, Running]);
+        assert_eq!(now[2].intermediate.get(&1), Some(&0.5));
+
+        // Who asks for the whole list meanwhile gets the present too.
+        let reader = cache.trials();
+        cache.put(stored(0, State::Failed));
+        assert_eq!((cache.trials()[0].state, reader[0].state), (State::Failed, Running));
+        drop(reader);
+        cache.put(stored(0, State::Complete));
+        assert_eq!(cache.trials()[0].state, State::Failed, "what is finished stays as it is");
     }
 }

@@ -3,7 +3,7 @@
 use super::cache::{Cache, Counts};
 use super::codec;
 use super::owner::Owner;
-use super::rows::{self, Table};
+use super::rows::{self, Stored, Table};
 use super::storage::{Fault, Storage};
 use crate::history::{Direction, State, Trial};
 use crate::space::{Domain, Space};
@@ -75,8 +75,8 @@ impl Study {
     /// Opens the study of that name, or creates it.
     ///
     /// # Errors
-    /// [`Error::Input`] where it exists with other directions, another space or other attributes (the difference is
-    /// shown); [`Error::Storage`] where the file fails.
+    /// [`Error::Input`] where it exists with other directions, other metrics (if both sides name them), another space or
+    /// other attributes (the difference is shown); [`Error::Storage`] where the file fails.
     pub fn create_or_open(storage: &Storage, config: &StudyConfig) -> Result<Self> {
         check(config)?;
         storage.write(|connection| {
@@ -119,14 +119,12 @@ impl Study {
                 })?),
                 None => None,
             };
-            let metric_names =
-                system(connection, id, METRIC_NAMES)?.and_then(|names| serde_json::from_value(names).ok());
             Ok(Inner {
                 storage: storage.clone(),
                 id,
                 name,
                 directions: directions(connection, id)?,
-                metric_names: metric_names.unwrap_or_default(),
+                metric_names: metric_names(connection, id)?,
                 space,
                 owner: Owner::this(),
                 cache: Mutex::new(cache),
@@ -243,6 +241,14 @@ impl Study {
         self.inner.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Takes a trial that was committed into memory. Call before the connection is unlocked (the second half of
+    /// [`Storage::write_then`]): memory must change in the order of the file.
+    pub(super) fn keep(&self, stored: Stored) -> Trial {
+        let trial = stored.trial.clone();
+        self.cache().put(stored);
+        trial
+    }
+
     pub(super) fn abandoned(&self) -> MutexGuard<'_, BTreeSet<u64>> {
         self.inner.abandoned.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -320,6 +326,12 @@ fn system(connection: &Connection, id: i64, key: &str) -> Result<Option<Json>, F
     Ok(text.map(|text| codec::json(&text)))
 }
 
+/// What the objectives are called; empty where nobody said.
+fn metric_names(connection: &Connection, id: i64) -> Result<Vec<String>, Fault> {
+    let names = system(connection, id, METRIC_NAMES)?.and_then(|names| serde_json::from_value(names).ok());
+    Ok(names.unwrap_or_default())
+}
+
 fn create(connection: &Connection, config: &StudyConfig) -> Result<(), Fault> {
     let sql = "INSERT INTO studies (study_name) VALUES (?1) RETURNING study_id";
     let id: i64 = connection.query_row(sql, [&config.name], |row| row.get(0))?;
@@ -329,14 +341,14 @@ fn create(connection: &Connection, config: &StudyConfig) -> Result<(), Fault> {
             (codec::direction_name(*direction), id, objective),
         )?;
     }
-    if !config.metric_names.is_empty() {
-        rows::attribute(connection, Table::StudySystem, id, METRIC_NAMES, &config.metric_names.clone().into())?;
-    }
     keep(connection, id, config)
 }
 
-/// Writes the space and the attributes of the configuration.
+/// Writes the names, the space and the attributes of the configuration.
 fn keep(connection: &Connection, id: i64, config: &StudyConfig) -> Result<(), Fault> {
+    if !config.metric_names.is_empty() {
+        rows::attribute(connection, Table::StudySystem, id, METRIC_NAMES, &config.metric_names.clone().into())?;
+    }
     if let Some(space) = &config.space {
         let json = serde_json::to_value(space).map_err(|error| Error::input(format!("space: {error}")))?;
         rows::attribute(connection, Table::StudySystem, id, SPACE, &json)?;
@@ -360,6 +372,11 @@ fn adopt(connection: &Connection, path: &str, id: i64, config: &StudyConfig) -> 
         let list = |directions: &[Direction]| directions.iter().map(|d| d.name()).collect::<Vec<_>>().join(", ");
         let difference = format!("  it has: {}\n  asked for: {}", list(&known), list(&config.directions));
         return Err(refuse("other directions", difference));
+    }
+    let (known, asked) = (metric_names(connection, id)?, &config.metric_names);
+    if !known.is_empty() && !asked.is_empty() && known != *asked {
+        let difference = format!("  it has: {}\n  asked for: {}", known.join(", "), asked.join(", "));
+        return Err(refuse("other metrics", difference));
     }
     if let Some(space) = &config.space {
         match system(connection, id, SPACE)?.map(serde_json::from_value::<Space>) {

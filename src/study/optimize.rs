@@ -187,13 +187,10 @@ impl Context<'_> {
             return Verdict::Stop;
         }
         match *study.directions() {
-            [direction] => {
-                let history = study.cache().trials();
-                match spec.pruner.should_prune(direction, &history, &self.trial) {
-                    true => Verdict::Prune,
-                    false => Verdict::Continue,
-                }
-            }
+            [direction] => match spec.pruner.should_prune(direction, study.cache().glance(), &self.trial) {
+                true => Verdict::Prune,
+                false => Verdict::Continue,
+            },
             _ => Verdict::Continue,
         }
     }
@@ -240,7 +237,7 @@ struct Shared {
 
 impl Study {
     /// Runs the study on `spec.jobs` threads until it has `spec.trials` trials, its sampler has nothing left, or it is
-    /// stopped. What ran in processes that died is tried again first; other live processes may work on it too.
+    /// stopped. What ran in processes that died is tried again first (see [`Study::reclaim`]); other live processes may work on it too.
     ///
     /// A panic of the objective is a failed trial.
     ///
@@ -401,7 +398,7 @@ impl Run<'_> {
             Some(error) => format!("the study stopped: {error}"),
             None => "interrupted".to_owned(),
         };
-        let put_back = self.study.put_back(&why, |_, _, trial| Ok(trial.number == number));
+        let put_back = self.study.put_back(|_, _, trial| Ok((trial.number == number).then_some(why.as_str())));
         match error {
             Some(error) => Err(error),
             None => put_back.map(drop),

@@ -137,6 +137,16 @@ impl Storage {
     /// Runs `work` in a transaction that holds the write lock from its start, so that what it reads stays true until
     /// it has written; an error undoes everything.
     pub(super) fn write<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T> {
+        self.write_then(work, |value| value)
+    }
+
+    /// The same; `then` takes what was committed before another thread's transaction begins, so that threads see
+    /// commits in the order of the file.
+    pub(super) fn write_then<T, U>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, Fault>,
+        then: impl FnOnce(T) -> U,
+    ) -> Result<U> {
         let mut connection = self.lock();
         let run = || {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -144,7 +154,7 @@ impl Storage {
             transaction.commit()?;
             Ok(value)
         };
-        run().map_err(|fault| explain(&self.shared.path, fault))
+        run().map(then).map_err(|fault| explain(&self.shared.path, fault))
     }
 
     /// Runs `work`, which only reads, on one unchanging view of the file.

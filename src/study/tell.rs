@@ -42,10 +42,9 @@ impl Study {
     pub fn should_prune(&self, number: u64, pruner: &dyn Pruner) -> Result<bool> {
         self.refresh()?;
         let [direction] = *self.directions() else { return Ok(false) };
-        let history = self.cache().trials();
         let trial = self.cache().get(number).map(|(_, trial)| trial.clone());
         let trial = trial.ok_or_else(|| self.no_trial(number))?;
-        Ok(pruner.should_prune(direction, &history, &trial))
+        Ok(pruner.should_prune(direction, self.cache().glance(), &trial))
     }
 
     /// Ends a running trial and returns it as it is stored.
@@ -143,7 +142,7 @@ impl Study {
         number: u64,
         work: impl FnOnce(&Connection, &mut Stored) -> Result<(), Fault>,
     ) -> Result<Result<Trial, Trial>> {
-        let changed = self.inner.storage.write(|connection| {
+        let write = |connection: &Connection| {
             self.refresh_in(connection)?;
             let found = self.cache().get(number).map(|(id, trial)| Stored { id, trial: trial.clone() });
             let Some(mut stored) = found else { return Err(self.no_trial(number).into()) };
@@ -152,16 +151,12 @@ impl Study {
             }
             work(connection, &mut stored)?;
             Ok(Ok(stored))
-        })?;
-        Ok(changed.map(|stored| {
-            let trial = stored.trial.clone();
-            self.cache().put(stored);
-            trial
-        }))
+        };
+        self.inner.storage.write_then(write, |changed| changed.map(|stored| self.keep(stored)))
     }
 
     fn no_trial(&self, number: u64) -> Error {
-        let count = self.cache().trials().len();
+        let count = self.cache().len();
         Error::input(format!("study `{}`: there is no trial {number}; it has {count}", self.name()))
     }
 }
