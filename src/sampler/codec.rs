@@ -167,6 +167,36 @@ impl<'a> Codec<'a> {
         Some(self.space.parameters().iter().enumerate().map(coordinate).collect())
     }
 
+    /// The point of a configuration, with no number where a parameter does not exist; none where it does not belong to
+    /// the space. As [`Codec::point`], without building the configuration anew.
+    pub(super) fn observed(&self, params: &Params) -> Option<Point> {
+        let parameters = self.space.parameters();
+        let mut point = Point::with_capacity(parameters.len());
+        let mut given = params.iter().peekable();
+        let mut found = 0;
+        for parameter in parameters {
+            // Configurations usually are in the order of the space.
+            let value = match given.next_if(|(name, _)| **name == parameter.name) {
+                Some((_, value)) => Some(value),
+                None => params.get(&parameter.name),
+            };
+            let is_active = parameter.when.is_empty() || self.space.is_active(parameter, params);
+            point.push(match value.filter(|_| is_active) {
+                Some(value) if parameter.domain.is_choice() => parameter.domain.index_of(value)? as f64,
+                Some(value) => parameter.domain.to_unit(&parameter.domain.accept(value)?),
+                None if is_active => return None,
+                None => f64::NAN,
+            });
+            found += usize::from(is_active);
+        }
+        (found == params.len()).then_some(point)
+    }
+
+    /// True where the cells of a stepped parameter are equally wide.
+    pub(super) fn is_even(&self, parameter: usize) -> bool {
+        !matches!(self.space.parameters()[parameter].domain, Domain::Int { log: true, .. })
+    }
+
     /// The columns of a point, in the order of [`Codec::columns`].
     pub(super) fn embed(&self, point: &[f64]) -> Vec<f64> {
         let active = self.active(point);
@@ -215,14 +245,25 @@ sub = { choice = [1, 2], when = { kind = "b", rate = { at_least = 0.01 } } }
                 }
             }
             let active = codec.active(&point);
-            for (parameter, active) in space.parameters().iter().zip(active) {
-                assert_eq!(params.contains_key(&parameter.name), active, "{}", parameter.name);
+            for (parameter, active) in space.parameters().iter().zip(&active) {
+                assert_eq!(params.contains_key(&parameter.name), *active, "{}", parameter.name);
+            }
+            let mut shuffled = params.clone();
+            shuffled.reverse();
+            for observed in [codec.observed(&params).unwrap(), codec.observed(&shuffled).unwrap()] {
+                for ((x, y), active) in point.iter().zip(observed).zip(&active) {
+                    assert!(if *active { *x == y } else { y.is_nan() }, "{params:?}");
+                }
             }
             for (j, kind) in codec.kinds().iter().enumerate().filter(|(_, kind)| **kind != Kind::Real) {
                 assert_eq!(codec.coordinate(j, codec.place(j, point[j])), point[j], "{kind:?}");
             }
         }
         assert_eq!(codec.point(&Params::new()), None);
+        assert_eq!(codec.observed(&Params::new()), None);
+        let mut more = space.sample(&mut Stream::new(2, 0, Purpose::Propose, 0));
+        more.insert("other".to_owned(), 1.into());
+        assert_eq!(codec.observed(&more), None);
     }
 
     #[test]
