@@ -104,20 +104,21 @@ impl<'a> Codec<'a> {
     /// Which parameters exist at that point.
     pub(super) fn active(&self, point: &[f64]) -> Vec<bool> {
         let mut active: Vec<bool> = Vec::with_capacity(point.len());
-        for (parameter, parents) in self.parents.iter().enumerate() {
-            let holds = parents.iter().enumerate().all(|(c, (parent, table))| {
-                active[*parent]
-                    && match table {
-                        Some(table) => table[self.place(*parent, point[*parent]) as usize],
-                        None => {
-                            let test = &self.space.parameters()[parameter].when[c].test;
-                            test.holds(&self.value(*parent, point[*parent]))
-                        }
-                    }
-            });
-            active.push(holds);
+        for parameter in 0..self.parents.len() {
+            active.push(self.exists(parameter, |parent| active[parent].then_some(point[parent])));
         }
         active
+    }
+
+    /// True where the parameter's conditions hold; `parent` gives the coordinate of an earlier one that exists.
+    fn exists(&self, parameter: usize, parent: impl Fn(usize) -> Option<f64>) -> bool {
+        self.parents[parameter].iter().enumerate().all(|(c, (place, table))| match (parent(*place), table) {
+            (None, _) => false,
+            (Some(coordinate), Some(table)) => table[self.place(*place, coordinate) as usize],
+            (Some(coordinate), None) => {
+                self.space.parameters()[parameter].when[c].test.holds(&self.value(*place, coordinate))
+            }
+        })
     }
 
     /// The place of a coordinate's value among the parameter's values.
@@ -180,16 +181,24 @@ impl<'a> Codec<'a> {
                 Some((_, value)) => Some(value),
                 None => params.get(&parameter.name),
             };
-            let is_active = parameter.when.is_empty() || self.space.is_active(parameter, params);
+            let is_active = self.exists(point.len(), |parent| Some(point[parent]).filter(|x| !x.is_nan()));
             point.push(match value.filter(|_| is_active) {
-                Some(value) if parameter.domain.is_choice() => parameter.domain.index_of(value)? as f64,
-                Some(value) => parameter.domain.to_unit(&parameter.domain.accept(value)?),
+                Some(value) => self.coordinate_of(point.len(), value)?,
                 None if is_active => return None,
                 None => f64::NAN,
             });
             found += usize::from(is_active);
         }
         (found == params.len()).then_some(point)
+    }
+
+    /// The coordinate of a value; none where it is not one of the domain.
+    fn coordinate_of(&self, parameter: usize, value: &Value) -> Option<f64> {
+        let domain = &self.space.parameters()[parameter].domain;
+        if self.kinds[parameter] == Kind::Real {
+            return domain.accept(value).map(|value| domain.to_unit(&value));
+        }
+        domain.index_of(value).map(|place| self.coordinate(parameter, place))
     }
 
     /// True where the cells of a stepped parameter are equally wide.

@@ -6,14 +6,17 @@
 //! - Densities are relative to the uniform distribution, so a parameter that a kernel's configuration does not have
 //!   has density 1 there. The estimator is therefore one density over all configurations, whatever their structure:
 //!   a parameter is never modelled apart from the parents that call it into being.
-//! - Weights, bandwidths and prior are those of multivariate TPE: Watanabe, "Tree-structured Parzen estimator:
-//!   understanding its algorithm components" (arXiv 2304.11127), sections 3.2 and 3.3.
+//! - Weights, prior and least bandwidth are those of Watanabe, "Tree-structured Parzen estimator: understanding its
+//!   algorithm components" (arXiv 2304.11127), section 3.3. A bandwidth is his multivariate one, by the number of
+//!   kernels, and along a continuum not more than the distance to the farther neighbour, as of Bergstra et al.: where
+//!   trials gather, the kernels become as narrow as the trials are close. Between few steps that would mean no
+//!   spread at all, and is measurably worse.
 
 use super::super::codec::{Codec, Kind, Point};
 use crate::random::Stream;
 
-/// Bandwidth of the first kernel, in widths of the domain.
-const BANDWIDTH: f64 = 0.2;
+/// Bandwidth of a single kernel, in widths of the domain (measured against Watanabe's 0.2 in `benches/search.rs`).
+const BANDWIDTH: f64 = 0.15;
 /// Bandwidths are at least 1/min(this, K + 1) wide.
 const NARROWEST: f64 = 100.0;
 /// Latest observations that count fully.
@@ -31,7 +34,7 @@ enum Axis {
     /// Places of a choice or of few steps; `places[i]` is the number of places where kernel i has none.
     Places { bandwidth: Option<f64>, count: usize, places: Vec<u32> },
     /// Means, 1/(2σ²) and ln(1/(σ·√2π·mass inside)) of normal kernels; all 0 where the kernel has none.
-    Normals { sigma: f64, means: Vec<f64>, narrowness: Vec<f64>, scales: Vec<f64> },
+    Normals { means: Vec<f64>, narrowness: Vec<f64>, scales: Vec<f64> },
     /// A single value.
     Fixed,
 }
@@ -57,7 +60,7 @@ impl Parzen {
             kind if is_fixed(&kind) => Axis::Fixed,
             Kind::Choice(count) => places(codec, points, j, count, None),
             Kind::Steps(count) if count <= COARSE && codec.is_even(j) => places(codec, points, j, count, Some(sigma)),
-            _ => normals(points, j, sigma),
+            _ => normals(points, j, (narrowest, sigma)),
         };
         let axes = codec.kinds().iter().enumerate().map(axis).collect();
         let mut weights = recency(points.len());
@@ -92,9 +95,9 @@ impl Parzen {
                 Some(&place) => codec.settle(j, truncated(codec.coordinate(j, u64::from(place)), *sigma, stream)),
                 None => codec.settle(j, truncated(0.5, 1.0, stream)),
             },
-            Axis::Normals { sigma, means, narrowness, .. } => match narrowness.get(kernel) {
+            Axis::Normals { means, narrowness, .. } => match narrowness.get(kernel) {
                 Some(0.0) => codec.settle(j, stream.uniform()),
-                Some(_) => codec.settle(j, truncated(means[kernel], *sigma, stream)),
+                Some(narrowness) => codec.settle(j, truncated(means[kernel], (0.5 / narrowness).sqrt(), stream)),
                 None => codec.settle(j, truncated(0.5, 1.0, stream)),
             },
         };
@@ -137,15 +140,21 @@ fn places(codec: &Codec, points: &[&Point], j: usize, count: u64, bandwidth: Opt
     Axis::Places { bandwidth, count: count as usize, places: points.iter().map(place).collect() }
 }
 
-fn normals(points: &[&Point], j: usize, sigma: f64) -> Axis {
-    let (mut means, mut narrowness, mut scales) = (Vec::new(), Vec::new(), Vec::new());
-    for point in points {
-        let exists = !point[j].is_nan();
-        means.push(if exists { point[j] } else { 0.0 });
-        narrowness.push(if exists { 0.5 / (sigma * sigma) } else { 0.0 });
-        scales.push(if exists { scale(point[j], sigma) } else { 0.0 });
+/// Normal kernels whose σ is the distance to the farther neighbour, within `bounds`.
+fn normals(points: &[&Point], j: usize, (narrowest, widest): (f64, f64)) -> Axis {
+    let n = points.len();
+    let (mut means, mut narrowness, mut scales) = (vec![0.0; n], vec![0.0; n], vec![0.0; n]);
+    let mut sorted: Vec<(f64, usize)> = points.iter().map(|point| point[j]).zip(0..).collect();
+    sorted.retain(|(x, _)| !x.is_nan());
+    sorted.sort_by(|(x, i), (y, k)| x.total_cmp(y).then(i.cmp(k)));
+    for (place, &(x, i)) in sorted.iter().enumerate() {
+        let left = place.checked_sub(1).map(|before| x - sorted[before].0);
+        let right = sorted.get(place + 1).map(|(y, _)| y - x);
+        let gap = left.unwrap_or(0.0).max(right.unwrap_or(0.0));
+        let sigma = if sorted.len() == 1 { widest } else { gap.clamp(narrowest, widest) };
+        (means[i], narrowness[i], scales[i]) = (x, 0.5 / (sigma * sigma), scale(x, sigma));
     }
-    Axis::Normals { sigma, means, narrowness, scales }
+    Axis::Normals { means, narrowness, scales }
 }
 
 /// Weights of n observations, oldest first: the latest count fully, the others along a ramp from 1/n.
@@ -281,7 +290,9 @@ y = { log = [0.1, 10.0], when = { kind = "b" } }
         let (mut drawn, mut expected) = (vec![0.0; 48], vec![0.0; 48]);
         let region = |point: &[f64]| {
             let half = |x: f64| if x < 0.5 { 0 } else { 1 };
-            ((codec.place(1, point[1]) * 3 + point[2] as u64) * 2 + half(point[0])) * 2 + half(point[3])
+            // Where `y` does not exist its coordinate means nothing.
+            let y = if point[2] == 1.0 { half(point[3]) } else { 0 };
+            ((codec.place(1, point[1]) * 3 + point[2] as u64) * 2 + half(point[0])) * 2 + y
         };
         let mut stream = Stream::new(1, 0, Purpose::Propose, 0);
         let (draws, grid) = (40_000, 20_000);
