@@ -270,7 +270,11 @@ impl<'a> Bridge<'a> {
         let settings = sampler::Settings { trials: spec.trials, ..sampler::Settings::default() };
         let sampler = sampler::by_name(&spec.sampler, &settings)?;
         let epochs = spec.fixed.resolve()?.train.epochs as u64;
-        let rungs = pruner::Settings { min_resource: first_rung(epochs, spec.trials), ..pruner::Settings::default() };
+        let rungs = pruner::Settings {
+            min_resource: first_rung(epochs, spec.trials),
+            max_resource: Some(epochs),
+            ..pruner::Settings::default()
+        };
         let pruner = pruner::by_name(&spec.pruner, &rungs)?;
         self.enqueue()?;
         if let Some(space) = self.study.space() {
