@@ -29,10 +29,14 @@ impl Asha {
         let rungs = std::iter::successors(Some(self.min_resource), |rung| rung.checked_mul(self.reduction));
         rungs.take_while(|rung| *rung <= step).last()
     }
-}
 
-impl Pruner for Asha {
-    fn should_prune(&self, direction: Direction, history: &[Trial], trial: &Trial) -> bool {
+    /// True where `trial` has just reached a rung and is not among the best of it and of those `others` that did not fail.
+    pub(super) fn is_behind<'a>(
+        &self,
+        direction: Direction,
+        others: impl Iterator<Item = &'a Trial>,
+        trial: &Trial,
+    ) -> bool {
         let Some((step, value)) = trial.last_intermediate() else { return false };
         if value.is_nan() {
             return true;
@@ -41,11 +45,17 @@ impl Pruner for Asha {
         let Some(own) = at_rung(trial, rung, direction).filter(|_| first_report(trial, rung) == Some(step)) else {
             return false;
         };
-        let others = history.iter().filter(|other| other.number != trial.number && other.state != State::Failed);
+        let others = others.filter(|other| other.number != trial.number && other.state != State::Failed);
         let losses: Vec<f64> = others.filter_map(|other| at_rung(other, rung, direction)).collect();
         let better = losses.iter().filter(|other| **other < own).count() as u64;
         let kept = ((losses.len() as u64 + 1) / self.reduction).max(1);
         better >= kept
+    }
+}
+
+impl Pruner for Asha {
+    fn should_prune(&self, direction: Direction, history: &[Trial], trial: &Trial) -> bool {
+        self.is_behind(direction, history.iter(), trial)
     }
 
     fn describe(&self) -> String {

@@ -9,11 +9,13 @@
 //! A new pruner is one file and one line in [`PRUNERS`]; the contract suite runs over that list.
 
 mod asha;
+mod hyperband;
 mod percentile;
 #[cfg(test)]
 mod tests;
 
 pub use asha::Asha;
+pub use hyperband::Hyperband;
 pub use percentile::Percentile;
 
 use crate::history::{Direction, Trial};
@@ -40,13 +42,15 @@ pub struct Settings {
     pub percentile: f64,
     /// The first step at which successive halving compares.
     pub min_resource: u64,
+    /// The steps of a trial that is not stopped, where that is known; hyperband divides them.
+    pub max_resource: Option<u64>,
     /// Of how many trials successive halving lets one go on.
     pub reduction: u64,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { startup: 5, warmup: 0, percentile: 25.0, min_resource: 1, reduction: 3 }
+        Settings { startup: 5, warmup: 0, percentile: 25.0, min_resource: 1, max_resource: None, reduction: 3 }
     }
 }
 
@@ -83,6 +87,11 @@ pub const PRUNERS: &[Entry] = &[
         name: "asha",
         summary: "asynchronous successive halving: one in three goes on at each rung",
         make: |settings| Box::new(Asha::new(settings)),
+    },
+    Entry {
+        name: "hyperband",
+        summary: "several successive halvings that begin to stop at different steps",
+        make: |settings| Box::new(Hyperband::new(settings)),
     },
 ];
 

@@ -165,6 +165,35 @@ fn halving_accepts_reports_between_the_rungs() {
 }
 
 #[test]
+fn brackets_are_compared_within_themselves_and_begin_one_rung_apart() {
+    let hyperband = Hyperband::new(&Settings { max_resource: Some(9), ..Settings::default() });
+    // Thirty trials with the values 0 … 29 have run to their ends.
+    let history: Vec<Trial> = (0..30).map(|i| trial(i, State::Complete, &[i as f64; 9])).collect();
+    let stops_at = |number: u64, others: &[Trial]| {
+        let bad = trial(number, State::Running, &[50.0; 9]);
+        (1..=9).find(|steps| hyperband.should_prune(Direction::Minimize, others, &until(&bad, *steps)))
+    };
+    let firsts: Vec<Option<u64>> = (30..60).map(|number| stops_at(number, &history)).collect();
+    for step in [1, 3, 9] {
+        assert!(firsts.contains(&Some(step)), "no bracket begins at step {step}: {firsts:?}");
+    }
+    assert!(firsts.iter().all(|step| matches!(step, Some(1 | 3 | 9))), "{firsts:?}");
+    // Without the trials of its own bracket there is nobody to compare with; a slot inherited counts, not the number.
+    let others = |number: u64| {
+        let differs = |other: &&Trial| stops_at(other.number, &history) != stops_at(number, &history);
+        history.iter().filter(differs).cloned().collect::<Vec<_>>()
+    };
+    let first = (30..60).find(|number| firsts[*number as usize - 30] == Some(1)).unwrap();
+    let last = (30..60).find(|number| firsts[*number as usize - 30] == Some(9)).unwrap();
+    assert_eq!((stops_at(first, &others(first)), stops_at(last, &others(last))), (None, None));
+    let mut repeated = trial(99, State::Running, &[50.0]);
+    for (slot, stopped) in [(first, true), (last, false)] {
+        repeated.system.insert("hpt:slot".to_owned(), slot.into());
+        assert_eq!(hyperband.should_prune(Direction::Minimize, &history, &repeated), stopped, "slot {slot}");
+    }
+}
+
+#[test]
 fn unknown_names_list_the_known_ones() {
     let message = by_name("medain", &Settings::default()).err().unwrap().to_string();
     assert!(message.contains("did you mean `median`") && message.contains("asha"), "{message}");

@@ -104,20 +104,21 @@ impl<'a> Codec<'a> {
     /// Which parameters exist at that point.
     pub(super) fn active(&self, point: &[f64]) -> Vec<bool> {
         let mut active: Vec<bool> = Vec::with_capacity(point.len());
-        for (parameter, parents) in self.parents.iter().enumerate() {
-            let holds = parents.iter().enumerate().all(|(c, (parent, table))| {
-                active[*parent]
-                    && match table {
-                        Some(table) => table[self.place(*parent, point[*parent]) as usize],
-                        None => {
-                            let test = &self.space.parameters()[parameter].when[c].test;
-                            test.holds(&self.value(*parent, point[*parent]))
-                        }
-                    }
-            });
-            active.push(holds);
+        for parameter in 0..self.parents.len() {
+            active.push(self.exists(parameter, |parent| active[parent].then_some(point[parent])));
         }
         active
+    }
+
+    /// True where the parameter's conditions hold; `parent` gives the coordinate of an earlier one that exists.
+    fn exists(&self, parameter: usize, parent: impl Fn(usize) -> Option<f64>) -> bool {
+        self.parents[parameter].iter().enumerate().all(|(c, (place, table))| match (parent(*place), table) {
+            (None, _) => false,
+            (Some(coordinate), Some(table)) => table[self.place(*place, coordinate) as usize],
+            (Some(coordinate), None) => {
+                self.space.parameters()[parameter].when[c].test.holds(&self.value(*place, coordinate))
+            }
+        })
     }
 
     /// The place of a coordinate's value among the parameter's values.
@@ -165,6 +166,44 @@ impl<'a> Codec<'a> {
             None => self.settle(i, 0.5),
         };
         Some(self.space.parameters().iter().enumerate().map(coordinate).collect())
+    }
+
+    /// The point of a configuration, with no number where a parameter does not exist; none where it does not belong to
+    /// the space. As [`Codec::point`], without building the configuration anew.
+    pub(super) fn observed(&self, params: &Params) -> Option<Point> {
+        let parameters = self.space.parameters();
+        let mut point = Point::with_capacity(parameters.len());
+        let mut given = params.iter().peekable();
+        let mut found = 0;
+        for parameter in parameters {
+            // Configurations usually are in the order of the space.
+            let value = match given.next_if(|(name, _)| **name == parameter.name) {
+                Some((_, value)) => Some(value),
+                None => params.get(&parameter.name),
+            };
+            let is_active = self.exists(point.len(), |parent| Some(point[parent]).filter(|x| !x.is_nan()));
+            point.push(match value.filter(|_| is_active) {
+                Some(value) => self.coordinate_of(point.len(), value)?,
+                None if is_active => return None,
+                None => f64::NAN,
+            });
+            found += usize::from(is_active);
+        }
+        (found == params.len()).then_some(point)
+    }
+
+    /// The coordinate of a value; none where it is not one of the domain.
+    fn coordinate_of(&self, parameter: usize, value: &Value) -> Option<f64> {
+        let domain = &self.space.parameters()[parameter].domain;
+        if self.kinds[parameter] == Kind::Real {
+            return domain.accept(value).map(|value| domain.to_unit(&value));
+        }
+        domain.index_of(value).map(|place| self.coordinate(parameter, place))
+    }
+
+    /// True where the cells of a stepped parameter are equally wide.
+    pub(super) fn is_even(&self, parameter: usize) -> bool {
+        !matches!(self.space.parameters()[parameter].domain, Domain::Int { log: true, .. })
     }
 
     /// The columns of a point, in the order of [`Codec::columns`].
@@ -215,14 +254,25 @@ sub = { choice = [1, 2], when = { kind = "b", rate = { at_least = 0.01 } } }
                 }
             }
             let active = codec.active(&point);
-            for (parameter, active) in space.parameters().iter().zip(active) {
-                assert_eq!(params.contains_key(&parameter.name), active, "{}", parameter.name);
+            for (parameter, active) in space.parameters().iter().zip(&active) {
+                assert_eq!(params.contains_key(&parameter.name), *active, "{}", parameter.name);
+            }
+            let mut shuffled = params.clone();
+            shuffled.reverse();
+            for observed in [codec.observed(&params).unwrap(), codec.observed(&shuffled).unwrap()] {
+                for ((x, y), active) in point.iter().zip(observed).zip(&active) {
+                    assert!(if *active { *x == y } else { y.is_nan() }, "{params:?}");
+                }
             }
             for (j, kind) in codec.kinds().iter().enumerate().filter(|(_, kind)| **kind != Kind::Real) {
                 assert_eq!(codec.coordinate(j, codec.place(j, point[j])), point[j], "{kind:?}");
             }
         }
         assert_eq!(codec.point(&Params::new()), None);
+        assert_eq!(codec.observed(&Params::new()), None);
+        let mut more = space.sample(&mut Stream::new(2, 0, Purpose::Propose, 0));
+        more.insert("other".to_owned(), 1.into());
+        assert_eq!(codec.observed(&more), None);
     }
 
     #[test]

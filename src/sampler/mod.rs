@@ -14,12 +14,14 @@ mod random;
 mod sobol;
 #[cfg(test)]
 mod tests;
+mod tpe;
 
 pub use auto::Auto;
 pub use gp::GpSampler;
 pub use grid::GridSampler;
 pub use random::RandomSampler;
 pub use sobol::QmcSampler;
+pub use tpe::TpeSampler;
 
 use crate::history::{Direction, Trial};
 use crate::space::{Params, Space};
@@ -114,6 +116,11 @@ pub const SAMPLERS: &[Entry] = &[
         name: "gp",
         summary: "Gaussian process and expected improvement",
         make: |settings| Box::new(GpSampler::new(settings)),
+    },
+    Entry {
+        name: "tpe",
+        summary: "tree-structured Parzen estimator",
+        make: |settings| Box::new(TpeSampler::new(settings)),
     },
 ];
 

@@ -274,31 +274,35 @@ fn least(sampler: &dyn Sampler, n: u64, seed: u64) -> f64 {
 }
 
 #[test]
-fn the_process_finds_what_random_points_do_not() {
-    let gp = GpSampler::new(&Settings::default());
+fn models_find_what_random_points_do_not() {
+    let (gp, tpe) = (GpSampler::new(&Settings::default()), TpeSampler::new(&Settings::default()));
     for seed in 0..3 {
         let (by_model, by_chance) = (least(&gp, 30, seed), least(&RandomSampler, 30, seed));
-        assert!(by_model < 2e-3 && by_model < 0.2 * by_chance, "seed {seed}: {by_model} {by_chance}");
+        assert!(by_model < 2e-3 && by_model < 0.2 * by_chance, "gp, seed {seed}: {by_model} {by_chance}");
+        let (by_model, by_chance) = (least(&tpe, 100, seed), least(&RandomSampler, 100, seed));
+        assert!(by_model < 5e-3 && by_model < 0.5 * by_chance, "tpe, seed {seed}: {by_model} {by_chance}");
     }
 }
 
 #[test]
-fn the_process_keeps_away_from_trials_under_way() {
-    let gp = GpSampler::new(&Settings::default());
+fn models_keep_away_from_trials_under_way() {
     let space = space(CONTINUUM);
-    let mut history = run(&gp, &space, 14, 8);
-    let propose = |history: &[Trial]| match ask_at(&gp, &space, history, 8, 14) {
-        Proposal::Params(params) => params,
-        Proposal::Exhausted => panic!("a continuum has no end"),
-    };
     let unit = |params: &Params| -> Vec<f64> {
         space.parameters().iter().map(|p| p.domain.to_unit(&params[&p.name])).collect()
     };
-    let alone = propose(&history);
-    history.push(finished(14, alone.clone(), State::Running, 0.0));
-    let beside = propose(&history);
-    let apart = unit(&alone).iter().zip(unit(&beside)).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt();
-    assert!(apart > 0.02, "{alone:?} {beside:?}");
+    for name in ["gp", "tpe"] {
+        let sampler = by_name(name, &Settings::default()).unwrap();
+        let mut history = run(&*sampler, &space, 14, 8);
+        let propose = |history: &[Trial]| match ask_at(&*sampler, &space, history, 8, 14) {
+            Proposal::Params(params) => params,
+            Proposal::Exhausted => panic!("a continuum has no end"),
+        };
+        let alone = propose(&history);
+        history.push(finished(14, alone.clone(), State::Running, 0.0));
+        let beside = propose(&history);
+        let apart = unit(&alone).iter().zip(unit(&beside)).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt();
+        assert!(apart > 0.02, "{name}: {alone:?} {beside:?}");
+    }
 }
 
 #[test]

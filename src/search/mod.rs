@@ -275,7 +275,11 @@ impl<'a> Bridge<'a> {
     fn run(&self, objective: &Objective<'_>) -> Result<crate::study::Summary> {
         let (spec, progress) = (self.spec, self.progress);
         let sampler = self.sampler()?;
-        let rungs = pruner::Settings { min_resource: self.first_rung()?, ..pruner::Settings::default() };
+        let rungs = pruner::Settings {
+            min_resource: self.first_rung()?,
+            max_resource: Some(spec.fixed.resolve()?.train.epochs as u64),
+            ..pruner::Settings::default()
+        };
         let pruner = pruner::by_name(&spec.pruner, &rungs)?;
         if let Some(space) = self.study.space() {
             progress.note(&format!("sampler {}", sampler.describe(space, self.study.directions())));

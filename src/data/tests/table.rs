@@ -239,10 +239,7 @@ fn a_test_file_is_read_by_the_training_file() {
     assert_eq!(test.column_names(), ["a", "b"]);
     assert_eq!((column(&test, "a"), test.target()), (vec![7.0], &TargetValues::Classes(vec![1])));
     assert!(loaded.notes[0].ends_with("ignored columns: `extra`"), "{:?}", loaded.notes);
-    assert_eq!(
-        message(read("a,b,y\n1,u,cow\n")),
-        "t.csv:2: target `y`: class: `cow` is not known (known: cat, dog)"
-    );
+    assert_eq!(message(read("a,b,y\n1,u,cow\n")), "t.csv:2: target `y`: class: `cow` is not known (known: cat, dog)");
     assert_eq!(
         message(read("a,bb,y\n1,u,cat\n")),
         "t.csv: column `b`, needed by the training data, is missing; did you mean `bb`? (columns: `a`, `bb`, `y`)"
