@@ -12,6 +12,7 @@ use super::Ask;
 use crate::history::{Direction, State, Trial};
 use crate::random::{Purpose, Stream};
 use crate::space::{Params, fingerprint};
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashSet};
 
 /// Step of the keyed numbers that weigh several objectives.
@@ -38,16 +39,12 @@ impl<'a> Outcomes<'a> {
         let finite = losses.iter().flatten().copied().filter(|loss| loss.is_finite());
         let (best, worst) = finite.fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), x| (a.min(x), b.max(x)));
         let (best, worst) = if best <= worst { (best, worst) } else { (0.0, 0.0) };
-        let alive: HashSet<String> = trials
-            .iter()
-            .filter(|trial| trial.state != State::Failed)
-            .map(|trial| fingerprint(&trial.params))
-            .collect();
+        let repeated = repeated(&trials);
         let mut outcomes = Outcomes { measured, ..Outcomes::default() };
         for (trial, loss) in trials.into_iter().zip(losses) {
             match trial.state {
                 State::Running | State::Waiting => outcomes.pending.push(&trial.params),
-                State::Failed if alive.contains(&fingerprint(&trial.params)) => {}
+                State::Failed if repeated.contains(&trial.number) => {}
                 _ => outcomes.finished.push((&trial.params, loss.unwrap_or(worst).clamp(best, worst))),
             }
         }
@@ -55,16 +52,78 @@ impl<'a> Outcomes<'a> {
     }
 }
 
+/// What a model that needs only an order knows of a trial.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Rank {
+    /// Ended with this loss.
+    Complete(f64),
+    /// Stopped after this step with this loss.
+    Pruned(u64, f64),
+    /// Failed, or without a number.
+    Broken,
+    /// Not ended yet.
+    Pending,
+}
+
+impl Rank {
+    /// True where the trial says something about its configuration's quality.
+    pub(super) fn is_measured(&self) -> bool {
+        matches!(self, Rank::Complete(_) | Rank::Pruned(..))
+    }
+
+    /// The better one is less: complete by loss, then pruned by step (the later the better) and loss, then the rest.
+    pub(super) fn order(&self, other: &Rank) -> Ordering {
+        let key = |rank: &Rank| match *rank {
+            Rank::Complete(loss) => (0, 0, loss),
+            Rank::Pruned(step, loss) => (1, u64::MAX - step, loss),
+            Rank::Broken => (2, 0, 0.0),
+            Rank::Pending => (3, 0, 0.0),
+        };
+        let ((a, b, x), (c, d, y)) = (key(self), key(other));
+        (a, b).cmp(&(c, d)).then(x.total_cmp(&y))
+    }
+}
+
+/// All trials in the order of their numbers but failures that were repeated.
+pub(super) fn ranked<'a>(ask: &Ask<'a>) -> Vec<(&'a Params, Rank)> {
+    let mut trials: Vec<&Trial> = ask.history.iter().collect();
+    trials.sort_by_key(|trial| trial.number);
+    let (losses, repeated) = (losses(ask, &trials), repeated(&trials));
+    let trials = trials.into_iter().zip(losses).filter(|(trial, _)| !repeated.contains(&trial.number));
+    let rank = |(trial, loss): (&'a Trial, Option<f64>)| {
+        let rank = match (trial.state, loss) {
+            (State::Running | State::Waiting, _) => Rank::Pending,
+            (State::Complete, Some(loss)) => Rank::Complete(loss),
+            (State::Pruned, Some(loss)) => Rank::Pruned(trial.last_intermediate().map_or(0, |(step, _)| step), loss),
+            _ => Rank::Broken,
+        };
+        (&trial.params, rank)
+    };
+    trials.map(rank).collect()
+}
+
+/// Numbers of the failed trials whose configuration another trial has that did not fail.
+fn repeated(trials: &[&Trial]) -> HashSet<u64> {
+    let failed: Vec<&&Trial> = trials.iter().filter(|trial| trial.state == State::Failed).collect();
+    if failed.is_empty() {
+        return HashSet::new();
+    }
+    let alive = trials.iter().filter(|trial| trial.state != State::Failed);
+    let alive: HashSet<String> = alive.map(|trial| fingerprint(&trial.params)).collect();
+    let again = failed.iter().filter(|trial| alive.contains(&fingerprint(&trial.params)));
+    again.map(|trial| trial.number).collect()
+}
+
 /// The loss of each trial; none where it has no usable value.
 fn losses(ask: &Ask, trials: &[&Trial]) -> Vec<Option<f64>> {
     let number = |loss: f64| (!loss.is_nan()).then_some(loss);
     if let [direction] = *ask.directions {
-        let gains = gains(direction, trials);
+        let mut gains = BTreeMap::new();
         return trials
             .iter()
             .map(|trial| match trial.state {
                 State::Complete => trial.value().map(|value| direction.loss(value)).and_then(number),
-                State::Pruned => pruned_loss(direction, &gains, trial).and_then(number),
+                State::Pruned => pruned_loss(direction, trials, trial, &mut gains).and_then(number),
                 _ => None,
             })
             .collect();
@@ -72,44 +131,34 @@ fn losses(ask: &Ask, trials: &[&Trial]) -> Vec<Option<f64>> {
     scalarised(ask, trials)
 }
 
-/// What complete trials made of a step: the median of their gains from it to the end, and the best end.
-#[derive(Clone, Copy)]
-struct Gain {
-    median: f64,
-    best: f64,
-}
-
-/// The gain from each step at which a trial was pruned: one pass over the complete trials, whatever the number of pruned
-/// ones.
-fn gains(direction: Direction, trials: &[&Trial]) -> BTreeMap<u64, Gain> {
-    let pruned = trials.iter().filter(|trial| trial.state == State::Pruned);
-    let mut ends: BTreeMap<u64, (Vec<f64>, f64)> =
-        pruned.filter_map(|trial| Some((trial.last_intermediate()?.0, (Vec::new(), f64::INFINITY)))).collect();
-    for trial in trials.iter().filter(|trial| trial.state == State::Complete) {
-        let Some(end) = trial.value().filter(|end| end.is_finite()).map(|end| direction.loss(end)) else { continue };
-        for (step, (gains, best)) in &mut ends {
-            if let Some(&then) = trial.intermediate.get(step).filter(|then| then.is_finite()) {
-                gains.push(end - direction.loss(then));
-                *best = best.min(end);
-            }
-        }
-    }
-    let gain = |(mut gains, best): (Vec<f64>, f64)| {
-        let middle = gains.len() / 2;
-        match gains.is_empty() {
-            true => Gain { median: 0.0, best: f64::NEG_INFINITY },
-            false => Gain { median: *gains.select_nth_unstable_by(middle, f64::total_cmp).1, best },
-        }
+/// The last value plus the median gain of the complete trials from that step to the end; `gains` keeps what
+/// [`gain_from`] said of each step.
+fn pruned_loss(
+    direction: Direction,
+    trials: &[&Trial],
+    pruned: &Trial,
+    gains: &mut BTreeMap<u64, (f64, f64)>,
+) -> Option<f64> {
+    let (step, value) = match pruned.last_intermediate() {
+        Some(last) => last,
+        None => return pruned.value().map(|value| direction.loss(value)),
     };
-    ends.into_iter().map(|(step, end)| (step, gain(end))).collect()
+    let (gain, best) = *gains.entry(step).or_insert_with(|| gain_from(step, direction, trials));
+    Some((direction.loss(value) + gain).max(best))
 }
 
-/// The last value plus the median gain of the complete trials from that step to the end.
-fn pruned_loss(direction: Direction, gains: &BTreeMap<u64, Gain>, pruned: &Trial) -> Option<f64> {
-    match pruned.last_intermediate() {
-        Some((step, value)) => gains.get(&step).map(|gain| (direction.loss(value) + gain.median).max(gain.best)),
-        None => pruned.value().map(|value| direction.loss(value)),
+/// The median change of loss of the complete trials from that step to their end, and the least loss of their ends.
+fn gain_from(step: u64, direction: Direction, trials: &[&Trial]) -> (f64, f64) {
+    let complete = trials.iter().filter(|trial| trial.state == State::Complete);
+    let ends = complete.filter_map(|trial| Some((*trial.intermediate.get(&step)?, trial.value()?)));
+    let (mut gains, mut best) = (Vec::new(), f64::NEG_INFINITY);
+    for (then, end) in ends.filter(|(then, end)| then.is_finite() && end.is_finite()) {
+        let end = direction.loss(end);
+        gains.push(end - direction.loss(then));
+        best = if gains.len() == 1 { end } else { best.min(end) };
     }
+    gains.sort_by(f64::total_cmp);
+    (gains.get(gains.len() / 2).copied().unwrap_or(0.0), best)
 }
 
 /// Several objectives as one, each over its range among the complete trials.
@@ -227,43 +276,6 @@ mod tests {
         let expected = [-0.9, -0.8, -0.6, -0.5, -0.9, -0.5, -0.5];
         assert!(losses.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12), "{losses:?}");
         assert_eq!((losses.len(), pending, measured), (7, 2, 5));
-    }
-
-    /// The rule in the words of the module, trial by trial.
-    fn naive(direction: Direction, history: &[Trial], pruned: &Trial) -> f64 {
-        let (step, value) = pruned.last_intermediate().unwrap();
-        let complete = history.iter().filter(|trial| trial.state == State::Complete);
-        let both = complete.filter_map(|trial| Some((*trial.intermediate.get(&step)?, trial.value()?)));
-        let both: Vec<(f64, f64)> = both.filter(|(then, end)| then.is_finite() && end.is_finite()).collect();
-        let mut gains: Vec<f64> = both.iter().map(|(then, end)| direction.loss(*end) - direction.loss(*then)).collect();
-        gains.sort_by(f64::total_cmp);
-        let best = both.iter().map(|(_, end)| direction.loss(*end)).reduce(f64::min).unwrap_or(f64::NEG_INFINITY);
-        (direction.loss(value) + gains.get(gains.len() / 2).unwrap_or(&0.0)).max(best)
-    }
-
-    #[test]
-    fn pruned_trials_count_as_one_by_one() {
-        let mut stream = Stream::new(3, 0, Purpose::Propose, 0);
-        let history: Vec<Trial> = (0..200)
-            .map(|i| {
-                let mut curve: Vec<f64> = (0..1 + i % 9).map(|_| stream.uniform()).collect();
-                if i % 13 == 0 {
-                    curve[0] = f64::NAN;
-                }
-                let state = if i % 3 == 0 { State::Pruned } else { State::Complete };
-                let end = if i % 17 == 1 { f64::INFINITY } else { stream.uniform() };
-                trial(i, state, Some(end), &curve)
-            })
-            .collect();
-        let all: Vec<&Trial> = history.iter().collect();
-        for direction in [Direction::Minimize, Direction::Maximize] {
-            let gains = gains(direction, &all);
-            for pruned in history.iter().filter(|trial| trial.state == State::Pruned) {
-                let (got, expected) =
-                    (pruned_loss(direction, &gains, pruned).unwrap(), naive(direction, &history, pruned));
-                assert_eq!(got.to_bits(), expected.to_bits(), "trial {}", pruned.number);
-            }
-        }
     }
 
     #[test]
