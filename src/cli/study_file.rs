@@ -182,7 +182,11 @@ impl StudyFile {
 /// The values of a file, and where they stand.
 fn parse(path: &str) -> Result<(toml::Table, Text)> {
     let looks_like_data = [".csv", ".tsv", ".gz", ".npz"].iter().any(|end| path.to_lowercase().ends_with(end));
-    if looks_like_data || Path::new(path).is_dir() {
+    if Path::new(path).is_dir() {
+        let data = format!("data are named with --data {path}");
+        return Err(Error::input(format!("{path}: is a directory, a study file (TOML) is expected here; {data}")));
+    }
+    if looks_like_data {
         return Err(Error::input(format!(
             "{path}: a study file (TOML) is expected here; data are named with --data {path}"
         )));

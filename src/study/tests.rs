@@ -496,7 +496,11 @@ fn threads_that_share_a_study_see_one_order() {
         assert_eq!(*study.trials().unwrap(), *file.trials().unwrap(), "memory and file agree");
     };
     let enqueue = |thread: u32, i: u32| study.enqueue(&given(0.001 + 1e-6 * f64::from(40 * thread + i))).unwrap();
-    threads(&|thread| (0..20).for_each(|i| drop(enqueue(thread, i))));
+    threads(&|thread| {
+        for i in 0..20 {
+            enqueue(thread, i);
+        }
+    });
     threads(&|thread| {
         for i in 20..40 {
             enqueue(thread, i);
