@@ -583,3 +583,14 @@ fn what_is_enqueued_once_is_there_once() {
     assert_eq!(study.enqueue(&less).unwrap(), 6, "enqueueing twice is still possible");
     assert!(study.enqueue_once(&given(Value::Int(17))).is_err(), "off the grid");
 }
+
+#[test]
+fn the_best_is_found_while_somebody_reads_and_nothing_is_copied() {
+    let study = Study::in_memory(&config("a")).unwrap();
+    let trial = study.ask(&RandomSampler, 0).unwrap().unwrap();
+    let reader = study.trials().unwrap();
+    study.tell(trial.number, Outcome::Complete(vec![0.5])).unwrap();
+    assert_eq!(study.best().unwrap()[0].value(), Some(0.5));
+    assert_eq!(study.cache().glance().as_ptr(), reader.as_ptr());
+    assert_eq!((study.trials().unwrap()[0].state, reader[0].state), (State::Complete, State::Running));
+}
