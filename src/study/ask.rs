@@ -14,9 +14,10 @@ use super::storage::Fault;
 use crate::history::{State, Timestamp, Trial};
 use crate::random::{Purpose, Stream};
 use crate::sampler::{Ask, Proposal, Sampler};
-use crate::space::{Params, Space};
+use crate::space::{Params, Space, Value};
 use crate::{Error, Result};
 use rusqlite::{Connection, OptionalExtension};
+use serde::Deserialize;
 use serde_json::{Value as Json, json};
 use std::sync::PoisonError;
 
@@ -85,6 +86,41 @@ impl Study {
     /// # Errors
     /// A name that is not in the space, a value outside its domain.
     pub fn enqueue(&self, params: &Params) -> Result<u64> {
+        self.check_given(params)?;
+        let queue = |connection: &Connection| {
+            self.refresh_in(connection)?;
+            self.queue(connection, params)
+        };
+        self.inner.storage.write_then(queue, |stored| self.keep(stored).number)
+    }
+
+    /// As [`Study::enqueue`], unless a trial with exactly these given parameters was enqueued before, whatever became of
+    /// it: then nothing happens and the answer is none. Looking and writing are one transaction, so that a program that
+    /// does so at every start enqueues once, killed between or not, and two programs at a time enqueue once together.
+    ///
+    /// Values are compared as the space has them (`1` is `1.0` for a float). A trial that a sampler proposed with the
+    /// same parameters was not enqueued and does not count.
+    ///
+    /// # Errors
+    /// As [`Study::enqueue`].
+    pub fn enqueue_once(&self, params: &Params) -> Result<Option<u64>> {
+        let space = self.needed_space()?;
+        self.check_given(params)?;
+        let wanted = in_space(space, params);
+        let same = |trial: &Trial| {
+            let given = trial.system.get(FIXED).and_then(|given| Params::deserialize(given).ok());
+            given.is_some_and(|given| in_space(space, &given) == wanted)
+        };
+        let queue = |connection: &Connection| {
+            self.refresh_in(connection)?;
+            let known = self.cache().all().any(same);
+            if known { Ok(None) } else { self.queue(connection, params).map(Some) }
+        };
+        self.inner.storage.write_then(queue, |stored| stored.map(|stored| self.keep(stored).number))
+    }
+
+    /// Refuses parameters that no trial can have.
+    fn check_given(&self, params: &Params) -> Result<()> {
         let space = self.needed_space()?;
         // Which parameters are active is known only together with the ones left open: those are checked by trying.
         let mut stream = Stream::new(0, 0, Purpose::Propose, OPEN_PARAMETERS);
@@ -97,14 +133,15 @@ impl Study {
                 return Err(error);
             }
         }
-        let queue = |connection: &Connection| {
-            self.refresh_in(connection)?;
-            let mut trial = rows::blank(0, State::Waiting);
-            trial.system.insert(SLOT.into(), self.cache().next_slot.into());
-            trial.system.insert(FIXED.into(), json!(params));
-            rows::insert(connection, self.inner.id, trial)
-        };
-        self.inner.storage.write_then(queue, |stored| self.keep(stored).number)
+        Ok(())
+    }
+
+    /// Writes a waiting trial with these parameters in the next slot.
+    fn queue(&self, connection: &Connection, params: &Params) -> Result<Stored, Fault> {
+        let mut trial = rows::blank(0, State::Waiting);
+        trial.system.insert(SLOT.into(), self.cache().next_slot.into());
+        trial.system.insert(FIXED.into(), json!(params));
+        rows::insert(connection, self.inner.id, trial)
     }
 
     /// Puts back the running trials whose process is dead: each is marked failed and waits again with the same
@@ -369,6 +406,12 @@ fn domains(space: &Space, params: &Params) -> Result<std::collections::BTreeMap<
         None => Err(Error::input(format!("the sampler proposed `{name}`, which is not in the space")).into()),
     };
     params.keys().map(domain).collect()
+}
+
+/// The parameters with their values in the types of the space; those that it does not know stay as they are.
+fn in_space(space: &Space, params: &Params) -> Params {
+    let value = |name: &str, value: &Value| space.get(name).and_then(|parameter| parameter.domain.accept(value));
+    params.iter().map(|(name, given)| (name.clone(), value(name, given).unwrap_or_else(|| given.clone()))).collect()
 }
 
 /// Seconds since a running trial was last heard of.

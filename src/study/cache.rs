@@ -116,6 +116,11 @@ impl Cache {
         self.beside.get(&at).unwrap_or_else(|| &self.trials[at])
     }
 
+    /// All trials, oldest first.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Trial> {
+        (0..self.len()).map(|at| self.at(at))
+    }
+
     /// How many trials there are.
     pub(super) fn len(&self) -> usize {
         self.ids.len()

@@ -192,9 +192,11 @@ impl Study {
     /// # Errors
     /// As [`Study::trials`].
     pub fn best(&self) -> Result<Vec<Trial>> {
-        let trials = self.trials()?;
-        let complete: Vec<&Trial> = trials
-            .iter()
+        self.refresh()?;
+        // Under the lock: the list for readers may have to be copied, and this is asked after each trial.
+        let cache = self.cache();
+        let complete: Vec<&Trial> = cache
+            .all()
             .filter(|trial| trial.state == State::Complete && trial.values.len() == self.directions().len())
             .collect();
         Ok(match self.directions() {

@@ -147,12 +147,14 @@ impl Study {
             let found = self.cache().get(number).map(|(id, trial)| Stored { id, trial: trial.clone() });
             let Some(mut stored) = found else { return Err(self.no_trial(number).into()) };
             if stored.trial.state != State::Running {
-                return Ok(Err(stored.trial));
+                return Ok((false, stored));
             }
             work(connection, &mut stored)?;
-            Ok(Ok(stored))
+            Ok((true, stored))
         };
-        self.inner.storage.write_then(write, |changed| changed.map(|stored| self.keep(stored)))
+        let keep = |(ran, stored)| (ran, if ran { self.keep(stored) } else { stored.trial });
+        let (ran, trial) = self.inner.storage.write_then(write, keep)?;
+        Ok(if ran { Ok(trial) } else { Err(trial) })
     }
 
     fn no_trial(&self, number: u64) -> Error {

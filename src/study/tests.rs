@@ -497,9 +497,9 @@ fn threads_that_share_a_study_see_one_order() {
     };
     let enqueue = |thread: u32, i: u32| study.enqueue(&given(0.001 + 1e-6 * f64::from(40 * thread + i))).unwrap();
     threads(&|thread| {
-        for i in 0..20 {
+        (0..20).for_each(|i| {
             enqueue(thread, i);
-        }
+        })
     });
     threads(&|thread| {
         for i in 20..40 {
@@ -556,4 +556,41 @@ fn a_trial_that_kills_its_process_fails_at_the_third_death() {
     assert!(trials.iter().all(|trial| trial.slot() == 0 && trial.params == trials[0].params));
     let summary = study.optimize(&spec(3), objective).unwrap();
     assert_eq!((summary.finished, summary.counts.finished()), (2, 3), "the failed one counts");
+}
+
+#[test]
+fn what_is_enqueued_once_is_there_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("study.db");
+    let open = || Study::create_or_open(&Storage::open_or_create(&path).unwrap(), &config("a")).unwrap();
+    let given =
+        |width: Value| Params::from_iter([("width".to_owned(), width), ("rate".to_owned(), Value::Float(0.01))]);
+    let counts: Vec<usize> = std::thread::scope(|scope| {
+        let start = || (0..3).filter(|_| open().enqueue_once(&given(Value::Int(32))).unwrap().is_some()).count();
+        let both = [scope.spawn(start), scope.spawn(start)];
+        both.map(|thread| thread.join().unwrap()).into()
+    });
+    assert_eq!(counts.iter().sum::<usize>(), 1, "over two connections at once");
+    let study = open();
+    study.optimize(&spec(3), objective).unwrap();
+    let turned: Params = given(Value::Float(32.0)).into_iter().rev().collect();
+    assert_eq!(study.enqueue_once(&turned).unwrap(), None, "finished; other order and type of number");
+    assert_eq!(study.enqueue_once(&given(Value::Int(48))).unwrap(), Some(3));
+    let less = Params::from_iter([("width".to_owned(), Value::Int(48))]);
+    assert_eq!(study.enqueue_once(&less).unwrap(), Some(4), "other parameters are open");
+    let proposed = study.trials().unwrap()[1].params.clone();
+    assert_eq!(study.enqueue_once(&proposed).unwrap(), Some(5), "it was proposed, not enqueued");
+    assert_eq!(study.enqueue(&less).unwrap(), 6, "enqueueing twice is still possible");
+    assert!(study.enqueue_once(&given(Value::Int(17))).is_err(), "off the grid");
+}
+
+#[test]
+fn the_best_is_found_while_somebody_reads_and_nothing_is_copied() {
+    let study = Study::in_memory(&config("a")).unwrap();
+    let trial = study.ask(&RandomSampler, 0).unwrap().unwrap();
+    let reader = study.trials().unwrap();
+    study.tell(trial.number, Outcome::Complete(vec![0.5])).unwrap();
+    assert_eq!(study.best().unwrap()[0].value(), Some(0.5));
+    assert_eq!(study.cache().glance().as_ptr(), reader.as_ptr());
+    assert_eq!((study.trials().unwrap()[0].state, reader[0].state), (State::Complete, State::Running));
 }
