@@ -23,7 +23,7 @@ use super::sobol::quasi_random;
 use super::{Ask, Proposal, Sampler, Settings};
 use crate::history::Direction;
 use crate::random::{Purpose, Stream};
-use crate::space::Space;
+use crate::space::{Params, Space};
 use parzen::Parzen;
 
 /// Step of the keyed numbers of one proposal.
@@ -59,12 +59,7 @@ impl Sampler for TpeSampler {
             return quasi_random(ask);
         }
         let codec = Codec::new(ask.space);
-        let seen: Vec<(Point, Rank)> =
-            trials.iter().filter_map(|(params, rank)| Some((codec.observed(params)?, *rank))).collect();
-        match propose(ask, &codec, &seen) {
-            Some(point) => Proposal::Params(codec.params(&point)),
-            None => draw(ask, 0),
-        }
+        propose(ask, &codec, &trials).map_or_else(|| draw(ask, 0), Proposal::Params)
     }
 
     fn describe(&self, _: &Space, directions: &[Direction]) -> String {
@@ -74,57 +69,51 @@ impl Sampler for TpeSampler {
 }
 
 /// The best of the draws from the density of the good trials; none where all have been tried.
-fn propose(ask: &Ask, codec: &Codec, seen: &[(Point, Rank)]) -> Option<Point> {
-    let (good, others) = divide(seen);
-    let (l, g) = (Parzen::new(codec, &good), Parzen::new(codec, &others));
+fn propose(ask: &Ask, codec: &Codec, trials: &[(&Params, Rank)]) -> Option<Params> {
+    let ranks: Vec<Rank> = trials.iter().map(|(_, rank)| *rank).collect();
+    let (good, others) = divide(&ranks, |place| codec.observed(trials[place].0).is_some());
+    let points = |places: Vec<usize>| -> Vec<Point> {
+        places.into_iter().filter_map(|place| codec.observed(trials[place].0)).collect()
+    };
+    let (l, g) = (Parzen::new(codec, &points(good)), Parzen::new(codec, &points(others)));
     let is_finite = codec.kinds().iter().all(|kind| *kind != Kind::Real);
     let mut stream = Stream::new(ask.seed, ask.slot, Purpose::Propose, DRAWS);
     for _ in 0..ROUNDS {
-        let mut best: Option<(f64, Point)> = None;
-        for _ in 0..CANDIDATES {
+        let draws = (0..CANDIDATES).map(|_| {
             let point = l.sample(codec, &mut stream);
             let active = codec.active(&point);
-            if is_finite && seen.iter().any(|(other, _)| is_same(&point, &active, other)) {
-                continue;
-            }
-            let score = l.log_density(codec, &point, &active) - g.log_density(codec, &point, &active);
-            if best.as_ref().is_none_or(|(most, _)| score > *most) {
-                best = Some((score, point));
-            }
-        }
-        if let Some((_, point)) = best {
-            return Some(point);
+            (l.log_density(codec, &point, &active) - g.log_density(codec, &point, &active), point)
+        });
+        let mut draws: Vec<(f64, Point)> = draws.collect();
+        draws.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+        let is_new = |params: &Params| !is_finite || ask.history.iter().all(|trial| trial.params != *params);
+        if let Some(params) = draws.iter().map(|(_, point)| codec.params(point)).find(is_new) {
+            return Some(params);
         }
     }
     None
 }
 
-/// The best γ of the measured trials, and all others; both in the order of the trials' numbers.
-fn divide(seen: &[(Point, Rank)]) -> (Vec<&Point>, Vec<&Point>) {
-    let mut ranks: Vec<(Rank, usize)> = seen.iter().enumerate().map(|(i, (_, rank))| (*rank, i)).collect();
-    ranks.retain(|(rank, _)| rank.is_measured());
-    let gamma = ranks.len().div_ceil(5).min(MOST_GOOD);
-    ranks.sort_by(|(a, i), (b, k)| a.order(b).then(i.cmp(k)));
-    let mut is_good = vec![false; seen.len()];
-    ranks.iter().take(gamma).for_each(|(_, i)| is_good[*i] = true);
-    let part = |good: bool| seen.iter().zip(&is_good).filter(move |(_, is)| **is == good).map(|((point, _), _)| point);
-    (part(true).collect(), thinned(part(false).collect()))
+/// Places of the best γ of the measured trials that are usable, and of the others that get a kernel; both rising.
+fn divide(ranks: &[Rank], is_usable: impl Fn(usize) -> bool) -> (Vec<usize>, Vec<usize>) {
+    let mut order: Vec<usize> = (0..ranks.len()).filter(|place| ranks[*place].is_measured()).collect();
+    let gamma = order.len().div_ceil(5).min(MOST_GOOD);
+    order.sort_by(|a, b| ranks[*a].order(&ranks[*b]));
+    let mut good: Vec<usize> = order.into_iter().filter(|place| is_usable(*place)).take(gamma).collect();
+    good.sort_unstable();
+    let others = (0..ranks.len()).filter(|place| good.binary_search(place).is_err()).collect();
+    (good, thinned(others))
 }
 
 /// At most so many, the latest and evenly from those before.
-fn thinned(mut points: Vec<&Point>) -> Vec<&Point> {
-    if points.len() <= MOST_OTHERS {
-        return points;
+fn thinned(mut places: Vec<usize>) -> Vec<usize> {
+    if places.len() <= MOST_OTHERS {
+        return places;
     }
-    let latest = points.split_off(points.len() - MOST_OTHERS / 2);
+    let latest = places.split_off(places.len() - MOST_OTHERS / 2);
     let older = MOST_OTHERS - latest.len();
-    let kept = (0..older).map(|i| points[i * points.len() / older]);
+    let kept = (0..older).map(|i| places[i * places.len() / older]);
     kept.chain(latest).collect()
-}
-
-/// True where `other`, with no number where a parameter does not exist, is the configuration at `point`.
-fn is_same(point: &[f64], active: &[bool], other: &[f64]) -> bool {
-    point.iter().zip(active).zip(other).all(|((x, active), other)| if *active { x == other } else { other.is_nan() })
 }
 
 #[cfg(test)]
@@ -132,10 +121,7 @@ mod tests {
     use super::*;
 
     fn parts(ranks: &[Rank]) -> (Vec<usize>, Vec<usize>) {
-        let seen: Vec<(Point, Rank)> = ranks.iter().enumerate().map(|(i, rank)| (vec![i as f64], *rank)).collect();
-        let (good, others) = divide(&seen);
-        let places = |points: Vec<&Point>| points.into_iter().map(|point| point[0] as usize).collect();
-        (places(good), places(others))
+        divide(ranks, |_| true)
     }
 
     #[test]
@@ -149,6 +135,7 @@ mod tests {
         ranks[0] = Pending;
         ranks[5] = Broken;
         assert_eq!(parts(&ranks).0, [6, 7], "the best of those that came farthest");
+        assert_eq!(divide(&ranks, |place| place != 7).0, [6, 8], "7 is not of this space");
     }
 
     #[test]

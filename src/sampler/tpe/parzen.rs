@@ -51,7 +51,7 @@ pub(super) struct Parzen {
 
 impl Parzen {
     /// From observed points, oldest first. Coordinates that are not a number belong to parameters that do not exist.
-    pub(super) fn new(codec: &Codec, points: &[&Point]) -> Self {
+    pub(super) fn new(codec: &Codec, points: &[Point]) -> Self {
         let dimensions = codec.kinds().iter().filter(|kind| !is_fixed(kind)).count();
         let n = points.len().max(1) as f64;
         let narrowest = 1.0 / NARROWEST.min(points.len() as f64 + 2.0);
@@ -135,13 +135,13 @@ fn is_fixed(kind: &Kind) -> bool {
     matches!(kind, Kind::Choice(1) | Kind::Steps(1))
 }
 
-fn places(codec: &Codec, points: &[&Point], j: usize, count: u64, bandwidth: Option<f64>) -> Axis {
-    let place = |point: &&Point| if point[j].is_nan() { count } else { codec.place(j, point[j]) } as u32;
+fn places(codec: &Codec, points: &[Point], j: usize, count: u64, bandwidth: Option<f64>) -> Axis {
+    let place = |point: &Point| if point[j].is_nan() { count } else { codec.place(j, point[j]) } as u32;
     Axis::Places { bandwidth, count: count as usize, places: points.iter().map(place).collect() }
 }
 
 /// Normal kernels whose σ is the distance to the farther neighbour, within `bounds`.
-fn normals(points: &[&Point], j: usize, (narrowest, widest): (f64, f64)) -> Axis {
+fn normals(points: &[Point], j: usize, (narrowest, widest): (f64, f64)) -> Axis {
     let n = points.len();
     let (mut means, mut narrowness, mut scales) = (vec![0.0; n], vec![0.0; n], vec![0.0; n]);
     let mut sorted: Vec<(f64, usize)> = points.iter().map(|point| point[j]).zip(0..).collect();
@@ -186,13 +186,19 @@ fn row(bandwidth: Option<f64>, at: usize, count: usize, kernels: usize) -> Vec<f
 /// ln of the truncated normal's mass in the cell around `x`, over the uniform mass 1/`count`.
 fn cell(x: f64, count: usize, mean: f64, sigma: f64) -> f64 {
     let half = 0.5 / count as f64;
-    let inside = mass(-mean / sigma, (1.0 - mean) / sigma);
-    (count as f64 * mass((x - half - mean) / sigma, (x + half - mean) / sigma) / inside).max(f64::MIN_POSITIVE).ln()
+    let share = mass((x - half - mean) / sigma, (x + half - mean) / sigma) / inside(mean, sigma);
+    (count as f64 * share).max(f64::MIN_POSITIVE).ln()
 }
 
 /// ln(1/(σ·√2π·Z)), Z the normal's mass inside the unit interval.
 fn scale(mean: f64, sigma: f64) -> f64 {
-    -(sigma * SQRT_TAU * mass(-mean / sigma, (1.0 - mean) / sigma)).ln()
+    -(sigma * SQRT_TAU * inside(mean, sigma)).ln()
+}
+
+/// The normal's mass inside the unit interval; what is beyond six σ is rounding.
+fn inside(mean: f64, sigma: f64) -> f64 {
+    let beyond = |distance: f64| if distance < 6.0 * sigma { tail(distance / sigma) } else { 0.0 };
+    1.0 - beyond(mean) - beyond(1.0 - mean)
 }
 
 /// A normal around a mean in the unit interval, truncated to it: at least a third of the draws are inside.
@@ -266,7 +272,7 @@ y = { log = [0.1, 10.0], when = { kind = "b" } }
         let codec = Codec::new(&space);
         let points = points();
         for observed in [0, 1, 4] {
-            let parzen = Parzen::new(&codec, &points.iter().take(observed).collect::<Vec<_>>());
+            let parzen = Parzen::new(&codec, &points[..observed]);
             let (mut sum, mut cells) = (0.0, 0.0);
             for (i, k) in (0..100).flat_map(|i| (0..100).map(move |k| (i, k))) {
                 for (n, kind) in (0..4).flat_map(|n| (0..3).map(move |kind| (n, kind))) {
@@ -286,7 +292,7 @@ y = { log = [0.1, 10.0], when = { kind = "b" } }
         let space = space(TEXT);
         let codec = Codec::new(&space);
         let points = points();
-        let parzen = Parzen::new(&codec, &points.iter().collect::<Vec<_>>());
+        let parzen = Parzen::new(&codec, &points);
         let (mut drawn, mut expected) = (vec![0.0; 48], vec![0.0; 48]);
         let region = |point: &[f64]| {
             let half = |x: f64| if x < 0.5 { 0 } else { 1 };
