@@ -334,37 +334,25 @@ impl<'a> Bridge<'a> {
 
     /// What the user wants tried first, and the default configuration, once.
     fn enqueue(&self) -> Result<()> {
-        let known = self.study.attribute("enqueued")?.and_then(|v| v.as_array().cloned()).unwrap_or_default();
-        let mut all = known.clone();
-        let default = match self.study.space() {
-            // A grid is a grid: nothing is added to it.
-            Some(space) if !self.sampler()?.is_exhaustive(space) && self.study.counts()?.finished() == 0 => {
-                default_point(space)
-            }
-            _ => None,
-        };
-        for params in default.iter().chain(&self.spec.enqueue) {
-            let value = serde_json::to_value(params).unwrap_or_default();
-            if !all.contains(&value) {
-                let number = self.study.enqueue(params)?;
-                if default.as_ref() == Some(params) {
-                    self.study.set_attribute("default_trial", &json!(number))?;
-                }
-                all.push(value);
-            }
+        if let Some(space) = self.study.space()
+            // A grid is a grid, and a study that has begun stays as it was planned: nothing is added to either.
+            && !self.sampler()?.is_exhaustive(space)
+            && self.study.counts()?.finished() == 0
+            && let Some(default) = default_point(space)
+        {
+            self.study.enqueue_once(&default)?;
         }
-        if all != known {
-            self.study.set_attribute("enqueued", &all.into())?;
+        for params in &self.spec.enqueue {
+            self.study.enqueue_once(params)?;
         }
         Ok(())
     }
 
+    /// The value of the default configuration, where a trial has it.
     fn default_value(&self) -> Result<Option<f64>> {
-        let Some(number) = self.study.attribute("default_trial")?.and_then(|number| number.as_u64()) else {
-            return Ok(None);
-        };
+        let Some(default) = self.study.space().and_then(default_point) else { return Ok(None) };
         let trials = self.study.trials()?;
-        let trial = trials.iter().find(|trial| trial.number == number && trial.state == State::Complete);
+        let trial = trials.iter().find(|trial| trial.state == State::Complete && trial.params == default);
         Ok(trial.and_then(Trial::value))
     }
 
