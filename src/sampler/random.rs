@@ -6,8 +6,8 @@
 use super::{Ask, Proposal, Sampler};
 use crate::history::Direction;
 use crate::random::{Purpose, Stream};
-use crate::space::{Grid, Params, Space, fingerprint};
-use std::collections::HashSet;
+use crate::space::{Grid, Params, Space, Value};
+use std::collections::HashMap;
 
 /// Draws before the free configurations are listed instead.
 const DRAWS: u64 = 64;
@@ -58,17 +58,37 @@ fn free_from(space: &Space, size: u64, start: u64, tried: &Tried) -> Proposal {
     }
 }
 
-/// The configurations that trials have, whatever became of them.
+/// The configurations that trials have, whatever became of them: the trials by the digest of what they try.
 #[derive(Debug)]
-pub(super) struct Tried(HashSet<String>);
+pub(super) struct Tried<'a>(HashMap<u64, Vec<&'a Params>>);
 
-impl Tried {
+impl<'a> Tried<'a> {
     /// Those of the whole history, pending and failed trials included.
-    pub(super) fn new(ask: &Ask) -> Self {
-        Tried(ask.history.iter().map(|trial| fingerprint(&trial.params)).collect())
+    pub(super) fn new(ask: &Ask<'a>) -> Self {
+        let mut tried: HashMap<u64, Vec<&Params>> = HashMap::with_capacity(ask.history.len());
+        for trial in ask.history {
+            tried.entry(digest(&trial.params)).or_default().push(&trial.params);
+        }
+        Tried(tried)
     }
 
     pub(super) fn contains(&self, params: &Params) -> bool {
-        self.0.contains(&fingerprint(params))
+        self.0.get(&digest(params)).is_some_and(|alike| alike.contains(&params))
     }
+}
+
+/// A number that equal configurations share in any order of their parameters: the sum of FNV-1a of each.
+fn digest(params: &Params) -> u64 {
+    let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    let one = |(name, value): (&String, &Value)| {
+        let named = name.bytes().fold(0xcbf2_9ce4_8422_2325, mix);
+        match value {
+            Value::Null => named,
+            Value::Bool(value) => mix(named, u8::from(*value)),
+            Value::Int(value) => value.to_le_bytes().into_iter().fold(named, mix),
+            Value::Float(value) => value.to_le_bytes().into_iter().fold(named, mix),
+            Value::Text(value) => value.bytes().fold(named, mix),
+        }
+    };
+    params.iter().map(one).fold(0, u64::wrapping_add)
 }

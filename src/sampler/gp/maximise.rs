@@ -23,7 +23,7 @@ pub(super) struct Search<'a> {
     pub(super) surrogate: &'a Surrogate,
     pub(super) codec: &'a Codec<'a>,
     /// Configurations that may not be proposed again.
-    pub(super) tried: Option<&'a Tried>,
+    pub(super) tried: Option<&'a Tried<'a>>,
     /// Number of quasi-random candidates; half as many are variations.
     pub(super) candidates: usize,
     /// Local searches.

@@ -18,7 +18,7 @@ mod parzen;
 
 use super::codec::{Codec, Kind, Point};
 use super::outcome::{Rank, ranked};
-use super::random::draw;
+use super::random::{Tried, draw};
 use super::sobol::quasi_random;
 use super::{Ask, Proposal, Sampler, Settings};
 use crate::history::Direction;
@@ -76,7 +76,7 @@ fn propose(ask: &Ask, codec: &Codec, trials: &[(&Params, Rank)]) -> Option<Param
         places.into_iter().filter_map(|place| codec.observed(trials[place].0)).collect()
     };
     let (l, g) = (Parzen::new(codec, &points(good)), Parzen::new(codec, &points(others)));
-    let is_finite = codec.kinds().iter().all(|kind| *kind != Kind::Real);
+    let tried = codec.kinds().iter().all(|kind| *kind != Kind::Real).then(|| Tried::new(ask));
     let mut stream = Stream::new(ask.seed, ask.slot, Purpose::Propose, DRAWS);
     for _ in 0..ROUNDS {
         let draws = (0..CANDIDATES).map(|_| {
@@ -86,7 +86,7 @@ fn propose(ask: &Ask, codec: &Codec, trials: &[(&Params, Rank)]) -> Option<Param
         });
         let mut draws: Vec<(f64, Point)> = draws.collect();
         draws.sort_by(|(a, _), (b, _)| b.total_cmp(a));
-        let is_new = |params: &Params| !is_finite || ask.history.iter().all(|trial| trial.params != *params);
+        let is_new = |params: &Params| tried.as_ref().is_none_or(|tried| !tried.contains(params));
         if let Some(params) = draws.iter().map(|(_, point)| codec.params(point)).find(is_new) {
             return Some(params);
         }

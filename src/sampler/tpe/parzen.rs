@@ -15,7 +15,7 @@
 use super::super::codec::{Codec, Kind, Point};
 use crate::random::Stream;
 
-/// Bandwidth of a single kernel, in widths of the domain (measured against Watanabe's 0.2 in `benches/search.rs`).
+/// Bandwidth of a single kernel, in widths of the domain (measured against Watanabe's 0.2 with `benches/search.rs`).
 const BANDWIDTH: f64 = 0.15;
 /// Bandwidths are at least 1/min(this, K + 1) wide.
 const NARROWEST: f64 = 100.0;
