@@ -39,6 +39,24 @@ pub(super) enum Runner {
     Outside,
 }
 
+/// On which terms a trial is asked for.
+#[derive(Clone, Copy)]
+pub(super) struct Terms<'a> {
+    /// The total that the study should reach.
+    pub limit: Option<u64>,
+    /// Who runs it.
+    pub runner: Runner,
+    /// Looked at once the next trial is known: true hands out none. So what a stop puts back waits for the next run.
+    pub stopping: &'a dyn Fn() -> bool,
+}
+
+impl Terms<'_> {
+    /// Any next trial, whatever the total.
+    fn any(runner: Runner) -> Self {
+        Terms { limit: None, runner, stopping: &|| false }
+    }
+}
+
 /// The answer to an ask.
 pub(super) enum Asked {
     /// This trial is running now.
@@ -47,6 +65,8 @@ pub(super) enum Asked {
     Exhausted,
     /// As many trials as were wanted are finished or run.
     Enough,
+    /// The terms say that no trial should start any more.
+    Stopping,
 }
 
 /// What an ask would hand out.
@@ -68,7 +88,7 @@ impl Study {
     /// # Errors
     /// The study has no space; the storage fails.
     pub fn ask(&self, sampler: &dyn Sampler, seed: u64) -> Result<Option<Trial>> {
-        self.ask_limited(sampler, seed, None, Runner::Process).map(Asked::trial)
+        self.ask_on(sampler, seed, Terms::any(Runner::Process)).map(Asked::trial)
     }
 
     /// As [`Study::ask`], for a trial that is run elsewhere and told later, perhaps by another process: it stays running
@@ -77,7 +97,7 @@ impl Study {
     /// # Errors
     /// As [`Study::ask`].
     pub fn ask_detached(&self, sampler: &dyn Sampler, seed: u64) -> Result<Option<Trial>> {
-        self.ask_limited(sampler, seed, None, Runner::Outside).map(Asked::trial)
+        self.ask_on(sampler, seed, Terms::any(Runner::Outside)).map(Asked::trial)
     }
 
     /// Queues a configuration to be tried before new ones; parameters that are not given are the sampler's. Returns its
@@ -248,13 +268,8 @@ impl Study {
         owner(trial).filter(|owner| trial.state == State::Running && *owner != self.inner.owner)
     }
 
-    pub(super) fn ask_limited(
-        &self,
-        sampler: &dyn Sampler,
-        seed: u64,
-        limit: Option<u64>,
-        runner: Runner,
-    ) -> Result<Asked> {
+    pub(super) fn ask_on(&self, sampler: &dyn Sampler, seed: u64, terms: Terms<'_>) -> Result<Asked> {
+        let Terms { limit, runner, stopping } = terms;
         let _one_at_a_time = self.inner.asking.lock().unwrap_or_else(PoisonError::into_inner);
         let space = self.needed_space()?;
         loop {
@@ -263,6 +278,11 @@ impl Study {
                 let mut cache = self.cache();
                 (next(&cache, limit), cache.trials())
             };
+            // After the look at what is next: whoever puts a trial back because of a stop has seen the stop, so one who
+            // sees that trial sees the stop too.
+            if stopping() {
+                return Ok(Asked::Stopping);
+            }
             let (slot, waiting) = match next {
                 Next::Enough => return Ok(Asked::Enough),
                 Next::New(slot) => (slot, None),
@@ -354,7 +374,7 @@ impl Asked {
     fn trial(self) -> Option<Trial> {
         match self {
             Asked::Trial(trial) => Some(*trial),
-            Asked::Exhausted | Asked::Enough => None,
+            Asked::Exhausted | Asked::Enough | Asked::Stopping => None,
         }
     }
 }

@@ -5,7 +5,7 @@
 //! time limit, storage failure) puts running trials back: they wait with the same parameters and slot, so the study
 //! goes on later as if nothing had happened.
 
-use super::ask::{Asked, Runner};
+use super::ask::{Asked, Runner, Terms};
 use super::cache::Counts;
 use super::handle::Study;
 use super::rows;
@@ -318,7 +318,9 @@ impl Run<'_> {
     {
         let _leaving = Leaving(self);
         while self.stopping().is_none() {
-            match self.study.ask_limited(self.spec.sampler, self.spec.seed, self.spec.trials, Runner::Process) {
+            let stopping = || self.stopping().is_some();
+            let terms = Terms { limit: self.spec.trials, runner: Runner::Process, stopping: &stopping };
+            match self.study.ask_on(self.spec.sampler, self.spec.seed, terms) {
                 Ok(Asked::Trial(trial)) => {
                     let number = trial.number;
                     if let Err(error) = self.one(*trial, objective) {
@@ -331,6 +333,7 @@ impl Run<'_> {
                     self.shared().exhausted = true;
                     break;
                 }
+                Ok(Asked::Stopping) => break,
                 Ok(Asked::Enough) => {
                     if !self.wait_for_others() {
                         break;
