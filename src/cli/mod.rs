@@ -15,6 +15,7 @@ mod study_file;
 mod table;
 
 mod ask_tell;
+mod command;
 mod completions;
 mod devices;
 mod evaluate;

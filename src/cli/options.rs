@@ -91,9 +91,12 @@ pub const SEARCH: &[Opt] = &[
     opt("trials", "N", "Trials that the study should reach in all [default: 100; none with --time-limit]"),
     opt("time_limit", "TIME", "Time for everything, as in 90s, 10m or 1h30m"),
     opt("trial_time_limit", "TIME", "Time for one trial"),
-    opt("jobs", "N", "Trials at once, or auto [default: auto]"),
+    opt("trial_memory_limit", "SIZE", "Memory of one trial, as in 500MiB or 2GiB; what needs more fails"),
+    opt("command", "COMMAND", "Program to run as a trial instead of a training, as in './objective.sh {learning_rate}'"),
+    many("direction", "NAMES", "minimize or maximize the command's value; one each for several, with commas"),
+    opt("jobs", "N", "Trials at once, or auto [default: auto; 1 for a command]"),
     opt("storage", "FILE", "File of studies [default: hpt-study.db]"),
-    opt("study", "NAME", "Name of the study [default: the data's name]"),
+    opt("study", "NAME", "Name of the study [default: the data's or the command's name]"),
     opt("repeats", "N", "Trainings of each trial with different seeds, averaged [default: 1]"),
     opt("keep_models", "N", "Models of the best trials to keep [default: 3]"),
     many("enqueue", "JSON", "Configuration to try first, as in '{\"learning_rate\": 0.001}'"),
@@ -286,6 +289,17 @@ impl Options {
         found.map(Some).ok_or_else(|| wrong(place, value, "a time above 0, as in 90s, 10m or 1h30m,"))
     }
 
+    /// A size in bytes: `500MiB`, `2GiB`, `2GB`; a number alone is bytes.
+    pub fn size(&self, name: &str) -> Result<Option<u64>, Error> {
+        let Some((place, value)) = self.raw(name) else { return Ok(None) };
+        let found = match value {
+            Toml::Integer(n) => u64::try_from(*n).ok().filter(|n| *n > 0),
+            Toml::String(text) => bytes(text),
+            _ => None,
+        };
+        found.map(Some).ok_or_else(|| wrong(place, value, "a size above 0, as in 500MiB or 2GiB,"))
+    }
+
     /// The device.
     pub fn device(&self) -> Result<Device, Error> {
         self.text("device")?.map_or(Ok(Device::Auto), Device::by_name)
@@ -371,6 +385,25 @@ fn duration(text: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(total).ok().filter(|time| !time.is_zero())
 }
 
+/// Bytes; none where it is no size above 0. As in SI, `kB` is 1000 and `KiB` 1024 bytes; `K`, `M`, `G` alone are 1024's.
+fn bytes(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let amount: f64 = text[..digits].parse().ok()?;
+    let unit = text[digits..].trim().to_lowercase();
+    let power = |letter: &str| ["k", "m", "g", "t"].iter().position(|known| *known == letter).map(|at| at as i32 + 1);
+    let factor = match unit.as_str() {
+        "" | "b" => 1.0,
+        unit => match (unit.strip_suffix("ib"), unit.strip_suffix('b')) {
+            (Some(letter), _) => 1024f64.powi(power(letter)?),
+            (None, Some(letter)) => 1000f64.powi(power(letter)?),
+            (None, None) => 1024f64.powi(power(unit)?),
+        },
+    };
+    let size = amount * factor;
+    (size >= 1.0 && size < u64::MAX as f64).then_some(size as u64)
+}
+
 /// Sees that the file that `--out` names can be made.
 pub fn output(path: &str) -> Result<(), Failure> {
     let place = Path::new(path);
@@ -411,6 +444,17 @@ mod tests {
         assert_eq!(seconds("45"), Some(45.0));
         for wrong in ["", "0", "0s", "10x", "m", "-5s", "1..5s", "5 parsecs", "nan", "1e400d"] {
             assert_eq!(seconds(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        let sizes = [("512", 512), ("2GiB", 2 << 30), ("1.5 MiB", 3 << 19), ("2GB", 2_000_000_000), ("64k", 64 << 10)];
+        for (text, size) in sizes {
+            assert_eq!(bytes(text), Some(size), "{text}");
+        }
+        for wrong in ["", "0", "0GiB", "GiB", "-1GiB", "2 parsecs", "1e9", "2iB", "9999999999TiB"] {
+            assert_eq!(bytes(wrong), None, "{wrong}");
         }
     }
 

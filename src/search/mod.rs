@@ -3,11 +3,15 @@
 //! The only place that imports both columns. [`search`] loads the data once, runs the study's trials on worker
 //! threads that share it, retrains the best configuration on training and validation rows, tests it once and saves
 //! it. What a trial computes is a pure function of (settings, data, seed, slot).
+//!
+//! [`search_command`] runs trials of a program outside, of which nothing but its values is known.
 
+mod command;
 mod finish;
 mod space;
 mod trial;
 
+pub use command::{CommandOutcome, CommandSpec, kill_commands, search_command};
 pub use finish::{Interval, Tested};
 pub use space::{default_point, default_space};
 
@@ -55,6 +59,8 @@ pub struct SearchSpec {
     pub time_limit: Option<Duration>,
     /// Wall-clock time of one trial.
     pub trial_time_limit: Option<Duration>,
+    /// Bytes that the training of one trial may take, the data aside; one that is planned to take more fails unstarted.
+    pub trial_memory_limit: Option<u64>,
     /// Trials at once; 0 chooses.
     pub jobs: usize,
     /// Threads of each trial; 0 chooses.
@@ -91,6 +97,7 @@ impl SearchSpec {
             trials: Some(100),
             time_limit: None,
             trial_time_limit: None,
+            trial_memory_limit: None,
             jobs: 0,
             threads: 0,
             device: Device::Auto,
@@ -115,6 +122,8 @@ pub trait Progress: Sync {
     fn trial_started(&self, trial: &Trial);
     /// A trial reports an epoch.
     fn epoch(&self, trial: u64, epoch: u64, value: f64);
+    /// A trial's command wrote a line to its standard error.
+    fn said(&self, _trial: u64, _line: &str) {}
     /// A trial is finished and stored; `best` is the study's best value now.
     fn trial_finished(&self, trial: &Trial, best: Option<f64>);
     /// The last training has finished an epoch.
@@ -146,6 +155,8 @@ pub struct SearchOutcome {
     pub finished: u64,
     /// Seconds in which it finished them.
     pub trial_seconds: f64,
+    /// Why no more trials were run.
+    pub stopped: Stopped,
     /// The best trial.
     pub best: Trial,
     /// The best trial's metrics on the validation rows.
@@ -186,6 +197,8 @@ pub fn search(spec: &SearchSpec, progress: &dyn Progress, stop: &Arc<AtomicBool>
         seconds: started.elapsed().as_secs_f64(),
         finished: summary.finished,
         trial_seconds: summary.seconds,
+        // Its clock is the search's own, which also keeps time for the end.
+        stopped: if summary.stopped == Stopped::Interrupted { Stopped::TimeLimit } else { summary.stopped },
         validation: trial::scores_of(&best),
         test: finished.test,
         model: finished.path,

@@ -131,6 +131,30 @@ pub enum Stopped {
     Interrupted,
 }
 
+impl Stopped {
+    /// The name in JSON: `trials`, `exhausted`, `time`, `interrupt`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Stopped::Reached => "trials",
+            Stopped::Exhausted => "exhausted",
+            Stopped::TimeLimit => "time",
+            Stopped::Interrupted => "interrupt",
+        }
+    }
+}
+
+/// The end of a sentence: it ended because …
+impl std::fmt::Display for Stopped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Stopped::Reached => "the study has all its trials",
+            Stopped::Exhausted => "every configuration has been tried",
+            Stopped::TimeLimit => "the time was up",
+            Stopped::Interrupted => "it was interrupted",
+        })
+    }
+}
+
 /// What [`Study::optimize`] did.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Summary {
