@@ -84,7 +84,7 @@ fn text<'a>(matches: &'a ArgMatches, name: &str) -> Option<&'a str> {
 }
 
 /// A whole number.
-fn whole(matches: &ArgMatches, name: &str) -> Result<Option<u64>, Error> {
+pub fn whole(matches: &ArgMatches, name: &str) -> Result<Option<u64>, Error> {
     let read = |text: &str| {
         text.trim()
             .parse()
@@ -134,15 +134,30 @@ fn ask(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
     })
 }
 
+fn number_of(place: &str, text: &str) -> Result<f64, Error> {
+    let wrong = |_| Error::input(format!("{place} is `{text}`; a number is expected"));
+    text.trim().parse().map_err(wrong)
+}
+
+/// What `--value`, `--values` or `--state` say.
+pub fn outcome(matches: &ArgMatches) -> Result<Outcome, Failure> {
+    Ok(match (text(matches, "value"), text(matches, "values"), text(matches, "state")) {
+        (Some(one), _, _) => Outcome::Complete(vec![number_of("--value", one)?]),
+        (_, Some(texts), _) => {
+            Outcome::Complete(texts.split(',').map(|text| number_of("--values", text)).collect::<Result<_, _>>()?)
+        }
+        (_, _, Some("prune")) => Outcome::Pruned,
+        (_, _, Some("fail")) => Outcome::Failed("told so".to_owned()),
+        (_, _, Some(other)) => return Err(Error::unknown("--state", other, ["fail", "prune"]).into()),
+        _ => return Err(Failure::input("one of --value, --values and --state is missing")),
+    })
+}
+
 fn tell(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
     let Some(number) = whole(matches, "number")? else { return Err(Failure::input("--number is missing")) };
     let study = storage::open(matches)?;
-    let value = |place: &str, text: &str| match text.trim().parse::<f64>() {
-        Ok(value) => Ok(value),
-        Err(_) => Err(Error::input(format!("{place} is `{text}`; a number is expected"))),
-    };
-    let one = text(matches, "value").map(|text| value("--value", text)).transpose()?;
-    if let (Some(step), Some(one)) = (whole(matches, "step")?, one) {
+    if let (Some(step), Some(one)) = (whole(matches, "step")?, text(matches, "value")) {
+        let one = number_of("--value", one)?;
         study.report(number, step, one)?;
         let stop = storage::should_prune(&study, number)?;
         let document = json!({"number": number, "state": "running", "step": step, "value": one, "should_prune": stop});
@@ -153,16 +168,7 @@ fn tell(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
             )
         });
     }
-    let outcome = match (one, text(matches, "values"), text(matches, "state")) {
-        (Some(one), _, _) => Outcome::Complete(vec![one]),
-        (_, Some(texts), _) => {
-            Outcome::Complete(texts.split(',').map(|text| value("--values", text)).collect::<Result<_, _>>()?)
-        }
-        (_, _, Some("prune")) => Outcome::Pruned,
-        (_, _, Some("fail")) => Outcome::Failed("told so".to_owned()),
-        (_, _, Some(other)) => return Err(Error::unknown("--state", other, ["fail", "prune"]).into()),
-        _ => return Err(Failure::input("one of --value, --values and --state is missing")),
-    };
+    let outcome = outcome(matches)?;
     let trial = study.tell(number, outcome)?;
     let single = study.directions().len() == 1;
     console.result(&hpt_engine::report::trials::trial_json(&trial, single), || {

@@ -18,6 +18,7 @@ mod ask_tell;
 mod command;
 mod completions;
 mod devices;
+mod edit;
 mod evaluate;
 mod predict;
 mod search;
@@ -50,8 +51,13 @@ const VERBS: &[Verb] = &[
     studies::TRIALS,
     studies::BEST,
     ask_tell::CREATE,
+    edit::COPY,
+    edit::DELETE_STUDY,
     ask_tell::ASK,
     ask_tell::TELL,
+    edit::ENQUEUE,
+    edit::ADD,
+    edit::DELETE_TRIAL,
     devices::VERB,
     completions::VERB,
 ];

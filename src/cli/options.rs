@@ -12,8 +12,10 @@ use hpt_engine::data::{DataSpec, SplitSpec, TaskChoice};
 use hpt_engine::engine::Device;
 use hpt_engine::pruner::PRUNERS;
 use hpt_engine::sampler::SAMPLERS;
+use hpt_engine::search::WarmStart;
 use hpt_engine::settings::{Kind, SETTINGS, Settings};
 use hpt_engine::space::Value;
+use hpt_engine::study::StopRules;
 use hpt_engine::train::Metric;
 use indexmap::IndexMap;
 use std::path::Path;
@@ -99,6 +101,9 @@ pub const SEARCH: &[Opt] = &[
     opt("study", "NAME", "Name of the study [default: the data's or the command's name]"),
     opt("repeats", "N", "Trainings of each trial with different seeds, averaged [default: 1]"),
     opt("keep_models", "N", "Models of the best trials to keep [default: 3]"),
+    opt("stop_at", "X", "Value that is good enough: the study ends when its best has reached it"),
+    opt("patience_trials", "N", "The study ends after so many trials in a row that brought nothing better"),
+    opt("warm_start", "FILE[:STUDY]", "Study to learn from: its best are tried first, its trials are data for the sampler"),
     many("enqueue", "JSON", "Configuration to try first, as in '{\"learning_rate\": 0.001}'"),
     opt("space", "FILE", "File whose [space] table says what varies [default: sized from the data]"),
     opt("out", "DIR", "Folder for the models [default: named after the study]"),
@@ -298,6 +303,35 @@ impl Options {
             _ => None,
         };
         found.map(Some).ok_or_else(|| wrong(place, value, "a size above 0, as in 500MiB or 2GiB,"))
+    }
+
+    /// A number.
+    pub fn real(&self, name: &str) -> Result<Option<f64>, Error> {
+        let Some((place, value)) = self.raw(name) else { return Ok(None) };
+        let found = match value {
+            Toml::Float(x) => Some(*x),
+            Toml::Integer(n) => Some(*n as f64),
+            Toml::String(text) => text.trim().parse().ok(),
+            _ => None,
+        };
+        found.filter(|x| !x.is_nan()).map(Some).ok_or_else(|| wrong(place, value, "a number"))
+    }
+
+    /// What ends a study.
+    pub fn stop_rules(&self) -> Result<StopRules, Error> {
+        Ok(StopRules { target: self.real("stop_at")?, patience: self.count("patience_trials", 1)? })
+    }
+
+    /// The study to learn from: a file, with the study's name after a colon where it is said.
+    pub fn warm_start(&self) -> Result<Option<WarmStart>, Error> {
+        let Some(text) = self.text("warm_start")? else { return Ok(None) };
+        let whole = WarmStart { storage: text.into(), study: None };
+        Ok(Some(match text.rsplit_once(':') {
+            Some((path, study)) if !Path::new(text).exists() && !study.is_empty() && !study.starts_with('/') => {
+                WarmStart { storage: path.into(), study: Some(study.to_owned()) }
+            }
+            _ => whole,
+        }))
     }
 
     /// The device.

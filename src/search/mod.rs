@@ -23,7 +23,7 @@ use crate::prepared::Prepared;
 use crate::random::{Purpose, Stream};
 use crate::settings::{Settings, check_space};
 use crate::space::{Params, Space};
-use crate::study::{OptimizeSpec, Stopped, Storage, Study, StudyConfig};
+use crate::study::{OptimizeSpec, StopRules, Stopped, Storage, Study, StudyConfig};
 use crate::train::{Metric, Scores};
 use crate::{Error, Result, pruner, sampler};
 use serde_json::json;
@@ -79,6 +79,10 @@ pub struct SearchSpec {
     pub keep_models: usize,
     /// Configurations to try first; parameters left out are proposed by the sampler.
     pub enqueue: Vec<Params>,
+    /// What ends the search beside the number of trials and the time.
+    pub rules: StopRules,
+    /// Another study to learn from.
+    pub warm_start: Option<WarmStart>,
     /// Folder for the models; none takes one named after the study.
     pub out: Option<PathBuf>,
 }
@@ -107,8 +111,49 @@ impl SearchSpec {
             repeats: 1,
             keep_models: 3,
             enqueue: Vec::new(),
+            rules: StopRules::default(),
+            warm_start: None,
             out: None,
         }
+    }
+}
+
+/// Another study, to learn from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WarmStart {
+    /// Its file.
+    pub storage: PathBuf,
+    /// Its name; none takes the only one there is.
+    pub study: Option<String>,
+}
+
+impl WarmStart {
+    /// Gives `study` what the other one found, and says what was taken.
+    fn apply(&self, study: &Study, progress: &dyn Progress) -> Result<()> {
+        let source = Study::open(&Storage::open(&self.storage)?, self.study.as_deref())?;
+        let name = source.name();
+        let Some(taken) = study.warm_start(&source)? else {
+            progress.note(&format!("the study has begun already: nothing more is taken from `{name}`"));
+            return Ok(());
+        };
+        let list = |what: &str, names: &[String]| match names {
+            [] => String::new(),
+            names => format!("; {what}: {}", names.join(", ")),
+        };
+        let data = match taken.data {
+            0 => "none is data for the sampler, since the space is finite and nothing is proposed twice".to_owned(),
+            n => format!(
+                "{n} are data for the sampler (standardised values), displaced one by one by trials of this study"
+            ),
+        };
+        progress.note(&format!(
+            "warm start from `{name}`: its {} best are tried first, {data}{}{}{}",
+            taken.enqueued,
+            list("parameters in common", &taken.common),
+            list("only there, left out", &taken.dropped),
+            list("only here, drawn at random", &taken.new),
+        ));
+        Ok(())
     }
 }
 
@@ -313,6 +358,7 @@ impl<'a> Bridge<'a> {
         };
         let mut optimize = OptimizeSpec::new(sampler.as_ref(), pruner.as_ref());
         optimize.trials = spec.trials;
+        optimize.rules = spec.rules;
         optimize.jobs = self.jobs;
         optimize.seed = spec.seed;
         optimize.stop = objective.budget.stop_flag();
@@ -345,8 +391,11 @@ impl<'a> Bridge<'a> {
         Ok(rung)
     }
 
-    /// What the user wants tried first, and the default configuration, once.
+    /// What another study found best, the default configuration, and what the user wants tried, each once.
     fn enqueue(&self) -> Result<()> {
+        if let Some(source) = &self.spec.warm_start {
+            source.apply(&self.study, self.progress)?;
+        }
         if let Some(space) = self.study.space()
             // A grid is a grid, and a study that has begun stays as it was planned: nothing is added to either.
             && !self.sampler()?.is_exhaustive(space)

@@ -24,6 +24,8 @@ pub(super) const OWNER: &str = "hpt:owner";
 pub(super) const LOST: &str = "hpt:lost";
 /// System attribute of a failed trial: why.
 pub(super) const REASON: &str = "hpt:reason";
+/// System attribute of a failed trial that somebody deleted: what it was, and why.
+pub(super) const DELETED: &str = "hpt:deleted";
 /// System attribute, Optuna's: parameters that somebody gave for a waiting trial.
 pub(super) const FIXED: &str = "fixed_params";
 
@@ -37,6 +39,8 @@ pub struct Counts {
     pub pruned: u64,
     /// Failed by their own objective.
     pub failed: u64,
+    /// Deleted by somebody; none of the others.
+    pub deleted: u64,
     /// Lost with their process, or put back by an interrupt; each is tried again.
     pub lost: u64,
     /// Some worker is at them.
@@ -55,12 +59,18 @@ impl Counts {
         match trial.state {
             State::Complete => &mut self.complete,
             State::Pruned => &mut self.pruned,
+            State::Failed if trial.system.contains_key(DELETED) => &mut self.deleted,
             State::Failed if trial.system.contains_key(LOST) => &mut self.lost,
             State::Failed => &mut self.failed,
             State::Running => &mut self.running,
             State::Waiting => &mut self.waiting,
         }
     }
+}
+
+/// True for a trial that says nothing: it was lost and is tried again, or somebody deleted it.
+pub(super) fn is_put_aside(trial: &Trial) -> bool {
+    trial.state == State::Failed && (trial.system.contains_key(LOST) || trial.system.contains_key(DELETED))
 }
 
 /// See the module.
@@ -136,10 +146,12 @@ impl Cache {
         self.open.iter().map(|&at| (self.ids[at], self.at(at)))
     }
 
-    /// Takes over a trial that was written, new or changed; one that was finished already stays as it is.
+    /// Takes over a trial that was written, new or changed; one that was finished already stays as it is, unless it is
+    /// deleted.
     pub(super) fn put(&mut self, Stored { id, trial }: Stored) {
         let known = self.ids.binary_search(&id);
-        if known.is_ok_and(|at| self.at(at).state.is_finished()) {
+        let deleted = trial.system.contains_key(DELETED);
+        if known.is_ok_and(|at| self.at(at).state.is_finished()) && !deleted {
             return;
         }
         if let Some(slot) = trial.system.get(SLOT).and_then(serde_json::Value::as_u64) {

@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod commands;
+mod edits;
 mod interrupts;
 mod outside;
 mod saved_models;

@@ -13,11 +13,13 @@ mod template;
 
 pub use process::kill_all as kill_commands;
 
-use super::Progress;
+use super::{Progress, WarmStart};
 use crate::history::{Direction, State, Trial};
 use crate::random::{Purpose, Stream};
 use crate::space::{Params, Space};
-use crate::study::{Context, ObjectiveEnd, OptimizeSpec, Stopped, Storage, Study, StudyConfig, Summary, Verdict};
+use crate::study::{
+    Context, ObjectiveEnd, OptimizeSpec, StopRules, Stopped, Storage, Study, StudyConfig, Summary, Verdict,
+};
 use crate::{Error, Result, pruner, sampler};
 use process::{End, Job, Listener};
 use serde_json::json;
@@ -65,6 +67,10 @@ pub struct CommandSpec {
     pub study: Option<String>,
     /// Configurations to try first; parameters left out are proposed by the sampler.
     pub enqueue: Vec<Params>,
+    /// What ends the search beside the number of trials and the time.
+    pub rules: StopRules,
+    /// Another study to learn from.
+    pub warm_start: Option<WarmStart>,
 }
 
 impl CommandSpec {
@@ -87,6 +93,8 @@ impl CommandSpec {
             storage: PathBuf::from("hpt-study.db"),
             study: None,
             enqueue: Vec::new(),
+            rules: StopRules::default(),
+            warm_start: None,
         }
     }
 
@@ -127,7 +135,11 @@ pub fn search_command(spec: &CommandSpec, progress: &dyn Progress, stop: &Arc<At
     let pruner = pruner::by_name(&spec.pruner, &spec.pruner_settings)?;
     let sampler =
         sampler::by_name(&spec.sampler, &sampler::Settings { trials: spec.trials, ..sampler::Settings::default() })?;
+    spec.rules.check(&spec.directions)?;
     let study = open(spec, progress)?;
+    if let Some(source) = &spec.warm_start {
+        source.apply(&study, progress)?;
+    }
     for params in &spec.enqueue {
         study.enqueue_once(params)?;
     }
@@ -142,6 +154,7 @@ pub fn search_command(spec: &CommandSpec, progress: &dyn Progress, stop: &Arc<At
     let mut optimize = OptimizeSpec::new(sampler.as_ref(), pruner.as_ref());
     optimize.trials = spec.trials;
     optimize.time_limit = spec.time_limit;
+    optimize.rules = spec.rules;
     optimize.jobs = spec.jobs;
     optimize.seed = spec.seed;
     optimize.stop = stop.clone();
