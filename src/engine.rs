@@ -35,7 +35,7 @@
 //! ```
 
 use crate::backend::{Backend, Caps, Cpu, Precision, Reference, cores, gpus};
-use crate::data::{Dataset, Targets};
+use crate::data::{Dataset, Sketch, Targets};
 use crate::model::{Head, Model, ModelSpec, Plan, Training, initialise};
 use crate::train::{Control, Epoch, Scores, TrainSpec, Trained, Trainer, evaluate, train};
 use crate::{Error, Result};
@@ -314,6 +314,7 @@ impl Fit<'_> {
                 rows: self.training.rows,
                 settings: serde_json::Map::new(),
                 study: None,
+                seen: Sketch::default(),
             },
         })
     }

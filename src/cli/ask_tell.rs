@@ -5,7 +5,7 @@
 
 use super::console::Console;
 use super::failure::Failure;
-use super::{Verb, screen, storage, table};
+use super::{Verb, options, screen, storage, table};
 use crate::cli::study_file::StudyFile;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use hpt_engine::study::{Outcome, Storage, Study, StudyConfig};
@@ -28,8 +28,9 @@ pub const CREATE: Verb = Verb {
             .arg(arg("space", "FILE", "TOML file whose [space] table says what varies; `ask` needs one"))
             .arg(arg("sampler", "NAME", "How configurations are proposed [default: auto]"))
             .arg(arg("pruner", "NAME", "What `tell --step` asks whether to go on [default: none]"))
+            .arg(arg("pruner-option", "NAME=X", "Option of the pruner; several may be given").action(ArgAction::Append))
             .arg(arg("seed", "N", "Seed of the proposals [default: 0]"))
-            .after_help(EXAMPLE)
+            .after_help(format!("{EXAMPLE}\n\n{}", options::pruner_options()))
     },
     run: create,
 };
@@ -101,15 +102,18 @@ fn create(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
     let space = text(matches, "space").map(|path| StudyFile::read_space(path, BTreeMap::new())).transpose()?;
     let (sampler, pruner) = (text(matches, "sampler").unwrap_or("auto"), text(matches, "pruner").unwrap_or("none"));
     sampler::by_name(sampler, &sampler::Settings::default())?;
-    pruner::by_name(pruner, &pruner::Settings::default())?;
+    pruner::entry(pruner)?;
+    let told = list(matches, "pruner-option");
+    pruner::by_name(pruner, &storage::pruner_settings(pruner, &told)?)?;
     let seed = whole(matches, "seed")?.unwrap_or(0);
     let attributes = [("sampler", json!(sampler)), ("pruner", json!(pruner)), ("seed", json!(seed))];
+    let options = (!told.is_empty()).then(|| ("pruner_options", json!(told)));
     let config = StudyConfig {
         name: name.to_owned(),
         directions,
         metric_names: list(matches, "metric"),
         space,
-        attributes: attributes.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
+        attributes: attributes.into_iter().chain(options).map(|(key, value)| (key.to_owned(), value)).collect(),
     };
     let path = storage::path(matches);
     let study = Study::create_or_open(&Storage::open_or_create(path)?, &config)?;

@@ -82,11 +82,14 @@ fn specify(options: &Options, settings: &Settings, file: Option<&StudyFile>) -> 
     }
     let time_limit = options.time("time_limit")?;
     let default = CommandSpec::new(command, directions[0], space);
+    let pruner = options.text("pruner")?.unwrap_or(&default.pruner).to_owned();
+    pruner::entry(&pruner)?;
     let spec = CommandSpec {
         directions,
         metrics,
         sampler: options.text("sampler")?.unwrap_or(&default.sampler).to_owned(),
-        pruner: options.text("pruner")?.unwrap_or(&default.pruner).to_owned(),
+        pruner_settings: options.pruner(&pruner, pruner::Settings::default())?,
+        pruner,
         trials: options.count("trials", 1)?.or(default.trials.filter(|_| time_limit.is_none())),
         time_limit,
         trial_time_limit: options.time("trial_time_limit")?,

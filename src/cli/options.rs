@@ -10,7 +10,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint};
 use hpt_engine::Error;
 use hpt_engine::data::{DataSpec, SplitSpec, TaskChoice};
 use hpt_engine::engine::Device;
-use hpt_engine::pruner::PRUNERS;
+use hpt_engine::pruner::{self, OPTIONS, PRUNERS};
 use hpt_engine::sampler::SAMPLERS;
 use hpt_engine::search::WarmStart;
 use hpt_engine::settings::{Kind, SETTINGS, Settings};
@@ -53,6 +53,15 @@ fn described(help: &str, words: &[&str]) -> String {
     if words.is_empty() { format!("{help}{default}") } else { format!("{help}: {}{default}", words.join(", ")) }
 }
 
+/// The options of all pruners, for the end of a help.
+pub fn pruner_options() -> String {
+    let line = |option: &pruner::PrunerOption| {
+        let of = if option.of.is_empty() { "all".to_owned() } else { option.of.join(", ") };
+        format!("  {:<14} {} ({of})", option.name, option.help)
+    };
+    format!("Options of pruners:\n{}", OPTIONS.iter().map(line).collect::<Vec<_>>().join("\n"))
+}
+
 /// Where data are.
 #[rustfmt::skip]
 pub const PATH: Opt = opt("data", "PATH", "CSV or TSV file (plain or gzip), folder with IDX files, .npz file, or a built-in set: digits, california-housing");
@@ -90,6 +99,7 @@ pub const RUN: &[Opt] = &[
 pub const SEARCH: &[Opt] = &[
     one_of("sampler", "How configurations are proposed [default: auto]", || SAMPLERS.iter().map(|entry| entry.name).collect()),
     one_of("pruner", "How hopeless trials are stopped [default: asha]", || PRUNERS.iter().map(|entry| entry.name).collect()),
+    many("pruner_option", "NAME=X", "Option of the pruner; several may be given. See the end of this help"),
     opt("trials", "N", "Trials that the study should reach in all [default: 100; none with --time-limit]"),
     opt("time_limit", "TIME", "Time for everything, as in 90s, 10m or 1h30m"),
     opt("trial_time_limit", "TIME", "Time for one trial"),
@@ -315,6 +325,35 @@ impl Options {
             _ => None,
         };
         found.filter(|x| !x.is_nan()).map(Some).ok_or_else(|| wrong(place, value, "a number"))
+    }
+
+    /// What the pruner of that name is told, on top of `settings`: `name=value` on the command line, a table in a file.
+    pub fn pruner(&self, pruner: &str, mut settings: pruner::Settings) -> Result<pruner::Settings, Error> {
+        let Some((place, value)) = self.raw("pruner_option") else { return Ok(settings) };
+        let items: Vec<(String, String)> = match value {
+            Toml::Table(table) => table.iter().map(|(name, value)| (name.clone(), value.to_string())).collect(),
+            value => {
+                let texts = match value {
+                    Toml::Array(items) => items.as_slice(),
+                    single => std::slice::from_ref(single),
+                };
+                let pair = |item: &Toml| {
+                    let (name, value) = item.as_str()?.split_once('=')?;
+                    Some((name.trim().replace('-', "_"), value.trim().to_owned()))
+                };
+                let expected = "NAME=X, as in startup=10,";
+                texts
+                    .iter()
+                    .map(|item| pair(item).ok_or_else(|| wrong(place, item, expected)))
+                    .collect::<Result<_, _>>()?
+            }
+        };
+        for (name, text) in items {
+            let value =
+                text.parse().map_err(|_| wrong(&format!("{place}: {name}"), &Toml::String(text), "a number"))?;
+            settings.set(place, pruner, &name, value)?;
+        }
+        Ok(settings)
     }
 
     /// What ends a study.

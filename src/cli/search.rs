@@ -31,7 +31,7 @@ pub const VERB: Verb = Verb {
                 let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
                 arg.help(format!("{help} [default: digits]"))
             })
-            .after_help(HELP)
+            .after_help(format!("{HELP}\n\n{}", super::options::pruner_options()))
     },
     run,
 };
@@ -136,13 +136,21 @@ fn specify(
     };
     let time_limit = options.time("time_limit")?;
     let default = SearchSpec::new(data.clone());
+    let pruner = options.text("pruner")?.unwrap_or(&default.pruner).to_owned();
+    pruner::entry(&pruner)?;
+    let epochs = fixed.resolve()?.train.epochs as u64;
+    let pruner_settings = pruner::Settings { max_resource: Some(epochs), ..pruner::Settings::default() };
     let spec = SearchSpec {
         split,
         fixed,
         space,
         metric: options.metric()?,
         sampler: options.text("sampler")?.unwrap_or(&default.sampler).to_owned(),
-        pruner: options.text("pruner")?.unwrap_or(&default.pruner).to_owned(),
+        pruner_settings: options.pruner(&pruner, pruner_settings)?,
+        first_rung_given: options
+            .raw("pruner_option")
+            .is_some_and(|(_, value)| value.to_string().contains("min_resource")),
+        pruner,
         trials: options.count("trials", 1)?.or(default.trials.filter(|_| time_limit.is_none())),
         time_limit,
         trial_time_limit: options.time("trial_time_limit")?,
@@ -162,7 +170,7 @@ fn specify(
         data,
     };
     sampler::by_name(&spec.sampler, &sampler::Settings::default())?;
-    pruner::by_name(&spec.pruner, &pruner::Settings::default())?;
+    pruner::by_name(&spec.pruner, &spec.pruner_settings)?;
     Ok(spec)
 }
 

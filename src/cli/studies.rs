@@ -1,6 +1,6 @@
 //! `studies`, `trials`, `best`: what a storage holds.
 
-use super::console::{Console, print};
+use super::console::{Console, columns, print};
 use super::failure::Failure;
 use super::{Verb, screen, storage, table};
 use clap::{Arg, ArgAction, ArgMatches};
@@ -68,7 +68,7 @@ fn trials(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
         let counts = study.counts().unwrap_or_default();
         format!(
             "{}\n{}: {} complete, {} pruned, {} failed, {} deleted, {} lost and repeated, {} running, {} waiting",
-            table::table(&["trial", "state", value, "time", "parameters"], &rows),
+            table::table_within(columns(), &["trial", "state", value, "time", "parameters"], &rows),
             study.name(),
             counts.complete,
             counts.pruned,
@@ -108,6 +108,6 @@ fn best(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
     let best = study.best()?;
     console.result(&best_json(&study)?, || {
         let rows: Vec<Vec<String>> = best.iter().map(row).collect();
-        table::table(&["trial", "state", "value", "time", "parameters"], &rows)
+        table::table_within(columns(), &["trial", "state", "value", "time", "parameters"], &rows)
     })
 }

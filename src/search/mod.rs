@@ -53,6 +53,10 @@ pub struct SearchSpec {
     pub sampler: String,
     /// Name of the pruner.
     pub pruner: String,
+    /// What it is told.
+    pub pruner_settings: pruner::Settings,
+    /// Whether the first step of successive halving is among that; else it is chosen from the epochs.
+    pub first_rung_given: bool,
     /// The total number of trials that the study should reach; none for no limit.
     pub trials: Option<u64>,
     /// Wall-clock time of everything, the last training included.
@@ -98,6 +102,8 @@ impl SearchSpec {
             metric: None,
             sampler: "auto".to_owned(),
             pruner: "asha".to_owned(),
+            pruner_settings: pruner::Settings::default(),
+            first_rung_given: false,
             trials: Some(100),
             time_limit: None,
             trial_time_limit: None,
@@ -272,6 +278,12 @@ impl<'a> Bridge<'a> {
         if split.validation == 0.0 {
             return Err(Error::input("a search chooses by the validation rows; give a validation split above 0"));
         }
+        if pruner::entry(&spec.pruner)?.of_parts && spec.repeats < 2 {
+            return Err(Error::input(format!(
+                "the pruner {} compares repetitions of a training; give at least two (--repeats 5)",
+                spec.pruner
+            )));
+        }
         if spec.repeats == 0 {
             return Err(Error::input("repeats is 0; at least 1 is expected"));
         }
@@ -333,12 +345,12 @@ impl<'a> Bridge<'a> {
     fn run(&self, objective: &Objective<'_>) -> Result<crate::study::Summary> {
         let (spec, progress) = (self.spec, self.progress);
         let sampler = self.sampler()?;
-        let rungs = pruner::Settings {
-            min_resource: self.first_rung()?,
-            max_resource: Some(spec.fixed.resolve()?.train.epochs as u64),
-            ..pruner::Settings::default()
-        };
-        let pruner = pruner::by_name(&spec.pruner, &rungs)?;
+        let mut settings = spec.pruner_settings.clone();
+        if !spec.first_rung_given {
+            settings.min_resource = self.first_rung()?;
+        }
+        settings.max_resource.get_or_insert(spec.fixed.resolve()?.train.epochs as u64);
+        let pruner = pruner::by_name(&spec.pruner, &settings)?;
         if let Some(space) = self.study.space() {
             progress.note(&format!("sampler {}", sampler.describe(space, self.study.directions())));
         }

@@ -160,14 +160,26 @@ impl Objective<'_> {
             threads => threads,
         };
         let engine = Engine::new(spec.device, threads)?;
+        let of_parts = crate::pruner::entry(&spec.pruner)?.of_parts;
         let (mut values, mut first) = (Vec::with_capacity(spec.repeats), None);
         for repetition in 0..spec.repeats as u64 {
             let slot = context.slot() + repetition * REPETITION;
-            let training = Repetition { config: &config, sets: &sets, slot, threads, reports: repetition == 0 };
+            let reports = repetition == 0 && !of_parts;
+            let training = Repetition { config: &config, sets: &sets, slot, threads, reports };
             let (model, trained) = self.train(context, &engine, &training)?;
-            values.push(trained.metric.ok_or_else(|| Error::input("the trial ran no epoch"))?);
+            let value = trained.metric.ok_or_else(|| Error::input("the trial ran no epoch"))?;
+            values.push(value);
             if repetition == 0 {
                 first = Some((model, trained));
+            }
+            if of_parts {
+                match context.report(repetition + 1, value) {
+                    // The last one ends the trial anyhow.
+                    _ if values.len() == spec.repeats => {}
+                    Verdict::Continue => {}
+                    Verdict::Prune => return Err(ObjectiveEnd::Pruned),
+                    Verdict::Stop => return Err(ObjectiveEnd::Stopped),
+                }
             }
         }
         let value = values.iter().sum::<f64>() / values.len() as f64;
@@ -180,6 +192,7 @@ impl Objective<'_> {
         }
         model.pipeline = Some(sets.pipeline.clone());
         model.training.settings = settings.to_json();
+        model.training.seen = sets.seen.clone();
         model.training.study = Some(self.bridge.study.name().to_owned());
         // The trial is worth more than its model file.
         if let Err(error) = self.kept.offer(context.number(), value, &model) {

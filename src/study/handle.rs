@@ -203,17 +203,13 @@ impl Study {
         self.refresh()?;
         // Under the lock: the list for readers may have to be copied, and this is asked after each trial.
         let cache = self.cache();
-        let complete: Vec<&Trial> = cache
-            .all()
-            .filter(|trial| trial.state == State::Complete && trial.values.len() == self.directions().len())
-            .collect();
         Ok(match self.directions() {
-            [direction] => {
-                let better = |best: &'_ Trial, trial: &Trial| direction.better(trial.values[0], best.values[0]);
-                let best = complete.into_iter().reduce(|best, trial| if better(best, trial) { trial } else { best });
-                best.cloned().into_iter().collect()
-            }
+            [direction] => cache.best(*direction).cloned().into_iter().collect(),
             directions => {
+                let complete: Vec<&Trial> = cache
+                    .all()
+                    .filter(|trial| trial.state == State::Complete && trial.values.len() == directions.len())
+                    .collect();
                 let beaten =
                     |trial: &Trial| complete.iter().any(|other| dominates(directions, &other.values, &trial.values));
                 complete.iter().filter(|trial| !beaten(trial)).map(|&trial| trial.clone()).collect()

@@ -223,7 +223,7 @@ impl Context<'_> {
             return Verdict::Stop;
         }
         match *study.directions() {
-            [direction] => match spec.pruner.should_prune(direction, study.cache().glance(), &self.trial) {
+            [direction] => match study.cache().should_prune(spec.pruner, self.run.following, direction, &self.trial) {
                 true => Verdict::Prune,
                 false => Verdict::Continue,
             },
@@ -259,6 +259,8 @@ struct Run<'a> {
     changed: Condvar,
     /// Set with `shared.fatal`.
     failed: AtomicBool,
+    /// The token under which the pruner follows the study.
+    following: u64,
     /// What the stop rules know.
     watch: Mutex<Watch>,
     /// The rule that has ended the study.
@@ -301,6 +303,10 @@ impl Study {
             shared: Mutex::new(Shared { workers: jobs, ..Shared::default() }),
             changed: Condvar::new(),
             failed: AtomicBool::new(false),
+            following: match *self.directions() {
+                [direction] => self.cache().follow(spec.pruner, direction),
+                _ => 0,
+            },
             watch: Mutex::new(Watch::new(spec.rules, self.directions(), &self.trials()?)),
             ruled: OnceLock::new(),
         };

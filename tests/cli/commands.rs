@@ -219,3 +219,41 @@ fn an_interrupt_ends_the_programs_and_says_how_to_go_on() {
         assert_eq!(found["trials"]["complete"], 3);
     }
 }
+
+#[test]
+fn pruners_have_options_and_say_which() {
+    let folder = script("for i in 1 2 3 4 5 6; do echo $i 5; done; [ $HPT_TRIAL_NUMBER = 9 ] || echo 5; sleep 0.2\n");
+    let more = "--trials 2 --sampler random --pruner patience --pruner-option patience=2 --json";
+    let found = folder.run_words(&words("./o.sh", "--trials 1 --sampler random --pruner none --json")).json();
+    assert_eq!(found["trials"]["complete"], 1);
+    let found = folder.run_words(&words("./o.sh", more)).json();
+    assert_eq!((&found["trials"]["complete"], &found["trials"]["pruned"]), (&Json::from(1), &Json::from(1)));
+    assert_eq!(study(&folder)[1]["intermediate"].as_object().unwrap().len(), 3);
+    folder.write(
+        "f.toml",
+        "direction = \"minimize\"\n[search]\ncommand = \"echo 1\"\npruner = \"threshold\"\n\
+                            pruner_option = { upper = 3.5, warmup = 1 }\n[space]\nx = { float = [0, 1] }\n",
+    );
+    folder.run("search f.toml --trials 2").ok();
+    for (more, parts) in [
+        ("--pruner threshold", ["needs a bound", "upper=X"]),
+        (
+            "--pruner median --pruner-option reduction=4",
+            ["`reduction` is an option of asha, hyperband", "not of median"],
+        ),
+        ("--pruner median --pruner-option startup", ["--pruner-option is `startup`", "NAME=X"]),
+        ("--pruner median --pruner-option startup=many", ["startup is `many`", "a number"]),
+        ("--pruner median --pruner-option startupp=4", ["`startupp` is not known", "did you mean `startup`?"]),
+    ] {
+        folder.run_words(&words("./o.sh", more)).fails(2, &parts);
+    }
+    let help = folder.run("help search").ok().out;
+    assert!(help.contains("Options of pruners:") && help.contains("p_threshold"), "{help}");
+    folder.run("search --data digits --pruner wilcoxon").fails(2, &["wilcoxon", "--repeats"]);
+    let found =
+        folder.json("search --data digits --pruner wilcoxon --repeats 3 --epochs 2 --trials 4 --storage w.db --json");
+    assert!(found["trials"]["complete"].as_u64() > Some(0), "{found}");
+    let repeated = trials(&folder, "w.db");
+    let complete = in_state(&repeated, "complete");
+    assert!(complete.iter().all(|trial| keys(&trial["intermediate"]) == ["1", "2", "3"]), "{complete:?}");
+}

@@ -3,8 +3,8 @@
 use super::*;
 
 #[rustfmt::skip]
-const VERBS: [&str; 12] = [
-    "search", "train", "evaluate", "predict", "studies", "trials", "best", "create-study", "ask", "tell", "devices",
+const VERBS: [&str; 17] = [
+    "search", "train", "evaluate", "predict", "studies", "trials", "best", "create-study", "copy-study", "delete-study", "ask", "tell", "enqueue", "add-trial", "delete-trial", "devices",
     "completions",
 ];
 
