@@ -160,4 +160,19 @@ mod tests {
             assert!((upper_tail(z) - expected).abs() < 1e-9 * expected.max(1e-5), "{z}: {}", upper_tail(z));
         }
     }
+
+    /// `scipy.stats.wilcoxon(x, alternative="greater", zero_method="zsplit")` of SciPy 1.17.1.
+    #[test]
+    fn probabilities_are_scipys() {
+        for (n, modulus, shift, expected) in [
+            (12, 101, 40, 0.395_507_812_5),
+            (60, 101, 45, 0.132_354_095_973_961_75),
+            (60, 23, 9, 0.023_140_243_472_985_8),
+            (80, 17, 9, 0.955_237_251_129_669_1),
+        ] {
+            let x: Vec<f64> = (0..n).map(|i| f64::from(i * 37 % modulus - shift) / 10.0).collect();
+            let p = p_value(&x);
+            assert!((p - expected).abs() < 1e-9, "{n} {modulus}: {p} {expected}");
+        }
+    }
 }
