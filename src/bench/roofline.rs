@@ -19,7 +19,7 @@ pub struct Mark {
     pub gflops: f64,
 }
 
-/// Width of the plot alone and of the list beside it, and height of the plot, in SVG's units.
+/// Width and least height of the plot alone, and width of the list beside it, in SVG's units.
 const PLOT: (f64, f64) = (760.0, 620.0);
 const LIST: f64 = 400.0;
 const MARGIN: f64 = 60.0;
@@ -59,10 +59,10 @@ pub fn svg(title: &str, roofs: &Roofs, marks: &[Mark]) -> String {
     let seen = |x: f64| x.is_finite() && x > 0.0;
     let marks: Vec<&Mark> = marks.iter().filter(|mark| seen(mark.intensity) && seen(mark.gflops)).collect();
     let ridge = roofs.peak_gflops / roofs.memory_gbytes;
-    let (left, right, top, bottom) = (MARGIN, PLOT.0 - 20.0, 50.0, PLOT.1 - MARGIN);
+    let height = PLOT.1.max(80.0 + LINE * (marks.len() + 1) as f64);
+    let (left, right, top, bottom) = (MARGIN, PLOT.0 - 20.0, 50.0, height - MARGIN);
     let x = Axis::around(marks.iter().map(|mark| mark.intensity).chain([ridge, 0.1]), left, right);
     let y = Axis::around(marks.iter().map(|mark| mark.gflops).chain([roofs.peak_gflops, 10.0]), bottom, top);
-    let height = PLOT.1.max(80.0 + LINE * (marks.len() + 1) as f64);
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {} {height}\" font-family=\"sans-serif\" \
          font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n\
@@ -73,7 +73,7 @@ pub fn svg(title: &str, roofs: &Roofs, marks: &[Mark]) -> String {
     axes(&mut out, &x, &y);
     lines(&mut out, roofs, &x, &y);
     let list = PLOT.0 + 10.0;
-    put(&mut out, list, 50.0, "start", "  ", "GFLOP/s, and share of the roof above the mark");
+    put(&mut out, list + 26.0, 50.0, "start", "#000000", "GFLOP/s, and share of what L1 and the peak allow");
     for (i, mark) in marks.iter().enumerate() {
         let colour = GROUPS.iter().find(|group| group.0 == mark.group).map_or("#000000", |group| group.1);
         let (cx, cy, number) = (x.at(mark.intensity), y.at(mark.gflops), i + 1);
@@ -99,7 +99,6 @@ pub fn svg(title: &str, roofs: &Roofs, marks: &[Mark]) -> String {
 }
 
 fn put(out: &mut String, x: f64, y: f64, anchor: &str, colour: &str, text: &str) {
-    let colour = if colour.starts_with('#') { colour } else { "#000000" };
     let _ = writeln!(
         out,
         "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" fill=\"{colour}\">{}</text>",
