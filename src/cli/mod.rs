@@ -15,6 +15,7 @@ mod study_file;
 mod table;
 
 mod ask_tell;
+mod bench;
 mod command;
 mod completions;
 mod devices;
@@ -59,6 +60,7 @@ const VERBS: &[Verb] = &[
     edit::ADD,
     edit::DELETE_TRIAL,
     devices::VERB,
+    bench::VERB,
     completions::VERB,
 ];
 
