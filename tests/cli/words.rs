@@ -3,9 +3,9 @@
 use super::*;
 
 #[rustfmt::skip]
-const VERBS: [&str; 13] = [
-    "search", "train", "evaluate", "predict", "studies", "trials", "best", "create-study", "ask", "tell", "devices",
-    "bench", "completions",
+const VERBS: [&str; 18] = [
+    "search", "train", "evaluate", "predict", "studies", "trials", "best", "create-study", "copy-study", "delete-study",
+    "ask", "tell", "enqueue", "add-trial", "delete-trial", "devices", "bench", "completions",
 ];
 
 #[test]
