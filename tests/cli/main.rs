@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod interrupts;
+mod memory;
 mod outside;
 mod saved_models;
 mod searches;
