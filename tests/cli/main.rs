@@ -7,6 +7,7 @@ mod bad_input;
 mod commands;
 mod edits;
 mod interrupts;
+mod memory;
 mod outside;
 mod saved_models;
 mod searches;
