@@ -4,11 +4,14 @@
 //! Each row times ours and theirs alternately, A B A B, and prints the median and the best of each and their ratios (the
 //! best is what a machine with other work to do still shows); operands are not zero, and where they are larger than a
 //! cache, several copies are used in turn. `packed` multiplies by a B that was packed before the clock started.
+//!
+//! `-- high` or `-- medium` times the bf16 products of that precision beside the f32 ones instead (column `f32`),
+//! on every shape, and prints with `*` where the choice by shape takes them.
 
 #![allow(missing_docs)]
 
 use hpt_kernels::epilogue::Epilogue;
-use hpt_kernels::gemm::{Beta, Gemm, Packed, Right, Scratch, gemm, pack, packed_len, panel_width};
+use hpt_kernels::gemm::{Beta, Gemm, Method, Packed, Right, Scratch, gemm_by, pack, packed_len, panel_width};
 use hpt_kernels::isa::{Isa, peak};
 use hpt_kernels::matrix::{Matrix, MatrixMut};
 use std::time::Instant;
@@ -89,7 +92,7 @@ impl Case {
         Case { kind, m, k, n, a, b, packed, c }
     }
 
-    fn ours(&mut self, isa: Isa, scratch: &mut Scratch) {
+    fn ours(&mut self, isa: Isa, method: Method, scratch: &mut Scratch) {
         let (m, k, n) = (self.m, self.k, self.n);
         let a = match self.kind {
             Kind::Dw => Matrix::row_major(&self.a, k, m).t(),
@@ -101,7 +104,7 @@ impl Case {
             _ => Right::Strided(Matrix::row_major(&self.b, k, n)),
         };
         let c = MatrixMut::row_major(&mut self.c, m, n);
-        gemm(isa, Gemm { a, b, c, beta: Beta::Zero, epilogue: Epilogue::None }, scratch);
+        gemm_by(isa, method, Gemm { a, b, c, beta: Beta::Zero, epilogue: Epilogue::None }, scratch);
     }
 
     fn theirs(&mut self) {
@@ -137,12 +140,29 @@ fn main() {
             std::process::exit(2);
         }
     };
-    let filter: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
+    let mut filter: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
+    let method = match filter.first().map(String::as_str) {
+        Some("high") => Method::Bf16x3,
+        Some("medium") => Method::Bf16,
+        _ => Method::F32,
+    };
+    if method != Method::F32 {
+        filter.remove(0);
+    }
+    if !method.is_native(isa) {
+        eprintln!("{} has no products of that precision", isa.name());
+        std::process::exit(2);
+    }
     let peak = peak(isa) / 1e9;
     println!("{}: FMA peak {peak:.0} GFLOP/s, one thread; medians of 21 rounds, GFLOP/s", isa.name());
     println!(
         "{:>8} {:>16} {:>15} {:>11} {:>15} {:>13}",
-        "product", "m×k×n", "ours", "% of peak", "matrixmultiply", "ratio"
+        "product",
+        "m×k×n",
+        "ours",
+        "% of peak",
+        if method == Method::F32 { "matrixmultiply" } else { "f32" },
+        "ratio"
     );
     for &(name, kind, m, k, n) in ROWS {
         let shape = format!("{m}×{k}×{n}");
@@ -151,16 +171,24 @@ fn main() {
         {
             continue;
         }
+        if method != Method::F32 && kind == Kind::Packed {
+            continue;
+        }
+        let chosen = if method != Method::F32 && method.choose(isa, m, k, n) == method { "*" } else { "" };
         let flops = 2.0 * (m * k * n) as f64;
         let bytes = 4 * (m * k + k * n + m * n);
         let copies = if bytes < 256 << 10 { 1 } else { (64usize << 20).div_ceil(bytes).clamp(2, 16) };
         let mut cases: Vec<_> = (0..copies).map(|i| Case::new(isa, kind, (m, k, n), i as u64)).collect();
         let mut scratch = Scratch::with_capacity_for(isa, m, k, n);
+        scratch.reserve_by(isa, method, m, k, n);
         let calls = ((2e-3 * 100e9 / flops) as usize).max(1);
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for round in 0..23 {
-            let a = time(calls, |i| cases[i % copies].ours(isa, &mut scratch));
-            let b = time(calls, |i| cases[i % copies].theirs());
+            let a = time(calls, |i| cases[i % copies].ours(isa, method, &mut scratch));
+            let b = match method {
+                Method::F32 => time(calls, |i| cases[i % copies].theirs()),
+                _ => time(calls, |i| cases[i % copies].ours(isa, Method::F32, &mut scratch)),
+            };
             if round >= 2 {
                 ours.push(a);
                 theirs.push(b);
@@ -169,7 +197,7 @@ fn main() {
         let rates = |times: &mut [f64]| (flops / median(times) / 1e9, flops / times[0] / 1e9);
         let ((ours, best), (theirs, their_best)) = (rates(&mut ours), rates(&mut theirs));
         println!(
-            "{name:>8} {shape:>16} {ours:>7.1} /{best:>6.1} {:>5.0} /{:>4.0} {theirs:>7.1} /{their_best:>6.1} {:>6.2} /{:>5.2}",
+            "{name:>8} {shape:>16} {ours:>7.1} /{best:>6.1} {:>5.0} /{:>4.0} {theirs:>7.1} /{their_best:>6.1} {:>6.2} /{:>5.2} {chosen}",
             100.0 * ours / peak,
             100.0 * best / peak,
             ours / theirs,
