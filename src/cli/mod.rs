@@ -15,6 +15,7 @@ mod study_file;
 mod table;
 
 mod ask_tell;
+mod bench;
 mod completions;
 mod devices;
 mod evaluate;
@@ -52,6 +53,7 @@ const VERBS: &[Verb] = &[
     ask_tell::ASK,
     ask_tell::TELL,
     devices::VERB,
+    bench::VERB,
     completions::VERB,
 ];
 
