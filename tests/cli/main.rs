@@ -6,6 +6,7 @@
 mod bad_input;
 mod interrupts;
 mod outside;
+mod precisions;
 mod saved_models;
 mod searches;
 mod words;

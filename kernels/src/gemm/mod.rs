@@ -3,7 +3,8 @@
 //! [`gemm`] computes `C ← A·B + β·C` and an epilogue on the rows of the result. It is not a BLAS: no α, no
 //! triangles, no threads: a caller with several threads gives each a block of `C`. An element is the chain
 //! `c ← fma(a[i,p], b[p,j], c)` over p = 0, 1, …, k−1 that begins with `β·c`, whatever the blocking, the packing and
-//! the block of `C` that was asked for; so results never depend on how the work was split.
+//! the block of `C` that was asked for; so results never depend on how the work was split. [`gemm_by`] computes
+//! it from bf16 halves instead ([`Method`]).
 
 mod bf16;
 mod blocks;

@@ -11,7 +11,7 @@
 //! No choice of two halves is safe from this, as neighbours of the form hi + lo are 2⁻¹⁶ apart where |lo| is near
 //! 2⁻⁸. The bound is nearly reached (3.03e-5) by A and B all of the same adverse constant. It is far where the dropped
 //! terms have various signs, in any data whose numbers are not all alike: from k = 16 on, 1e-5·Σ|a·b| holds for
-//! random data of one sign too, with deviations of a few 1e-6. To this the sums add at most
+//! random data of one sign too, with deviations of a few 1e-6; [`Method::choose`] takes it from k = 32 on. To this the sums add at most
 //! (3·⌈k/32⌉ + 18)·2⁻²⁴·Σ|a·b| on tiles.
 //! `Bf16` drops up to 2⁻⁷·Σ|a·b|.
 //!
@@ -58,7 +58,9 @@ impl Method {
     /// instruction set alone. A caller that divides C among threads asks for the whole product.
     pub fn choose(self, isa: Isa, m: usize, k: usize, n: usize) -> Method {
         let seconds = |method: &Method| cost::seconds(isa, *method, m, k, n);
-        let exact_enough = Method::ALL.into_iter().filter(|method| *method <= self && method.is_native(isa));
+        // Errors of sums of few terms do not average out, and no unit is faster there.
+        let allowed = if k < pack::CHUNK { Method::F32 } else { self };
+        let exact_enough = Method::ALL.into_iter().filter(|method| *method <= allowed && method.is_native(isa));
         exact_enough.min_by(|a, b| seconds(a).total_cmp(&seconds(b))).unwrap_or(Method::F32)
     }
 

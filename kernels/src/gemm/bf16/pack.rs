@@ -130,6 +130,11 @@ impl Lines<'_> {
                         (there * usize::from(o < left), there * usize::from(o + WORDS < left))
                     };
                     let (i, p) = if ALONG { (o, p0 + v) } else { (v, p0 + o) };
+                    if !ALONG {
+                        // Rows lie far apart: the same ones of the next chunk.
+                        s.prefetch(self.at(i, p + CHUNK));
+                        s.prefetch(self.at(i, p + CHUNK + WORDS));
+                    }
                     // SAFETY: as many elements are read as the matrix has there; 16 words of each of `outer` rows of
                     // the chunk are written.
                     unsafe {
