@@ -10,6 +10,8 @@
 //! Numbers are multiplied by 2²³ first: then the last bit of any f32, 2⁻¹⁴⁹, is the smallest normal one, and no half
 //! of anything, subnormals included, is flushed to zero by units that know no subnormals.
 
+#![allow(clippy::needless_range_loop, reason = "lines and words are coordinates")]
+
 use crate::isa::{Op, Simd};
 use crate::matrix::Matrix;
 
