@@ -93,7 +93,7 @@ fn text(devices: &Devices) -> String {
         let used = if tier.isa == cpu.isa { "  (used)" } else { "" };
         let precisions = tier.precisions.join(", ");
         lines.push(format!(
-            "tier    {:<9} {:>6.1} GFLOP/s a thread, f32; {precisions}{used}",
+            "tier    {:<12} {:>6.1} GFLOP/s a thread, f32; {precisions}{used}",
             tier.isa, tier.peak_gflops
         ));
     }
