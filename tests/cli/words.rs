@@ -104,6 +104,7 @@ fn devices_measure_the_machine() {
     assert_eq!(keys(&devices["cpu"]), ["model", "isa", "cores", "tiers", "caches"]);
     let tiers = devices["cpu"]["tiers"].as_array().unwrap();
     assert_eq!(tiers[0]["isa"], "portable");
+    assert_eq!(tiers[0]["precisions"], serde_json::json!(["highest"]));
     assert!(tiers.iter().all(|tier| tier["peak_gflops"].as_f64().unwrap() > 0.1), "{tiers:?}");
     assert!(folder.run("devices").ok().out.contains("GFLOP/s"));
     let wrong = folder.command(&["devices"]).env("HPT_ISA", "avx9").output().unwrap();
