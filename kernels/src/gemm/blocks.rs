@@ -205,9 +205,18 @@ enum RightBlock<'a> {
     /// Packed by the caller; the block begins at this row and column.
     Packed(super::Packed<'a>, usize, usize),
     /// In scratch memory at `to`; where `fill`, each panel is packed from the source before its first use.
-    Scratch { to: *mut f32, from: *const f32, steps: (usize, usize), fill: bool },
+    Scratch { to: *mut f32, from: Source<'a>, fill: bool },
     /// As B lies, with its row stride.
     InPlace(*const f32, usize),
+}
+
+/// What a panel is packed from.
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    /// A block at this pointer with these strides of rows and columns.
+    Strided(*const f32, (usize, usize)),
+    /// The transpose of a packed matrix; the block begins at this row and column of the transpose.
+    Transposed(super::Packed<'a>, usize, usize),
 }
 
 impl<'a> Plan<'a> {
@@ -220,6 +229,7 @@ impl<'a> Plan<'a> {
         let pack_a = (!along && a.row_stride() != 1 && m > 1) || (conflict && m > 1);
         let pack_b = match b {
             Right::Packed(_) => false,
+            Right::Transposed(_) => true,
             Right::Strided(b) => (b.col_stride() != 1 && n > 1) || cut.strips >= PACK_B_STRIPS,
         };
         if pack_a || pack_b {
@@ -256,16 +266,19 @@ impl<'a> Plan<'a> {
     /// Those steps of k, those columns of B; `first`: no strips have used the block before.
     #[inline(always)]
     fn right<S: Simd>(&self, p: Range<usize>, cols: Range<usize>, first: bool) -> RightBlock<'a> {
-        let b = match self.b {
+        let from = match self.b {
             Right::Packed(b) => return RightBlock::Packed(b, p.start, cols.start),
-            Right::Strided(b) => b,
+            Right::Transposed(b) => Source::Transposed(b, p.start, cols.start),
+            Right::Strided(b) => {
+                let from = b.as_ptr().wrapping_add(p.start * b.row_stride() + cols.start * b.col_stride());
+                if !self.pack_b {
+                    return RightBlock::InPlace(from, b.row_stride());
+                }
+                Source::Strided(from, (b.row_stride(), b.col_stride()))
+            }
         };
-        let from = b.as_ptr().wrapping_add(p.start * b.row_stride() + cols.start * b.col_stride());
-        if !self.pack_b {
-            return RightBlock::InPlace(from, b.row_stride());
-        }
         let to = self.b_buffer.wrapping_add(p.start * cols.len().next_multiple_of(S::LANES));
-        RightBlock::Scratch { to, from, steps: (b.row_stride(), b.col_stride()), fill: first }
+        RightBlock::Scratch { to, from, fill: first }
     }
 }
 
@@ -324,19 +337,38 @@ impl Block<'_> {
         match self.right {
             RightBlock::Packed(b, p0, j0) => {
                 let (at, step) = b.panel(p0, j0 + j);
-                Panel(at, step, (at.wrapping_add(b.k() * step), step))
+                Panel(at, step, (at.wrapping_add(b.next_panel()), step))
             }
             RightBlock::InPlace(b, step) => Panel(b.wrapping_add(j), step, (b.wrapping_add(j + width), step)),
-            RightBlock::Scratch { to, from, steps: (row_stride, col_stride), fill } => {
+            RightBlock::Scratch { to, from, fill } => {
                 let to = to.wrapping_add(j * k);
                 let at = to.cast_const();
                 let stored = cols.next_multiple_of(S::LANES);
                 if !fill {
                     return Panel(at, stored, (at.wrapping_add(k * width), width));
                 }
-                let from = from.wrapping_add(j * col_stride);
-                s.call(Panels { from, row_stride, col_stride, k, n: cols, width, to });
-                let next = if col_stride == 1 { (from.wrapping_add(width), row_stride) } else { (at, 0) };
+                let mut next = (at, 0);
+                match from {
+                    Source::Strided(from, (row_stride, col_stride)) => {
+                        let from = from.wrapping_add(j * col_stride);
+                        s.call(Panels { from, row_stride, col_stride, k, n: cols, width, to });
+                        if col_stride == 1 {
+                            next = (from.wrapping_add(width), row_stride);
+                        }
+                    }
+                    Source::Transposed(b, p0, j0) => {
+                        // A panel of the source holds `width` rows of the transpose.
+                        let mut p = p0;
+                        while p < p0 + k {
+                            let first = p / width * width;
+                            let rows = (first + width).min(p0 + k) - p;
+                            let (from, step) = b.panel(j0 + j, first);
+                            let (from, to) = (from.wrapping_add(p - first), to.wrapping_add((p - p0) * stored));
+                            s.call(Panels { from, row_stride: 1, col_stride: step, k: rows, n: cols, width, to });
+                            p += rows;
+                        }
+                    }
+                }
                 Panel(at, stored, next)
             }
         }

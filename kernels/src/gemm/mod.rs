@@ -37,6 +37,8 @@ pub enum Right<'a> {
     Strided(Matrix<'a>),
     /// Packed by [`pack`] for the same instruction set.
     Packed(Packed<'a>),
+    /// The transpose of this n × k matrix, packed likewise.
+    Transposed(Packed<'a>),
 }
 
 impl Right<'_> {
@@ -45,6 +47,7 @@ impl Right<'_> {
         match self {
             Right::Strided(b) => b.rows(),
             Right::Packed(b) => b.k(),
+            Right::Transposed(b) => b.n(),
         }
     }
 
@@ -53,6 +56,7 @@ impl Right<'_> {
         match self {
             Right::Strided(b) => b.cols(),
             Right::Packed(b) => b.n(),
+            Right::Transposed(b) => b.k(),
         }
     }
 }
@@ -86,7 +90,7 @@ pub fn gemm(isa: Isa, args: Gemm, scratch: &mut Scratch) {
         args.c.rows(),
         args.c.cols()
     );
-    if let Right::Packed(b) = &args.b {
+    if let Right::Packed(b) | Right::Transposed(b) = &args.b {
         assert!(b.width() == panel_width(isa), "B is packed in panels of {} columns", b.width());
     }
     if m == 0 || n == 0 {
@@ -129,6 +133,7 @@ fn scattered(isa: Isa, args: Gemm, scratch: &mut Scratch) {
             let b = match b {
                 Right::Strided(b) => Right::Strided(b.block(0..k, j..j + cols)),
                 Right::Packed(b) => Right::Packed(b.cols(j..j + cols)),
+                Right::Transposed(b) => Right::Transposed(b.rows(j..j + cols)),
             };
             // SAFETY: the tile is this call's alone and large enough.
             let inner = unsafe { MatrixMut::from_raw(data, rows, cols, cols, 1) };

@@ -150,6 +150,10 @@ impl Simd for Avx512 {
         unsafe { _mm512_mask_blend_ps(m, b, a) }
     }
     #[inline(always)]
+    fn flush(self, a: __m512) -> __m512 {
+        unsafe { _mm512_mask_mov_ps(a, _mm512_fpclass_ps_mask::<0x20>(a), _mm512_setzero_ps()) }
+    }
+    #[inline(always)]
     fn sum(self, a: __m512) -> f32 {
         unsafe { _mm512_reduce_add_ps(a) }
     }

@@ -103,6 +103,11 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn eq(self, a: Self::F, b: Self::F) -> Self::M;
     /// `a` where the mask is set, else `b`.
     fn select(self, m: Self::M, a: Self::F, b: Self::F) -> Self::F;
+    /// `a`, and 0 in the lanes that are subnormal.
+    #[inline(always)]
+    fn flush(self, a: Self::F) -> Self::F {
+        self.select(self.lt(self.abs(a), self.splat(f32::MIN_POSITIVE)), self.splat(0.0), a)
+    }
     /// Sum of the lanes, in a fixed order.
     fn sum(self, a: Self::F) -> f32;
     /// The largest lane (of lanes without NaN).

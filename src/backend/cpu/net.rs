@@ -98,7 +98,7 @@ impl Net {
             criterion: member.criterion.clone(),
             rule: member.update,
             key: Key::new(member.seed).derive(member.slot),
-            weights: Shared::from_slice(member.weights),
+            weights: filled(member.weights),
             gradients: Shared::new(plan.parameters),
             slots: [slot(0), slot(1)],
             kept: member.weights.to_vec(),
@@ -154,4 +154,11 @@ impl Net {
         // SAFETY: no step runs while the net is borrowed here: steps run inside `&mut self` methods.
         unsafe { self.weights.part(0..self.weights.len()) }.to_vec()
     }
+}
+
+/// A buffer with these values.
+fn filled(values: &[f32]) -> Shared<f32> {
+    let mut buffer = Shared::new(values.len());
+    buffer.get_mut().copy_from_slice(values);
+    buffer
 }
