@@ -175,7 +175,11 @@ fn check_given(isa: Isa, case: Case, given: Given, exact: bool, scratch: &mut Sc
         let bound = 2.0 * (k + 1) as f64 * f64::from(f32::EPSILON) / 2.0 * (sizes[at] + start.abs());
         let error = (f64::from(got) - (sums[at] + start)).abs();
         let allowed = if exact { 0.0 } else { bound };
-        assert!(error <= allowed, "{} {case:?} {given:?}: c[{i}, {j}] = {got}, error {error:e} > {allowed:e}", isa.name());
+        assert!(
+            error <= allowed,
+            "{} {case:?} {given:?}: c[{i}, {j}] = {got}, error {error:e} > {allowed:e}",
+            isa.name()
+        );
     }
 }
 
