@@ -8,10 +8,10 @@
 
 use super::pack::Panels;
 use super::tile::{Kernel, Left, Strips, kernel};
-use super::{Beta, Gemm, PANEL_VECTORS, Right};
+use super::{Beta, Gemm, PANEL_VECTORS, PackedMut, Right};
 use crate::epilogue::Epilogue;
 use crate::isa::{Isa, Op, Simd};
-use crate::matrix::Matrix;
+use crate::matrix::{Matrix, MatrixMut};
 use std::ops::Range;
 
 // Measured on Zen 5 (48 KiB L1d, 1 MiB L2), AVX-512 and AVX2, one thread, operands in and out of the caches. All are
@@ -111,6 +111,55 @@ pub(super) struct Product<'a, 's> {
     pub scratch: &'s mut Scratch,
 }
 
+/// A product whose result goes to panels, m, n ≥ 1.
+pub(super) struct PanelProduct<'a, 's> {
+    pub a: Matrix<'a>,
+    pub b: Right<'a>,
+    pub c: PackedMut<'a>,
+    pub scratch: &'s mut Scratch,
+}
+
+/// Where a result goes.
+trait Target {
+    /// The pointer to (row, col), which begins a panel, and the distance to the next row.
+    fn at(&mut self, row: usize, col: usize) -> (*mut f32, usize);
+    /// The finished row of those columns, for an epilogue.
+    fn finish<S: Simd>(&mut self, s: S, rows: Range<usize>, cols: Range<usize>);
+}
+
+/// Rows of contiguous columns, each given to the epilogue.
+struct Rows<'a> {
+    c: MatrixMut<'a>,
+    epilogue: Epilogue<'a>,
+}
+
+impl Target for Rows<'_> {
+    #[inline(always)]
+    fn at(&mut self, row: usize, col: usize) -> (*mut f32, usize) {
+        let step = self.c.row_stride();
+        (self.c.as_mut_ptr().wrapping_add(row * step + col), step)
+    }
+
+    #[inline(always)]
+    fn finish<S: Simd>(&mut self, s: S, rows: Range<usize>, cols: Range<usize>) {
+        if !matches!(self.epilogue, Epilogue::None) {
+            for i in rows {
+                self.epilogue.apply_row(s, i, cols.start, &mut self.c.row_mut(i)[cols.clone()]);
+            }
+        }
+    }
+}
+
+impl Target for PackedMut<'_> {
+    #[inline(always)]
+    fn at(&mut self, row: usize, col: usize) -> (*mut f32, usize) {
+        self.panel(row, col)
+    }
+
+    #[inline(always)]
+    fn finish<S: Simd>(&mut self, _: S, _: Range<usize>, _: Range<usize>) {}
+}
+
 /// How `m` rows are cut: `tall` strips of `rows + 1` rows, then the others of `rows`.
 #[derive(Clone, Copy)]
 struct Cut {
@@ -138,44 +187,52 @@ impl Op for Product<'_, '_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Gemm { a, b, mut c, beta, mut epilogue } = self.args;
-        let (m, k, n) = (a.rows(), a.cols(), b.cols());
-        let plan = Plan::new::<S>(a, b, self.scratch);
-        let (cut, c_step) = (plan.cut, c.row_stride());
-        // Blocks of k as even as possible; one, of none, where k = 0.
-        let most = k.div_ceil(k.div_ceil(KC).max(1));
-        for j0 in (0..n).step_by(NC) {
-            let cols = j0..n.min(j0 + NC);
-            for t0 in (0..cut.strips).step_by(STRIPS) {
-                let strips = t0..cut.strips.min(t0 + STRIPS);
-                let rows = cut.start(strips.start)..cut.start(strips.end);
-                let mut p = 0..most;
-                loop {
-                    let block = Block {
-                        left: plan.left(s, strips.clone(), p.clone()),
-                        right: plan.right::<S>(p.clone(), cols.clone(), t0 == 0),
-                        k: p.len(),
-                        cols: cols.len(),
-                        c: c.as_mut_ptr().wrapping_add(rows.start * c_step + j0),
-                        c_step,
-                        add: p.start > 0 || beta == Beta::One,
-                    };
-                    let tall = cut.tall.clamp(strips.start, strips.end) - strips.start;
-                    block.run(s, [(tall, cut.rows + 1), (strips.len() - tall, cut.rows)]);
-                    if p.end == k {
-                        break;
-                    }
-                    p = p.end..k.min(p.end + most);
-                }
-                if !matches!(epilogue, Epilogue::None) {
-                    for i in rows {
-                        epilogue.apply_row(s, i, j0, &mut c.row_mut(i)[cols.clone()]);
-                    }
-                }
-            }
-        }
-        debug_assert_eq!(cut.start(cut.strips), m);
+        let Gemm { a, b, c, beta, epilogue } = self.args;
+        multiply(s, a, b, beta, self.scratch, Rows { c, epilogue });
     }
+}
+
+impl Op for PanelProduct<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        multiply(s, self.a, self.b, Beta::Zero, self.scratch, self.c);
+    }
+}
+
+#[inline(always)]
+fn multiply<S: Simd>(s: S, a: Matrix, b: Right, beta: Beta, scratch: &mut Scratch, mut c: impl Target) {
+    let (m, k, n) = (a.rows(), a.cols(), b.cols());
+    let plan = Plan::new::<S>(a, b, scratch);
+    let cut = plan.cut;
+    // Blocks of k as even as possible; one, of none, where k = 0.
+    let most = k.div_ceil(k.div_ceil(KC).max(1));
+    for j0 in (0..n).step_by(NC) {
+        let cols = j0..n.min(j0 + NC);
+        for t0 in (0..cut.strips).step_by(STRIPS) {
+            let strips = t0..cut.strips.min(t0 + STRIPS);
+            let rows = cut.start(strips.start)..cut.start(strips.end);
+            let mut p = 0..most;
+            loop {
+                let block = Block {
+                    left: plan.left(s, strips.clone(), p.clone()),
+                    right: plan.right::<S>(p.clone(), cols.clone(), t0 == 0),
+                    k: p.len(),
+                    cols: cols.len(),
+                    add: p.start > 0 || beta == Beta::One,
+                };
+                let tall = cut.tall.clamp(strips.start, strips.end) - strips.start;
+                block.run(s, [(tall, cut.rows + 1), (strips.len() - tall, cut.rows)], |j| c.at(rows.start, j0 + j));
+                if p.end == k {
+                    break;
+                }
+                p = p.end..k.min(p.end + most);
+            }
+            c.finish(s, rows, cols.clone());
+        }
+    }
+    debug_assert_eq!(cut.start(cut.strips), m);
 }
 
 /// The operands and how they are read.
@@ -288,8 +345,6 @@ struct Block<'a> {
     right: RightBlock<'a>,
     k: usize,
     cols: usize,
-    c: *mut f32,
-    c_step: usize,
     add: bool,
 }
 
@@ -297,18 +352,19 @@ struct Block<'a> {
 struct Panel(*const f32, usize, (*const f32, usize));
 
 impl Block<'_> {
-    /// Multiplies strips of two heights, given as count and rows, one kind under the other.
+    /// Multiplies strips of two heights, given as count and rows, one kind under the other. `c` says where the columns
+    /// from one on go, and the distance of rows there.
     #[inline(always)]
-    fn run<S: Simd>(self, s: S, strips: [(usize, usize); 2]) {
+    fn run<S: Simd>(self, s: S, strips: [(usize, usize); 2], mut c: impl FnMut(usize) -> (*mut f32, usize)) {
         let width = PANEL_VECTORS * S::LANES;
         let LeftBlock { layout, from, step: a_step, packed } = self.left;
-        let (k, c_step, add) = (self.k, self.c_step, self.add);
+        let (k, add) = (self.k, self.add);
         for j in (0..self.cols).step_by(width) {
             let cols = width.min(self.cols - j);
             let Panel(b, b_step, next) = self.panel(s, j, cols);
             let (mut ahead, mut ahead_step) = if j + width < self.cols { next } else { (b, 0) };
             let masked = matches!(self.right, RightBlock::InPlace(..)) && !cols.is_multiple_of(S::LANES);
-            let (mut a, mut c) = (from, self.c.wrapping_add(j));
+            let (mut a, (mut c, c_step)) = (from, c(j));
             for (count, rows) in strips {
                 if count == 0 {
                     continue;

@@ -13,9 +13,9 @@ mod tile;
 
 pub use blocks::Scratch;
 use pack::PANEL_VECTORS;
-pub use pack::{Packed, pack, pack_raw, packed_len, panel_width};
+pub use pack::{Packed, PackedMut, pack, pack_raw, packed_len, panel_width};
 
-use blocks::Product;
+use blocks::{PanelProduct, Product};
 
 use crate::epilogue::Epilogue;
 use crate::isa::Isa;
@@ -107,6 +107,23 @@ pub fn gemm(isa: Isa, args: Gemm, scratch: &mut Scratch) {
             isa.run(Product { args: transposed, scratch });
         }
         args => scattered(isa, args, scratch),
+    }
+}
+
+/// `C ← A·B` with C in panels, whose padding is not touched: the bits are those of [`gemm`] and [`pack`].
+///
+/// # Panics
+/// Shapes differ, or C or B was packed for another instruction set.
+pub fn gemm_panels(isa: Isa, a: Matrix, b: Right, c: PackedMut, scratch: &mut Scratch) {
+    let (m, k, n) = (a.rows(), a.cols(), b.cols());
+    let fits = b.rows() == k && c.rows() == m && c.cols() == n;
+    assert!(fits, "{m}×{k} by {}×{n} into {}×{}", b.rows(), c.rows(), c.cols());
+    assert!(c.width() == panel_width(isa), "C is in panels of {} columns", c.width());
+    if let Right::Packed(b) | Right::Transposed(b) = &b {
+        assert!(b.width() == panel_width(isa), "B is packed in panels of {} columns", b.width());
+    }
+    if m > 0 && n > 0 {
+        isa.run(PanelProduct { a, b, c, scratch });
     }
 }
 

@@ -136,6 +136,66 @@ impl<'a> Packed<'a> {
     }
 }
 
+/// A matrix in packed form to be written, in memory of the caller.
+#[derive(Debug)]
+pub struct PackedMut<'a> {
+    ptr: *mut f32,
+    rows: usize,
+    cols: usize,
+    /// Columns with padding.
+    stored: usize,
+    /// Rows of the panels, and the first of them in this view.
+    height: usize,
+    first: usize,
+    width: usize,
+    data: PhantomData<&'a mut [f32]>,
+}
+
+impl PackedMut<'_> {
+    /// The packed m × n matrix at `ptr`.
+    ///
+    /// # Safety
+    /// Nobody else reads or writes, during the view's life, the rows of [`packed_len`] elements from `ptr` that it
+    /// shows, which are writable.
+    pub unsafe fn from_raw(isa: Isa, ptr: *mut f32, m: usize, n: usize) -> Self {
+        let stored = n.next_multiple_of(isa.lanes());
+        let (height, width) = (m, panel_width(isa));
+        PackedMut { ptr, rows: m, cols: n, stored, height, first: 0, width, data: PhantomData }
+    }
+
+    /// The block of those rows.
+    ///
+    /// # Panics
+    /// The range reaches beyond the matrix.
+    #[must_use]
+    pub fn row_block(self, range: Range<usize>) -> Self {
+        assert!(range.start <= range.end && range.end <= self.rows, "rows {range:?} of {}", self.rows);
+        PackedMut { rows: range.len(), first: self.first + range.start, ..self }
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Number of columns.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Columns of a whole panel.
+    pub(super) fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Where row `i` of the panel that begins at column `j` lies, and the distance to its next row.
+    #[inline(always)]
+    pub(super) fn panel(&self, i: usize, j: usize) -> (*mut f32, usize) {
+        let step = self.width.min(self.stored - j);
+        (self.ptr.wrapping_add(j * self.height + (self.first + i) * step), step)
+    }
+}
+
 /// Packs the panels of that range of `b` (k × n) into `out`, which begins with the first of them.
 ///
 /// # Panics

@@ -310,6 +310,18 @@ proptest! {
             }
             prop_assert_eq!(bits(&panels), bits(&whole), "{} by panels", isa.name());
 
+            let (edge, mut there) = (at(m), vec![f32::NAN; packed_len(isa, m, n)]);
+            for range in [0..edge, edge..m] {
+                // SAFETY: the vector holds the packed matrix.
+                let c = unsafe { PackedMut::from_raw(isa, there.as_mut_ptr(), m, n) }.row_block(range.clone());
+                gemm_panels(isa, a.block(range, 0..k), Right::Strided(b), c, &mut Scratch::default());
+            }
+            let mut unpacked = vec![f32::NAN; m * n];
+            Packed::new(isa, &there, m, n).unpack(&mut unpacked);
+            prop_assert_eq!(bits(&unpacked), bits(&whole), "{} to panels", isa.name());
+            let padding = packed_len(isa, m, n) - m * n;
+            prop_assert_eq!(there.iter().filter(|x| x.is_nan()).count(), padding, "padding is not touched");
+
             let mut transposed = vec![f32::NAN; m * n];
             let memory = packed_copy(isa, b.t());
             let packed = Packed::new(isa, &memory, n, k);

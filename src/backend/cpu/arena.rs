@@ -23,16 +23,6 @@ pub(super) struct Area {
     outputs: usize,
 }
 
-/// A panel of W: its columns, and how many elements a row of it takes.
-pub(super) struct Panel {
-    /// Columns of W.
-    pub cols: Range<usize>,
-    /// Its first element in the arena.
-    pub start: usize,
-    /// Elements a row, padding included.
-    pub step: usize,
-}
-
 /// The arena of a net.
 #[derive(Clone, Debug)]
 pub(super) struct Arena {
@@ -65,15 +55,23 @@ impl Arena {
         self.areas[layer].outputs.div_ceil(panel_width(self.isa))
     }
 
-    pub fn panel(&self, layer: usize, panel: usize) -> Panel {
+    /// The columns of those panels.
+    pub fn columns(&self, layer: usize, panels: &Range<usize>) -> Range<usize> {
+        let (width, outputs) = (panel_width(self.isa), self.areas[layer].outputs);
+        (panels.start * width).min(outputs)..(panels.end * width).min(outputs)
+    }
+
+    /// Where those panels lie.
+    pub fn elements(&self, layer: usize, panels: &Range<usize>) -> Range<usize> {
         let (area, width) = (&self.areas[layer], panel_width(self.isa));
-        let first = panel * width;
-        let stored = area.outputs.next_multiple_of(self.isa.lanes());
-        Panel {
-            cols: first..area.outputs.min(first + width),
-            start: area.weights.start + first * area.inputs,
-            step: width.min(stored - first),
-        }
+        let at = |panel: usize| area.weights.end.min(area.weights.start + panel * width * area.inputs);
+        at(panels.start)..at(panels.end)
+    }
+
+    /// Where a panel lies, and how many elements a row of it takes, padding included.
+    pub fn panel(&self, layer: usize, panel: usize) -> (usize, usize) {
+        let range = self.elements(layer, &(panel..panel + 1));
+        (range.start, range.len() / self.areas[layer].inputs)
     }
 
     /// From the order of the plan to this one.

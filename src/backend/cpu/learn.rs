@@ -1,14 +1,14 @@
 //! From dL/dz to new weights: dW and db of a layer, and the optimizer on them.
 //!
-//! Where no norm is clipped, the gradient of a panel of W goes to a small buffer of the worker and from there, while it
-//! is in the cache, into the optimizer: it is never written to memory, and W and its moments stream by while the
-//! product of the next panel is computed. Clipping needs the whole gradient first.
+//! Where no norm is clipped, the gradient of a few panels of W goes to a buffer of the worker and from there, while it is
+//! in the cache, into the optimizer, so that it is never written to memory. Fewer rows or panels at a time cost more than
+//! they save: the optimizer is at its best on long streams. Clipping needs the whole gradient first.
 
-use super::memory::{Place, Shared, rows_of};
+use super::memory::rows_of;
 use super::net::{Net, Step, WorkerMemory};
 use super::team::Worker;
-use hpt_kernels::epilogue::Epilogue;
-use hpt_kernels::gemm::{Beta, Gemm, Right, Scratch, gemm};
+use hpt_kernels::gemm::{PackedMut, Right, gemm_panels, panel_width};
+use hpt_kernels::isa::Isa;
 use hpt_kernels::matrix::Matrix;
 use hpt_kernels::optimizer::{Update, update};
 use hpt_kernels::reduce::{CHUNK, column_sums, sum_of_squares_chunks};
@@ -17,6 +17,14 @@ use std::ops::Range;
 /// Panels a worker, from which on a last one that only some workers have does not matter.
 const MANY_PANELS: usize = 8;
 
+/// Elements of dW at a time: 256 KiB, a part of L2.
+const GROUP: usize = 1 << 16;
+
+/// Elements of dW that a worker needs memory for, at most, where a layer has so many inputs.
+pub(super) fn group_len(isa: Isa, inputs: usize) -> usize {
+    GROUP.max(inputs * panel_width(isa))
+}
+
 impl Net {
     /// dW and db of layer `l` and, where no norm is clipped, the new weights, each worker for its part of W.
     pub fn learn(&self, worker: &Worker<'_>, memory: &mut WorkerMemory, l: usize, at: Step<'_>) {
@@ -24,14 +32,17 @@ impl Net {
         let by_panels = panels.is_multiple_of(worker.size) || panels >= MANY_PANELS * worker.size;
         let (mine, rows, part) = if by_panels {
             let mine = worker.share(panels, 1);
-            let column =
-                |panel: usize| if panel == panels { layer.outputs } else { self.arena.panel(l, panel).cols.start };
-            (mine.clone(), 0..layer.inputs, column(mine.start)..column(mine.end))
+            (mine.clone(), 0..layer.inputs, self.arena.columns(l, &mine))
         } else {
             (0..panels, worker.share(layer.inputs, 1), worker.share(layer.outputs, 16))
         };
-        for panel in mine {
-            self.learn_panel(memory, l, panel, rows.clone(), at);
+        if self.rule.clip_norm.is_some() {
+            self.gradient(memory, l, mine, rows, at);
+        } else {
+            let group = (GROUP / (rows.len().max(1) * panel_width(self.isa))).max(1);
+            for start in mine.clone().step_by(group) {
+                self.learn_panels(memory, l, start..mine.end.min(start + group), rows.clone(), at);
+            }
         }
         // SAFETY: phase rule: dz is only read; each worker writes its own part of b, of its gradient and state.
         unsafe {
@@ -46,37 +57,70 @@ impl Net {
         }
     }
 
-    /// Those rows of a panel of dW and, where no norm is clipped, their new weights.
-    fn learn_panel(&self, memory: &mut WorkerMemory, l: usize, panel: usize, rows: Range<usize>, at: Step<'_>) {
-        let (layer, panel, batch) = (&self.plan.layers[l], self.arena.panel(l, panel), at.rows.len());
-        let range = panel.start + rows.start * panel.step..panel.start + rows.end * panel.step;
-        let WorkerMemory { scratch, gradient, .. } = memory;
-        // SAFETY: phase rule: h and dz are only read; the rows of the panel are this worker's.
+    /// X of layer `l` at those columns, and dZ at the columns of those panels.
+    ///
+    /// # Safety
+    /// Nobody writes either while the views live.
+    unsafe fn factors(
+        &self,
+        l: usize,
+        panels: &Range<usize>,
+        x: Range<usize>,
+        batch: usize,
+    ) -> (Matrix<'_>, Matrix<'_>) {
+        let layer = &self.plan.layers[l];
+        let cols = self.arena.columns(l, panels);
+        // SAFETY: by the caller's promise.
         unsafe {
-            let x = self.h[l].block(rows_of(layer.inputs), 0..batch, rows.clone());
-            let dz = self.dz(l).block(rows_of(layer.outputs), 0..batch, panel.cols.clone());
-            if self.rule.clip_norm.is_some() {
-                let place = Place { start: range.start, width: panel.step };
-                return self.product(scratch, x, dz, &self.gradients, place);
-            }
-            if panel.cols.len() < panel.step {
-                // The gradient of the padding is 0.
-                gradient.get_mut()[..range.len()].fill(0.0);
-            }
-            self.product(scratch, x, dz, gradient, rows_of(panel.step));
-            self.update(range.clone(), gradient.part(0..range.len()), 1.0, at);
+            let x = self.h[l].block(rows_of(layer.inputs), 0..batch, x);
+            (x, self.dz(l).block(rows_of(layer.outputs), 0..batch, cols))
         }
     }
 
-    /// Xᵀ·dZ into the buffer.
-    ///
-    /// # Safety
-    /// Nobody else reads or writes that block of the buffer.
-    unsafe fn product(&self, scratch: &mut Scratch, x: Matrix<'_>, dz: Matrix<'_>, to: &Shared<f32>, place: Place) {
-        // SAFETY: by the caller's promise.
-        let c = unsafe { to.block_mut(place, 0..x.cols(), 0..dz.cols()) };
-        let (b, beta, epilogue) = (Right::Strided(dz), Beta::Zero, Epilogue::None);
-        gemm(self.isa, Gemm { a: x.t(), b, c, beta, epilogue }, scratch);
+    /// Those rows of those panels of dW, into the arena.
+    fn gradient(&self, memory: &mut WorkerMemory, l: usize, panels: Range<usize>, rows: Range<usize>, at: Step<'_>) {
+        // SAFETY: phase rule: h and dz are only read; these rows of these panels are this worker's.
+        unsafe {
+            let (x, dz) = self.factors(l, &panels, rows.clone(), at.rows.len());
+            let c = self.gradients.start_of(self.arena.elements(l, &panels));
+            let c = PackedMut::from_raw(self.isa, c, self.plan.layers[l].inputs, dz.cols()).row_block(rows);
+            gemm_panels(self.isa, x.t(), Right::Strided(dz), c, &mut memory.scratch);
+        }
+    }
+
+    /// The same into the worker's own memory, and the new weights.
+    fn learn_panels(
+        &self,
+        memory: &mut WorkerMemory,
+        l: usize,
+        panels: Range<usize>,
+        rows: Range<usize>,
+        at: Step<'_>,
+    ) {
+        let WorkerMemory { scratch, gradient, .. } = memory;
+        let elements = self.arena.elements(l, &panels);
+        let inputs = self.plan.layers[l].inputs;
+        let gradient = &mut gradient.get_mut()[..elements.len() / inputs * rows.len()];
+        // SAFETY: phase rule: h and dz are only read; these rows of these panels are this worker's.
+        unsafe {
+            let (x, dz) = self.factors(l, &panels, rows.clone(), at.rows.len());
+            if dz.cols() * rows.len() < gradient.len() {
+                // The gradient of the padding is 0.
+                gradient.fill(0.0);
+            }
+            let c = PackedMut::from_raw(self.isa, gradient.as_mut_ptr(), rows.len(), dz.cols());
+            gemm_panels(self.isa, x.t(), Right::Strided(dz), c, scratch);
+            if rows.len() == inputs {
+                return self.update(elements, gradient, 1.0, at);
+            }
+            let mut from = 0;
+            for panel in panels {
+                let (start, step) = self.arena.panel(l, panel);
+                let len = rows.len() * step;
+                self.update(start + rows.start * step..start + rows.end * step, &gradient[from..from + len], 1.0, at);
+                from += len;
+            }
+        }
     }
 
     /// New weights from the whole gradient, scaled to a norm of at most `limit`; each worker for its own chunks.

@@ -1,12 +1,13 @@
 //! One model in training: its arenas and the buffers of a step, all allocated at the start.
 
 use super::arena::Arena;
+use super::learn::group_len;
 use super::memory::Shared;
 use super::{Cpu, Member};
 use crate::backend::{Run, UpdateRule};
 use crate::data::Dataset;
 use crate::model::{Activation, Criterion, Layer, Loss, Plan};
-use hpt_kernels::gemm::{Scratch, panel_width};
+use hpt_kernels::gemm::{Scratch, packed_len};
 use hpt_kernels::isa::Isa;
 use hpt_kernels::philox::Key;
 use hpt_kernels::reduce::CHUNK;
@@ -60,7 +61,7 @@ pub(super) struct Step<'a> {
 /// What a worker needs for itself.
 pub(super) struct WorkerMemory {
     pub scratch: Scratch,
-    /// dW of the panel at hand: the most inputs of a layer × a panel.
+    /// The part of dW at hand.
     pub gradient: Shared<f32>,
     /// Two layers' outputs of an evaluation block: EVAL_ROWS × widest.
     pub eval: [Vec<f32>; 2],
@@ -85,6 +86,8 @@ impl Net {
         let dh = || Shared::new(if residual { batch * widest_output } else { 0 });
         let classes = member.criterion.loss == Loss::CrossEntropy;
         let widths = std::iter::once(plan.inputs).chain(plan.layers.iter().map(|layer| layer.outputs));
+        let gradient = plan.layers.iter().map(|l| group_len(isa, l.inputs).min(packed_len(isa, l.inputs, l.outputs)));
+        let gradient = gradient.max().unwrap_or(0);
         let worker = || {
             let (widest, rows) = (plan.widest(), batch.max(EVAL_ROWS));
             let mut scratch = Scratch::default();
@@ -96,7 +99,7 @@ impl Net {
             }
             Mutex::new(WorkerMemory {
                 scratch,
-                gradient: Shared::new(plan.layers.iter().map(|l| l.inputs).max().unwrap_or(0) * panel_width(isa)),
+                gradient: Shared::new(gradient),
                 eval: [vec![0.0; EVAL_ROWS * widest], vec![0.0; EVAL_ROWS * widest]],
                 losses: vec![0.0; EVAL_ROWS],
             })
