@@ -140,8 +140,12 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn shl<const N: u32>(self, a: Self::U) -> Self::U;
     /// `a >> N`, zeros shifted in.
     fn shr<const N: u32>(self, a: Self::U) -> Self::U;
-    /// The high and the low half of the 64-bit product of each lane.
-    fn mul_wide(self, a: Self::U, b: Self::U) -> (Self::U, Self::U);
+    /// The 64-bit product of each even lane, its high half in the odd lane behind.
+    fn mul_even(self, a: Self::U, b: Self::U) -> Self::U;
+    /// The odd lanes moved to the even lanes before them, and 0 where they were.
+    fn high_halves(self, a: Self::U) -> Self::U;
+    /// The even lanes of both, those of `odd` moved to the odd lanes behind them.
+    fn pair(self, even: Self::U, odd: Self::U) -> Self::U;
     /// `a ≥ b`, unsigned.
     fn ge_u(self, a: Self::U, b: Self::U) -> Self::M;
     /// The same bits as `f32`.

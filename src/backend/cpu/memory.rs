@@ -3,9 +3,17 @@
 use hpt_kernels::matrix::{Matrix, MatrixMut};
 use std::cell::UnsafeCell;
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// Bytes of a cache line, where every buffer begins: a vector that lies across two lines is loaded twice.
 const LINE: usize = 64;
+
+/// Large allocations begin at pages, and loads and stores at the same place of different pages hinder each other; the
+/// optimizer walks through four buffers at once. So a buffer begins so many bytes further into a page than the last …
+const SHIFT: usize = 13 * LINE;
+/// … and after so many again at the first place.
+const SHIFTS: usize = 5;
+static NEXT: AtomicUsize = AtomicUsize::new(0);
 
 /// A fixed buffer shared by a team. Between two barriers every element is either written by one worker alone or
 /// only read; who does what is `step.rs`'s to keep.
@@ -22,8 +30,10 @@ unsafe impl<T: Send + Sync> Sync for Shared<T> {}
 
 impl<T: Copy + Default> Shared<T> {
     pub fn new(len: usize) -> Self {
-        let memory: Box<[_]> = (0..len + LINE / size_of::<T>()).map(|_| UnsafeCell::new(T::default())).collect();
-        let start = memory.as_ptr().align_offset(LINE).min(memory.len() - len);
+        let shift = NEXT.fetch_add(1, Relaxed) % SHIFTS * SHIFT;
+        let room = (LINE + shift) / size_of::<T>();
+        let memory: Box<[_]> = (0..len + room).map(|_| UnsafeCell::new(T::default())).collect();
+        let start = (memory.as_ptr().align_offset(LINE) + shift / size_of::<T>()).min(room);
         Shared { memory, start, len }
     }
 
