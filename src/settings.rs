@@ -310,6 +310,27 @@ impl Settings {
         })
     }
 
+    /// Refuses what this kind of schedule would not look at.
+    fn check_schedule(&self, kind: ScheduleKind) -> Result<()> {
+        use ScheduleKind::{Cosine, Exponential, InverseTime, Plateau, Polynomial, Step};
+        let owners: [(&str, &[ScheduleKind]); 5] = [
+            ("decay_rate", &[Step, Exponential, InverseTime, Plateau]),
+            ("decay_steps", &[Step, Exponential, InverseTime, Polynomial, Cosine]),
+            ("staircase", &[Exponential, InverseTime]),
+            ("power", &[Polynomial]),
+            ("plateau_patience", &[Plateau]),
+        ];
+        // A switch that is off says nothing.
+        let given = |name: &str| self.get(name).is_some_and(|value| value.as_bool() != Some(false));
+        match owners.iter().find(|(name, kinds)| given(name) && !kinds.contains(&kind)) {
+            Some((name, kinds)) => {
+                let kinds: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
+                Err(self.conflict(name, &format!("it belongs to schedule {}", kinds.join(", "))))
+            }
+            None => Ok(()),
+        }
+    }
+
     fn train(&self) -> Result<TrainSpec> {
         let default = TrainSpec::default();
         let optimizer = self.optimizer()?;
@@ -329,6 +350,7 @@ impl Settings {
             patience: self.count("plateau_patience").unwrap_or(default.schedule.patience),
             warmup_steps: self.count("warmup_steps").unwrap_or(0) as u64,
         };
+        self.check_schedule(schedule.kind)?;
         Ok(TrainSpec {
             loss,
             optimizer,

@@ -7,7 +7,7 @@ mod cpu;
 mod cuda;
 mod reference;
 
-pub use cpu::{Cpu, cores};
+pub use cpu::{Cpu, Worker, cores};
 pub use cuda::{Gpu, gpus};
 pub use reference::Reference;
 

@@ -3,9 +3,9 @@
 use super::*;
 
 #[rustfmt::skip]
-const VERBS: [&str; 12] = [
-    "search", "train", "evaluate", "predict", "studies", "trials", "best", "create-study", "ask", "tell", "devices",
-    "completions",
+const VERBS: [&str; 18] = [
+    "search", "train", "evaluate", "predict", "studies", "trials", "best", "create-study", "copy-study", "delete-study",
+    "ask", "tell", "enqueue", "add-trial", "delete-trial", "devices", "bench", "completions",
 ];
 
 #[test]
@@ -132,4 +132,21 @@ fn words_that_are_no_text_are_refused() {
     for words in [&[][..], &["train", "--data"], &["search"]] {
         Ran::of(folder.command(words).arg(strange).output().unwrap()).fails(2, &[]);
     }
+}
+
+#[test]
+fn bench_measures_what_is_named() {
+    let folder = Folder::new();
+    let report = folder.json("bench 32x64x64 13,000 54-64 --threads 2 --roofline roofline.svg --json");
+    let names = |group: &str| -> Vec<String> {
+        let rows = report[group].as_array().expect("a list");
+        assert!(rows.iter().all(|row| row["one_thread"].as_f64().is_some_and(|rate| rate > 0.0)), "{rows:?}");
+        rows.iter().map(|row| row["name"].as_str().unwrap_or_default().to_owned()).collect()
+    };
+    assert_eq!(names("products"), ["forward 32×64×64", "packed 32×64×64", "dX 32×64×64"]);
+    assert_eq!(names("passes"), ["adam 13,000"]);
+    assert_eq!(names("steps"), ["54-64-64-7"]);
+    let plot = std::fs::read_to_string(folder.path("roofline.svg")).expect("the plot was written");
+    assert_eq!(plot.matches("<circle").count(), 5, "{plot}");
+    folder.run("bench nothing-like-that").fails(2, &["nothing to measure", "`product`"]);
 }

@@ -19,7 +19,8 @@ use crate::{Error, Result};
 use hpt_kernels::isa::Isa;
 use net::Net;
 use std::sync::Arc;
-use team::{Barrier, Worker};
+use team::Barrier;
+pub use team::Worker;
 
 /// The CPU as a device.
 #[derive(Debug)]
@@ -55,8 +56,8 @@ impl Cpu {
         Ok(Cpu { isa, threads, pool })
     }
 
-    /// Runs `work` on every worker of the team.
-    fn team(&self, work: impl Fn(&Worker<'_>) + Sync) {
+    /// Runs `work` on every worker of the team at once, and returns when all have ended.
+    pub fn team(&self, work: impl Fn(&Worker<'_>) + Sync) {
         let barrier = Barrier::default();
         match &self.pool {
             None => work(&Worker::new(0, 1, &barrier)),

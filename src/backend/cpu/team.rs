@@ -27,9 +27,9 @@ pub(super) enum Split {
     Columns,
 }
 
-/// One worker of a team.
+/// One worker of a team, as `Cpu::team` hands it out.
 #[derive(Debug)]
-pub(super) struct Worker<'t> {
+pub struct Worker<'t> {
     /// Its number, from 0.
     pub index: usize,
     /// How many there are.
@@ -38,7 +38,7 @@ pub(super) struct Worker<'t> {
 }
 
 impl<'t> Worker<'t> {
-    pub fn new(index: usize, size: usize, barrier: &'t Barrier) -> Self {
+    pub(super) fn new(index: usize, size: usize, barrier: &'t Barrier) -> Self {
         Worker { index, size, barrier }
     }
 
@@ -73,7 +73,7 @@ impl<'t> Worker<'t> {
     }
 
     /// How a matrix is divided: by columns where each worker gets several `panel`s of them, else by rows.
-    pub fn split(&self, cols: usize, panel: usize) -> Split {
+    pub(super) fn split(&self, cols: usize, panel: usize) -> Split {
         if self.size > 1 && cols >= 2 * panel * self.size { Split::Columns } else { Split::Rows }
     }
 
