@@ -122,7 +122,8 @@ fn time_proposals(function: &Function, name: &str, sizes: &[u64]) {
             history.push(complete(number, params, value));
         }
         let sampler = made(name, 2 * size);
-        let ask = Ask { space: &function.space, directions: &[Direction::Minimize], history: &history, seed: 1, slot: size };
+        let ask =
+            Ask { space: &function.space, directions: &[Direction::Minimize], history: &history, seed: 1, slot: size };
         let time = |_| {
             let start = Instant::now();
             let _ = std::hint::black_box(sampler.ask(&ask));
@@ -172,7 +173,14 @@ fn function(name: &str, space: &str, optimum: f64, evaluate: impl Fn(&Params) ->
     let mut stream = hpt_engine::random::Stream::new(0, 0, hpt_engine::random::Purpose::Propose, 0);
     let mut values: Vec<f64> = (0..999).map(|_| evaluate(&space.sample(&mut stream))).collect();
     values.sort_by(f64::total_cmp);
-    Function { name: name.to_owned(), space, optimum, median: values[499], judged: FORM_BUDGETS, evaluate: Box::new(evaluate) }
+    Function {
+        name: name.to_owned(),
+        space,
+        optimum,
+        median: values[499],
+        judged: FORM_BUDGETS,
+        evaluate: Box::new(evaluate),
+    }
 }
 
 fn branin(x: &[f64]) -> f64 {

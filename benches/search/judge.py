@@ -26,11 +26,16 @@ def pack(paths):
 
     paths, folder = paths[:-1], paths[-1]
     runs = [json.loads(line) for path in paths for line in pathlib.Path(path).read_text().splitlines()]
+    problems = tables(folder) + closed_forms()
+    # Only seeds that every problem has.
+    seen = collections.Counter((r["sampler"], r["seed"]) for r in runs)
+    runs = [r for r in runs if seen[r["sampler"], r["seed"]] == len(problems)]
     out = {}
-    for problem in tables(folder) + closed_forms():
+    for problem in problems:
         samplers = {}
         for name in ["tpe", "gp"]:
-            mine = sorted((r for r in runs if (r["problem"], r["sampler"]) == (problem.name, name)), key=lambda r: r["seed"])
+            mine = [r for r in runs if (r["problem"], r["sampler"]) == (problem.name, name)]
+            mine.sort(key=lambda r: r["seed"])
             if mine:
                 ms = round(float(np.median([r["ms"] for r in mine])), 1)
                 samplers[name] = {"ms": ms, "best": [r["best"] for r in mine]}
