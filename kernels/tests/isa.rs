@@ -7,7 +7,7 @@ use hpt_kernels::isa::{Isa, Op, Simd, peak};
 fn sets_that_are_missing_are_named() {
     let here: Vec<_> = Isa::available().map(Isa::name).collect();
     eprintln!("instruction sets tested: {}", here.join(", "));
-    for name in ["portable", "avx2", "avx512"].into_iter().filter(|name| !here.contains(name)) {
+    for name in ["portable", "avx2", "avx512", "amx"].into_iter().filter(|name| !here.contains(name)) {
         eprintln!("SKIPPED: {name} (this machine does not have it)");
     }
     for required in std::env::var("HPT_REQUIRE_ISA").unwrap_or_default().split(',').filter(|name| !name.is_empty()) {

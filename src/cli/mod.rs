@@ -15,8 +15,11 @@ mod study_file;
 mod table;
 
 mod ask_tell;
+mod bench;
+mod command;
 mod completions;
 mod devices;
+mod edit;
 mod evaluate;
 mod predict;
 mod search;
@@ -49,9 +52,15 @@ const VERBS: &[Verb] = &[
     studies::TRIALS,
     studies::BEST,
     ask_tell::CREATE,
+    edit::COPY,
+    edit::DELETE_STUDY,
     ask_tell::ASK,
     ask_tell::TELL,
+    edit::ENQUEUE,
+    edit::ADD,
+    edit::DELETE_TRIAL,
     devices::VERB,
+    bench::VERB,
     completions::VERB,
 ];
 

@@ -4,8 +4,12 @@
 //! columns of the CSV, and that bad input is answered in words. What the numbers are worth is tested elsewhere.
 
 mod bad_input;
+mod commands;
+mod edits;
 mod interrupts;
+mod memory;
 mod outside;
+mod precisions;
 mod saved_models;
 mod searches;
 mod words;

@@ -3,9 +3,9 @@
 use super::*;
 
 #[rustfmt::skip]
-const VERBS: [&str; 12] = [
-    "search", "train", "evaluate", "predict", "studies", "trials", "best", "create-study", "ask", "tell", "devices",
-    "completions",
+const VERBS: [&str; 18] = [
+    "search", "train", "evaluate", "predict", "studies", "trials", "best", "create-study", "copy-study", "delete-study",
+    "ask", "tell", "enqueue", "add-trial", "delete-trial", "devices", "bench", "completions",
 ];
 
 #[test]
@@ -55,6 +55,8 @@ fn unknown_words_are_answered_with_the_nearest_known_one() {
         ),
         ("search --trails 5", vec!["--trails", "did you mean `--trials`?"]),
         ("search --sampler randm", vec!["did you mean `random`?"]),
+        ("search --acquisition logie", vec!["did you mean `logei`?"]),
+        ("create-study --study s --direction minimize --acquisition ie", vec!["did you mean `ei`?"]),
         ("search --pruner medain", vec!["did you mean `median`?"]),
         ("search --metric acuracy", vec!["did you mean `accuracy`?"]),
         ("train --data digts", vec!["did you mean `digits`?"]),
@@ -104,6 +106,7 @@ fn devices_measure_the_machine() {
     assert_eq!(keys(&devices["cpu"]), ["model", "isa", "cores", "tiers", "caches"]);
     let tiers = devices["cpu"]["tiers"].as_array().unwrap();
     assert_eq!(tiers[0]["isa"], "portable");
+    assert_eq!(tiers[0]["precisions"], serde_json::json!(["highest"]));
     assert!(tiers.iter().all(|tier| tier["peak_gflops"].as_f64().unwrap() > 0.1), "{tiers:?}");
     assert!(folder.run("devices").ok().out.contains("GFLOP/s"));
     let wrong = folder.command(&["devices"]).env("HPT_ISA", "avx9").output().unwrap();
@@ -132,4 +135,21 @@ fn words_that_are_no_text_are_refused() {
     for words in [&[][..], &["train", "--data"], &["search"]] {
         Ran::of(folder.command(words).arg(strange).output().unwrap()).fails(2, &[]);
     }
+}
+
+#[test]
+fn bench_measures_what_is_named() {
+    let folder = Folder::new();
+    let report = folder.json("bench 32x64x64 13,000 54-64 --threads 2 --roofline roofline.svg --json");
+    let names = |group: &str| -> Vec<String> {
+        let rows = report[group].as_array().expect("a list");
+        assert!(rows.iter().all(|row| row["one_thread"].as_f64().is_some_and(|rate| rate > 0.0)), "{rows:?}");
+        rows.iter().map(|row| row["name"].as_str().unwrap_or_default().to_owned()).collect()
+    };
+    assert_eq!(names("products"), ["forward 32×64×64", "packed 32×64×64", "dX 32×64×64"]);
+    assert_eq!(names("passes"), ["adam 13,000"]);
+    assert_eq!(names("steps"), ["54-64-64-7"]);
+    let plot = std::fs::read_to_string(folder.path("roofline.svg")).expect("the plot was written");
+    assert_eq!(plot.matches("<circle").count(), 5, "{plot}");
+    folder.run("bench nothing-like-that").fails(2, &["nothing to measure", "`product`"]);
 }

@@ -8,7 +8,7 @@
 
 use super::pack::Panels;
 use super::tile::{Kernel, Left, Strips, kernel};
-use super::{Beta, Gemm, PANEL_VECTORS, Right};
+use super::{Beta, Gemm, Method, PANEL_VECTORS, Right, bf16};
 use crate::epilogue::Epilogue;
 use crate::isa::{Isa, Op, Simd};
 use crate::matrix::Matrix;
@@ -47,6 +47,12 @@ impl Buffer {
         }
     }
 
+    /// Bytes held.
+    #[cfg(test)]
+    pub(super) fn size(&self) -> usize {
+        size_of_val(&self.0[..])
+    }
+
     #[inline(always)]
     pub(super) fn as_mut_ptr(&mut self) -> *mut f32 {
         self.0.as_mut_ptr().cast()
@@ -59,6 +65,7 @@ pub struct Scratch {
     a: Buffer,
     b: Buffer,
     pub(super) tile: Buffer,
+    pub(super) bf16: bf16::Memory,
 }
 
 impl Scratch {
@@ -77,10 +84,16 @@ impl Scratch {
         self.tile.grow(super::TILE.0 * super::TILE.1);
     }
 
+    /// As `reserve_for`, for a product by that method.
+    pub fn reserve_by(&mut self, isa: Isa, method: Method, m: usize, k: usize, n: usize) {
+        self.reserve_for(isa, m, k, n);
+        bf16::reserve(isa, method, &mut self.bf16, m, k, n);
+    }
+
     /// Bytes held.
     #[cfg(test)]
     pub(super) fn size(&self) -> usize {
-        [&self.a, &self.b, &self.tile].iter().map(|buffer| size_of_val(&buffer.0[..])).sum()
+        [&self.a, &self.b, &self.tile].iter().map(|buffer| buffer.size()).sum::<usize>() + self.bf16.size()
     }
 
     #[inline(always)]
@@ -113,22 +126,22 @@ pub(super) struct Product<'a, 's> {
 
 /// How `m` rows are cut: `tall` strips of `rows + 1` rows, then the others of `rows`.
 #[derive(Clone, Copy)]
-struct Cut {
-    strips: usize,
+pub(super) struct Cut {
+    pub strips: usize,
     rows: usize,
     tall: usize,
 }
 
 impl Cut {
     #[inline(always)]
-    fn new(m: usize, most: usize) -> Self {
+    pub fn new(m: usize, most: usize) -> Self {
         let strips = m.div_ceil(most);
         Cut { strips, rows: m / strips, tall: m % strips }
     }
 
     /// First row of strip `t`.
     #[inline(always)]
-    fn start(&self, t: usize) -> usize {
+    pub fn start(&self, t: usize) -> usize {
         t * self.rows + t.min(self.tall)
     }
 }

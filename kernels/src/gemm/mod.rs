@@ -3,14 +3,17 @@
 //! [`gemm`] computes `C ← A·B + β·C` and an epilogue on the rows of the result. It is not a BLAS: no α, no
 //! triangles, no threads: a caller with several threads gives each a block of `C`. An element is the chain
 //! `c ← fma(a[i,p], b[p,j], c)` over p = 0, 1, …, k−1 that begins with `β·c`, whatever the blocking, the packing and
-//! the block of `C` that was asked for; so results never depend on how the work was split.
+//! the block of `C` that was asked for; so results never depend on how the work was split. [`gemm_by`] computes
+//! it from bf16 halves instead ([`Method`]).
 
+mod bf16;
 mod blocks;
 mod pack;
 #[cfg(test)]
 mod tests;
 mod tile;
 
+pub use bf16::Method;
 pub use blocks::Scratch;
 use pack::PANEL_VECTORS;
 pub use pack::{Packed, pack, pack_raw, packed_len, panel_width};
@@ -78,6 +81,14 @@ pub struct Gemm<'a> {
 /// Shapes differ, B was packed for another instruction set, or there is an epilogue and the columns of `C` are not
 /// contiguous.
 pub fn gemm(isa: Isa, args: Gemm, scratch: &mut Scratch) {
+    gemm_by(isa, Method::F32, args, scratch);
+}
+
+/// As [`gemm`], by a method of lower precision ([`Method::choose`]). A B that is packed is multiplied in f32.
+///
+/// # Panics
+/// As [`gemm`]; or the set has no such method ([`Method::is_native`]).
+pub fn gemm_by(isa: Isa, method: Method, args: Gemm, scratch: &mut Scratch) {
     let (m, k, n) = (args.a.rows(), args.a.cols(), args.b.cols());
     assert!(
         args.b.rows() == k && args.c.rows() == m && args.c.cols() == n,
@@ -93,16 +104,24 @@ pub fn gemm(isa: Isa, args: Gemm, scratch: &mut Scratch) {
         return;
     }
     if args.c.col_stride() == 1 || n == 1 {
-        isa.run(Product { args, scratch });
+        run(isa, method, args, scratch);
         return;
     }
     assert!(matches!(args.epilogue, Epilogue::None), "an epilogue needs a C of contiguous columns");
     match args {
         Gemm { a, b: Right::Strided(b), c, beta, epilogue } if m == 1 || c.row_stride() == 1 => {
             let transposed = Gemm { a: b.t(), b: Right::Strided(a.t()), c: c.t(), beta, epilogue };
-            isa.run(Product { args: transposed, scratch });
+            run(isa, method, transposed, scratch);
         }
-        args => scattered(isa, args, scratch),
+        args => scattered(isa, method, args, scratch),
+    }
+}
+
+/// A product of which C has contiguous columns and m, n ≥ 1.
+fn run(isa: Isa, method: Method, args: Gemm, scratch: &mut Scratch) {
+    match (method, &args.b) {
+        (Method::F32, _) | (_, Right::Packed(_)) => isa.run(Product { args, scratch }),
+        _ => bf16::run(isa, method, args, scratch),
     }
 }
 
@@ -110,7 +129,7 @@ pub fn gemm(isa: Isa, args: Gemm, scratch: &mut Scratch) {
 const TILE: (usize, usize) = (64, 256);
 
 /// `C ← A·B + β·C` where C has no contiguous direction: tile by tile through memory that has.
-fn scattered(isa: Isa, args: Gemm, scratch: &mut Scratch) {
+fn scattered(isa: Isa, method: Method, args: Gemm, scratch: &mut Scratch) {
     let Gemm { a, b, mut c, beta, .. } = args;
     let (m, k, n) = (a.rows(), a.cols(), b.cols());
     let (rs, cs) = (c.row_stride(), c.col_stride());
@@ -133,7 +152,7 @@ fn scattered(isa: Isa, args: Gemm, scratch: &mut Scratch) {
             // SAFETY: the tile is this call's alone and large enough.
             let inner = unsafe { MatrixMut::from_raw(data, rows, cols, cols, 1) };
             let a = a.block(i..i + rows, 0..k);
-            isa.run(Product { args: Gemm { a, b, c: inner, beta, epilogue: Epilogue::None }, scratch });
+            run(isa, method, Gemm { a, b, c: inner, beta, epilogue: Epilogue::None }, scratch);
             // SAFETY: as above.
             each().for_each(|(there, here)| unsafe { *corner.add(there) = *data.add(here) });
         }

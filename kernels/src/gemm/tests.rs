@@ -14,7 +14,7 @@ use proptest::prelude::*;
 
 /// How the elements of a matrix lie.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Layout {
+pub(super) enum Layout {
     Rows,
     Columns,
     /// Rows with a gap after each.
@@ -25,7 +25,8 @@ enum Layout {
     Scattered,
 }
 
-const LAYOUTS: [Layout; 5] = [Layout::Rows, Layout::Columns, Layout::WideRows, Layout::WideColumns, Layout::Scattered];
+pub(super) const LAYOUTS: [Layout; 5] =
+    [Layout::Rows, Layout::Columns, Layout::WideRows, Layout::WideColumns, Layout::Scattered];
 
 /// Fills what belongs to nobody.
 const GUARD: f32 = -7.25e11;
@@ -33,7 +34,7 @@ const MARGIN: usize = 37;
 
 /// A matrix inside memory filled with [`GUARD`].
 #[derive(Clone, Debug)]
-struct Stored {
+pub(super) struct Stored {
     data: Vec<f32>,
     rows: usize,
     cols: usize,
@@ -42,7 +43,7 @@ struct Stored {
 }
 
 impl Stored {
-    fn new(layout: Layout, rows: usize, cols: usize, mut value: impl FnMut(usize, usize) -> f32) -> Self {
+    pub(super) fn new(layout: Layout, rows: usize, cols: usize, mut value: impl FnMut(usize, usize) -> f32) -> Self {
         let (rs, cs) = match layout {
             Layout::Rows => (cols, 1),
             Layout::Columns => (1, rows),
@@ -59,16 +60,16 @@ impl Stored {
         Stored { data, rows, cols, rs, cs }
     }
 
-    fn view(&self) -> Matrix<'_> {
+    pub(super) fn view(&self) -> Matrix<'_> {
         Matrix::new(&self.data[MARGIN..], self.rows, self.cols, self.rs, self.cs)
     }
 
-    fn view_mut(&mut self) -> MatrixMut<'_> {
+    pub(super) fn view_mut(&mut self) -> MatrixMut<'_> {
         MatrixMut::new(&mut self.data[MARGIN..], self.rows, self.cols, self.rs, self.cs)
     }
 
     /// Row-major content; panics where anything else was touched.
-    fn take(&self) -> Vec<f32> {
+    pub(super) fn take(&self) -> Vec<f32> {
         let mut rest = self.data.clone();
         let mut content = Vec::new();
         for i in 0..self.rows {
@@ -82,7 +83,7 @@ impl Stored {
 }
 
 /// Numbers in [−1, 1) that depend on the seed and the place.
-fn noise(seed: u32) -> impl Fn(usize, usize) -> f32 {
+pub(super) fn noise(seed: u32) -> impl Fn(usize, usize) -> f32 {
     move |i, j| {
         let mut x = (i as u32).wrapping_mul(0x9e37_79b9) ^ (j as u32).wrapping_mul(0x85eb_ca6b) ^ seed.wrapping_mul(77);
         for _ in 0..3 {
@@ -93,7 +94,7 @@ fn noise(seed: u32) -> impl Fn(usize, usize) -> f32 {
 }
 
 /// Whole numbers in [−8, 8): sums of their products are exact in f32.
-fn whole(seed: u32) -> impl Fn(usize, usize) -> f32 {
+pub(super) fn whole(seed: u32) -> impl Fn(usize, usize) -> f32 {
     let noise = noise(seed);
     move |i, j| (8.0 * noise(i, j)).floor()
 }
@@ -292,7 +293,7 @@ proptest! {
     }
 }
 
-fn bits(x: &[f32]) -> Vec<u32> {
+pub(super) fn bits(x: &[f32]) -> Vec<u32> {
     x.iter().map(|x| x.to_bits()).collect()
 }
 

@@ -7,13 +7,15 @@
 //! file and one line in `ISAS`.
 
 #[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod peak;
 mod portable;
 
-pub use peak::peak;
+pub use peak::{bandwidth, peak};
 pub use portable::Portable;
 #[cfg(target_arch = "x86_64")]
 pub use {avx2::Avx2, avx512::Avx512};
@@ -180,24 +182,44 @@ enum Set {
     Avx2,
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    #[cfg(target_arch = "x86_64")]
+    Amx,
+    AmxEmulated,
+}
+
+/// What multiplies bf16, where anything does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Bf16 {
+    /// AMX tiles.
+    #[cfg(target_arch = "x86_64")]
+    Tiles,
+    /// The same tiles in plain arithmetic.
+    EmulatedTiles,
+    /// AVX-512's dot products of pairs.
+    #[cfg(target_arch = "x86_64")]
+    Pairs,
 }
 
 /// A set's name, and whether the machine has it.
 type Row = (&'static str, Set, fn() -> bool);
 
-/// Every instruction set of this architecture, slowest first.
+/// Every instruction set of this architecture, slowest first, and last the one that is only ever named: AMX as plain
+/// arithmetic, to test and to reproduce elsewhere what machines with tiles compute. Its vectors are the machine's best.
 const ISAS: &[Row] = &[
     ("portable", Set::Portable, || true),
     #[cfg(target_arch = "x86_64")]
     ("avx2", Set::Avx2, avx2::available),
     #[cfg(target_arch = "x86_64")]
     ("avx512", Set::Avx512, avx512::available),
+    #[cfg(target_arch = "x86_64")]
+    ("amx", Set::Amx, amx::available),
+    ("amx-emulated", Set::AmxEmulated, || true),
 ];
 
 impl Isa {
     /// The sets that the running machine has, slowest first.
     pub fn available() -> impl Iterator<Item = Isa> {
-        ISAS.iter().filter(|(_, _, has)| has()).map(|&(_, set, _)| Isa(set))
+        ISAS.iter().filter(|&&(_, set, has)| set != Set::AmxEmulated && has()).map(|&(_, set, _)| Isa(set))
     }
 
     /// The fastest set, or the one that the environment variable `HPT_ISA` names.
@@ -247,17 +269,44 @@ impl Isa {
         self.run(Lanes)
     }
 
+    /// What multiplies bf16 on this set.
+    pub(crate) fn bf16(self) -> Option<Bf16> {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Set::Amx => Some(Bf16::Tiles),
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512 if std::is_x86_feature_detected!("avx512bf16") => Some(Bf16::Pairs),
+            Set::AmxEmulated => Some(Bf16::EmulatedTiles),
+            _ => None,
+        }
+    }
+
+    /// The set whose vectors this one has.
+    #[inline]
+    fn vectors(self) -> Set {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Set::Amx => Set::Avx512,
+            #[cfg(target_arch = "x86_64")]
+            Set::AmxEmulated if avx512::available() => Set::Avx512,
+            #[cfg(target_arch = "x86_64")]
+            Set::AmxEmulated if avx2::available() => Set::Avx2,
+            Set::AmxEmulated => Set::Portable,
+            set => set,
+        }
+    }
+
     /// Runs an operation compiled for this set.
     #[inline]
     pub fn run<O: Op>(self, op: O) -> O::Output {
-        match self.0 {
-            Set::Portable => op.run(Portable::new()),
-            // SAFETY: an `Isa` of this set exists only where `available` said that the machine has it.
+        match self.vectors() {
+            // SAFETY: `vectors` names this set only where `available` says that the machine has it.
             #[cfg(target_arch = "x86_64")]
             Set::Avx2 => unsafe { avx2::enter(op) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Set::Avx512 => unsafe { avx512::enter(op) },
+            _ => op.run(Portable::new()),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The arithmetic limit of one core, measured: what rates are shown as a share of.
+//! The limits of one core, measured: what rates are shown as a share of.
 
 use super::{Isa, Op, Simd};
 use std::hint::black_box;
@@ -36,4 +36,40 @@ pub fn peak(isa: Isa) -> f64 {
         start.elapsed().as_secs_f64()
     });
     flops / seconds.fold(f64::INFINITY, f64::min)
+}
+
+/// `a ← a·s + b` over two slices.
+struct Stream<'a> {
+    a: &'a mut [f32],
+    b: &'a [f32],
+    passes: usize,
+}
+
+impl Op for Stream<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let scale = s.splat(black_box(0.5));
+        for _ in 0..self.passes {
+            for (a, b) in self.a.chunks_exact_mut(S::LANES).zip(self.b.chunks_exact(S::LANES)) {
+                let sum = s.mul_add(s.load(a), scale, s.load(b));
+                s.store(a, sum);
+            }
+            black_box(&mut *self.a);
+        }
+    }
+}
+
+/// Bytes a second of one core that reads two streams and writes one of them back, which together take `bytes`: the
+/// best of ten measurements.
+pub fn bandwidth(isa: Isa, bytes: usize) -> f64 {
+    let count = (bytes / 8).next_multiple_of(64);
+    let (mut a, b) = (vec![1.0f32; count], vec![1.0f32; count]);
+    let passes = ((8usize << 20) / bytes.max(1)).max(1);
+    let seconds = (0..10).map(|_| {
+        let start = Instant::now();
+        isa.run(Stream { a: &mut a, b: &b, passes });
+        start.elapsed().as_secs_f64()
+    });
+    (passes * count * 12) as f64 / seconds.fold(f64::INFINITY, f64::min)
 }

@@ -5,7 +5,7 @@ use super::{Cpu, Member};
 use crate::backend::{Run, UpdateRule};
 use crate::data::Dataset;
 use crate::model::{Activation, Criterion, Layer, Loss, Plan};
-use hpt_kernels::gemm::Scratch;
+use hpt_kernels::gemm::{Method, Scratch};
 use hpt_kernels::isa::Isa;
 use hpt_kernels::philox::Key;
 use hpt_kernels::reduce::CHUNK;
@@ -17,6 +17,8 @@ pub(super) const EVAL_ROWS: usize = 256;
 pub(super) struct Net {
     pub plan: Plan,
     pub isa: Isa,
+    /// What products may be computed by at the least exact.
+    method: Method,
     pub criterion: Criterion,
     pub rule: UpdateRule,
     pub key: Key,
@@ -71,7 +73,7 @@ pub(super) fn keeps_z(layer: &Layer) -> bool {
 
 impl Net {
     pub fn new(member: &Member<'_>, isa: Isa, threads: usize) -> Self {
-        let (plan, batch) = (member.plan.clone(), member.batch_size);
+        let (plan, batch, method) = (member.plan.clone(), member.batch_size, super::method(member.precision));
         let slot = |i: usize| Shared::new(if i < member.update.optimizer.slots() { plan.parameters } else { 0 });
         let widest_output = plan.layers.iter().map(|layer| layer.outputs).max().unwrap_or(0);
         let residual = plan.layers.iter().any(|layer| layer.residual);
@@ -84,8 +86,9 @@ impl Net {
             for &Layer { inputs, outputs, .. } in &plan.layers {
                 // Forward (and evaluation), dW, dX.
                 scratch.reserve_for(isa, rows, inputs, outputs);
-                scratch.reserve_for(isa, inputs, batch, outputs);
-                scratch.reserve_for(isa, batch, outputs, inputs);
+                for (m, k, n) in [(batch, inputs, outputs), (inputs, batch, outputs), (batch, outputs, inputs)] {
+                    scratch.reserve_by(isa, method.choose(isa, m, k, n), m, k, n);
+                }
             }
             Mutex::new(WorkerMemory {
                 scratch,
@@ -95,6 +98,7 @@ impl Net {
         };
         Net {
             isa,
+            method,
             criterion: member.criterion.clone(),
             rule: member.update,
             key: Key::new(member.seed).derive(member.slot),
@@ -135,6 +139,11 @@ impl Net {
             }
         });
         run.losses = losses.into_inner().unwrap_or_else(PoisonError::into_inner);
+    }
+
+    /// How a product m × k × n of a step is computed, whichever part of it a worker has.
+    pub fn method(&self, m: usize, k: usize, n: usize) -> Method {
+        self.method.choose(self.isa, m, k, n)
     }
 
     /// A worker's own memory. Each worker locks its own, so nobody ever waits.

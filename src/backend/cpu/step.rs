@@ -12,7 +12,7 @@ use crate::random::Purpose;
 use hpt_kernels::dropout::{Dropout, dropout_rows};
 use hpt_kernels::epilogue::{Backward, Derivative, Epilogue, Forward, backward};
 use hpt_kernels::gather::{Rows, gather};
-use hpt_kernels::gemm::{Beta, Gemm, Right, Scratch, gemm, panel_width};
+use hpt_kernels::gemm::{Beta, Gemm, Right, Scratch, gemm_by, panel_width};
 use hpt_kernels::loss::{Gradient, Pointwise, PointwiseLoss, SoftmaxCrossEntropy, pointwise, softmax_cross_entropy};
 use hpt_kernels::matrix::{Matrix, MatrixMut};
 use hpt_kernels::optimizer::{Update, update};
@@ -101,7 +101,7 @@ impl Net {
                     residual,
                 }),
             };
-            gemm(self.isa, args, scratch);
+            gemm_by(self.isa, self.method(batch, inputs, width), args, scratch);
         }
     }
 
@@ -187,7 +187,7 @@ impl Net {
                 beta: Beta::Zero,
                 epilogue: Epilogue::None,
             };
-            gemm(self.isa, args, scratch);
+            gemm_by(self.isa, self.method(inputs, batch, outputs), args, scratch);
             let part = worker.share(outputs, 16);
             let db = self.gradients.part_mut(layer.bias.start + part.start..layer.bias.start + part.end);
             column_sums(self.isa, dz.block(0..batch, part), db);
@@ -203,6 +203,7 @@ impl Net {
         let (width, outputs) = (layer.inputs, layer.outputs);
         let (rows, cols) = worker.block(batch, width, panel_width(self.isa));
         let dropout = self.dropout(l, before.dropout, step, rows.start, cols.start, width);
+        let method = self.method(batch, outputs, width);
         // SAFETY: phase rule: what is read was written before the last barrier; each worker writes its own block of
         // dL/dh and dL/dz of the layer before.
         unsafe {
@@ -224,11 +225,12 @@ impl Net {
                 copy(&mut dz, self.dh[l % 2].block(rows_of(width), rows.clone(), cols.clone()));
             }
             if before.residual {
-                gemm(self.isa, Gemm { a, b, c: dz.reborrow(), beta, epilogue: Epilogue::None }, scratch);
+                let args = Gemm { a, b, c: dz.reborrow(), beta, epilogue: Epilogue::None };
+                gemm_by(self.isa, method, args, scratch);
                 copy(&mut self.dh[(l - 1) % 2].block_mut(rows_of(width), rows, cols), dz.as_matrix());
                 backward(self.isa, dz, through);
             } else {
-                gemm(self.isa, Gemm { a, b, c: dz, beta, epilogue: Epilogue::Backward(through) }, scratch);
+                gemm_by(self.isa, method, Gemm { a, b, c: dz, beta, epilogue: Epilogue::Backward(through) }, scratch);
             }
         }
     }

@@ -20,9 +20,9 @@ pub(super) struct Barrier {
     poisoned: AtomicBool,
 }
 
-/// One worker of a team.
+/// One worker of a team, as `Cpu::team` hands it out.
 #[derive(Debug)]
-pub(super) struct Worker<'t> {
+pub struct Worker<'t> {
     /// Its number, from 0.
     pub index: usize,
     /// How many there are.
@@ -31,7 +31,7 @@ pub(super) struct Worker<'t> {
 }
 
 impl<'t> Worker<'t> {
-    pub fn new(index: usize, size: usize, barrier: &'t Barrier) -> Self {
+    pub(super) fn new(index: usize, size: usize, barrier: &'t Barrier) -> Self {
         Worker { index, size, barrier }
     }
 

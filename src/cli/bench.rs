@@ -1,0 +1,267 @@
+//! `bench`: what this machine reaches in products, passes and training steps, beside what it could.
+
+use super::console::Console;
+use super::failure::Failure;
+use super::{Verb, table};
+use clap::{Arg, ArgMatches, value_parser};
+use hpt_engine::Error;
+use hpt_engine::backend::{Cpu, cores};
+use hpt_engine::bench::{Kind, Mark, PASSES, PRODUCTS, Roofs, STEPS, Timer, svg};
+use hpt_kernels::isa::Isa;
+use serde::Serialize;
+use std::path::PathBuf;
+
+pub const VERB: Verb = Verb {
+    name: "bench",
+    about: "Measure this machine's throughput: products, passes and training steps",
+    arguments: |command| {
+        command
+            .arg(
+                Arg::new("filter")
+                    .value_name("TEXT")
+                    .num_args(0..)
+                    .help("Only what has one of these texts in its name: `step`, `784-512`, `adam`, `128×512`"),
+            )
+            .arg(
+                Arg::new("threads")
+                    .long("threads")
+                    .value_name("N")
+                    .value_parser(value_parser!(u16).range(1..))
+                    .help("Threads to compare with one [default: all cores]"),
+            )
+            .arg(
+                Arg::new("roofline")
+                    .long("roofline")
+                    .value_name("FILE.svg")
+                    .value_parser(value_parser!(PathBuf))
+                    .help("Draw every measurement against the limits of one core"),
+            )
+    },
+    run,
+};
+
+#[derive(Serialize)]
+struct Report {
+    isa: &'static str,
+    /// Threads that one thread is compared with.
+    threads: usize,
+    #[serde(flatten)]
+    roofs: Roofs,
+    products: Vec<Row>,
+    passes: Vec<Row>,
+    steps: Vec<Row>,
+}
+
+/// One measurement; rates of the products and passes in 10⁹ a second, of steps in samples a second.
+#[derive(Serialize)]
+struct Row {
+    name: String,
+    /// Rows a step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batch: Option<usize>,
+    /// `GFLOP/s`, `GB/s` or `samples/s`.
+    unit: &'static str,
+    one_thread: f64,
+    /// The same work on all threads together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    all_threads: Option<f64>,
+    /// Trainings side by side, one thread each, all together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    side_by_side: Option<f64>,
+    /// Of the FMA peak of one core, by one thread.
+    share_of_peak: f64,
+    #[serde(skip)]
+    intensity: f64,
+    #[serde(skip)]
+    gflops: f64,
+}
+
+/// What was asked for.
+struct Selection(Vec<String>);
+
+impl Selection {
+    fn takes(&self, group: &str, name: &str) -> bool {
+        // People type the letter x.
+        let fits = |text: &String| group.contains(text.as_str()) || name.contains(&text.replace('x', "×"));
+        let plain = |text: &String| name.contains(text.as_str());
+        self.0.is_empty() || self.0.iter().any(|text| fits(text) || plain(text))
+    }
+}
+
+fn run(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
+    let isa = Isa::detect().map_err(Error::Input)?;
+    let threads = matches.get_one::<u16>("threads").map_or_else(cores, |&n| usize::from(n));
+    let wanted = Selection(matches.get_many::<String>("filter").unwrap_or_default().cloned().collect());
+    let roofs = Roofs::measure(isa);
+    let report = Report {
+        isa: isa.name(),
+        threads,
+        roofs,
+        products: products(isa, threads, &roofs, &wanted, console)?,
+        passes: passes(isa, &roofs, &wanted, console),
+        steps: steps(isa, threads, &roofs, &wanted, console)?,
+    };
+    if report.products.is_empty() && report.passes.is_empty() && report.steps.is_empty() {
+        let known = "`product`, `pass`, `step` and the names that `hpt-engine bench` prints";
+        return Err(Failure::new(2, format!("nothing to measure has that in its name; known: {known}")));
+    }
+    if let Some(path) = matches.get_one::<PathBuf>("roofline") {
+        let title = format!("hpt-engine on one core ({})", isa.name());
+        std::fs::write(path, svg(&title, &roofs, &marks(&report)))
+            .map_err(|error| Failure::new(1, format!("{}: {error}", path.display())))?;
+        console.note(&format!("the roofline is {}", path.display()));
+    }
+    console.result(&report, || text(&report))
+}
+
+/// Two devices: one thread, and all of them.
+fn devices(isa: Isa, threads: usize) -> Result<(Cpu, Cpu), Failure> {
+    Ok((Cpu::with_isa(isa, 1)?, Cpu::with_isa(isa, threads)?))
+}
+
+fn products(
+    isa: Isa,
+    threads: usize,
+    roofs: &Roofs,
+    wanted: &Selection,
+    console: &Console,
+) -> Result<Vec<Row>, Failure> {
+    let (one, all) = devices(isa, threads)?;
+    let rows = PRODUCTS.iter().map(|product| (product, format!("{} {}", product.kind.name(), product.shape())));
+    let rows = rows.filter(|(_, name)| wanted.takes("products", name));
+    let measure = |(product, name): (&hpt_engine::bench::Product, String)| {
+        progress(console, &name);
+        let timer = Timer::new(isa, *product);
+        let rate = |cpu: &Cpu| product.flops() / timer.median(cpu) / 1e9;
+        let gflops = rate(&one);
+        Row {
+            name,
+            batch: None,
+            unit: "GFLOP/s",
+            one_thread: gflops,
+            all_threads: (threads > 1 && product.kind != Kind::Packed).then(|| rate(&all)),
+            side_by_side: None,
+            share_of_peak: gflops / roofs.peak_gflops,
+            intensity: product.flops() / product.bytes(),
+            gflops,
+        }
+    };
+    Ok(rows.map(measure).collect())
+}
+
+fn passes(isa: Isa, roofs: &Roofs, wanted: &Selection, console: &Console) -> Vec<Row> {
+    let rows = PASSES.iter().map(|pass| {
+        let size =
+            if pass.rows == 1 { table::count(pass.width as u64) } else { format!("{}×{}", pass.rows, pass.width) };
+        (pass, format!("{} {size}", pass.name))
+    });
+    let rows = rows.filter(|(_, name)| wanted.takes("passes", name));
+    let measure = |(pass, name): (&hpt_engine::bench::Pass, String)| {
+        progress(console, &name);
+        let rate = pass.elements() as f64 / pass.seconds(isa) / 1e9;
+        let gflops = rate * pass.flops;
+        Row {
+            name,
+            batch: None,
+            unit: "GB/s",
+            one_thread: rate * pass.bytes,
+            all_threads: None,
+            side_by_side: None,
+            share_of_peak: gflops / roofs.peak_gflops,
+            intensity: pass.flops / pass.bytes,
+            gflops,
+        }
+    };
+    rows.map(measure).collect()
+}
+
+fn steps(isa: Isa, threads: usize, roofs: &Roofs, wanted: &Selection, console: &Console) -> Result<Vec<Row>, Failure> {
+    let (one, all) = devices(isa, threads)?;
+    let mut rows = Vec::new();
+    for step in STEPS.iter().filter(|step| wanted.takes("steps", &step.name())) {
+        progress(console, &step.name());
+        let data = step.data();
+        let rate = step.rate(&data, &one)?;
+        let gflops = rate * step.flops() / 1e9;
+        let (all_threads, side_by_side) = match threads {
+            1 => (None, None),
+            _ => (Some(step.rate(&data, &all)?), Some(step.rate_side_by_side(&data, isa, threads)?)),
+        };
+        rows.push(Row {
+            name: step.name(),
+            batch: Some(step.batch),
+            unit: "samples/s",
+            one_thread: rate,
+            all_threads,
+            side_by_side,
+            share_of_peak: gflops / roofs.peak_gflops,
+            intensity: step.flops() / step.bytes(),
+            gflops,
+        });
+    }
+    Ok(rows)
+}
+
+fn progress(console: &Console, name: &str) {
+    if console.verbose {
+        console.line(&format!("measuring {name}"));
+    }
+}
+
+/// The marks of the plot.
+fn marks(report: &Report) -> Vec<Mark> {
+    let groups = [("product", &report.products), ("step", &report.steps), ("pass", &report.passes)];
+    let mark = |group: &'static str, row: &Row| {
+        let batch = row.batch.map_or_else(String::new, |batch| format!(", batch {batch}"));
+        Mark { name: format!("{}{batch}", row.name), group, intensity: row.intensity, gflops: row.gflops }
+    };
+    groups.iter().flat_map(|(group, rows)| rows.iter().map(move |row| mark(group, row))).collect()
+}
+
+fn text(report: &Report) -> String {
+    let Report { roofs, threads, .. } = report;
+    let mut parts = vec![format!(
+        "{}: FMA peak {:.0} GFLOP/s a core; {:.0} GB/s in L1, {:.0} in L2, {:.0} from memory; medians of 9 rounds or more",
+        report.isa, roofs.peak_gflops, roofs.l1_gbytes, roofs.l2_gbytes, roofs.memory_gbytes
+    )];
+    let many = format!("{threads} threads");
+    let beside = format!("{threads} trainings");
+    if !report.products.is_empty() {
+        let header = ["product m×k×n", "GFLOP/s", "of peak", &many, "ratio"];
+        parts.push(table::table(&header, &report.products.iter().map(|row| line(row, 1)).collect::<Vec<_>>()));
+    }
+    if !report.passes.is_empty() {
+        let cells = |row: &Row| vec![row.name.clone(), format!("{:.1}", row.one_thread), format!("{:.1}", row.gflops)];
+        let rows: Vec<_> = report.passes.iter().map(cells).collect();
+        parts.push(table::table(&["pass", "GB/s", "GFLOP/s"], &rows));
+    }
+    if !report.steps.is_empty() {
+        let header = ["training with Adam", "batch", "samples/s", "of peak", &many, "ratio", &beside, "ratio"];
+        let cells = |row: &Row| {
+            let mut cells = line(row, 0);
+            cells.insert(1, row.batch.unwrap_or_default().to_string());
+            cells.extend(against(row.side_by_side, row.one_thread, 0));
+            cells
+        };
+        parts.push(table::table(&header, &report.steps.iter().map(cells).collect::<Vec<_>>()));
+    }
+    parts.join("\n\n")
+}
+
+/// Name, rate, share, rate of all threads and its ratio.
+fn line(row: &Row, digits: usize) -> Vec<String> {
+    let mut cells = vec![row.name.clone(), rate(row.one_thread, digits), format!("{:.0} %", 100.0 * row.share_of_peak)];
+    cells.extend(against(row.all_threads, row.one_thread, digits));
+    cells
+}
+
+fn against(many: Option<f64>, one: f64, digits: usize) -> [String; 2] {
+    match many {
+        Some(many) => [rate(many, digits), format!("{:.2}", many / one)],
+        None => ["–".to_owned(), "–".to_owned()],
+    }
+}
+
+fn rate(value: f64, digits: usize) -> String {
+    if digits == 0 { table::count(value.round() as u64) } else { format!("{value:.digits$}") }
+}
