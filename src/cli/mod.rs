@@ -19,6 +19,7 @@ mod bench;
 mod completions;
 mod devices;
 mod evaluate;
+mod importance;
 mod predict;
 mod search;
 mod studies;
@@ -49,6 +50,7 @@ const VERBS: &[Verb] = &[
     studies::STUDIES,
     studies::TRIALS,
     studies::BEST,
+    importance::VERB,
     ask_tell::CREATE,
     ask_tell::ASK,
     ask_tell::TELL,
