@@ -124,7 +124,7 @@ fn the_table_has_no_circle() {
 fn the_columns_do_not_know_each_other() {
     let allowed = allowed();
     let numeric = ["data", "model", "backend", "train", "engine"];
-    let search = ["space", "history", "sampler", "pruner", "study", "importance"];
+    let search = ["space", "history", "sampler", "pruner", "study", "importance", "compare"];
     for (side, other) in [(&numeric[..], &search[..]), (&search[..], &numeric[..])] {
         for module in side {
             let crossing: Vec<_> = other.iter().filter(|name| allowed[*module].contains(**name)).collect();

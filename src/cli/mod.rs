@@ -4,6 +4,7 @@
 //! everything else on standard error. No decision about training or searching is made here. Exit codes are 0 (done),
 //! 2 (the user's input), 130 (interrupted) and 1 (the rest); no panic reaches a user.
 
+mod chart;
 mod console;
 mod failure;
 mod interrupt;
@@ -16,6 +17,7 @@ mod table;
 
 mod ask_tell;
 mod bench;
+mod compare;
 mod completions;
 mod devices;
 mod evaluate;
@@ -51,6 +53,7 @@ const VERBS: &[Verb] = &[
     studies::TRIALS,
     studies::BEST,
     importance::VERB,
+    compare::VERB,
     ask_tell::CREATE,
     ask_tell::ASK,
     ask_tell::TELL,

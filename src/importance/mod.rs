@@ -8,23 +8,6 @@
 //! Both see a parameter as its domain does: logarithmic where the domain is, uniform over the space. A parameter that
 //! exists only under a condition counts where it exists; that it exists at all is its parents' effect. Everything is a
 //! pure function of (space, trials, seed).
-//!
-//! ```
-//! use hpt_engine::importance::{ImportanceSpec, importance};
-//! # use hpt_engine::{history::Direction, pruner::Never, sampler::RandomSampler, space::{Domain, Parameter, Space}};
-//! # use hpt_engine::study::{OptimizeSpec, Study, StudyConfig};
-//! # let unit = |name: &str| Parameter {
-//! #     name: name.into(), domain: Domain::Float { low: 0.0, high: 1.0, log: false, step: None }, when: vec![] };
-//! # let space = Space::new(vec![unit("x"), unit("y")])?;
-//! # let study = Study::in_memory(&StudyConfig::new("s", Direction::Minimize, space.clone()))?;
-//! # let spec = OptimizeSpec { trials: Some(60), ..OptimizeSpec::new(&RandomSampler, &Never) };
-//! # study.optimize(&spec, |trial| Ok(vec![3.0 * trial.params()["x"].as_f64().unwrap() ]))?;
-//! let spec = ImportanceSpec { pairs: true, ..ImportanceSpec::default() };
-//! let found = importance(&space, study.directions(), &study.trials()?, &spec)?;
-//! assert_eq!(found.parameters[0].name, "x");
-//! assert!(found.parameters[0].share > 0.9);
-//! # Ok::<(), hpt_engine::Error>(())
-//! ```
 
 mod axes;
 mod density;

@@ -5,10 +5,12 @@
 //! it. What a trial computes is a pure function of (settings, data, seed, slot).
 
 mod finish;
+mod problem;
 mod space;
 mod trial;
 
 pub use finish::{Interval, Tested};
+pub use problem::DataProblem;
 pub use space::{default_point, default_space};
 
 use crate::backend::cores;

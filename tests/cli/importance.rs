@@ -29,7 +29,7 @@ fn shares_are_printed_sorted_with_bars_or_as_json() {
     assert_eq!(folder.json("importance --storage s.db --study one --pairs --json"), found, "the same seed");
 
     let top = folder.run("importance --storage s.db --study one --pairs --top 2").ok().out;
-    assert_eq!((top.lines().count(), top.matches('×').count()), (8, 2), "{top}");
+    assert_eq!((top.lines().count(), top.matches('×').count()), (9, 2), "{top}");
     assert!(
         top.contains("importance for rmse, fANOVA with 64 trees; 12 of 12 trials used") && top.contains('█'),
         "{top}"

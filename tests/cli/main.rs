@@ -4,6 +4,7 @@
 //! columns of the CSV, and that bad input is answered in words. What the numbers are worth is tested elsewhere.
 
 mod bad_input;
+mod compare;
 mod importance;
 mod interrupts;
 mod outside;

@@ -3,8 +3,8 @@
 use super::*;
 
 #[rustfmt::skip]
-const VERBS: [&str; 14] = [
-    "search", "train", "evaluate", "predict", "studies", "trials", "best", "importance", "create-study", "ask", "tell", "devices",
+const VERBS: [&str; 15] = [
+    "search", "train", "evaluate", "predict", "studies", "trials", "best", "importance", "compare", "create-study", "ask", "tell", "devices",
     "bench", "completions",
 ];
 
