@@ -35,7 +35,7 @@
 //! ```
 
 use crate::backend::{Backend, Caps, Cpu, Precision, Reference, cores, gpus};
-use crate::data::{Dataset, Targets};
+use crate::data::{Dataset, Sketch, Targets};
 use crate::model::{Head, Model, ModelSpec, Plan, Training, initialise};
 use crate::train::{Control, Epoch, Scores, TrainSpec, Trained, Trainer, evaluate, train};
 use crate::{Error, Result};
@@ -265,11 +265,16 @@ impl Engine {
     }
 }
 
+/// Bytes that a training of this network takes, its data aside: initial and kept weights, weights, gradient and two
+/// moments; of each layer output, pre-activation and gradient of a batch of so many rows. In f32; an estimate from above.
+pub fn training_bytes(plan: &Plan, batch: usize) -> f64 {
+    let widths: usize = plan.layers.iter().map(|layer| layer.outputs).sum::<usize>() + plan.inputs;
+    4.0 * (6.0 * plan.parameters as f64 + 3.0 * widths as f64 * batch as f64)
+}
+
 /// Refuses a network that does not fit the memory that is free, where the system says how much that is.
 fn check_memory(plan: &Plan, batch: usize) -> Result<()> {
-    // Initial and kept weights, weights, gradient, two moments; of each layer output, pre-activation and gradient.
-    let widths: usize = plan.layers.iter().map(|layer| layer.outputs).sum::<usize>() + plan.inputs;
-    let needed = 4.0 * (6.0 * plan.parameters as f64 + 3.0 * widths as f64 * batch as f64);
+    let needed = training_bytes(plan, batch);
     let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let line = info.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
     let free = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok()).map(|kib| kib * 1024.0);
@@ -309,6 +314,7 @@ impl Fit<'_> {
                 rows: self.training.rows,
                 settings: serde_json::Map::new(),
                 study: None,
+                seen: Sketch::default(),
             },
         })
     }

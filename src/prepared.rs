@@ -3,7 +3,7 @@
 //! Training, validation and test rows as [`Dataset`]s that any number of trainings share without copies.
 
 use crate::Result;
-use crate::data::{self, DataSpec, Dataset, Loaded, Pipeline, Preprocess, Split, SplitSpec, Targets, Task};
+use crate::data::{self, DataSpec, Dataset, Loaded, Pipeline, Preprocess, Sketch, Split, SplitSpec, Targets, Task};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Loaded and split data.
@@ -25,6 +25,8 @@ pub struct Sets {
     pub validation: Option<Arc<Dataset>>,
     /// Rows that judge, once; none where the split asked for none.
     pub test: Option<Arc<Dataset>>,
+    /// The training rows, to be known again.
+    pub seen: Sketch,
     /// What the user should know: dropped columns and the like.
     pub notes: Vec<String>,
 }
@@ -105,7 +107,8 @@ impl Prepared {
             None => some(&self.split.test)?,
         };
         let train = Arc::new(pipeline.transform(source, train)?);
-        Ok(Sets { train, validation: some(validation)?, test, pipeline, notes })
+        let seen = Sketch::of(&train);
+        Ok(Sets { train, seen, validation: some(validation)?, test, pipeline, notes })
     }
 
     /// Targets of the training rows, to choose metrics by.

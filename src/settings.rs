@@ -100,7 +100,7 @@ pub const SETTINGS: &[Setting] = &[
     one("label_smoothing", Kind::Fraction, "0", "Label smoothing of the cross-entropy"),
     one("class_weights", Kind::Name(|| vec!["none", "balanced"]), "none", "How classes count in the loss"),
     one("preprocess", Kind::Name(|| Preprocess::ALL.iter().map(|row| row.0).collect()), "standard", "What is done to numeric columns"),
-    one("precision", Kind::Name(|| Precision::NAMES.iter().map(|row| row.0).collect()), "highest", "How products are computed"),
+    one("precision", Kind::Name(|| Precision::NAMES.iter().map(|row| row.0).collect()), "high", "How products are computed: in f32; with errors of the order of 1e-5, or of 1e-3, where the machine is faster so"),
 ];
 
 /// What settings come to.
@@ -310,6 +310,27 @@ impl Settings {
         })
     }
 
+    /// Refuses what this kind of schedule would not look at.
+    fn check_schedule(&self, kind: ScheduleKind) -> Result<()> {
+        use ScheduleKind::{Cosine, Exponential, InverseTime, Plateau, Polynomial, Step};
+        let owners: [(&str, &[ScheduleKind]); 5] = [
+            ("decay_rate", &[Step, Exponential, InverseTime, Plateau]),
+            ("decay_steps", &[Step, Exponential, InverseTime, Polynomial, Cosine]),
+            ("staircase", &[Exponential, InverseTime]),
+            ("power", &[Polynomial]),
+            ("plateau_patience", &[Plateau]),
+        ];
+        // A switch that is off says nothing.
+        let given = |name: &str| self.get(name).is_some_and(|value| value.as_bool() != Some(false));
+        match owners.iter().find(|(name, kinds)| given(name) && !kinds.contains(&kind)) {
+            Some((name, kinds)) => {
+                let kinds: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
+                Err(self.conflict(name, &format!("it belongs to schedule {}", kinds.join(", "))))
+            }
+            None => Ok(()),
+        }
+    }
+
     fn train(&self) -> Result<TrainSpec> {
         let default = TrainSpec::default();
         let optimizer = self.optimizer()?;
@@ -329,6 +350,7 @@ impl Settings {
             patience: self.count("plateau_patience").unwrap_or(default.schedule.patience),
             warmup_steps: self.count("warmup_steps").unwrap_or(0) as u64,
         };
+        self.check_schedule(schedule.kind)?;
         Ok(TrainSpec {
             loss,
             optimizer,
@@ -347,7 +369,7 @@ impl Settings {
             clip_norm: self.number("clip_norm"),
             early_stopping: self.count("early_stopping"),
             metric: None,
-            precision: self.text("precision").map_or(Ok(Precision::Highest), Precision::by_name)?,
+            precision: self.text("precision").map_or(Ok(Precision::High), Precision::by_name)?,
         })
     }
 

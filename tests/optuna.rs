@@ -159,3 +159,40 @@ fn what_is_printed_is_what_other_programs_rely_on() {
     let states = json!({"complete": 21, "pruned": 1, "failed": 2, "running": 1, "waiting": 1});
     assert_eq!(list[0]["trials"], states);
 }
+
+#[test]
+fn studies_changed_by_hand_are_read_by_optuna() {
+    let Ok(pythons) = std::env::var("HPT_PYTHON") else { return eprintln!("skipped: HPT_PYTHON names no interpreter") };
+    for python in pythons.split(':') {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = Storage::open_or_create(folder.path().join("study.db")).unwrap();
+        let one = Study::create_or_open(&storage, &config("one", &[Direction::Maximize])).unwrap();
+        fill(&one);
+        let params = one.trials().unwrap()[0].params.clone();
+        let curve = [(1, 0.5), (2, f64::NAN)].into_iter().collect();
+        one.add_trial(&params, &curve, Outcome::Complete(vec![1e6])).unwrap();
+        one.add_trial(&params, &curve, Outcome::Pruned).unwrap();
+        // The best, one with an infinite value, a pruned, a failed, a running and a waiting one.
+        let infinite = one.best().unwrap()[0].number;
+        let deleted: Vec<u64> = [infinite, 3, 4, 24, 25].into_iter().collect();
+        for number in &deleted {
+            one.delete_trial(*number, "test").unwrap();
+        }
+        assert_eq!(one.counts().unwrap().deleted, 5);
+        assert_eq!(one.best().unwrap()[0].values, [1e6]);
+        let other = Storage::open_or_create(folder.path().join("other.db")).unwrap();
+        let copy = one.copy_to(&storage, "copy").unwrap();
+        let away = one.copy_to(&other, "away").unwrap();
+        let text = |study: &Study| sorted(&trials_json(study).unwrap())["trials"].clone();
+        assert_eq!((text(&copy), text(&away)), (text(&one), text(&one)));
+        copy.delete().unwrap();
+        let left = one.copy_to(&storage, "left").unwrap();
+        for study in [&one, &away, &left] {
+            check(python, study, &[]);
+        }
+        let after = folder.path().join("after.json");
+        check(python, &left, &["--continue", "2", "--out", after.to_str().unwrap()]);
+        let theirs: Json = serde_json::from_slice(&std::fs::read(after).unwrap()).unwrap();
+        assert_eq!(text(&left), sorted(&theirs)["trials"], "numbers go on without a gap");
+    }
+}

@@ -5,9 +5,10 @@
 
 use super::console::Console;
 use super::failure::Failure;
-use super::{Verb, screen, storage, table};
+use super::{Verb, options, screen, storage, table};
 use crate::cli::study_file::StudyFile;
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use hpt_engine::sampler::Acquisition;
 use hpt_engine::study::{Outcome, Storage, Study, StudyConfig};
 use hpt_engine::{Error, pruner, sampler};
 use serde_json::json;
@@ -27,9 +28,11 @@ pub const CREATE: Verb = Verb {
             .arg(arg("metric", "NAMES", "What the objectives are called, with commas").action(ArgAction::Append))
             .arg(arg("space", "FILE", "TOML file whose [space] table says what varies; `ask` needs one"))
             .arg(arg("sampler", "NAME", "How configurations are proposed [default: auto]"))
+            .arg(arg("acquisition", "NAME", "What a Gaussian process maximises [default: logei]"))
             .arg(arg("pruner", "NAME", "What `tell --step` asks whether to go on [default: none]"))
+            .arg(arg("pruner-option", "NAME=X", "Option of the pruner; several may be given").action(ArgAction::Append))
             .arg(arg("seed", "N", "Seed of the proposals [default: 0]"))
-            .after_help(EXAMPLE)
+            .after_help(format!("{EXAMPLE}\n\n{}", options::pruner_options()))
     },
     run: create,
 };
@@ -84,7 +87,7 @@ fn text<'a>(matches: &'a ArgMatches, name: &str) -> Option<&'a str> {
 }
 
 /// A whole number.
-fn whole(matches: &ArgMatches, name: &str) -> Result<Option<u64>, Error> {
+pub fn whole(matches: &ArgMatches, name: &str) -> Result<Option<u64>, Error> {
     let read = |text: &str| {
         text.trim()
             .parse()
@@ -101,15 +104,24 @@ fn create(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
     let space = text(matches, "space").map(|path| StudyFile::read_space(path, BTreeMap::new())).transpose()?;
     let (sampler, pruner) = (text(matches, "sampler").unwrap_or("auto"), text(matches, "pruner").unwrap_or("none"));
     sampler::by_name(sampler, &sampler::Settings::default())?;
-    pruner::by_name(pruner, &pruner::Settings::default())?;
+    pruner::entry(pruner)?;
+    let told = list(matches, "pruner-option");
+    pruner::by_name(pruner, &storage::pruner_settings(pruner, &told)?)?;
     let seed = whole(matches, "seed")?.unwrap_or(0);
-    let attributes = [("sampler", json!(sampler)), ("pruner", json!(pruner)), ("seed", json!(seed))];
+    let acquisition = Acquisition::by_name(text(matches, "acquisition").unwrap_or(Acquisition::default().name()))?;
+    let attributes = [
+        ("sampler", json!(sampler)),
+        ("acquisition", json!(acquisition.name())),
+        ("pruner", json!(pruner)),
+        ("seed", json!(seed)),
+    ];
+    let options = (!told.is_empty()).then(|| ("pruner_options", json!(told)));
     let config = StudyConfig {
         name: name.to_owned(),
         directions,
         metric_names: list(matches, "metric"),
         space,
-        attributes: attributes.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
+        attributes: attributes.into_iter().chain(options).map(|(key, value)| (key.to_owned(), value)).collect(),
     };
     let path = storage::path(matches);
     let study = Study::create_or_open(&Storage::open_or_create(path)?, &config)?;
@@ -134,15 +146,30 @@ fn ask(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
     })
 }
 
+fn number_of(place: &str, text: &str) -> Result<f64, Error> {
+    let wrong = |_| Error::input(format!("{place} is `{text}`; a number is expected"));
+    text.trim().parse().map_err(wrong)
+}
+
+/// What `--value`, `--values` or `--state` say.
+pub fn outcome(matches: &ArgMatches) -> Result<Outcome, Failure> {
+    Ok(match (text(matches, "value"), text(matches, "values"), text(matches, "state")) {
+        (Some(one), _, _) => Outcome::Complete(vec![number_of("--value", one)?]),
+        (_, Some(texts), _) => {
+            Outcome::Complete(texts.split(',').map(|text| number_of("--values", text)).collect::<Result<_, _>>()?)
+        }
+        (_, _, Some("prune")) => Outcome::Pruned,
+        (_, _, Some("fail")) => Outcome::Failed("told so".to_owned()),
+        (_, _, Some(other)) => return Err(Error::unknown("--state", other, ["fail", "prune"]).into()),
+        _ => return Err(Failure::input("one of --value, --values and --state is missing")),
+    })
+}
+
 fn tell(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
     let Some(number) = whole(matches, "number")? else { return Err(Failure::input("--number is missing")) };
     let study = storage::open(matches)?;
-    let value = |place: &str, text: &str| match text.trim().parse::<f64>() {
-        Ok(value) => Ok(value),
-        Err(_) => Err(Error::input(format!("{place} is `{text}`; a number is expected"))),
-    };
-    let one = text(matches, "value").map(|text| value("--value", text)).transpose()?;
-    if let (Some(step), Some(one)) = (whole(matches, "step")?, one) {
+    if let (Some(step), Some(one)) = (whole(matches, "step")?, text(matches, "value")) {
+        let one = number_of("--value", one)?;
         study.report(number, step, one)?;
         let stop = storage::should_prune(&study, number)?;
         let document = json!({"number": number, "state": "running", "step": step, "value": one, "should_prune": stop});
@@ -153,16 +180,7 @@ fn tell(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
             )
         });
     }
-    let outcome = match (one, text(matches, "values"), text(matches, "state")) {
-        (Some(one), _, _) => Outcome::Complete(vec![one]),
-        (_, Some(texts), _) => {
-            Outcome::Complete(texts.split(',').map(|text| value("--values", text)).collect::<Result<_, _>>()?)
-        }
-        (_, _, Some("prune")) => Outcome::Pruned,
-        (_, _, Some("fail")) => Outcome::Failed("told so".to_owned()),
-        (_, _, Some(other)) => return Err(Error::unknown("--state", other, ["fail", "prune"]).into()),
-        _ => return Err(Failure::input("one of --value, --values and --state is missing")),
-    };
+    let outcome = outcome(matches)?;
     let trial = study.tell(number, outcome)?;
     let single = study.directions().len() == 1;
     console.result(&hpt_engine::report::trials::trial_json(&trial, single), || {

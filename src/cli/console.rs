@@ -67,6 +67,21 @@ pub fn complain(message: &str) {
     say(&format!("{} {message}", paint("error:", "\x1b[1;31m", std::io::stderr().is_terminal())));
 }
 
+/// Columns of the terminal that standard output is; none where it is none, and a line may be as long as it is.
+pub fn columns() -> Option<usize> {
+    if !std::io::stdout().is_terminal() {
+        return None;
+    }
+    let said = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let asked = || {
+        // The system's own answer, without a call that is unsafe: lines and columns.
+        let terminal = std::fs::File::open("/dev/tty").ok()?;
+        let output = std::process::Command::new("stty").arg("size").stdin(terminal).output().ok()?;
+        String::from_utf8(output.stdout).ok()?.split_whitespace().nth(1)?.parse().ok()
+    };
+    Some(said.or_else(asked).filter(|columns| *columns > 0).unwrap_or(80))
+}
+
 /// The text in bold where standard output is a terminal.
 pub fn bold(text: &str) -> String {
     paint(text, "\x1b[1m", std::io::stdout().is_terminal())

@@ -36,6 +36,15 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
     let scores = loaded.engine.scores(&loaded.model, &dataset)?;
     let mut document = Map::from_iter([("rows".to_owned(), json!(dataset.rows))]);
     document.extend(scores.0.iter().map(|(name, value)| (name.clone(), json!(value))));
+    let seen = loaded.model.training.seen.share(&dataset);
+    document.insert("training_rows".to_owned(), json!(seen));
+    // Below that rows of other people may well look alike.
+    if let Some(share) = seen.filter(|share| *share >= 0.01) {
+        console.note(&format!(
+            "{:.0} % of these rows are rows that the model was trained on: its metrics on them say little about new ones",
+            100.0 * share
+        ));
+    }
     let name = table::plural(dataset.rows, "row");
     console.result(&document, || table::scores(&[(&name, &scores)]))
 }

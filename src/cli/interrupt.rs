@@ -15,6 +15,8 @@ pub fn catch() -> Result<Arc<AtomicBool>, Failure> {
     let flag = stop.clone();
     let handler = move || {
         if flag.swap(true, Ordering::SeqCst) {
+            // Commands have process groups of their own, which a terminal's signal does not reach.
+            hpt_engine::search::kill_commands();
             std::process::exit(130);
         }
         // On a terminal a bar or the echo of the key stands on the line.

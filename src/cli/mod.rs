@@ -17,9 +17,11 @@ mod table;
 
 mod ask_tell;
 mod bench;
+mod command;
 mod compare;
 mod completions;
 mod devices;
+mod edit;
 mod evaluate;
 mod importance;
 mod predict;
@@ -55,8 +57,13 @@ const VERBS: &[Verb] = &[
     importance::VERB,
     compare::VERB,
     ask_tell::CREATE,
+    edit::COPY,
+    edit::DELETE_STUDY,
     ask_tell::ASK,
     ask_tell::TELL,
+    edit::ENQUEUE,
+    edit::ADD,
+    edit::DELETE_TRIAL,
     devices::VERB,
     bench::VERB,
     completions::VERB,

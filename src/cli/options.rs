@@ -10,10 +10,12 @@ use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint};
 use hpt_engine::Error;
 use hpt_engine::data::{DataSpec, SplitSpec, TaskChoice};
 use hpt_engine::engine::Device;
-use hpt_engine::pruner::PRUNERS;
-use hpt_engine::sampler::SAMPLERS;
+use hpt_engine::pruner::{self, OPTIONS, PRUNERS};
+use hpt_engine::sampler::{Acquisition, SAMPLERS};
+use hpt_engine::search::WarmStart;
 use hpt_engine::settings::{Kind, SETTINGS, Settings};
 use hpt_engine::space::Value;
+use hpt_engine::study::StopRules;
 use hpt_engine::train::Metric;
 use indexmap::IndexMap;
 use std::path::Path;
@@ -54,6 +56,15 @@ fn described(help: &str, words: &[&str]) -> String {
     if words.is_empty() { format!("{help}{default}") } else { format!("{help}: {}{default}", words.join(", ")) }
 }
 
+/// The options of all pruners, for the end of a help.
+pub fn pruner_options() -> String {
+    let line = |option: &pruner::PrunerOption| {
+        let of = if option.of.is_empty() { "all".to_owned() } else { option.of.join(", ") };
+        format!("  {:<14} {} ({of})", option.name, option.help)
+    };
+    format!("Options of pruners:\n{}", OPTIONS.iter().map(line).collect::<Vec<_>>().join("\n"))
+}
+
 /// Where data are.
 #[rustfmt::skip]
 pub const PATH: Opt = opt("data", "PATH", "CSV or TSV file (plain or gzip), folder with IDX files, .npz file, or a built-in set: digits, california-housing");
@@ -90,15 +101,23 @@ pub const RUN: &[Opt] = &[
 #[rustfmt::skip]
 pub const SEARCH: &[Opt] = &[
     one_of("sampler", "How configurations are proposed [default: auto]", || SAMPLERS.iter().map(|entry| entry.name).collect()),
+    one_of("acquisition", "What the Gaussian process of gp and auto maximises [default: logei]", || Acquisition::ALL.map(Acquisition::name).to_vec()),
     one_of("pruner", "How hopeless trials are stopped [default: asha]", || PRUNERS.iter().map(|entry| entry.name).collect()),
+    many("pruner_option", "NAME=X", "Option of the pruner; several may be given. See the end of this help"),
     opt("trials", "N", "Trials that the study should reach in all [default: 100; none with --time-limit]"),
     opt("time_limit", "TIME", "Time for everything, as in 90s, 10m or 1h30m"),
     opt("trial_time_limit", "TIME", "Time for one trial"),
-    opt("jobs", "N", "Trials at once, or auto [default: auto]"),
+    opt("trial_memory_limit", "SIZE", "Memory of one trial, as in 500MiB or 2GiB; what needs more fails"),
+    opt("command", "COMMAND", "Program to run as a trial instead of a training, as in './objective.sh {learning_rate}'"),
+    many("direction", "NAMES", "minimize or maximize the command's value; one each for several, with commas"),
+    opt("jobs", "N", "Trials at once, or auto [default: auto; 1 for a command]"),
     opt("storage", "FILE", "File of studies [default: hpt-study.db]"),
-    opt("study", "NAME", "Name of the study [default: the data's name]"),
+    opt("study", "NAME", "Name of the study [default: the data's or the command's name]"),
     opt("repeats", "N", "Trainings of each trial with different seeds, averaged [default: 1]"),
     opt("keep_models", "N", "Models of the best trials to keep [default: 3]"),
+    opt("stop_at", "X", "Value that is good enough: the study ends when its best has reached it"),
+    opt("patience_trials", "N", "The study ends after so many trials in a row that brought nothing better"),
+    opt("warm_start", "FILE[:STUDY]", "Study to learn from: its best are tried first, its trials are data for the sampler"),
     many("enqueue", "JSON", "Configuration to try first, as in '{\"learning_rate\": 0.001}'"),
     opt("space", "FILE", "File whose [space] table says what varies [default: sized from the data]"),
     opt("out", "DIR", "Folder for the models [default: named after the study]"),
@@ -289,6 +308,75 @@ impl Options {
         found.map(Some).ok_or_else(|| wrong(place, value, "a time above 0, as in 90s, 10m or 1h30m,"))
     }
 
+    /// A size in bytes: `500MiB`, `2GiB`, `2GB`; a number alone is bytes.
+    pub fn size(&self, name: &str) -> Result<Option<u64>, Error> {
+        let Some((place, value)) = self.raw(name) else { return Ok(None) };
+        let found = match value {
+            Toml::Integer(n) => u64::try_from(*n).ok().filter(|n| *n > 0),
+            Toml::String(text) => bytes(text),
+            _ => None,
+        };
+        found.map(Some).ok_or_else(|| wrong(place, value, "a size above 0, as in 500MiB or 2GiB,"))
+    }
+
+    /// A number.
+    pub fn real(&self, name: &str) -> Result<Option<f64>, Error> {
+        let Some((place, value)) = self.raw(name) else { return Ok(None) };
+        let found = match value {
+            Toml::Float(x) => Some(*x),
+            Toml::Integer(n) => Some(*n as f64),
+            Toml::String(text) => text.trim().parse().ok(),
+            _ => None,
+        };
+        found.filter(|x| !x.is_nan()).map(Some).ok_or_else(|| wrong(place, value, "a number"))
+    }
+
+    /// What the pruner of that name is told, on top of `settings`: `name=value` on the command line, a table in a file.
+    pub fn pruner(&self, pruner: &str, mut settings: pruner::Settings) -> Result<pruner::Settings, Error> {
+        let Some((place, value)) = self.raw("pruner_option") else { return Ok(settings) };
+        let items: Vec<(String, String)> = match value {
+            Toml::Table(table) => table.iter().map(|(name, value)| (name.clone(), value.to_string())).collect(),
+            value => {
+                let texts = match value {
+                    Toml::Array(items) => items.as_slice(),
+                    single => std::slice::from_ref(single),
+                };
+                let pair = |item: &Toml| {
+                    let (name, value) = item.as_str()?.split_once('=')?;
+                    Some((name.trim().replace('-', "_"), value.trim().to_owned()))
+                };
+                let expected = "NAME=X, as in startup=10,";
+                texts
+                    .iter()
+                    .map(|item| pair(item).ok_or_else(|| wrong(place, item, expected)))
+                    .collect::<Result<_, _>>()?
+            }
+        };
+        for (name, text) in items {
+            let value =
+                text.parse().map_err(|_| wrong(&format!("{place}: {name}"), &Toml::String(text), "a number"))?;
+            settings.set(place, pruner, &name, value)?;
+        }
+        Ok(settings)
+    }
+
+    /// What ends a study.
+    pub fn stop_rules(&self) -> Result<StopRules, Error> {
+        Ok(StopRules { target: self.real("stop_at")?, patience: self.count("patience_trials", 1)? })
+    }
+
+    /// The study to learn from: a file, with the study's name after a colon where it is said.
+    pub fn warm_start(&self) -> Result<Option<WarmStart>, Error> {
+        let Some(text) = self.text("warm_start")? else { return Ok(None) };
+        let whole = WarmStart { storage: text.into(), study: None };
+        Ok(Some(match text.rsplit_once(':') {
+            Some((path, study)) if !Path::new(text).exists() && !study.is_empty() && !study.starts_with('/') => {
+                WarmStart { storage: path.into(), study: Some(study.to_owned()) }
+            }
+            _ => whole,
+        }))
+    }
+
     /// The device.
     pub fn device(&self) -> Result<Device, Error> {
         self.text("device")?.map_or(Ok(Device::Auto), Device::by_name)
@@ -374,6 +462,25 @@ fn duration(text: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(total).ok().filter(|time| !time.is_zero())
 }
 
+/// Bytes; none where it is no size above 0. As in SI, `kB` is 1000 and `KiB` 1024 bytes; `K`, `M`, `G` alone are 1024's.
+fn bytes(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let amount: f64 = text[..digits].parse().ok()?;
+    let unit = text[digits..].trim().to_lowercase();
+    let power = |letter: &str| ["k", "m", "g", "t"].iter().position(|known| *known == letter).map(|at| at as i32 + 1);
+    let factor = match unit.as_str() {
+        "" | "b" => 1.0,
+        unit => match (unit.strip_suffix("ib"), unit.strip_suffix('b')) {
+            (Some(letter), _) => 1024f64.powi(power(letter)?),
+            (None, Some(letter)) => 1000f64.powi(power(letter)?),
+            (None, None) => 1024f64.powi(power(unit)?),
+        },
+    };
+    let size = amount * factor;
+    (size >= 1.0 && size < u64::MAX as f64).then_some(size as u64)
+}
+
 /// Sees that the file that `--out` names can be made.
 pub fn output(path: &str) -> Result<(), Failure> {
     let place = Path::new(path);
@@ -414,6 +521,17 @@ mod tests {
         assert_eq!(seconds("45"), Some(45.0));
         for wrong in ["", "0", "0s", "10x", "m", "-5s", "1..5s", "5 parsecs", "nan", "1e400d"] {
             assert_eq!(seconds(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        let sizes = [("512", 512), ("2GiB", 2 << 30), ("1.5 MiB", 3 << 19), ("2GB", 2_000_000_000), ("64k", 64 << 10)];
+        for (text, size) in sizes {
+            assert_eq!(bytes(text), Some(size), "{text}");
+        }
+        for wrong in ["", "0", "0GiB", "GiB", "-1GiB", "2 parsecs", "1e9", "2iB", "9999999999TiB"] {
+            assert_eq!(bytes(wrong), None, "{wrong}");
         }
     }
 

@@ -71,7 +71,8 @@ impl Loaded {
 }
 
 fn run(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
-    let out = matches.get_one::<String>("out");
+    // `-` is standard output, as for other programs.
+    let out = matches.get_one::<String>("out").filter(|path| *path != "-");
     out.map_or(Ok(()), |path| output(path))?;
     let loaded = Loaded::open(matches)?;
     let (source, notes) = loaded.pipeline.read(&loaded.data, loaded.delimiter, ReadTargets::No)?;

@@ -142,6 +142,12 @@ impl Progress for Bars {
         }
     }
 
+    fn said(&self, trial: u64, line: &str) {
+        if self.console.verbose {
+            self.line(&self.shown(), &format!("trial {trial} says: {line}"));
+        }
+    }
+
     fn trial_finished(&self, trial: &Trial, best: Option<f64>) {
         let shown = self.shown();
         let finished = self.finished.fetch_add(1, Ordering::Relaxed) + 1;

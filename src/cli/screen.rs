@@ -26,7 +26,7 @@ pub fn of(outcome: &SearchOutcome, data: &str) -> String {
         );
     }
     parts.push(found(outcome));
-    parts.push(format!("the best trials:\n{}", configurations(&outcome.top, metric)));
+    parts.push(format!("the best trials:\n{}", configurations(&outcome.top, &[metric.to_owned()])));
     parts.extend(tested(outcome));
     let model = outcome.model.display().to_string();
     parts.push(format!(
@@ -42,7 +42,7 @@ fn found(outcome: &SearchOutcome) -> String {
     let counts = outcome.study.counts().unwrap_or_default();
     let value = outcome.best.value().unwrap_or(f64::NAN);
     let mut text = format!(
-        "{}: {} ({} complete, {} pruned, {} failed); {} in {}, {:.1} a second\n{}",
+        "{}: {} ({} complete, {} pruned, {} failed); {} in {}, {:.1} a second\nended because {}\n{}",
         outcome.study.name(),
         table::plural(counts.finished() as usize, "trial"),
         counts.complete,
@@ -51,6 +51,7 @@ fn found(outcome: &SearchOutcome) -> String {
         table::plural(outcome.finished as usize, "new trial"),
         table::seconds(outcome.seconds),
         rate(outcome),
+        outcome.stopped,
         bold(&format!("best: trial {}, validation {}", outcome.best.number, table::metric(outcome.metric, value))),
     );
     if let Some(default) = outcome.default_value {
@@ -68,8 +69,8 @@ fn found(outcome: &SearchOutcome) -> String {
     text
 }
 
-/// One column a trial, one line a parameter; empty where a parameter is not active.
-fn configurations(top: &[Trial], metric: &str) -> String {
+/// One column a trial, one line a metric and a parameter; empty where a parameter is not active.
+pub fn configurations(top: &[Trial], metrics: &[String]) -> String {
     let mut names: Vec<&str> = Vec::new();
     for name in top.iter().flat_map(|trial| trial.params.keys()) {
         if !names.contains(&name.as_str()) {
@@ -79,7 +80,8 @@ fn configurations(top: &[Trial], metric: &str) -> String {
     let line = |name: &str, cell: &dyn Fn(&Trial) -> String| {
         std::iter::once(name.to_owned()).chain(top.iter().map(cell)).collect::<Vec<String>>()
     };
-    let mut rows = vec![line(metric, &|trial| trial.value().map_or(String::new(), table::number))];
+    let cell = |trial: &Trial, i: usize| trial.values.get(i).copied().map_or(String::new(), table::number);
+    let mut rows: Vec<_> = metrics.iter().enumerate().map(|(i, name)| line(name, &|trial| cell(trial, i))).collect();
     rows.extend(names.iter().map(|name| line(name, &|trial| trial.params.get(*name).map_or(String::new(), value))));
     let header: Vec<String> = top.iter().map(|trial| format!("trial {}", trial.number)).collect();
     let header: Vec<&str> = std::iter::once("").chain(header.iter().map(String::as_str)).collect();
@@ -111,7 +113,7 @@ fn tested(outcome: &SearchOutcome) -> Option<String> {
 }
 
 /// The best value so far, trial by trial, as a staircase of characters; none for fewer than two values.
-fn chart(trials: &[Trial], direction: Direction) -> Option<String> {
+pub fn chart(trials: &[Trial], direction: Direction) -> Option<String> {
     let mut best = None;
     let mut steps: Vec<f64> = Vec::with_capacity(trials.len());
     for trial in trials.iter().filter(|trial| trial.state.is_finished()) {

@@ -10,12 +10,13 @@ use clap::{Arg, ArgAction, ArgMatches};
 use hpt_engine::data::{DataSpec, SplitSpec};
 use hpt_engine::history::{Direction, Trial};
 use hpt_engine::prepared::Prepared;
+use hpt_engine::sampler::Acquisition;
 use hpt_engine::search::{SearchOutcome, SearchSpec, default_space, search};
 use hpt_engine::settings::Settings;
 use hpt_engine::space::{Params, Space};
 use hpt_engine::{Error, pruner, sampler};
 use serde_json::{Map, Value as Json, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use toml::Value as Toml;
 
 pub const VERB: Verb = Verb {
@@ -31,7 +32,7 @@ pub const VERB: Verb = Verb {
                 let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
                 arg.help(format!("{help} [default: digits]"))
             })
-            .after_help(HELP)
+            .after_help(format!("{HELP}\n\n{}", super::options::pruner_options()))
     },
     run,
 };
@@ -48,6 +49,11 @@ Examples:
   hpt-engine search
   hpt-engine search --data table.csv --target price --time-limit 10m
   hpt-engine search study.toml --trials 200
+  hpt-engine search --command './objective.sh {learning_rate} {optimizer}' --space space.toml --direction minimize
+
+With --command every trial runs that program. Its last line is the value; a line `step value` before it is an \
+intermediate value, by which the pruner may end it. {name} is a parameter, as is the variable HPT_NAME; there are \
+HPT_TRIAL_NUMBER, HPT_TRIAL_SEED, HPT_STUDY and HPT_PARAMS (JSON) too. What is not active is empty.
 
 A study file:
   [data]
@@ -71,8 +77,23 @@ const TABLES: &[&[Opt]] = &[DATA, RUN, SEARCH];
 const DEFAULT_DATA: &str = "digits";
 
 fn run(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
-    let (spec, direction) = specify(matches, console)?;
-    if let Some((place, name)) = &direction {
+    let (flags, own) = (Options::from_flags(matches, TABLES), settings(matches)?);
+    let file = matches.get_one::<String>("file").map(|path| StudyFile::read(path)).transpose()?;
+    let options = match &file {
+        Some(file) => flags.or(&file.options),
+        None => flags,
+    };
+    let fixed = file.as_ref().map_or(own.clone(), |file| file.settings.with(&own));
+    if options.raw("command").is_some() {
+        return super::command::run(&options, &fixed, file.as_ref(), matches.get_flag("print_space"), console);
+    }
+    let spec = specify(&options, &own, fixed, file.as_ref(), console)?;
+    let stated = options.list("direction")?;
+    if let (Some(place), Some(name)) = (options.place("direction"), stated.first()) {
+        if stated.len() > 1 {
+            return Err(Failure::input(format!("{place} has {} entries; one is expected here", stated.len())));
+        }
+        super::storage::direction(place, name)?;
         check_direction(&spec, place, name)?;
     }
     if matches.get_flag("print_space") {
@@ -88,45 +109,54 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
     match outcome {
         Ok(outcome) => console.result(&document(&outcome)?, || screen::of(&outcome, &spec.data.path)),
         Err(Error::Interrupted) => {
-            super::console::say(&how_to_resume(&bars, &spec));
+            super::console::say(&how_to_resume(&bars, &spec.storage));
             Err(Failure::interrupted())
         }
         Err(error) => Err(error.into()),
     }
 }
 
-/// From flags, and from the study file where one is named, to the search; with the direction that the file states.
-fn specify(matches: &ArgMatches, console: &Console) -> Result<(SearchSpec, Option<(String, String)>), Failure> {
-    let (flags, own) = (Options::from_flags(matches, TABLES), settings(matches)?);
-    let file = matches.get_one::<String>("file").map(|path| StudyFile::read(path)).transpose()?;
-    let options = match &file {
-        Some(file) => flags.or(&file.options),
-        None => flags,
-    };
-    let fixed = file.as_ref().map_or(own.clone(), |file| file.settings.with(&own));
+/// From flags, and from the study file where one is named, to the search.
+fn specify(
+    options: &Options,
+    own: &Settings,
+    fixed: Settings,
+    file: Option<&StudyFile>,
+    console: &Console,
+) -> Result<SearchSpec, Failure> {
     let (data, split) = match options.data()? {
         Some(found) => found,
         None => stand_in(options.clone())?,
     };
     let space = match options.text("space")? {
         Some(path) => Some(space_of(path, &fixed)?),
-        None => match &file {
-            Some(file) => file.space(&own, &|text| console.note(text))?,
+        None => match file {
+            Some(file) => file.space(own, &|text| console.note(text))?,
             None => None,
         },
     };
     let time_limit = options.time("time_limit")?;
     let default = SearchSpec::new(data.clone());
+    let pruner = options.text("pruner")?.unwrap_or(&default.pruner).to_owned();
+    pruner::entry(&pruner)?;
+    let epochs = fixed.resolve()?.train.epochs as u64;
+    let pruner_settings = pruner::Settings { max_resource: Some(epochs), ..pruner::Settings::default() };
     let spec = SearchSpec {
         split,
         fixed,
         space,
         metric: options.metric()?,
         sampler: options.text("sampler")?.unwrap_or(&default.sampler).to_owned(),
-        pruner: options.text("pruner")?.unwrap_or(&default.pruner).to_owned(),
+        acquisition: options.text("acquisition")?.map(Acquisition::by_name).transpose()?.unwrap_or(default.acquisition),
+        pruner_settings: options.pruner(&pruner, pruner_settings)?,
+        first_rung_given: options
+            .raw("pruner_option")
+            .is_some_and(|(_, value)| value.to_string().contains("min_resource")),
+        pruner,
         trials: options.count("trials", 1)?.or(default.trials.filter(|_| time_limit.is_none())),
         time_limit,
         trial_time_limit: options.time("trial_time_limit")?,
+        trial_memory_limit: options.size("trial_memory_limit")?,
         jobs: options.auto("jobs")?,
         threads: options.auto("threads")?,
         device: options.device()?,
@@ -135,13 +165,15 @@ fn specify(matches: &ArgMatches, console: &Console) -> Result<(SearchSpec, Optio
         study: options.text("study")?.map(str::to_owned),
         repeats: options.count("repeats", 1)?.unwrap_or(1) as usize,
         keep_models: options.count("keep_models", 0)?.map_or(default.keep_models, |n| n as usize),
-        enqueue: enqueued(&options)?,
+        enqueue: enqueued(options)?,
+        rules: options.stop_rules()?,
+        warm_start: options.warm_start()?,
         out: options.text("out")?.map(PathBuf::from),
         data,
     };
     sampler::by_name(&spec.sampler, &sampler::Settings::default())?;
-    pruner::by_name(&spec.pruner, &pruner::Settings::default())?;
-    Ok((spec, file.and_then(|file| file.direction)))
+    pruner::by_name(&spec.pruner, &spec.pruner_settings)?;
+    Ok(spec)
 }
 
 /// The built-in set, where no data are named.
@@ -165,7 +197,7 @@ pub fn space_of(path: &str, fixed: &Settings) -> Result<Space, Error> {
 }
 
 /// The configurations to try first: JSON texts on the command line, tables in a file.
-fn enqueued(options: &Options) -> Result<Vec<Params>, Error> {
+pub fn enqueued(options: &Options) -> Result<Vec<Params>, Error> {
     let Some((place, value)) = options.raw("enqueue") else { return Ok(Vec::new()) };
     let items = match value {
         Toml::Array(items) => items.as_slice(),
@@ -213,16 +245,19 @@ fn print_space(spec: &SearchSpec, console: &Console) -> Result<(), Failure> {
 }
 
 /// What is kept, and the command that goes on.
-fn how_to_resume(bars: &Bars, spec: &SearchSpec) -> String {
+pub fn how_to_resume(bars: &Bars, storage: &Path) -> String {
     let finished = table::plural(bars.finished() as usize, "trial");
     let command: Vec<String> = std::env::args_os().map(|word| table::quoted(&word.to_string_lossy())).collect();
-    let storage = spec.storage.display();
+    let storage = storage.display();
     format!("interrupted: {finished} of the study finished and kept in {storage}; to go on:\n  {}", command.join(" "))
 }
 
-/// `{"number", "value", "params"}`.
-fn outline(trial: &Trial) -> Json {
-    json!({"number": trial.number, "value": trial.value(), "params": trial.params})
+/// `{"number", "value", "params"}`; `values` where there are several.
+pub fn outline(trial: &Trial) -> Json {
+    match trial.values.len() {
+        0 | 1 => json!({"number": trial.number, "value": trial.value(), "params": trial.params}),
+        _ => json!({"number": trial.number, "values": trial.values, "params": trial.params}),
+    }
 }
 
 fn document(outcome: &SearchOutcome) -> Result<Json, Error> {
@@ -246,6 +281,7 @@ fn document(outcome: &SearchOutcome) -> Result<Json, Error> {
         "trials": {"complete": counts.complete, "pruned": counts.pruned, "failed": counts.failed},
         "seconds": outcome.seconds,
         "trials_per_second": screen::rate(outcome),
+        "stopped_by": outcome.stopped.name(),
         "best": outline(&outcome.best),
         "default": outcome.default_value,
         "validation": outcome.validation,

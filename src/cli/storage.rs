@@ -1,10 +1,11 @@
 //! `--storage` and `--study`: which study a verb is about.
 
 use super::failure::Failure;
+use super::options::Options;
 use clap::{Arg, ArgMatches, Command};
 use hpt_engine::Error;
 use hpt_engine::history::Direction;
-use hpt_engine::sampler::Sampler;
+use hpt_engine::sampler::{Acquisition, Sampler};
 use hpt_engine::study::{Storage, Study};
 use hpt_engine::{pruner, sampler};
 
@@ -43,14 +44,29 @@ pub fn kept(study: &Study, key: &str, default: &str) -> Result<String, Error> {
 /// The sampler and seed that the study was created with.
 pub fn sampler_of(study: &Study) -> Result<(Box<dyn Sampler>, u64), Error> {
     let seed = study.attribute("seed")?.and_then(|seed| seed.as_u64()).unwrap_or(0);
-    let sampler = sampler::by_name(&kept(study, "sampler", "auto")?, &sampler::Settings::default())?;
+    let default = sampler::Settings::default();
+    let acquisition = Acquisition::by_name(&kept(study, "acquisition", default.acquisition.name())?)?;
+    let settings = sampler::Settings { acquisition, ..default };
+    let sampler = sampler::by_name(&kept(study, "sampler", "auto")?, &settings)?;
     Ok((sampler, seed))
 }
 
 /// Whether a running trial should stop, by the pruner that the study was created with.
 pub fn should_prune(study: &Study, number: u64) -> Result<bool, Error> {
-    let pruner = pruner::by_name(&kept(study, "pruner", "none")?, &pruner::Settings::default())?;
+    let name = kept(study, "pruner", "none")?;
+    let told = study.attribute("pruner_options")?.and_then(|told| serde_json::from_value::<Vec<String>>(told).ok());
+    let pruner = pruner::by_name(&name, &pruner_settings(&name, &told.unwrap_or_default())?)?;
     study.should_prune(number, pruner.as_ref())
+}
+
+/// What `--pruner-option` tells a pruner.
+pub fn pruner_settings(name: &str, told: &[String]) -> Result<pruner::Settings, Error> {
+    let mut options = Options::default();
+    if !told.is_empty() {
+        let told = told.iter().cloned().map(toml::Value::String).collect();
+        options.set("pruner_option", "--pruner-option".to_owned(), toml::Value::Array(told));
+    }
+    options.pruner(name, pruner::Settings::default())
 }
 
 /// `minimize` or `maximize`.

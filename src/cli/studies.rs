@@ -1,6 +1,6 @@
 //! `studies`, `trials`, `best`: what a storage holds.
 
-use super::console::{Console, print};
+use super::console::{Console, columns, print};
 use super::failure::Failure;
 use super::{Verb, screen, storage, table};
 use clap::{Arg, ArgAction, ArgMatches};
@@ -48,7 +48,7 @@ fn study_rows(storage: &Storage) -> Result<Vec<Vec<String>>, hpt_engine::Error> 
         let best = study.best()?;
         let best = if directions.len() == 1 { best.first().and_then(Trial::value) } else { None };
         let mut row = vec![name.clone(), directions.join(","), study.metric_names().join(",")];
-        let failed = counts.failed + counts.lost;
+        let failed = counts.failed + counts.lost + counts.deleted;
         row.extend([counts.complete, counts.pruned, failed, counts.running, counts.waiting].map(table::count));
         row.push(best.map(table::number).unwrap_or_default());
         Ok(row)
@@ -67,12 +67,13 @@ fn trials(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
         let rows: Vec<Vec<String>> = trials.iter().map(row).collect();
         let counts = study.counts().unwrap_or_default();
         format!(
-            "{}\n{}: {} complete, {} pruned, {} failed, {} lost and repeated, {} running, {} waiting",
-            table::table(&["trial", "state", value, "time", "parameters"], &rows),
+            "{}\n{}: {} complete, {} pruned, {} failed, {} deleted, {} lost and repeated, {} running, {} waiting",
+            table::table_within(columns(), &["trial", "state", value, "time", "parameters"], &rows),
             study.name(),
             counts.complete,
             counts.pruned,
             counts.failed,
+            counts.deleted,
             counts.lost,
             counts.running,
             counts.waiting
@@ -82,10 +83,15 @@ fn trials(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
 
 fn row(trial: &Trial) -> Vec<String> {
     let values: Vec<String> = trial.values.iter().copied().map(table::number).collect();
-    let lost = trial.state == State::Failed && trial.system.contains_key("hpt:lost");
+    let is = |key: &str| trial.state == State::Failed && trial.system.contains_key(key);
+    let state = match trial.state.name() {
+        _ if is("hpt:deleted") => "deleted",
+        _ if is("hpt:lost") => "lost",
+        name => name,
+    };
     vec![
         trial.number.to_string(),
-        if lost { "lost".to_owned() } else { trial.state.name().to_owned() },
+        state.to_owned(),
         values.join(", "),
         trial.seconds().map(table::seconds).unwrap_or_default(),
         parameters(trial),
@@ -102,6 +108,6 @@ fn best(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
     let best = study.best()?;
     console.result(&best_json(&study)?, || {
         let rows: Vec<Vec<String>> = best.iter().map(row).collect();
-        table::table(&["trial", "state", "value", "time", "parameters"], &rows)
+        table::table_within(columns(), &["trial", "state", "value", "time", "parameters"], &rows)
     })
 }

@@ -20,8 +20,6 @@ pub struct StudyFile {
     pub options: Options,
     /// The settings that do not vary.
     pub settings: Settings,
-    /// `minimize` or `maximize`, where it is said, with its place.
-    pub direction: Option<(String, String)>,
     space: Option<toml::Table>,
     text: Text,
 }
@@ -45,33 +43,24 @@ impl StudyFile {
     /// It is missing, no TOML, or has an unknown key or one of the wrong kind; the message names line and column.
     pub fn read(path: &str) -> Result<Self> {
         let (mut table, text) = parse(path)?;
-        let mut file = StudyFile {
-            options: Options::default(),
-            settings: Settings::default(),
-            direction: None,
-            space: None,
-            text,
-        };
+        let mut file = StudyFile { options: Options::default(), settings: Settings::default(), space: None, text };
         file.text.check_keys("", &table, TOP.into_iter().chain(TABLES))?;
         let top = |name: &str, table: &toml::Table| table.get(name).cloned();
         file.read_search(&file.text.table(&mut table, "search")?)?;
         file.read_train(&file.text.table(&mut table, "train")?)?;
         file.read_data(&file.text.table(&mut table, "data")?)?;
-        if let Some(metric) = top("metric", &table) {
-            file.offer("metric", "metric", file.text.one("metric", metric)?);
+        // A program outside may have several values; the built-in trainer has one.
+        let several = file.options.raw("command").is_some();
+        for name in ["metric", "direction"] {
+            let Some(value) = top(name, &table) else { continue };
+            let value = if several { value } else { file.text.one(name, value)? };
+            file.offer(name, name, value);
+        }
+        for name in file.options.list("direction")? {
+            crate::cli::storage::direction(file.options.place("direction").unwrap_or("direction"), &name)?;
         }
         if let Some(study) = top("study", &table) {
             file.offer("study", "study", study);
-        }
-        if let Some(direction) = top("direction", &table) {
-            let place = file.text.place("direction");
-            match file.text.one("direction", direction)? {
-                Toml::String(name) if ["minimize", "maximize"].contains(&name.as_str()) => {
-                    file.direction = Some((place, name));
-                }
-                Toml::String(name) => return Err(Error::unknown(&place, &name, ["minimize", "maximize"])),
-                other => return Err(Error::input(format!("{place} is `{other}`; a text is expected"))),
-            }
         }
         if table.contains_key("space") {
             file.space = Some(file.text.table(&mut table, "space")?);
@@ -93,6 +82,14 @@ impl StudyFile {
             false => table,
         };
         text.space(&space, expand)
+    }
+
+    /// The space with any names, for a program outside; none where the file has no space.
+    ///
+    /// # Errors
+    /// What [`Space::from_toml`] refuses.
+    pub fn free_space(&self) -> Result<Option<Space>> {
+        self.space.as_ref().map(|table| self.text.space(table, BTreeMap::new())).transpose()
     }
 
     /// The space, for a training with these settings (flags included): what a flag fixes does not vary. None where the

@@ -23,6 +23,37 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     lines.join("\n")
 }
 
+/// The same within so many columns: the last column, words, goes on in further lines under itself.
+pub fn table_within(columns: Option<usize>, header: &[&str], rows: &[Vec<String>]) -> String {
+    let Some(last) = header.len().checked_sub(1) else { return String::new() };
+    let short: Vec<Vec<String>> = rows.iter().map(|row| row.iter().take(last).cloned().collect()).collect();
+    let before = table(&header[..last], &short).lines().map(|line| line.chars().count()).max().unwrap_or(0) + 2;
+    // Where hardly anything is left, a long line is the lesser evil.
+    let Some(room) = columns.and_then(|columns| columns.checked_sub(before)).filter(|room| *room >= 20) else {
+        return table(header, rows);
+    };
+    let mut lines: Vec<Vec<String>> = Vec::with_capacity(rows.len());
+    for row in rows {
+        let mut part = String::new();
+        let mut parts = Vec::new();
+        for word in row[last].split(' ') {
+            if !part.is_empty() && part.chars().count() + 1 + word.chars().count() > room {
+                parts.push(std::mem::take(&mut part));
+            }
+            if !part.is_empty() {
+                part.push(' ');
+            }
+            part.push_str(word);
+        }
+        parts.push(part);
+        for (i, part) in parts.into_iter().enumerate() {
+            let cells = row[..last].iter().map(|cell| if i == 0 { cell.clone() } else { String::new() });
+            lines.push(cells.chain([part]).collect());
+        }
+    }
+    table(header, &lines)
+}
+
 /// A whole number with a comma after every three digits.
 pub fn count(n: u64) -> String {
     let digits = n.to_string();
@@ -159,6 +190,16 @@ mod tests {
         assert_eq!(quoted("my data.csv"), "'my data.csv'");
         assert_eq!(quoted("it's"), r"'it'\''s'");
         assert_eq!(quoted(""), "''");
+    }
+
+    #[test]
+    fn the_last_column_wraps_under_itself() {
+        let rows = [vec!["1".to_owned(), "a=1 b=22222222222222 c=3 d=4".to_owned()]];
+        let wrapped = table_within(Some(30), &["n", "parameters"], &rows);
+        assert_eq!(wrapped, "n  parameters\n1  a=1 b=22222222222222 c=3\n   d=4");
+        for columns in [None, Some(10), Some(80)] {
+            assert_eq!(table_within(columns, &["n", "parameters"], &rows), table(&["n", "parameters"], &rows));
+        }
     }
 
     #[test]

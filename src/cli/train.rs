@@ -134,6 +134,7 @@ fn fit(
         console.note(&format!("stopped early after epoch {run}: the weights are those of epoch {best}"));
     }
     model.pipeline = Some(sets.pipeline.clone());
+    model.training.seen = sets.seen.clone();
     let scores = |data| engine.scores(&model, data);
     Ok(Done {
         train: scores(&sets.train)?,
@@ -157,6 +158,7 @@ impl<'a> Epochs<'a> {
             let bar = ProgressBar::new(epochs as u64);
             let template = "{bar:20} epoch {pos}/{len}  {msg}  {eta} left";
             bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar.enable_steady_tick(std::time::Duration::from_millis(100));
             bar
         });
         let epochs = Epochs { console, metric, bar };
@@ -176,8 +178,9 @@ impl<'a> Epochs<'a> {
         let number = |value: Option<f64>| value.map_or("-".to_owned(), table::number);
         if let Some(bar) = &self.bar {
             let value = epoch.metric.map(|value| format!(", {}", table::metric(self.metric, value)));
-            bar.set_message(format!("loss {}{}", table::number(epoch.train_loss), value.unwrap_or_default()));
+            // The place first: what comes right after is drawn with the next tick.
             bar.set_position(epoch.epoch as u64);
+            bar.set_message(format!("loss {}{}", table::number(epoch.train_loss), value.unwrap_or_default()));
         }
         self.line(&format!(
             "{:>5}  {:>13}  {:>10}  {:>15}  {:>17}  {:>9}",

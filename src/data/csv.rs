@@ -206,9 +206,10 @@ impl CsvFile {
     fn ragged(&self, line: u64, record: &::csv::ByteRecord) -> Error {
         let quote = if record.iter().any(|cell| cell.contains(&b'\n')) { " (is a quote left open?)" } else { "" };
         Error::input(format!(
-            "{}:{line}: the row has {} cells, the header has {}{quote}",
+            "{}:{line}: the row has {} cell{}, the header has {}{quote}",
             self.origin,
             record.len(),
+            if record.len() == 1 { "" } else { "s" },
             self.names.len()
         ))
     }

@@ -35,6 +35,7 @@ mod npz;
 mod open;
 mod pipeline;
 mod schema;
+mod sketch;
 mod source;
 mod split;
 mod target;
@@ -44,6 +45,7 @@ mod tests;
 pub use dataset::{Dataset, Features, Targets};
 pub use encoder::{Encoder, Encoding, Preprocess, Scale};
 pub use pipeline::{Inputs, Pipeline, ReadTargets};
+pub use sketch::Sketch;
 pub use source::{Column, Content, MISSING, Numbers, Source, TargetValues, Task, Texts, Values};
 pub use split::{Split, SplitSpec, balanced_weights, folds, split};
 

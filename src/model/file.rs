@@ -5,7 +5,7 @@
 //! predict and to say where the model came from.
 
 use super::{Criterion, Loss, ModelSpec, Plan};
-use crate::data::{Pipeline, Targets};
+use crate::data::{Pipeline, Sketch, Targets};
 use crate::{Error, Result};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
@@ -93,6 +93,9 @@ pub struct Training {
     pub settings: serde_json::Map<String, serde_json::Value>,
     /// The study, where it came from one.
     pub study: Option<String>,
+    /// Which rows it learned from; empty where nobody kept that.
+    #[serde(default, skip_serializing_if = "Sketch::is_empty")]
+    pub seen: Sketch,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -5,9 +5,10 @@
 //! compared with those that came before it, as Optuna and Ray Tune do. η = 3 is the paper's recommendation for
 //! unknown curves (theory asks for e ≈ 2.72); 4 stops more, 2 less.
 
-use super::percentile::loss;
-use super::{Pruner, Settings};
+use super::percentile::{insert, loss, remove};
+use super::{Follower, Pruner, Settings};
 use crate::history::{Direction, State, Trial};
+use std::collections::HashMap;
 
 /// See the module.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +59,10 @@ impl Pruner for Asha {
         self.is_behind(direction, history.iter(), trial)
     }
 
+    fn follow(&self, direction: Direction) -> Option<Box<dyn Follower>> {
+        Some(Box::new(Rungs::new(*self, direction)))
+    }
+
     fn describe(&self) -> String {
         format!(
             "asha: successive halving at steps {0}, {1}, {2}, …; the best of {3} go on",
@@ -66,6 +71,86 @@ impl Pruner for Asha {
             self.min_resource.saturating_mul(self.reduction).saturating_mul(self.reduction),
             self.reduction
         )
+    }
+}
+
+/// Who has arrived at which rung with which loss: a report is judged by one search in a sorted list.
+pub(super) struct Rungs {
+    rule: Asha,
+    direction: Direction,
+    /// Of each rung the losses in order.
+    losses: Vec<Vec<f64>>,
+    /// By trial's number, of each rung that it has reached: the step at which it arrived, and the loss.
+    arrivals: HashMap<u64, Vec<(u64, f64)>>,
+}
+
+impl Rungs {
+    pub(super) fn new(rule: Asha, direction: Direction) -> Self {
+        Rungs { rule, direction, losses: Vec::new(), arrivals: HashMap::new() }
+    }
+
+    /// The step of the rung with that index.
+    fn rung(&self, index: usize) -> Option<u64> {
+        self.rule.reduction.checked_pow(u32::try_from(index).ok()?)?.checked_mul(self.rule.min_resource)
+    }
+
+    fn arrive(&mut self, number: u64, step: u64, loss: f64) {
+        let mut arrivals = self.arrivals.remove(&number).unwrap_or_default();
+        let mut index = 0;
+        while self.rung(index).is_some_and(|rung| rung <= step) {
+            if index == self.losses.len() {
+                self.losses.push(Vec::new());
+            }
+            match arrivals.get_mut(index) {
+                // The first report at or beyond the rung is the one that counts, in whatever order they come.
+                Some((first, known)) if *first >= step => {
+                    remove(&mut self.losses[index], *known);
+                    (*first, *known) = (step, loss);
+                    insert(&mut self.losses[index], loss);
+                }
+                Some(_) => {}
+                None => {
+                    arrivals.push((step, loss));
+                    insert(&mut self.losses[index], loss);
+                }
+            }
+            index += 1;
+        }
+        self.arrivals.insert(number, arrivals);
+    }
+}
+
+impl Follower for Rungs {
+    fn take(&mut self, trial: &Trial) {
+        for (index, (_, loss)) in self.arrivals.remove(&trial.number).unwrap_or_default().into_iter().enumerate() {
+            remove(&mut self.losses[index], loss);
+        }
+        if trial.state != State::Failed {
+            for (&step, &value) in &trial.intermediate {
+                self.arrive(trial.number, step, loss(self.direction, value));
+            }
+        }
+    }
+
+    fn report(&mut self, trial: &Trial, step: u64, value: f64) {
+        self.arrive(trial.number, step, loss(self.direction, value));
+    }
+
+    fn should_prune(&self, trial: &Trial) -> bool {
+        let Some((step, value)) = trial.last_intermediate() else { return false };
+        if value.is_nan() {
+            return true;
+        }
+        let arrivals = self.arrivals.get(&trial.number);
+        let Some((index, &(first, own))) = arrivals.and_then(|arrivals| arrivals.iter().enumerate().next_back()) else {
+            return false;
+        };
+        if first != step {
+            return false;
+        }
+        let losses = &self.losses[index];
+        let better = losses.partition_point(|other| *other < own) as u64;
+        better >= (losses.len() as u64 / self.rule.reduction).max(1)
     }
 }
 

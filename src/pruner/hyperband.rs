@@ -9,7 +9,8 @@
 //! the number of trials, fall into intervals as long as the shares. So a repeated trial comes into the bracket of the
 //! one that died, and parallel workers need not agree. Where R is not given it is the longest of the complete trials.
 
-use super::{Asha, Pruner, Settings};
+use super::asha::Rungs;
+use super::{Asha, Follower, Pruner, Settings};
 use crate::history::{Direction, State, Trial};
 
 /// The fractional part of the golden ratio.
@@ -67,6 +68,13 @@ impl Pruner for Hyperband {
         halving.is_behind(direction, others, trial)
     }
 
+    fn follow(&self, direction: Direction) -> Option<Box<dyn Follower>> {
+        // The brackets are known from the start only where their longest trial is.
+        let firsts = self.first_rungs(self.max_resource?);
+        let rungs = |first: u64| Rungs::new(Asha { min_resource: first, reduction: self.reduction }, direction);
+        Some(Box::new(Brackets { rule: *self, brackets: firsts.into_iter().map(rungs).collect() }))
+    }
+
     fn describe(&self) -> String {
         match self.max_resource {
             Some(longest) => {
@@ -85,6 +93,34 @@ impl Pruner for Hyperband {
                 self.reduction
             ),
         }
+    }
+}
+
+/// The rungs of each bracket.
+struct Brackets {
+    rule: Hyperband,
+    brackets: Vec<Rungs>,
+}
+
+impl Brackets {
+    fn of(&self, trial: &Trial) -> usize {
+        self.rule.bracket(self.brackets.len(), trial.slot())
+    }
+}
+
+impl Follower for Brackets {
+    fn take(&mut self, trial: &Trial) {
+        let bracket = self.of(trial);
+        self.brackets[bracket].take(trial);
+    }
+
+    fn report(&mut self, trial: &Trial, step: u64, value: f64) {
+        let bracket = self.of(trial);
+        self.brackets[bracket].report(trial, step, value);
+    }
+
+    fn should_prune(&self, trial: &Trial) -> bool {
+        self.brackets[self.of(trial)].should_prune(trial)
     }
 }
 

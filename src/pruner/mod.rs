@@ -2,21 +2,33 @@
 //!
 //! A pruner is a pure function of the history and the trial's intermediate values. A trial that reports something that is
 //! not a number is stopped by every pruner but `none`; what others reported as not a number counts as worse than
-//! everything. It is asked at every report, with the study locked: it must be quick and must not call the study. `asha`
-//! looks at the history at its rungs alone, `median` and `percentile` at every report after the warm-up: a time that
-//! grows with the number of trials, about 0.1 ms a report for each 1000 trials with long histories.
+//! everything. It is asked at every report, with the study locked: it must be quick and must not call the study.
 //!
-//! A new pruner is one file and one line in [`PRUNERS`]; the contract suite runs over that list.
+//! Looking at every trial at every report takes a time that grows with their number. So a pruner may also [`follow`] a
+//! study: it is then told of every trial and report once, keeps what it needs in order, and answers from that. The pure
+//! function remains its definition; the contract suite holds one against the other.
+//!
+//! A new pruner is one file and one line in [`PRUNERS`], an option of one a line in [`OPTIONS`].
+//!
+//! [`follow`]: Pruner::follow
 
 mod asha;
 mod hyperband;
+mod options;
+mod patience;
 mod percentile;
 #[cfg(test)]
 mod tests;
+mod threshold;
+mod wilcoxon;
 
 pub use asha::Asha;
 pub use hyperband::Hyperband;
+pub use options::{OPTIONS, PrunerOption, Settings};
+pub use patience::Patience;
 pub use percentile::Percentile;
+pub use threshold::Threshold;
+pub use wilcoxon::Wilcoxon;
 
 use crate::history::{Direction, Trial};
 use crate::{Error, Result};
@@ -27,31 +39,26 @@ pub trait Pruner: Send + Sync {
     /// the trial itself in it is skipped.
     fn should_prune(&self, direction: Direction, history: &[Trial], trial: &Trial) -> bool;
 
+    /// A follower of a study with this direction, which has seen nothing yet; none where looking at the history is no
+    /// worse.
+    fn follow(&self, _direction: Direction) -> Option<Box<dyn Follower>> {
+        None
+    }
+
     /// One line for a person.
     fn describe(&self) -> String;
 }
 
-/// What the user may say about a pruner.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Settings {
-    /// Finished trials before median and percentile stop any.
-    pub startup: usize,
-    /// Steps that every trial may do before median and percentile stop it.
-    pub warmup: u64,
-    /// The share of better trials, in percent, that percentile keeps.
-    pub percentile: f64,
-    /// The first step at which successive halving compares.
-    pub min_resource: u64,
-    /// The steps of a trial that is not stopped, where that is known; hyperband divides them.
-    pub max_resource: Option<u64>,
-    /// Of how many trials successive halving lets one go on.
-    pub reduction: u64,
-}
+/// A pruner's memory of one study: it is told of every change once, and decides as [`Pruner::should_prune`] would.
+pub trait Follower: Send {
+    /// This trial is new, or its state has changed; `trial` is all of it as it is now, with what it reported.
+    fn take(&mut self, trial: &Trial);
 
-impl Default for Settings {
-    fn default() -> Self {
-        Settings { startup: 5, warmup: 0, percentile: 25.0, min_resource: 1, max_resource: None, reduction: 3 }
-    }
+    /// A running trial, taken before, reported a value.
+    fn report(&mut self, trial: &Trial, step: u64, value: f64);
+
+    /// True where `trial`, of which everything was told, should stop after what it reported last.
+    fn should_prune(&self, trial: &Trial) -> bool;
 }
 
 /// A row of the list of pruners.
@@ -61,6 +68,8 @@ pub struct Entry {
     pub name: &'static str,
     /// What it is, in one line.
     pub summary: &'static str,
+    /// Its steps are folds or repetitions of a whole, not progress.
+    pub of_parts: bool,
     make: fn(&Settings) -> Box<dyn Pruner>,
 }
 
@@ -72,38 +81,78 @@ impl std::fmt::Debug for Entry {
 
 /// Every pruner there is.
 pub const PRUNERS: &[Entry] = &[
-    Entry { name: "none", summary: "every trial runs to its end", make: |_| Box::new(Never) },
+    Entry { name: "none", summary: "every trial runs to its end", of_parts: false, make: |_| Box::new(Never) },
     Entry {
         name: "median",
         summary: "stops what is worse than the median of the others at the same step",
+        of_parts: false,
         make: |settings| Box::new(Percentile { percentile: 50.0, ..Percentile::new(settings) }),
     },
     Entry {
         name: "percentile",
         summary: "stops what is not among the best percent at the same step",
+        of_parts: false,
         make: |settings| Box::new(Percentile::new(settings)),
     },
     Entry {
         name: "asha",
         summary: "asynchronous successive halving: one in three goes on at each rung",
+        of_parts: false,
         make: |settings| Box::new(Asha::new(settings)),
     },
     Entry {
         name: "hyperband",
         summary: "several successive halvings that begin to stop at different steps",
+        of_parts: false,
         make: |settings| Box::new(Hyperband::new(settings)),
+    },
+    Entry {
+        name: "patience",
+        summary: "stops what has not improved for some reports",
+        of_parts: false,
+        make: |settings| Box::new(Patience::new(settings, None)),
+    },
+    Entry {
+        name: "threshold",
+        summary: "stops what leaves the bounds that are given",
+        of_parts: false,
+        make: |settings| Box::new(Threshold::new(settings)),
+    },
+    Entry {
+        name: "wilcoxon",
+        summary: "stops what is worse than the best on the same folds or repetitions",
+        of_parts: true,
+        make: |settings| Box::new(Wilcoxon::new(settings)),
     },
 ];
 
-/// The pruner of that name.
+/// The pruner of that name. With a patience it stops nothing that has improved within it.
+///
+/// # Errors
+/// [`Error::Input`] with the list of names for one that is not in it; a threshold without a bound.
+pub fn by_name(name: &str, settings: &Settings) -> Result<Box<dyn Pruner>> {
+    let entry = entry(name)?;
+    if name == "threshold" && settings.lower.is_none() && settings.upper.is_none() {
+        return Err(Error::input(
+            "the pruner threshold needs a bound: --pruner-option lower=X or --pruner-option upper=X",
+        ));
+    }
+    let pruner = (entry.make)(settings);
+    Ok(match settings.patience {
+        Some(_) if !["none", "patience"].contains(&name) => Box::new(Patience::new(settings, Some(pruner))),
+        _ => pruner,
+    })
+}
+
+/// The row of that name.
 ///
 /// # Errors
 /// [`Error::Input`] with the list of names for one that is not in it.
-pub fn by_name(name: &str, settings: &Settings) -> Result<Box<dyn Pruner>> {
-    match PRUNERS.iter().find(|entry| entry.name == name) {
-        Some(entry) => Ok((entry.make)(settings)),
-        None => Err(Error::unknown("pruner", name, PRUNERS.iter().map(|entry| entry.name))),
-    }
+pub fn entry(name: &str) -> Result<&'static Entry> {
+    PRUNERS
+        .iter()
+        .find(|entry| entry.name == name)
+        .ok_or_else(|| Error::unknown("pruner", name, PRUNERS.iter().map(|entry| entry.name)))
 }
 
 /// Stops nothing.

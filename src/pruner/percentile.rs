@@ -3,8 +3,9 @@
 //! With 50 it is the median rule of Golovin et al., "Google Vizier" (KDD 2017), section 3.2, as Optuna applies it: the
 //! best intermediate value of the trial up to now against the values that completed trials reported at this very step.
 
-use super::{Pruner, Settings};
+use super::{Follower, Pruner, Settings};
 use crate::history::{Direction, State, Trial};
+use std::collections::{HashMap, HashSet};
 
 /// See the module.
 #[derive(Clone, Copy, Debug)]
@@ -44,8 +45,11 @@ impl Pruner for Percentile {
         if completed < self.startup || losses.is_empty() {
             return false;
         }
-        let reached = trial.intermediate.values().map(|&value| loss(direction, value)).fold(f64::INFINITY, f64::min);
-        reached > quantile(&mut losses, self.percentile / 100.0)
+        best(direction, trial) > quantile(&mut losses, self.percentile / 100.0)
+    }
+
+    fn follow(&self, direction: Direction) -> Option<Box<dyn Follower>> {
+        Some(Box::new(Steps { rule: *self, direction, complete: HashSet::new(), losses: HashMap::new() }))
     }
 
     fn describe(&self) -> String {
@@ -57,6 +61,61 @@ impl Pruner for Percentile {
     }
 }
 
+/// What the complete trials reported, by step: a report is judged without looking at any trial.
+struct Steps {
+    rule: Percentile,
+    direction: Direction,
+    /// Numbers of the trials in it.
+    complete: HashSet<u64>,
+    /// Losses by step, in order.
+    losses: HashMap<u64, Vec<f64>>,
+}
+
+impl Follower for Steps {
+    fn take(&mut self, trial: &Trial) {
+        let losses = trial.intermediate.iter().map(|(&step, &value)| (step, loss(self.direction, value)));
+        if trial.state == State::Complete {
+            if self.complete.insert(trial.number) {
+                losses.for_each(|(step, loss)| insert(self.losses.entry(step).or_default(), loss));
+            }
+        } else if self.complete.remove(&trial.number) {
+            losses.for_each(|(step, loss)| remove(self.losses.entry(step).or_default(), loss));
+        }
+    }
+
+    fn report(&mut self, _: &Trial, _: u64, _: f64) {}
+
+    fn should_prune(&self, trial: &Trial) -> bool {
+        let Some((step, value)) = trial.last_intermediate() else { return false };
+        if value.is_nan() {
+            return true;
+        }
+        if step <= self.rule.warmup || self.complete.len() < self.rule.startup {
+            return false;
+        }
+        let Some(losses) = self.losses.get(&step).filter(|losses| !losses.is_empty()) else { return false };
+        best(self.direction, trial) > quantile_of_sorted(losses, self.rule.percentile / 100.0)
+    }
+}
+
+/// The least loss that a trial has reported.
+fn best(direction: Direction, trial: &Trial) -> f64 {
+    trial.intermediate.values().map(|&value| loss(direction, value)).fold(f64::INFINITY, f64::min)
+}
+
+/// Puts a loss into its place.
+pub(super) fn insert(sorted: &mut Vec<f64>, loss: f64) {
+    sorted.insert(sorted.partition_point(|other| other.total_cmp(&loss).is_lt()), loss);
+}
+
+/// Takes a loss out again.
+pub(super) fn remove(sorted: &mut Vec<f64>, loss: f64) {
+    let at = sorted.partition_point(|other| other.total_cmp(&loss).is_lt());
+    if sorted.get(at).is_some_and(|found| found.total_cmp(&loss).is_eq()) {
+        sorted.remove(at);
+    }
+}
+
 /// The value as a loss, not a number as the worst.
 pub(super) fn loss(direction: Direction, value: f64) -> f64 {
     if value.is_nan() { f64::INFINITY } else { direction.loss(value) }
@@ -65,11 +124,27 @@ pub(super) fn loss(direction: Direction, value: f64) -> f64 {
 /// The q-quantile of non-empty values, linear between neighbours (as NumPy's default); they are not sorted for it, only
 /// split at its place.
 fn quantile(values: &mut [f64], q: f64) -> f64 {
-    let place = q.clamp(0.0, 1.0) * (values.len() - 1) as f64;
+    let place = place(q, values.len());
     let (_, &mut low, above) = values.select_nth_unstable_by(place.floor() as usize, f64::total_cmp);
     let high = above.iter().copied().min_by(f64::total_cmp).unwrap_or(low);
+    between(low, high, place.fract())
+}
+
+/// The same of values in order.
+fn quantile_of_sorted(sorted: &[f64], q: f64) -> f64 {
+    let place = place(q, sorted.len());
+    let low = sorted[place.floor() as usize];
+    between(low, sorted.get(place.floor() as usize + 1).copied().unwrap_or(low), place.fract())
+}
+
+/// Where among so many values in order a quantile stands.
+fn place(q: f64, count: usize) -> f64 {
+    q.clamp(0.0, 1.0) * (count - 1) as f64
+}
+
+fn between(low: f64, high: f64, share: f64) -> f64 {
     // No product with zero: an infinite neighbour would make it not a number.
-    if place.fract() == 0.0 || low == high { low } else { low + (high - low) * place.fract() }
+    if share == 0.0 || low == high { low } else { low + (high - low) * share }
 }
 
 #[cfg(test)]
@@ -84,6 +159,9 @@ mod tests {
                 // The values are 0 … n − 1 in some order, so the place is the quantile.
                 let got = quantile(&mut values.clone(), q);
                 assert!((got - q * f64::from(n - 1)).abs() < 1e-12, "{n} {q}: {got}");
+                let mut sorted = values.clone();
+                sorted.sort_by(f64::total_cmp);
+                assert_eq!(quantile_of_sorted(&sorted, q), got);
             }
         }
         assert_eq!(quantile(&mut [f64::INFINITY, 1.0, 2.0], 0.5), 2.0);

@@ -19,8 +19,10 @@ fn trial(number: u64, state: State, values: &[f64]) -> Trial {
     }
 }
 
+/// Those that compare with others.
 fn pruners() -> Vec<(&'static str, Box<dyn Pruner>)> {
-    PRUNERS.iter().map(|entry| (entry.name, by_name(entry.name, &Settings::default()).unwrap())).collect()
+    let names = PRUNERS.iter().map(|entry| entry.name).filter(|name| *name != "threshold");
+    names.map(|name| (name, by_name(name, &Settings::default()).unwrap())).collect()
 }
 
 /// Forty falling curves with distinct ends.
@@ -197,4 +199,130 @@ fn brackets_are_compared_within_themselves_and_begin_one_rung_apart() {
 fn unknown_names_list_the_known_ones() {
     let message = by_name("medain", &Settings::default()).err().unwrap().to_string();
     assert!(message.contains("did you mean `median`") && message.contains("asha"), "{message}");
+}
+
+#[test]
+fn followers_decide_as_the_pure_function_does() {
+    let patient = Settings { patience: Some(2), ..Settings::default() };
+    let limited = Settings { max_resource: Some(12), min_resource: 2, warmup: 1, ..Settings::default() };
+    let mut followed = std::collections::BTreeSet::new();
+    for (settings, (name, _)) in
+        [Settings::default(), patient, limited].iter().flat_map(|s| pruners().into_iter().map(move |p| (s, p)))
+    {
+        let pruner = by_name(name, settings).unwrap();
+        for direction in [Direction::Minimize, Direction::Maximize] {
+            let Some(mut follower) = pruner.follow(direction) else { continue };
+            followed.insert(name);
+            let mut draw = Stream::new(7, 0, Purpose::Propose, 0);
+            let (mut trials, mut stopped): (Vec<Trial>, u64) = (Vec::new(), 0);
+            for _ in 0..3000 {
+                let running: Vec<usize> = (0..trials.len()).filter(|i| trials[*i].state == State::Running).collect();
+                if running.len() < 4 {
+                    trials.push(trial(trials.len() as u64, State::Running, &[]));
+                    follower.take(trials.last().unwrap());
+                    continue;
+                }
+                let at = running[draw.below(running.len() as u64) as usize];
+                let own = &mut trials[at];
+                match draw.below(12) {
+                    // Ends in some way; what is complete may be deleted later.
+                    0 => own.state = [State::Complete, State::Pruned, State::Failed][draw.below(3) as usize],
+                    1 => {
+                        let complete = trials.iter().position(|trial| trial.state == State::Complete);
+                        let Some(first) = complete.filter(|_| draw.below(3) == 0) else { continue };
+                        trials[first].state = State::Failed;
+                        follower.take(&trials[first]);
+                        continue;
+                    }
+                    _ => {
+                        // Steps are left out, come again, or come late; values are few, so that they tie.
+                        let last = own.last_intermediate().map_or(0, |(step, _)| step);
+                        let step = (last + draw.below(4)).max(1) - draw.below(2).min(last.saturating_sub(1));
+                        let value = if draw.below(30) == 0 { f64::NAN } else { draw.below(20) as f64 };
+                        own.intermediate.insert(step, value);
+                        let own = trials[at].clone();
+                        follower.report(&own, step, value);
+                        let expected = pruner.should_prune(direction, &trials, &own);
+                        assert_eq!(follower.should_prune(&own), expected, "{name} {settings:?} {own:?}");
+                        stopped += u64::from(expected);
+                        continue;
+                    }
+                }
+                follower.take(&trials[at]);
+            }
+            assert!(stopped > 50, "{name}: {stopped}");
+            // Told everything at once, in any order, it knows the same.
+            let mut late = pruner.follow(direction).unwrap();
+            trials.iter().rev().for_each(|trial| late.take(trial));
+            for trial in trials.iter().filter(|trial| trial.state == State::Running) {
+                assert_eq!(late.should_prune(trial), follower.should_prune(trial), "{name}");
+            }
+        }
+    }
+    assert_eq!(followed.into_iter().collect::<Vec<_>>(), ["asha", "hyperband", "median", "percentile"]);
+}
+
+#[test]
+fn patience_waits_for_an_improvement() {
+    let patience = by_name("patience", &Settings { patience: Some(3), min_delta: 0.1, ..Settings::default() }).unwrap();
+    let stops = |values: &[f64]| patience.should_prune(Direction::Minimize, &[], &trial(0, State::Running, values));
+    assert!(!stops(&[1.0, 2.0, 2.0]), "too few reports");
+    assert!(stops(&[1.0, 2.0, 2.0, 2.0]) && stops(&[1.0, 1.0, 1.0, 1.0]));
+    assert!(stops(&[1.0, 0.95, 0.92, 0.91]), "less than min_delta");
+    assert!(!stops(&[1.0, 0.95, 0.85, 0.91]));
+    assert!(!stops(&[f64::INFINITY, 5.0, 5.0, 5.0]) && stops(&[f64::INFINITY; 4]));
+    // Before another pruner it lets that one speak only then.
+    let settings = Settings { patience: Some(3), ..Settings::default() };
+    let median = by_name("median", &settings).unwrap();
+    let stops =
+        |values: &[f64]| median.should_prune(Direction::Minimize, &curves(), &trial(99, State::Running, values));
+    assert!(!stops(&[9.0, 8.0, 7.0, 6.0]) && stops(&[9.0, 9.0, 9.0, 9.0]));
+    assert!(!stops(&[-1.0, -1.0, -1.0, -1.0]), "still, but the best of all");
+}
+
+#[test]
+fn the_threshold_has_two_sides_and_a_warmup() {
+    assert!(by_name("threshold", &Settings::default()).is_err());
+    let settings = Settings { lower: Some(0.0), upper: Some(5.0), warmup: 2, ..Settings::default() };
+    let threshold = by_name("threshold", &settings).unwrap();
+    for direction in [Direction::Minimize, Direction::Maximize] {
+        let stops = |values: &[f64]| threshold.should_prune(direction, &[], &trial(0, State::Running, values));
+        assert!(!stops(&[9.0, 9.0]) && stops(&[9.0, 9.0, 9.0]) && stops(&[1.0, 1.0, -1.0]) && stops(&[f64::NAN]));
+        assert!(!stops(&[9.0, 9.0, 5.0]) && !stops(&[]));
+    }
+}
+
+#[test]
+fn wilcoxon_compares_the_same_parts_with_the_best() {
+    let wilcoxon = by_name("wilcoxon", &Settings::default()).unwrap();
+    let mut best = trial(0, State::Complete, &[0.5, 0.6, 0.4, 0.5, 0.7]);
+    best.values = vec![0.54];
+    let history = [best, trial(1, State::Complete, &[9.0; 5])];
+    let stops =
+        |values: &[f64]| wilcoxon.should_prune(Direction::Minimize, &history, &trial(2, State::Running, values));
+    // Worse on every part: p is 1/2ⁿ, below 0.1 from the fourth part on.
+    assert!(!stops(&[0.6]) && !stops(&[0.6, 0.7, 0.5]) && stops(&[0.6, 0.7, 0.5, 0.6]));
+    assert!(!stops(&[0.4, 0.5, 0.3, 0.4]), "better on every part");
+    assert!(!stops(&[0.51, 0.59, 0.41, 0.49]), "now so, now so");
+    assert!(!stops(&[f64::INFINITY; 4]), "not finite: nothing to compare");
+}
+
+#[test]
+fn options_are_those_of_the_pruner() {
+    let mut settings = Settings::default();
+    settings.set("--pruner-option", "asha", "reduction", 4.0).unwrap();
+    settings.set("--pruner-option", "asha", "patience", 2.0).unwrap();
+    assert_eq!((settings.reduction, settings.patience), (4, Some(2)));
+    for (pruner, name, value, part) in [
+        ("asha", "reductoin", 4.0, "did you mean `reduction`?"),
+        ("median", "reduction", 4.0, "is an option of asha, hyperband, not of median"),
+        ("none", "patience", 4.0, "not of none"),
+        ("asha", "reduction", 1.0, "a whole number from 2 on is expected"),
+        ("percentile", "percentile", 101.0, "from 0 to 100"),
+        ("median", "startup", 2.5, "a whole number"),
+        ("threshold", "lower", f64::NAN, "a number is expected"),
+    ] {
+        let message = settings.set("--pruner-option", pruner, name, value).unwrap_err().to_string();
+        assert!(message.starts_with("--pruner-option: ") && message.contains(part), "{message}");
+    }
 }

@@ -63,7 +63,7 @@ pub fn studies_json(storage: &Storage) -> Result<Json> {
             "directions": study.directions().iter().map(|direction| direction.name()).collect::<Vec<_>>(),
             "metrics": study.metric_names(),
             "trials": {
-                "complete": counts.complete, "pruned": counts.pruned, "failed": counts.failed + counts.lost,
+                "complete": counts.complete, "pruned": counts.pruned, "failed": counts.failed + counts.lost + counts.deleted,
                 "running": counts.running, "waiting": counts.waiting,
             },
             "best": best.map(number),

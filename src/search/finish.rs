@@ -82,6 +82,7 @@ pub(super) fn retrain(bridge: &Bridge<'_>, best: &Trial, stop: &Arc<AtomicBool>)
     }
     model.pipeline = Some(sets.pipeline.clone());
     model.training.settings = settings.to_json();
+    model.training.seen = sets.seen.clone();
     model.training.study = Some(bridge.study.name().to_owned());
     let path = bridge.out.join("model.safetensors");
     model.save(&path)?;

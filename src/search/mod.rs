@@ -3,12 +3,16 @@
 //! The only place that imports both columns. [`search`] loads the data once, runs the study's trials on worker
 //! threads that share it, retrains the best configuration on training and validation rows, tests it once and saves
 //! it. What a trial computes is a pure function of (settings, data, seed, slot).
+//!
+//! [`search_command`] runs trials of a program outside, of which nothing but its values is known.
 
+mod command;
 mod finish;
 mod problem;
 mod space;
 mod trial;
 
+pub use command::{CommandOutcome, CommandSpec, kill_commands, search_command};
 pub use finish::{Interval, Tested};
 pub use problem::DataProblem;
 pub use space::{default_point, default_space};
@@ -19,9 +23,10 @@ use crate::engine::{Device, Engine};
 use crate::history::{Direction, State, Trial};
 use crate::prepared::Prepared;
 use crate::random::{Purpose, Stream};
+use crate::sampler::Acquisition;
 use crate::settings::{Settings, check_space};
 use crate::space::{Params, Space};
-use crate::study::{OptimizeSpec, Stopped, Storage, Study, StudyConfig};
+use crate::study::{OptimizeSpec, StopRules, Stopped, Storage, Study, StudyConfig};
 use crate::train::{Metric, Scores};
 use crate::{Error, Result, pruner, sampler};
 use serde_json::json;
@@ -49,14 +54,22 @@ pub struct SearchSpec {
     pub metric: Option<Metric>,
     /// Name of the sampler.
     pub sampler: String,
+    /// What the Gaussian process of the samplers `gp` and `auto` maximises.
+    pub acquisition: Acquisition,
     /// Name of the pruner.
     pub pruner: String,
+    /// What it is told.
+    pub pruner_settings: pruner::Settings,
+    /// Whether the first step of successive halving is among that; else it is chosen from the epochs.
+    pub first_rung_given: bool,
     /// The total number of trials that the study should reach; none for no limit.
     pub trials: Option<u64>,
     /// Wall-clock time of everything, the last training included.
     pub time_limit: Option<Duration>,
     /// Wall-clock time of one trial.
     pub trial_time_limit: Option<Duration>,
+    /// Bytes that the training of one trial may take, the data aside; one that is planned to take more fails unstarted.
+    pub trial_memory_limit: Option<u64>,
     /// Trials at once; 0 chooses.
     pub jobs: usize,
     /// Threads of each trial; 0 chooses.
@@ -75,6 +88,10 @@ pub struct SearchSpec {
     pub keep_models: usize,
     /// Configurations to try first; parameters left out are proposed by the sampler.
     pub enqueue: Vec<Params>,
+    /// What ends the search beside the number of trials and the time.
+    pub rules: StopRules,
+    /// Another study to learn from.
+    pub warm_start: Option<WarmStart>,
     /// Folder for the models; none takes one named after the study.
     pub out: Option<PathBuf>,
 }
@@ -89,10 +106,14 @@ impl SearchSpec {
             space: None,
             metric: None,
             sampler: "auto".to_owned(),
+            acquisition: Acquisition::default(),
             pruner: "asha".to_owned(),
+            pruner_settings: pruner::Settings::default(),
+            first_rung_given: false,
             trials: Some(100),
             time_limit: None,
             trial_time_limit: None,
+            trial_memory_limit: None,
             jobs: 0,
             threads: 0,
             device: Device::Auto,
@@ -102,8 +123,49 @@ impl SearchSpec {
             repeats: 1,
             keep_models: 3,
             enqueue: Vec::new(),
+            rules: StopRules::default(),
+            warm_start: None,
             out: None,
         }
+    }
+}
+
+/// Another study, to learn from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WarmStart {
+    /// Its file.
+    pub storage: PathBuf,
+    /// Its name; none takes the only one there is.
+    pub study: Option<String>,
+}
+
+impl WarmStart {
+    /// Gives `study` what the other one found, and says what was taken.
+    fn apply(&self, study: &Study, progress: &dyn Progress) -> Result<()> {
+        let source = Study::open(&Storage::open(&self.storage)?, self.study.as_deref())?;
+        let name = source.name();
+        let Some(taken) = study.warm_start(&source)? else {
+            progress.note(&format!("the study has begun already: nothing more is taken from `{name}`"));
+            return Ok(());
+        };
+        let list = |what: &str, names: &[String]| match names {
+            [] => String::new(),
+            names => format!("; {what}: {}", names.join(", ")),
+        };
+        let data = match taken.data {
+            0 => "none is data for the sampler, since the space is finite and nothing is proposed twice".to_owned(),
+            n => format!(
+                "{n} are data for the sampler (standardised values), displaced one by one by trials of this study"
+            ),
+        };
+        progress.note(&format!(
+            "warm start from `{name}`: its {} best are tried first, {data}{}{}{}",
+            taken.enqueued,
+            list("parameters in common", &taken.common),
+            list("only there, left out", &taken.dropped),
+            list("only here, drawn at random", &taken.new),
+        ));
+        Ok(())
     }
 }
 
@@ -117,6 +179,8 @@ pub trait Progress: Sync {
     fn trial_started(&self, trial: &Trial);
     /// A trial reports an epoch.
     fn epoch(&self, trial: u64, epoch: u64, value: f64);
+    /// A trial's command wrote a line to its standard error.
+    fn said(&self, _trial: u64, _line: &str) {}
     /// A trial is finished and stored; `best` is the study's best value now.
     fn trial_finished(&self, trial: &Trial, best: Option<f64>);
     /// The last training has finished an epoch.
@@ -148,6 +212,8 @@ pub struct SearchOutcome {
     pub finished: u64,
     /// Seconds in which it finished them.
     pub trial_seconds: f64,
+    /// Why no more trials were run.
+    pub stopped: Stopped,
     /// The best trial.
     pub best: Trial,
     /// The best trial's metrics on the validation rows.
@@ -188,6 +254,8 @@ pub fn search(spec: &SearchSpec, progress: &dyn Progress, stop: &Arc<AtomicBool>
         seconds: started.elapsed().as_secs_f64(),
         finished: summary.finished,
         trial_seconds: summary.seconds,
+        // Its clock is the search's own, which also keeps time for the end.
+        stopped: if summary.stopped == Stopped::Interrupted { Stopped::TimeLimit } else { summary.stopped },
         validation: trial::scores_of(&best),
         test: finished.test,
         model: finished.path,
@@ -215,6 +283,12 @@ impl<'a> Bridge<'a> {
         let split = SplitSpec { seed: spec.seed, ..spec.split.clone() };
         if split.validation == 0.0 {
             return Err(Error::input("a search chooses by the validation rows; give a validation split above 0"));
+        }
+        if pruner::entry(&spec.pruner)?.of_parts && spec.repeats < 2 {
+            return Err(Error::input(format!(
+                "the pruner {} compares repetitions of a training; give at least two (--repeats 5)",
+                spec.pruner
+            )));
         }
         if spec.repeats == 0 {
             return Err(Error::input("repeats is 0; at least 1 is expected"));
@@ -277,12 +351,12 @@ impl<'a> Bridge<'a> {
     fn run(&self, objective: &Objective<'_>) -> Result<crate::study::Summary> {
         let (spec, progress) = (self.spec, self.progress);
         let sampler = self.sampler()?;
-        let rungs = pruner::Settings {
-            min_resource: self.first_rung()?,
-            max_resource: Some(spec.fixed.resolve()?.train.epochs as u64),
-            ..pruner::Settings::default()
-        };
-        let pruner = pruner::by_name(&spec.pruner, &rungs)?;
+        let mut settings = spec.pruner_settings.clone();
+        if !spec.first_rung_given {
+            settings.min_resource = self.first_rung()?;
+        }
+        settings.max_resource.get_or_insert(spec.fixed.resolve()?.train.epochs as u64);
+        let pruner = pruner::by_name(&spec.pruner, &settings)?;
         if let Some(space) = self.study.space() {
             progress.note(&format!("sampler {}", sampler.describe(space, self.study.directions())));
         }
@@ -302,6 +376,7 @@ impl<'a> Bridge<'a> {
         };
         let mut optimize = OptimizeSpec::new(sampler.as_ref(), pruner.as_ref());
         optimize.trials = spec.trials;
+        optimize.rules = spec.rules;
         optimize.jobs = self.jobs;
         optimize.seed = spec.seed;
         optimize.stop = objective.budget.stop_flag();
@@ -318,7 +393,11 @@ impl<'a> Bridge<'a> {
     }
 
     fn sampler(&self) -> Result<Box<dyn sampler::Sampler>> {
-        let settings = sampler::Settings { trials: self.spec.trials, ..sampler::Settings::default() };
+        let settings = sampler::Settings {
+            trials: self.spec.trials,
+            acquisition: self.spec.acquisition,
+            ..sampler::Settings::default()
+        };
         sampler::by_name(&self.spec.sampler, &settings)
     }
 
@@ -334,8 +413,11 @@ impl<'a> Bridge<'a> {
         Ok(rung)
     }
 
-    /// What the user wants tried first, and the default configuration, once.
+    /// What another study found best, the default configuration, and what the user wants tried, each once.
     fn enqueue(&self) -> Result<()> {
+        if let Some(source) = &self.spec.warm_start {
+            source.apply(&self.study, self.progress)?;
+        }
         if let Some(space) = self.study.space()
             // A grid is a grid, and a study that has begun stays as it was planned: nothing is added to either.
             && !self.sampler()?.is_exhaustive(space)

@@ -1,7 +1,7 @@
 //! One trial: settings from parameters, a training that reports every epoch, its record, its model if it is good.
 
 use super::Bridge;
-use crate::engine::{Engine, Fit, useful_threads};
+use crate::engine::{Engine, Fit, training_bytes, useful_threads};
 use crate::history::{Direction, State, Trial};
 use crate::model::{Model, Plan};
 use crate::prepared::Sets;
@@ -153,19 +153,33 @@ impl Objective<'_> {
         config.train.metric = Some(self.bridge.metric);
         let sets = self.bridge.prepared.sets(config.preprocess)?;
         let plan = Plan::new(&config.model, sets.train.inputs, sets.train.targets.outputs()).map_err(failed)?;
+        let batch = config.train.batch_size.min(sets.train.rows);
+        check_memory(&plan, batch, spec.trial_memory_limit)?;
         let threads = match spec.threads {
-            0 => self.bridge.threads.min(useful_threads(&plan, config.train.batch_size.min(sets.train.rows))),
+            0 => self.bridge.threads.min(useful_threads(&plan, batch)),
             threads => threads,
         };
         let engine = Engine::new(spec.device, threads)?;
+        let of_parts = crate::pruner::entry(&spec.pruner)?.of_parts;
         let (mut values, mut first) = (Vec::with_capacity(spec.repeats), None);
         for repetition in 0..spec.repeats as u64 {
             let slot = context.slot() + repetition * REPETITION;
-            let training = Repetition { config: &config, sets: &sets, slot, threads, reports: repetition == 0 };
+            let reports = repetition == 0 && !of_parts;
+            let training = Repetition { config: &config, sets: &sets, slot, threads, reports };
             let (model, trained) = self.train(context, &engine, &training)?;
-            values.push(trained.metric.ok_or_else(|| Error::input("the trial ran no epoch"))?);
+            let value = trained.metric.ok_or_else(|| Error::input("the trial ran no epoch"))?;
+            values.push(value);
             if repetition == 0 {
                 first = Some((model, trained));
+            }
+            if of_parts {
+                match context.report(repetition + 1, value) {
+                    // The last one ends the trial anyhow.
+                    _ if values.len() == spec.repeats => {}
+                    Verdict::Continue => {}
+                    Verdict::Prune => return Err(ObjectiveEnd::Pruned),
+                    Verdict::Stop => return Err(ObjectiveEnd::Stopped),
+                }
             }
         }
         let value = values.iter().sum::<f64>() / values.len() as f64;
@@ -178,6 +192,7 @@ impl Objective<'_> {
         }
         model.pipeline = Some(sets.pipeline.clone());
         model.training.settings = settings.to_json();
+        model.training.seen = sets.seen.clone();
         model.training.study = Some(self.bridge.study.name().to_owned());
         // The trial is worth more than its model file.
         if let Err(error) = self.kept.offer(context.number(), value, &model) {
@@ -241,6 +256,23 @@ struct Repetition<'a> {
     slot: u64,
     threads: usize,
     reports: bool,
+}
+
+/// Fails a trial whose training would take more memory than one may.
+fn check_memory(plan: &Plan, batch: usize, limit: Option<u64>) -> Result<(), ObjectiveEnd> {
+    let needed = training_bytes(plan, batch);
+    match limit {
+        Some(limit) if needed > limit as f64 => {
+            let mib = |bytes: f64| format!("{:.1} MiB", bytes / f64::from(1 << 20));
+            Err(ObjectiveEnd::Failed(format!(
+                "not started: {} parameters with batches of {batch} take {}, above the trial's memory limit of {}",
+                plan.parameters,
+                mib(needed),
+                mib(limit as f64)
+            )))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What is wrong with one configuration ends its trial, not the study.

@@ -5,7 +5,7 @@
 //! if inside it turns out that another process was faster, the proposal is made again. Samplers are pure functions, so
 //! nothing but time is lost.
 
-use super::cache::{Cache, FIXED, LOST, OWNER, REASON, SLOT};
+use super::cache::{Cache, DELETED, FIXED, LOST, OWNER, REASON, SLOT};
 use super::codec;
 use super::handle::Study;
 use super::owner::{Life, Owner};
@@ -19,7 +19,7 @@ use crate::{Error, Result};
 use rusqlite::{Connection, OptionalExtension};
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 /// How old the heartbeat of a process that cannot be looked up may be, in seconds.
 const STALE: f64 = 60.0;
@@ -276,7 +276,8 @@ impl Study {
             self.refresh()?;
             let (next, history) = {
                 let mut cache = self.cache();
-                (next(&cache, limit), cache.trials())
+                let next = next(&cache, limit);
+                (next, self.known_to_samplers(&mut cache))
             };
             // After the look at what is next: whoever puts a trial back because of a stop has seen the stop, so one who
             // sees that trial sees the stop too.
@@ -359,7 +360,19 @@ impl Study {
         self.inner.storage.write_then(write, |stored| stored.map(|stored| self.keep(stored)))
     }
 
-    fn needed_space(&self) -> Result<&Space> {
+    /// The trials that a sampler learns from: without those that somebody deleted, with those of a warm start.
+    fn known_to_samplers(&self, cache: &mut Cache) -> Arc<Vec<Trial>> {
+        let (trials, counts) = (cache.trials(), cache.counts);
+        let priors = self.inner.priors.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let priors = super::transfer::trials(&priors, self.directions(), &trials, counts.complete);
+        if counts.deleted == 0 && priors.is_empty() {
+            return trials;
+        }
+        let own = trials.iter().filter(|trial| !trial.system.contains_key(DELETED)).cloned();
+        Arc::new(own.chain(priors).collect())
+    }
+
+    pub(super) fn needed_space(&self) -> Result<&Space> {
         self.space().ok_or_else(|| {
             Error::input(format!(
                 "{}: the study `{}` was created without a space; open it with one to ask for trials",
@@ -420,7 +433,10 @@ fn completed(space: &Space, trial: &Trial, proposal: Proposal, seed: u64, slot: 
     }))
 }
 
-fn domains(space: &Space, params: &Params) -> Result<std::collections::BTreeMap<String, crate::space::Domain>, Fault> {
+pub(super) fn domains(
+    space: &Space,
+    params: &Params,
+) -> Result<std::collections::BTreeMap<String, crate::space::Domain>, Fault> {
     let domain = |name: &String| match space.get(name) {
         Some(parameter) => Ok((name.clone(), parameter.domain.clone())),
         None => Err(Error::input(format!("the sampler proposed `{name}`, which is not in the space")).into()),

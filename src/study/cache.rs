@@ -2,8 +2,7 @@
 //!
 //! Readers share one list (`Arc<Vec<Trial>>`). What changes while somebody reads is laid beside the list until nobody
 //! does, so a slow proposal costs no copy; only who asks for the whole list while another still holds it makes one.
-//! Pruners borrow the list under the lock. What a pruner then does with it is its own cost: median and percentile look
-//! at every trial at each report, successive halving at its rungs alone.
+//! A pruner that follows the study is told of each change here, under the lock; one that does not borrows the list.
 //!
 //! SQLite's `data_version` tells whether another connection has written since the last look; if so, new trials are
 //! read and those not finished are read again (finished ones never change). What this process writes it puts here
@@ -11,7 +10,8 @@
 
 use super::rows::{self, Stored, Which};
 use super::storage::Fault;
-use crate::history::{State, Trial};
+use crate::history::{Direction, State, Trial};
+use crate::pruner::{Follower, Pruner};
 use rusqlite::Connection;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -24,6 +24,8 @@ pub(super) const OWNER: &str = "hpt:owner";
 pub(super) const LOST: &str = "hpt:lost";
 /// System attribute of a failed trial: why.
 pub(super) const REASON: &str = "hpt:reason";
+/// System attribute of a failed trial that somebody deleted: what it was, and why.
+pub(super) const DELETED: &str = "hpt:deleted";
 /// System attribute, Optuna's: parameters that somebody gave for a waiting trial.
 pub(super) const FIXED: &str = "fixed_params";
 
@@ -37,6 +39,8 @@ pub struct Counts {
     pub pruned: u64,
     /// Failed by their own objective.
     pub failed: u64,
+    /// Deleted by somebody; none of the others.
+    pub deleted: u64,
     /// Lost with their process, or put back by an interrupt; each is tried again.
     pub lost: u64,
     /// Some worker is at them.
@@ -55,12 +59,18 @@ impl Counts {
         match trial.state {
             State::Complete => &mut self.complete,
             State::Pruned => &mut self.pruned,
+            State::Failed if trial.system.contains_key(DELETED) => &mut self.deleted,
             State::Failed if trial.system.contains_key(LOST) => &mut self.lost,
             State::Failed => &mut self.failed,
             State::Running => &mut self.running,
             State::Waiting => &mut self.waiting,
         }
     }
+}
+
+/// True for a trial that says nothing: it was lost and is tried again, or somebody deleted it.
+pub(super) fn is_put_aside(trial: &Trial) -> bool {
+    trial.state == State::Failed && (trial.system.contains_key(LOST) || trial.system.contains_key(DELETED))
 }
 
 /// See the module.
@@ -74,11 +84,28 @@ pub(super) struct Cache {
     by_number: HashMap<u64, usize>,
     /// Places of the trials that are not finished.
     open: BTreeSet<usize>,
+    /// Places of the complete trials with one value: the least and the largest, of equals the first.
+    extremes: [Option<usize>; 2],
     pub(super) counts: Counts,
     pub(super) next_slot: u64,
     version: Option<i64>,
     /// Reports (place, step, value) that came while somebody was reading.
     late: Vec<(usize, u64, f64)>,
+    followed: Followed,
+}
+
+/// The pruner that follows the study, and for whose sake.
+#[derive(Default)]
+struct Followed {
+    follower: Option<Box<dyn Follower>>,
+    /// Counts the followers there have been: a token says whose this one is.
+    token: u64,
+}
+
+impl std::fmt::Debug for Followed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Followed").field("token", &self.token).finish_non_exhaustive()
+    }
 }
 
 impl Cache {
@@ -121,6 +148,25 @@ impl Cache {
         (0..self.len()).map(|at| self.at(at))
     }
 
+    /// The best complete trial by its first value.
+    pub(super) fn best(&self, direction: Direction) -> Option<&Trial> {
+        self.extremes[usize::from(direction == Direction::Maximize)].map(|at| self.at(at))
+    }
+
+    /// Remembers a trial that is complete now if it is the least or the largest.
+    fn offer(&mut self, at: usize) {
+        let Some(value) = self.at(at).value().filter(|_| self.at(at).state == State::Complete) else { return };
+        for (extreme, direction) in [Direction::Minimize, Direction::Maximize].into_iter().enumerate() {
+            let better = self.extremes[extreme].is_none_or(|best| {
+                let known = self.at(best).value().unwrap_or(f64::NAN);
+                direction.better(value, known) || (at < best && !direction.better(known, value))
+            });
+            if better {
+                self.extremes[extreme] = Some(at);
+            }
+        }
+    }
+
     /// How many trials there are.
     pub(super) fn len(&self) -> usize {
         self.ids.len()
@@ -136,10 +182,12 @@ impl Cache {
         self.open.iter().map(|&at| (self.ids[at], self.at(at)))
     }
 
-    /// Takes over a trial that was written, new or changed; one that was finished already stays as it is.
+    /// Takes over a trial that was written, new or changed; one that was finished already stays as it is, unless it is
+    /// deleted.
     pub(super) fn put(&mut self, Stored { id, trial }: Stored) {
         let known = self.ids.binary_search(&id);
-        if known.is_ok_and(|at| self.at(at).state.is_finished()) {
+        let deleted = trial.system.contains_key(DELETED);
+        if known.is_ok_and(|at| self.at(at).state.is_finished()) && !deleted {
             return;
         }
         if let Some(slot) = trial.system.get(SLOT).and_then(serde_json::Value::as_u64) {
@@ -161,8 +209,17 @@ impl Cache {
                 self.ids.len() - 1
             }
         };
+        if let Some(follower) = &mut self.followed.follower {
+            follower.take(&trial);
+        }
         self.beside.insert(at, trial);
         self.catch_up();
+        if deleted && self.extremes.contains(&Some(at)) {
+            self.extremes = [None; 2];
+            (0..self.len()).for_each(|at| self.offer(at));
+        } else if finished {
+            self.offer(at);
+        }
         if finished {
             self.open.remove(&at)
         } else {
@@ -173,8 +230,36 @@ impl Cache {
     /// Notes what a running trial reported.
     pub(super) fn report(&mut self, number: u64, step: u64, value: f64) {
         if let Some(&at) = self.by_number.get(&number) {
+            if let Some(mut follower) = self.followed.follower.take() {
+                follower.report(self.at(at), step, value);
+                self.followed.follower = Some(follower);
+            }
             self.late.push((at, step, value));
             self.catch_up();
+        }
+    }
+
+    /// Lets a pruner follow from now on, in place of another; the token is for [`Cache::should_prune`].
+    pub(super) fn follow(&mut self, pruner: &dyn Pruner, direction: Direction) -> u64 {
+        let mut follower = pruner.follow(direction);
+        if let Some(follower) = &mut follower {
+            self.all().for_each(|trial| follower.take(trial));
+        }
+        self.followed = Followed { follower, token: self.followed.token + 1 };
+        self.followed.token
+    }
+
+    /// Whether `trial` should stop, by a pruner that may have been let to follow under this token.
+    pub(super) fn should_prune(
+        &mut self,
+        pruner: &dyn Pruner,
+        token: u64,
+        direction: Direction,
+        trial: &Trial,
+    ) -> bool {
+        match &self.followed.follower {
+            Some(follower) if self.followed.token == token => follower.should_prune(trial),
+            _ => pruner.should_prune(direction, self.glance(), trial),
         }
     }
 
@@ -220,6 +305,29 @@ fn merge(trials: &mut Vec<Trial>, beside: &mut BTreeMap<usize, Trial>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_best_is_known_without_looking_at_all() {
+        let mut cache = Cache::default();
+        let put = |cache: &mut Cache, id: i64, state: State, value: f64| {
+            let mut trial = rows::blank(id as u64, state);
+            trial.values = if state == State::Complete { vec![value] } else { Vec::new() };
+            if state == State::Failed {
+                trial.system.insert(DELETED.into(), true.into());
+            }
+            cache.put(Stored { id, trial });
+        };
+        let best = |cache: &Cache, direction| cache.best(direction).map(|trial| trial.number);
+        assert_eq!(best(&cache, Direction::Minimize), None);
+        (0..4).for_each(|id| put(&mut cache, id, State::Running, 0.0));
+        // They end in another order; of equal ones the first counts.
+        for (id, value) in [(3, 1.0), (1, 2.0), (2, 1.0), (0, 2.0)] {
+            put(&mut cache, id, State::Complete, value);
+        }
+        assert_eq!((best(&cache, Direction::Minimize), best(&cache, Direction::Maximize)), (Some(2), Some(0)));
+        put(&mut cache, 2, State::Failed, 0.0);
+        assert_eq!((best(&cache, Direction::Minimize), best(&cache, Direction::Maximize)), (Some(3), Some(0)));
+    }
 
     fn stored(id: i64, state: State) -> Stored {
         Stored { id, trial: rows::blank(id as u64, state) }

@@ -4,7 +4,9 @@ use super::cache::{Cache, Counts};
 use super::codec;
 use super::owner::Owner;
 use super::rows::{self, Stored, Table};
+use super::stop::dominates;
 use super::storage::{Fault, Storage};
+use super::transfer::{self, Prior};
 use crate::history::{Direction, State, Trial};
 use crate::space::{Domain, Space};
 use crate::{Error, Result};
@@ -14,7 +16,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Prefix of our own attributes.
-const OURS: &str = "hpt:";
+pub(super) const OURS: &str = "hpt:";
 /// System attribute of a study: its space.
 const SPACE: &str = "hpt:space";
 /// System attribute of a study, Optuna's: names of the objectives.
@@ -67,6 +69,8 @@ pub(super) struct Inner {
     cache: Mutex<Cache>,
     /// One proposal at a time: each sees the ones before it.
     pub(super) asking: Mutex<()>,
+    /// What a warm start has given the samplers.
+    pub(super) priors: Mutex<Arc<Vec<Prior>>>,
     /// Numbers of trials that nobody here runs any more but whose end could not be written.
     abandoned: Mutex<BTreeSet<u64>>,
 }
@@ -83,7 +87,7 @@ impl Study {
             let path = storage.path().display().to_string();
             match find(connection, &config.name)? {
                 Some(id) => adopt(connection, &path, id, config),
-                None => create(connection, config),
+                None => create(connection, config).map(drop),
             }
         })?;
         Self::open(storage, Some(&config.name))
@@ -129,6 +133,10 @@ impl Study {
                 owner: Owner::this(),
                 cache: Mutex::new(cache),
                 asking: Mutex::default(),
+                priors: Mutex::new(Arc::new(match system(connection, id, transfer::PRIORS)? {
+                    Some(priors) => transfer::read(priors),
+                    None => Vec::new(),
+                })),
                 abandoned: Mutex::default(),
             })
         })?;
@@ -195,18 +203,15 @@ impl Study {
         self.refresh()?;
         // Under the lock: the list for readers may have to be copied, and this is asked after each trial.
         let cache = self.cache();
-        let complete: Vec<&Trial> = cache
-            .all()
-            .filter(|trial| trial.state == State::Complete && trial.values.len() == self.directions().len())
-            .collect();
         Ok(match self.directions() {
-            [direction] => {
-                let better = |best: &'_ Trial, trial: &Trial| direction.better(trial.values[0], best.values[0]);
-                let best = complete.into_iter().reduce(|best, trial| if better(best, trial) { trial } else { best });
-                best.cloned().into_iter().collect()
-            }
+            [direction] => cache.best(*direction).cloned().into_iter().collect(),
             directions => {
-                let beaten = |trial: &Trial| complete.iter().any(|other| dominates(directions, other, trial));
+                let complete: Vec<&Trial> = cache
+                    .all()
+                    .filter(|trial| trial.state == State::Complete && trial.values.len() == directions.len())
+                    .collect();
+                let beaten =
+                    |trial: &Trial| complete.iter().any(|other| dominates(directions, &other.values, &trial.values));
                 complete.iter().filter(|trial| !beaten(trial)).map(|&trial| trial.clone()).collect()
             }
         })
@@ -280,13 +285,6 @@ impl Storage {
     }
 }
 
-/// True where `a` is nowhere worse than `b` and somewhere better.
-fn dominates(directions: &[Direction], a: &Trial, b: &Trial) -> bool {
-    let worse = directions.iter().zip(a.values.iter().zip(&b.values)).any(|(d, (&a, &b))| d.better(b, a));
-    let better = directions.iter().zip(a.values.iter().zip(&b.values)).any(|(d, (&a, &b))| d.better(a, b));
-    better && !worse
-}
-
 fn check(config: &StudyConfig) -> Result<()> {
     if config.name.is_empty() || config.name.chars().count() > 512 {
         return Err(Error::input("a study's name has 1 to 512 characters"));
@@ -310,7 +308,7 @@ fn names(connection: &Connection) -> Result<Vec<String>, Fault> {
     Ok(statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
 }
 
-fn find(connection: &Connection, name: &str) -> Result<Option<i64>, Fault> {
+pub(super) fn find(connection: &Connection, name: &str) -> Result<Option<i64>, Fault> {
     let sql = "SELECT study_id FROM studies WHERE study_name = ?1";
     Ok(connection.query_row(sql, [name], |row| row.get(0)).optional()?)
 }
@@ -334,7 +332,7 @@ fn metric_names(connection: &Connection, id: i64) -> Result<Vec<String>, Fault> 
     Ok(names.unwrap_or_default())
 }
 
-fn create(connection: &Connection, config: &StudyConfig) -> Result<(), Fault> {
+pub(super) fn create(connection: &Connection, config: &StudyConfig) -> Result<i64, Fault> {
     let sql = "INSERT INTO studies (study_name) VALUES (?1) RETURNING study_id";
     let id: i64 = connection.query_row(sql, [&config.name], |row| row.get(0))?;
     for (objective, direction) in config.directions.iter().enumerate() {
@@ -343,7 +341,8 @@ fn create(connection: &Connection, config: &StudyConfig) -> Result<(), Fault> {
             (codec::direction_name(*direction), id, objective),
         )?;
     }
-    keep(connection, id, config)
+    keep(connection, id, config)?;
+    Ok(id)
 }
 
 /// Writes the names, the space and the attributes of the configuration.

@@ -4,6 +4,8 @@
 //! - [`Storage`] is the file, [`Study`] one study in it: a handle that threads share.
 //! - [`Study::ask`], [`Study::report`], [`Study::should_prune`] and [`Study::tell`] for objectives outside;
 //!   [`Study::optimize`] for a closure.
+//! - [`Study::add_trial`], [`Study::delete_trial`], [`Study::copy_to`] and [`Study::delete`] change a study by hand;
+//!   [`Study::warm_start`] takes over what another one found; [`StopRules`] end one that has done enough.
 //! - `optuna.load_study` and `optuna-dashboard` open the same file. What Optuna has no column for (space, slot, owner)
 //!   are system attributes under `hpt:`.
 //!
@@ -46,22 +48,27 @@
 mod ask;
 mod cache;
 mod codec;
+mod edit;
 mod handle;
 mod optimize;
 mod owner;
 mod rows;
 mod schema;
+mod stop;
 mod storage;
 #[cfg(test)]
 mod storage_tests;
 mod tell;
 #[cfg(test)]
 mod tests;
+mod transfer;
 
 pub use cache::Counts;
 pub use handle::{Study, StudyConfig};
 pub use optimize::{Context, ObjectiveEnd, OptimizeSpec, Stopped, Summary, Verdict};
+pub use stop::StopRules;
 pub use storage::Storage;
 pub use tell::Outcome;
+pub use transfer::Transfer;
 
 pub(crate) use codec::datetime;

@@ -9,6 +9,7 @@ use super::ask::{Asked, Runner, Terms};
 use super::cache::Counts;
 use super::handle::Study;
 use super::rows;
+use super::stop::{Rule, StopRules, Watch};
 use super::tell::Outcome;
 use crate::history::Trial;
 use crate::pruner::Pruner;
@@ -20,7 +21,7 @@ use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long a report may wait to be written.
@@ -41,6 +42,8 @@ pub struct OptimizeSpec<'a> {
     pub trials: Option<u64>,
     /// When to stop; running trials are stopped too and put back.
     pub time_limit: Option<Duration>,
+    /// What else ends the study, by what its trials have shown; running trials are stopped too and put back.
+    pub rules: StopRules,
     /// Trials at once, at least 1.
     pub jobs: usize,
     /// Keys the proposals.
@@ -63,6 +66,7 @@ impl<'a> OptimizeSpec<'a> {
             pruner,
             trials: None,
             time_limit: None,
+            rules: StopRules::default(),
             jobs: 1,
             seed: 0,
             stop: Arc::default(),
@@ -127,8 +131,40 @@ pub enum Stopped {
     Exhausted,
     /// The time limit passed.
     TimeLimit,
+    /// The best value is as good as was asked for.
+    Target,
+    /// So many trials brought nothing better.
+    NoImprovement,
     /// The stop flag was set.
     Interrupted,
+}
+
+impl Stopped {
+    /// The name in JSON: `trials`, `exhausted`, `time`, `target`, `no-improvement`, `interrupt`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Stopped::Reached => "trials",
+            Stopped::Exhausted => "exhausted",
+            Stopped::TimeLimit => "time",
+            Stopped::Target => "target",
+            Stopped::NoImprovement => "no-improvement",
+            Stopped::Interrupted => "interrupt",
+        }
+    }
+}
+
+/// The end of a sentence: it ended because …
+impl std::fmt::Display for Stopped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Stopped::Reached => "the study has all its trials",
+            Stopped::Exhausted => "every configuration has been tried",
+            Stopped::TimeLimit => "the time was up",
+            Stopped::Target => "the value to stop at was reached",
+            Stopped::NoImprovement => "too many trials in a row brought nothing better",
+            Stopped::Interrupted => "it was interrupted",
+        })
+    }
 }
 
 /// What [`Study::optimize`] did.
@@ -187,7 +223,7 @@ impl Context<'_> {
             return Verdict::Stop;
         }
         match *study.directions() {
-            [direction] => match spec.pruner.should_prune(direction, study.cache().glance(), &self.trial) {
+            [direction] => match study.cache().should_prune(spec.pruner, self.run.following, direction, &self.trial) {
                 true => Verdict::Prune,
                 false => Verdict::Continue,
             },
@@ -223,6 +259,12 @@ struct Run<'a> {
     changed: Condvar,
     /// Set with `shared.fatal`.
     failed: AtomicBool,
+    /// The token under which the pruner follows the study.
+    following: u64,
+    /// What the stop rules know.
+    watch: Mutex<Watch>,
+    /// The rule that has ended the study.
+    ruled: OnceLock<Rule>,
 }
 
 #[derive(Default)]
@@ -249,6 +291,7 @@ impl Study {
         F: Fn(&mut Context<'_>) -> Result<Vec<f64>, ObjectiveEnd> + Sync,
     {
         let started = Instant::now();
+        spec.rules.check(self.directions())?;
         let _fast_commits = self.inner.storage.running();
         self.reclaim()?;
         let jobs = spec.jobs.max(1);
@@ -260,7 +303,14 @@ impl Study {
             shared: Mutex::new(Shared { workers: jobs, ..Shared::default() }),
             changed: Condvar::new(),
             failed: AtomicBool::new(false),
+            following: match *self.directions() {
+                [direction] => self.cache().follow(spec.pruner, direction),
+                _ => 0,
+            },
+            watch: Mutex::new(Watch::new(spec.rules, self.directions(), &self.trials()?)),
+            ruled: OnceLock::new(),
         };
+        run.heed_rules(None);
         std::thread::scope(|scope| {
             scope.spawn(|| run.keep());
             for _ in 0..jobs {
@@ -277,6 +327,7 @@ impl Study {
             finished: shared.finished,
             seconds: started.elapsed().as_secs_f64(),
             stopped: match stopping {
+                Some(why @ (Stopped::Target | Stopped::NoImprovement)) => why,
                 _ if shared.exhausted => Stopped::Exhausted,
                 Some(why) if spec.trials.is_none_or(|trials| self.cache().counts.finished() < trials) => why,
                 _ => Stopped::Reached,
@@ -301,7 +352,21 @@ impl Run<'_> {
         } else if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             Some(Stopped::TimeLimit)
         } else {
-            None
+            self.ruled.get().map(|rule| match rule {
+                Rule::Target => Stopped::Target,
+                Rule::Patience => Stopped::NoImprovement,
+            })
+        }
+    }
+
+    /// Shows the stop rules a trial that has just finished, and keeps what they say.
+    fn heed_rules(&self, finished: Option<&Trial>) {
+        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(trial) = finished {
+            watch.add(trial);
+        }
+        if let Some(rule) = watch.says() {
+            self.ruled.get_or_init(|| rule);
         }
     }
 
@@ -388,6 +453,9 @@ impl Run<'_> {
         let unwritten = self.take_reports(id);
         let done = self.study.finish(number, trial.intermediate, &unwritten, user, outcome)?;
         self.shared().finished += u64::from(done.is_some());
+        if let Some(done) = &done {
+            self.heed_rules(Some(done));
+        }
         self.changed.notify_all();
         if let (Some(done), Some(on_trial)) = (&done, self.spec.on_trial) {
             on_trial(done);

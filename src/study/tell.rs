@@ -90,7 +90,7 @@ impl Study {
         Ok(done.ok())
     }
 
-    fn end(&self, connection: &Connection, stored: &mut Stored, outcome: Outcome) -> Result<(), Fault> {
+    pub(super) fn end(&self, connection: &Connection, stored: &mut Stored, outcome: Outcome) -> Result<(), Fault> {
         let objectives = self.directions().len();
         let (state, values, reason) = match outcome {
             Outcome::Complete(values) if values.len() != objectives => {
@@ -157,7 +157,7 @@ impl Study {
         Ok(if ran { Ok(trial) } else { Err(trial) })
     }
 
-    fn no_trial(&self, number: u64) -> Error {
+    pub(super) fn no_trial(&self, number: u64) -> Error {
         let count = self.cache().len();
         Error::input(format!("study `{}`: there is no trial {number}; it has {count}", self.name()))
     }

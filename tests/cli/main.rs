@@ -4,10 +4,14 @@
 //! columns of the CSV, and that bad input is answered in words. What the numbers are worth is tested elsewhere.
 
 mod bad_input;
+mod commands;
 mod compare;
+mod edits;
 mod importance;
 mod interrupts;
+mod memory;
 mod outside;
+mod precisions;
 mod saved_models;
 mod searches;
 mod words;

@@ -31,8 +31,16 @@ fn a_training_is_described_saved_evaluated_and_used() {
     assert_eq!(scores["rows"], 1797);
     assert!(scores["accuracy"].as_f64().unwrap() > 0.93, "{scores}");
 
+    // Which rows it was trained on is known: 1,150 of these, and those that look just like them.
+    let share = scores["training_rows"].as_f64().unwrap();
+    assert!((share - 0.64).abs() < 0.06, "{share}");
+    let said = folder.run("evaluate --model model.safetensors --data digits").ok().err;
+    assert!(said.contains("% of these rows are rows that the model was trained on"), "{said}");
+
     let csv = folder.run("predict --model model.safetensors --data digits -q").ok();
     assert_eq!(csv.err, "");
+    let dash = folder.run("predict --model model.safetensors --data digits -q --out -").ok();
+    assert!(dash.out == csv.out && !folder.path("-").exists(), "`-` is standard output");
     let mut lines = csv.out.lines();
     let header: Vec<&str> = lines.next().unwrap().split(',').collect();
     assert_eq!(header.len(), 11);
@@ -139,4 +147,21 @@ fn what_people_see_names_units_and_the_next_command() {
     assert!(ran.err.contains("learning rate") && !ran.err.contains('\x1b'), "{}", ran.err);
     let quiet = folder.run_words(&["train", "--data", "my data.csv", "--epochs", "2", "-q"]).ok();
     assert_eq!(quiet.err, "");
+}
+
+#[test]
+fn options_of_another_schedule_are_refused() {
+    let folder = Folder::new();
+    folder.write("t.csv", &classes(60));
+    for (flags, parts) in [
+        ("--decay-rate 0.5", ["--decay-rate", "schedule step, exponential, inverse-time, plateau"]),
+        ("--schedule cosine --power 2", ["--power", "schedule polynomial"]),
+        ("--schedule step --staircase", ["--staircase", "schedule exponential, inverse-time"]),
+        ("--schedule one-cycle --decay-steps 9", ["--decay-steps", "belongs to schedule"]),
+    ] {
+        folder.run(&format!("train --data t.csv --epochs 1 {flags}")).fails(2, &parts);
+    }
+    for flags in ["--schedule step --decay-rate 0.5 --decay-steps 3", "--schedule cosine --staircase=false"] {
+        folder.run(&format!("train --data t.csv --epochs 1 {flags}")).ok();
+    }
 }

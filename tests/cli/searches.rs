@@ -8,8 +8,8 @@ fn digits_are_tuned_tested_and_saved() {
     let found = folder.json("search --trials 6 --epochs 6 --json");
     #[rustfmt::skip]
     let expected = [
-        "study", "storage", "direction", "metric", "trials", "seconds", "trials_per_second", "best", "default",
-        "validation", "test", "model", "top",
+        "study", "storage", "direction", "metric", "trials", "seconds", "trials_per_second", "stopped_by", "best",
+        "default", "validation", "test", "model", "top",
     ];
     assert_eq!(keys(&found), expected);
     assert_eq!((&found["study"], &found["storage"]), (&Json::from("digits"), &Json::from("hpt-study.db")));
@@ -156,4 +156,19 @@ fn a_time_limit_ends_the_search_with_a_model() {
     assert!(found["test"]["accuracy"].as_f64().unwrap() > 0.9, "{found}");
     assert!(start.elapsed().as_secs_f64() < 20.0, "{:?}", start.elapsed());
     assert!(folder.path("digits/model.safetensors").is_file());
+}
+
+#[test]
+fn a_network_above_the_memory_limit_of_a_trial_is_not_begun() {
+    let folder = Folder::new();
+    folder.write("s.toml", "[space]\nhidden = { choice = [\"8\", \"900,900\"] }\n");
+    let search = "search s.toml --data digits --epochs 2 --trials 2 --sampler grid --trial-memory-limit 4MiB";
+    let ran = folder.run(search).ok();
+    assert!(
+        ran.err.contains("not started:") && ran.err.contains("above the trial's memory limit of 4.0 MiB"),
+        "{}",
+        ran.err
+    );
+    let all = trials(&folder, "hpt-study.db");
+    assert_eq!((in_state(&all, "failed").len(), in_state(&all, "complete").len()), (1, 1));
 }

@@ -1,0 +1,180 @@
+#!/usr/bin/env python3
+"""The same training work by hpt-engine, PyTorch, JAX, scikit-learn and Keras, in turn: A B C A B C.
+
+    python3 benches/peers/run.py --data FOLDER [--works mnist-448,…] [--rounds 3] [--record benches/record/NAME.json]
+
+FOLDER holds `mnist/` (the four IDX files, gzipped) and `covertype.csv.gz` (header, target last). On the first call it makes
+a virtual environment with the pinned versions and builds the program. Every contestant is a process of its own that trains
+whole epochs; the first is not timed. Printed are medians over the rounds with their range, and the ratio of ours to the
+best of the peers; `--record` keeps every round.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import venv
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+CORES = len(os.sched_getaffinity(0))
+
+
+def environment():
+    """The interpreter with the pinned packages."""
+    folder = ROOT / ".venv" / "peers"
+    python = folder / "bin" / "python"
+    if not python.exists():
+        print("making a virtual environment; the peers are several gigabytes", file=sys.stderr)
+        venv.create(folder, with_pip=True)
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r",
+                    HERE / "requirements.txt"], check=True)
+    return python
+
+
+def contestants(work, precisions):
+    """(name, threads, precision, program) of those that do this work."""
+    both = sorted({1, CORES})
+    rows = [("torch", threads, "highest", "torch") for threads in both]
+    if "medium" in precisions:
+        rows.append(("torch medium", CORES, "medium", "torch"))
+    rows += [("jax", threads, "highest", "jax") for threads in both]
+    rows += [(name, CORES, "highest", name) for name in work.slow]
+    for precision in precisions:
+        suffix = "" if precision == "highest" else f" {precision}"
+        rows += [(f"hpt-engine{suffix}", threads, precision, None) for threads in both]
+    return rows
+
+
+def ours(binary, work, folder, data, threads, precision, seed):
+    # MNIST's own files where all rows are wanted: bytes, as users have them.
+    where = (["--data", data] if data.is_dir() and work.rows is None else
+             ["--data", folder / "train.npz", "--test", folder / "test.npz", "--preprocess", "none"])
+    with tempfile.TemporaryDirectory() as scratch:
+        command = [
+            binary, "train", *where, "--validation-split", "0", "--hidden", ",".join(map(str, work.hidden)),
+            "--batch-size", str(work.batch), "--epochs", str(work.epochs), "--dropout", str(work.dropout),
+            "--learning-rate", "1e-3", "--threads", str(threads), "--precision", precision, "--seed", str(seed), "--json", "-q",
+            "--out", Path(scratch) / "model.safetensors",
+        ]
+        report = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    seconds = [epoch["seconds"] for epoch in report["history"]]
+    rate = report["rows"]["train"] * len(seconds[1:]) / sum(seconds[1:])
+    return {"samples_per_second": rate, "epoch_seconds": seconds, "test_accuracy": report["test"]["accuracy"],
+            "precision": report["precision"], "isa": report["isa"]}
+
+
+def peer(python, program, name, folder, threads, precision, seed):
+    command = [python, HERE / f"peer_{program}.py", name, folder, str(threads), precision, str(seed)]
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout)
+
+
+def compare(args, python, binary, cache, name, work):
+    data = args.data / ("mnist" if work.data == "mnist" else "covertype.csv.gz")
+    folder = prepare(work, data, cache)
+    rows = contestants(work, args.precisions.split(","))
+    results = {f"{who}, {threads}": [] for who, threads, *_ in rows}
+    for seed in range(args.rounds):
+        for who, threads, precision, program in rows:
+            start = time.perf_counter()
+            if program is None:
+                result = ours(binary, work, folder, data, threads, precision, seed)
+            else:
+                result = peer(python, program, name, folder, threads, precision, seed)
+            result["process_seconds"] = time.perf_counter() - start
+            results[f"{who}, {threads}"].append(result)
+    return results
+
+
+def compare_products(args, python, binary):
+    """GFLOP/s of the products of `bench` by PyTorch and by us, one after the other in every round."""
+    results = {}
+    for _ in range(args.rounds):
+        command = [binary, "bench", "forward", "--json", "-q", "--threads", str(CORES)]
+        mine = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)["products"]
+        shapes = [row["name"].removeprefix("forward ") for row in mine]
+        command = [python, HERE / "products_torch.py", str(CORES), *shapes]
+        theirs = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+        for row, shape in zip(mine, shapes):
+            result = results.setdefault(shape, {"hpt-engine": [], "torch": []})
+            result["hpt-engine"].append([row["one_thread"], row.get("all_threads")])
+            result["torch"].append(theirs[shape])
+    return results
+
+
+def show_products(results):
+    print(f"\nproducts, GFLOP/s\n{'m×k×n':<16} {'ours, 1':>9} {'torch, 1':>9} {'ratio':>6} "
+          f"{f'ours, {CORES}':>9} {f'torch, {CORES}':>9} {'ratio':>6}")
+    for shape, rounds in results.items():
+        middle = {who: [statistics.median(r[i] for r in runs) for i in (0, 1)] for who, runs in rounds.items()
+                  if runs[0][1] is not None}
+        cells = [f"{middle['hpt-engine'][i]:>9.1f} {middle['torch'][i]:>9.1f} "
+                 f"{middle['hpt-engine'][i] / middle['torch'][i]:>6.2f}" for i in (0, 1)]
+        print(f"{shape:<16} {cells[0]} {cells[1]}", flush=True)
+
+
+def show(name, work, results):
+    rate = lambda rounds: statistics.median(r["samples_per_second"] for r in rounds)
+    peers = {who: rate(rounds) for who, rounds in results.items() if not who.startswith("hpt-engine")}
+    full = {who: r for who, r in peers.items() if "medium" not in who}
+    best = max(full, key=full.get)
+    pytorch = max(r for who, r in full.items() if who.startswith("torch"))
+    print(f"\n{name}: hidden {work.hidden}, batch {work.batch}, best peer {best}")
+    print(f"{'contestant, threads':<28} {'samples/s':>11} {'range':>21} {'of best':>8} {'of torch':>8} {'accuracy':>9}")
+    for who, rounds in results.items():
+        rates = [r["samples_per_second"] for r in rounds]
+        accuracy = statistics.mean(r["test_accuracy"] for r in rounds)
+        spread = f"{min(rates):,.0f}–{max(rates):,.0f}"
+        print(f"{who:<28} {rate(rounds):>11,.0f} {spread:>21} {rate(rounds) / full[best]:>8.2f} "
+              f"{rate(rounds) / pytorch:>8.2f} {accuracy:>9.4f}", flush=True)
+
+
+def machine():
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    flags = next((line for line in lines if line.startswith("flags")), "")
+    units = [unit for unit in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if f" {unit}" in flags]
+    return {"cpu": model, "cores": CORES, "units": units, "python": platform.python_version()}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--works", default=",".join(["products", *WORKS]))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--precisions", default="highest", help="of hpt-engine: highest,high,medium")
+    parser.add_argument("--record", type=Path, help="a JSON file that receives every round; works in it stay")
+    args = parser.parse_args()
+    subprocess.run(["cargo", "build", "--release", "--quiet"], cwd=ROOT, check=True)
+    binary, python = ROOT / "target" / "release" / "hpt-engine", sys.executable
+    cache = ROOT / "target" / "peers"
+    record = {"machine": machine(), "versions": (HERE / "requirements.txt").read_text().split("\n")[1:-1], "works": {}}
+    if args.record and args.record.exists():
+        record["works"] = json.loads(args.record.read_text())["works"]
+    for name in args.works.split(","):
+        if name == "products":
+            results = compare_products(args, python, binary)
+            show_products(results)
+        else:
+            results = compare(args, python, binary, cache, name, WORKS[name])
+            show(name, WORKS[name], results)
+        record["works"][name] = results
+        if args.record:
+            args.record.parent.mkdir(parents=True, exist_ok=True)
+            args.record.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    if Path(sys.prefix).name != "peers" and not os.environ.get("HPT_PEERS_HERE"):
+        # Once more, by the interpreter that has the packages.
+        python = environment()
+        os.execv(python, [str(python), __file__, *sys.argv[1:]])
+    from work import WORKS, prepare
+
+    main()

@@ -1,0 +1,202 @@
+//! `search --command`: any program as the objective, from options to the last screen.
+//!
+//! The same options as a search of the built-in trainer; those that only that one has are refused by name.
+
+use super::console::{Console, bold};
+use super::failure::Failure;
+use super::options::{DATA, Options};
+use super::progress::Bars;
+use super::search::{enqueued, how_to_resume, outline};
+use super::study_file::StudyFile;
+use super::{interrupt, screen, storage, table};
+use hpt_engine::Error;
+use hpt_engine::history::Direction;
+use hpt_engine::pruner;
+use hpt_engine::sampler;
+use hpt_engine::search::{CommandOutcome, CommandSpec, search_command};
+use hpt_engine::settings::Settings;
+use serde_json::{Value as Json, json};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Options of a search that mean nothing to a program outside.
+const BUILT_IN: [&str; 5] = ["device", "threads", "repeats", "keep_models", "out"];
+
+/// Runs the search that the options describe.
+pub fn run(
+    options: &Options,
+    settings: &Settings,
+    file: Option<&StudyFile>,
+    print_space: bool,
+    console: &Console,
+) -> Result<(), Failure> {
+    let spec = specify(options, settings, file)?;
+    if print_space {
+        return console.result(&spec.space, || format!("[space]\n{}", spec.space.to_toml()));
+    }
+    let stop = interrupt::catch()?;
+    let bars = Bars::new(console, spec.time_limit, false);
+    let outcome = search_command(&spec, &bars, &stop);
+    bars.end();
+    match outcome {
+        Ok(outcome) => console.result(&document(&outcome)?, || screen_of(&outcome)),
+        Err(Error::Interrupted) => {
+            super::console::say(&how_to_resume(&bars, &spec.storage));
+            Err(Failure::interrupted())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn specify(options: &Options, settings: &Settings, file: Option<&StudyFile>) -> Result<CommandSpec, Failure> {
+    let command = options.text("command")?.unwrap_or_default();
+    refuse_the_built_in(options, settings, file)?;
+    let space = match (options.text("space")?, file) {
+        (Some(path), _) => Some(StudyFile::read_space(path, BTreeMap::new())?),
+        (None, Some(file)) => file.free_space()?,
+        (None, None) => None,
+    };
+    let Some(space) = space.filter(|space| !space.is_empty()) else {
+        return Err(Failure::input(
+            "a command needs a space: --space FILE, or a study file with a table [space], such as\n  \
+             [space]\n  learning_rate = { log = [1e-4, 1e-1] }",
+        ));
+    };
+    let place = options.place("direction").unwrap_or("--direction").to_owned();
+    let names = options.list("direction")?;
+    if names.is_empty() {
+        return Err(Failure::input(
+            "--direction is missing: minimize or maximize, one each for several values, with commas",
+        ));
+    }
+    let directions: Vec<Direction> =
+        names.iter().map(|name| storage::direction(&place, name)).collect::<Result<_, _>>()?;
+    let metrics = options.list("metric")?;
+    if !metrics.is_empty() && metrics.len() != directions.len() {
+        let place = options.place("metric").unwrap_or("--metric");
+        return Err(Failure::input(format!(
+            "{place} has {}, the directions are {}; one name each is expected",
+            table::plural(metrics.len(), "name"),
+            directions.len()
+        )));
+    }
+    let time_limit = options.time("time_limit")?;
+    let default = CommandSpec::new(command, directions[0], space);
+    let pruner = options.text("pruner")?.unwrap_or(&default.pruner).to_owned();
+    pruner::entry(&pruner)?;
+    let spec = CommandSpec {
+        directions,
+        metrics,
+        sampler: options.text("sampler")?.unwrap_or(&default.sampler).to_owned(),
+        pruner_settings: options.pruner(&pruner, pruner::Settings::default())?,
+        pruner,
+        trials: options.count("trials", 1)?.or(default.trials.filter(|_| time_limit.is_none())),
+        time_limit,
+        trial_time_limit: options.time("trial_time_limit")?,
+        trial_memory_limit: options.size("trial_memory_limit")?,
+        // How many processors a program uses is its own affair: one at a time unless it is said.
+        jobs: options.auto("jobs")?.max(1),
+        seed: options.seed()?,
+        storage: options.text("storage")?.map_or(default.storage.clone(), PathBuf::from),
+        study: options.text("study")?.map(str::to_owned),
+        enqueue: enqueued(options)?,
+        rules: options.stop_rules()?,
+        warm_start: options.warm_start()?,
+        ..default
+    };
+    sampler::by_name(&spec.sampler, &sampler::Settings::default())?;
+    pruner::by_name(&spec.pruner, &spec.pruner_settings)?;
+    Ok(spec)
+}
+
+/// Refuses what only the built-in trainer has, rather than ignoring it.
+fn refuse_the_built_in(options: &Options, settings: &Settings, file: Option<&StudyFile>) -> Result<(), Failure> {
+    let mut of_data = DATA.iter().map(|opt| opt.name).chain(BUILT_IN);
+    let given = of_data.find_map(|name| options.place(name).map(str::to_owned));
+    let setting = || {
+        let place = |name: &str| super::options::flag(name);
+        let from_file = |name: &str| file.is_some_and(|file| file.settings.get(name).is_some());
+        settings.iter().next().map(|(name, _)| if from_file(name) { format!("[train] {name}") } else { place(name) })
+    };
+    match given.or_else(setting) {
+        Some(place) => Err(Failure::input(format!(
+            "{place} belongs to the built-in training and means nothing to a command; what varies is in [space], what is fixed in the command itself"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// The keys of a search, those of the built-in trainer null.
+fn document(outcome: &CommandOutcome) -> Result<Json, Error> {
+    let (study, summary) = (&outcome.study, &outcome.summary);
+    let counts = summary.counts;
+    let directions: Vec<&str> = study.directions().iter().map(|direction| direction.name()).collect();
+    let single = directions.len() == 1;
+    let one_or_all = |names: Vec<Json>| match names.as_slice() {
+        [only] if single => only.clone(),
+        [] => Json::Null,
+        _ => Json::Array(names),
+    };
+    Ok(json!({
+        "study": study.name(),
+        "storage": study.storage().path().display().to_string(),
+        "direction": one_or_all(directions.iter().map(|name| json!(name)).collect()),
+        "metric": one_or_all(study.metric_names().iter().map(|name| json!(name)).collect()),
+        "command": study.attribute("command")?,
+        "trials": {"complete": counts.complete, "pruned": counts.pruned, "failed": counts.failed},
+        "seconds": summary.seconds,
+        "trials_per_second": rate(outcome),
+        "stopped_by": summary.stopped.name(),
+        "best": hpt_engine::report::trials::best_json(study)?,
+        "validation": null,
+        "test": null,
+        "model": null,
+        "top": outcome.top.iter().map(outline).collect::<Vec<_>>(),
+    }))
+}
+
+fn rate(outcome: &CommandOutcome) -> f64 {
+    let summary = &outcome.summary;
+    if summary.seconds > 0.0 { summary.finished as f64 / summary.seconds } else { 0.0 }
+}
+
+fn screen_of(outcome: &CommandOutcome) -> String {
+    let (study, summary) = (&outcome.study, &outcome.summary);
+    let metric = study.metric_names().first().map_or("value", String::as_str);
+    let mut parts = Vec::new();
+    if let ([direction], Ok(trials)) = (study.directions(), study.trials()) {
+        parts.extend(screen::chart(&trials, *direction).map(|chart| format!("best {metric} against trials\n{chart}")));
+    }
+    let counts = summary.counts;
+    let best = match (study.directions().len(), outcome.best.first()) {
+        (1, Some(best)) => {
+            let value = best.value().map_or(String::new(), table::number);
+            format!("best: trial {}, {metric} {value}", best.number)
+        }
+        _ => format!("{} that no other beats", table::plural(outcome.best.len(), "trial")),
+    };
+    parts.push(format!(
+        "{}: {} ({} complete, {} pruned, {} failed); {} in {}, {:.1} a second\nended because {}\n{}",
+        study.name(),
+        table::plural(counts.finished() as usize, "trial"),
+        counts.complete,
+        counts.pruned,
+        counts.failed,
+        table::plural(summary.finished as usize, "new trial"),
+        table::seconds(summary.seconds),
+        rate(outcome),
+        summary.stopped,
+        bold(&best),
+    ));
+    let names = match study.metric_names() {
+        [] => (0..study.directions().len())
+            .map(|i| if i == 0 { "value".to_owned() } else { format!("value {i}") })
+            .collect(),
+        names => names.to_vec(),
+    };
+    parts.push(format!("the best trials:\n{}", screen::configurations(&outcome.top, &names)));
+    let path = study.storage().path().display().to_string();
+    let (path, name) = (table::quoted(&path), table::quoted(study.name()));
+    parts.push(format!("next:  hpt-engine trials --storage {path} --study {name}"));
+    parts.join("\n\n")
+}

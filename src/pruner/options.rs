@@ -1,0 +1,136 @@
+//! What the user may say about a pruner: one table, from which flags, keys of a study file and their checks follow.
+
+use super::PRUNERS;
+use crate::{Error, Result};
+
+/// What the user may say about a pruner.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Finished trials before median and percentile stop any.
+    pub startup: usize,
+    /// Steps that every trial may do before median, percentile and threshold stop it.
+    pub warmup: u64,
+    /// The share of better trials, in percent, that percentile keeps.
+    pub percentile: f64,
+    /// The first step at which successive halving compares.
+    pub min_resource: u64,
+    /// The steps of a trial that is not stopped, where that is known; hyperband divides them.
+    pub max_resource: Option<u64>,
+    /// Of how many trials successive halving lets one go on.
+    pub reduction: u64,
+    /// Reports without an improvement before a trial may be stopped, by any pruner.
+    pub patience: Option<u64>,
+    /// By how much a value must be better to be an improvement.
+    pub min_delta: f64,
+    /// Threshold stops what is below.
+    pub lower: Option<f64>,
+    /// Threshold stops what is above.
+    pub upper: Option<f64>,
+    /// Wilcoxon stops below this p.
+    pub p_threshold: f64,
+    /// Folds or repetitions before wilcoxon stops.
+    pub startup_steps: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            startup: 5,
+            warmup: 0,
+            percentile: 25.0,
+            min_resource: 1,
+            max_resource: None,
+            reduction: 3,
+            patience: None,
+            min_delta: 0.0,
+            lower: None,
+            upper: None,
+            p_threshold: 0.1,
+            startup_steps: 2,
+        }
+    }
+}
+
+/// A row of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct PrunerOption {
+    /// Its name.
+    pub name: &'static str,
+    /// What it says, in one line.
+    pub help: &'static str,
+    /// The pruners that heed it; none means all but `none`.
+    pub of: &'static [&'static str],
+    /// What it takes.
+    expected: &'static str,
+    set: fn(&mut Settings, f64) -> Option<()>,
+}
+
+/// A whole number from `least` on.
+fn whole(value: f64, least: u64) -> Option<u64> {
+    (value.fract() == 0.0 && value >= least as f64 && value < 9e15).then_some(value as u64)
+}
+
+fn within(value: f64, low: f64, high: f64) -> Option<f64> {
+    (low..=high).contains(&value).then_some(value)
+}
+
+const FROM_0: &str = "a whole number from 0 on";
+const FROM_1: &str = "a whole number from 1 on";
+const FROM_2: &str = "a whole number from 2 on";
+const NUMBER: &str = "a number";
+
+/// Every option of every pruner.
+#[rustfmt::skip]
+pub const OPTIONS: &[PrunerOption] = &[
+    PrunerOption { name: "startup", help: "finished trials before any is stopped [5]", of: &["median", "percentile"], expected: FROM_0,
+        set: |s, x| { s.startup = whole(x, 0)? as usize; Some(()) } },
+    PrunerOption { name: "warmup", help: "steps that every trial may do [0]", of: &["median", "percentile", "threshold"], expected: FROM_0,
+        set: |s, x| { s.warmup = whole(x, 0)?; Some(()) } },
+    PrunerOption { name: "percentile", help: "the best percent that go on [25]", of: &["percentile"], expected: "a number from 0 to 100",
+        set: |s, x| { s.percentile = within(x, 0.0, 100.0)?; Some(()) } },
+    PrunerOption { name: "min_resource", help: "first step at which trials are compared", of: &["asha", "hyperband"], expected: FROM_1,
+        set: |s, x| { s.min_resource = whole(x, 1)?; Some(()) } },
+    PrunerOption { name: "max_resource", help: "steps of a trial that is not stopped", of: &["hyperband"], expected: FROM_1,
+        set: |s, x| { s.max_resource = Some(whole(x, 1)?); Some(()) } },
+    PrunerOption { name: "reduction", help: "one in so many goes on [3]", of: &["asha", "hyperband"], expected: FROM_2,
+        set: |s, x| { s.reduction = whole(x, 2)?; Some(()) } },
+    PrunerOption { name: "patience", help: "reports without an improvement before a trial may be stopped [5 for patience]", of: &[], expected: FROM_1,
+        set: |s, x| { s.patience = Some(whole(x, 1)?); Some(()) } },
+    PrunerOption { name: "min_delta", help: "by how much an improvement must be better [0]", of: &[], expected: "a number from 0 on",
+        set: |s, x| { s.min_delta = within(x, 0.0, f64::MAX)?; Some(()) } },
+    PrunerOption { name: "lower", help: "what is below is stopped", of: &["threshold"], expected: NUMBER,
+        set: |s, x| { s.lower = Some(x); Some(()) } },
+    PrunerOption { name: "upper", help: "what is above is stopped", of: &["threshold"], expected: NUMBER,
+        set: |s, x| { s.upper = Some(x); Some(()) } },
+    PrunerOption { name: "p_threshold", help: "probability below which a trial is worse [0.1]", of: &["wilcoxon"], expected: "a number from 0 to 1",
+        set: |s, x| { s.p_threshold = within(x, 0.0, 1.0)?; Some(()) } },
+    PrunerOption { name: "startup_steps", help: "folds or repetitions before any is stopped [2]", of: &["wilcoxon"], expected: FROM_1,
+        set: |s, x| { s.startup_steps = whole(x, 1)? as usize; Some(()) } },
+];
+
+impl PrunerOption {
+    /// Whether a pruner heeds it.
+    pub fn is_of(&self, pruner: &str) -> bool {
+        pruner != "none" && (self.of.is_empty() || self.of.contains(&pruner))
+    }
+}
+
+impl Settings {
+    /// Sets an option of a pruner; `place` is where it was given.
+    ///
+    /// # Errors
+    /// [`Error::Input`]: no option of that name, one that this pruner does not heed, or a value that it does not take.
+    pub fn set(&mut self, place: &str, pruner: &str, name: &str, value: f64) -> Result<()> {
+        let own = || OPTIONS.iter().filter(|option| option.is_of(pruner)).map(|option| option.name);
+        let Some(option) = OPTIONS.iter().find(|option| option.name == name) else {
+            return Err(Error::unknown(&format!("{place}: option of the pruner {pruner}"), name, own()));
+        };
+        if !option.is_of(pruner) {
+            let of: Vec<&str> = PRUNERS.iter().map(|entry| entry.name).filter(|pruner| option.is_of(pruner)).collect();
+            return Err(Error::input(format!("{place}: `{name}` is an option of {}, not of {pruner}", of.join(", "))));
+        }
+        (option.set)(self, value)
+            .filter(|()| !value.is_nan())
+            .ok_or_else(|| Error::input(format!("{place}: `{name}` is {value}; {} is expected", option.expected)))
+    }
+}

@@ -1,0 +1,94 @@
+//! Stops a trial that has not improved for a while; before another pruner's name, lets that one speak only then.
+//!
+//! A trial has stood still when its best value among the last N reports is not better than its best before them, by more
+//! than `min_delta`. Optuna's `PatientPruner` has the same windows with N + 1 reports in the last one, and asks whether it
+//! became *worse* by more than `min_delta`, so that a flat curve goes on for ever; here a flat curve has stood still.
+
+use super::percentile::loss;
+use super::{Follower, Pruner, Settings};
+use crate::history::{Direction, Trial};
+
+/// See the module.
+pub struct Patience {
+    /// N: reports without an improvement; at least 1.
+    pub patience: u64,
+    /// By how much a value must be better to be an improvement.
+    pub min_delta: f64,
+    /// Who is asked about a trial that stands still; none stops it.
+    pub then: Option<Box<dyn Pruner>>,
+}
+
+/// Reports without an improvement where nothing is said.
+const DEFAULT: u64 = 5;
+
+impl std::fmt::Debug for Patience {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Patience").field("patience", &self.patience).finish_non_exhaustive()
+    }
+}
+
+impl Patience {
+    /// With what the user said.
+    pub fn new(settings: &Settings, then: Option<Box<dyn Pruner>>) -> Self {
+        Patience { patience: settings.patience.unwrap_or(DEFAULT).max(1), min_delta: settings.min_delta, then }
+    }
+
+    fn stands_still(&self, direction: Direction, trial: &Trial) -> bool {
+        let losses: Vec<f64> = trial.intermediate.values().map(|&value| loss(direction, value)).collect();
+        let Some(before) = losses.len().checked_sub(self.patience as usize).filter(|before| *before > 0) else {
+            return false;
+        };
+        let least = |losses: &[f64]| losses.iter().copied().fold(f64::INFINITY, f64::min);
+        let (then, now) = (least(&losses[..before]), least(&losses[before..]));
+        // Two infinities are no improvement either.
+        then == now || now >= then - self.min_delta
+    }
+}
+
+/// True where the last report is not a number: no patience with that.
+fn broken(trial: &Trial) -> bool {
+    trial.last_intermediate().is_some_and(|(_, value)| value.is_nan())
+}
+
+impl Pruner for Patience {
+    fn should_prune(&self, direction: Direction, history: &[Trial], trial: &Trial) -> bool {
+        broken(trial)
+            || self.stands_still(direction, trial)
+                && self.then.as_ref().is_none_or(|then| then.should_prune(direction, history, trial))
+    }
+
+    fn follow(&self, direction: Direction) -> Option<Box<dyn Follower>> {
+        let then = self.then.as_ref()?.follow(direction)?;
+        let alone = Patience { patience: self.patience, min_delta: self.min_delta, then: None };
+        Some(Box::new(Patient { alone, direction, then }))
+    }
+
+    fn describe(&self) -> String {
+        let still = format!("{} reports without an improvement", self.patience);
+        match &self.then {
+            Some(then) => format!("{}; and only after {still}", then.describe()),
+            None => format!("patience: stops after {still}"),
+        }
+    }
+}
+
+/// What follows a study for the pruner behind.
+struct Patient {
+    alone: Patience,
+    direction: Direction,
+    then: Box<dyn Follower>,
+}
+
+impl Follower for Patient {
+    fn take(&mut self, trial: &Trial) {
+        self.then.take(trial);
+    }
+
+    fn report(&mut self, trial: &Trial, step: u64, value: f64) {
+        self.then.report(trial, step, value);
+    }
+
+    fn should_prune(&self, trial: &Trial) -> bool {
+        broken(trial) || self.alone.stands_still(self.direction, trial) && self.then.should_prune(trial)
+    }
+}

@@ -1,0 +1,178 @@
+//! Stops a trial that does worse than the best one on the same parts: folds, repetitions, instances.
+//!
+//! The steps are no progress but parts of the whole: at step s both trials have worked on part s, so their differences are
+//! paired, and Wilcoxon's signed-rank test (Biometrics Bulletin 1, 1945) tells whether the trial is worse. A trial is
+//! stopped where p < `p_threshold` in the one-sided test, unless the mean of its parts is better than that of the best's
+//! (Optuna's `WilcoxonPruner` has the same rule). Zero differences are split evenly between both signs; ties share ranks.
+//! Up to [`EXACT`] pairs the distribution of the rank sum is counted out, ties included; above, it is normal with the
+//! variance corrected for ties.
+
+use super::{Pruner, Settings};
+use crate::history::{Direction, State, Trial};
+use std::f64::consts::SQRT_2;
+
+/// Pairs up to which the distribution is counted out.
+const EXACT: usize = 50;
+
+/// See the module.
+#[derive(Clone, Copy, Debug)]
+pub struct Wilcoxon {
+    /// Below this probability of such differences between equals a trial is stopped.
+    pub p_threshold: f64,
+    /// Parts that are compared at least.
+    pub startup_steps: usize,
+}
+
+impl Wilcoxon {
+    /// With what the user said.
+    pub fn new(settings: &Settings) -> Self {
+        Wilcoxon { p_threshold: settings.p_threshold, startup_steps: settings.startup_steps.max(1) }
+    }
+}
+
+impl Pruner for Wilcoxon {
+    fn should_prune(&self, direction: Direction, history: &[Trial], trial: &Trial) -> bool {
+        let Some((_, last)) = trial.last_intermediate() else { return false };
+        if last.is_nan() {
+            return true;
+        }
+        let complete = history.iter().filter(|other| other.state == State::Complete && other.number != trial.number);
+        let loss = |trial: &Trial| trial.value().map_or(f64::INFINITY, |value| direction.loss(value));
+        let best = complete
+            .filter(|other| !loss(other).is_nan())
+            .min_by(|a, b| loss(a).total_cmp(&loss(b)).then(a.number.cmp(&b.number)));
+        let Some(best) = best else { return false };
+        let finite = |trial: &Trial| trial.intermediate.values().all(|value| value.is_finite());
+        if !finite(best) || !finite(trial) {
+            return false;
+        }
+        let pairs = trial.intermediate.iter().filter_map(|(step, value)| Some((value, best.intermediate.get(step)?)));
+        let differences: Vec<f64> = pairs.map(|(own, other)| direction.loss(*own) - direction.loss(*other)).collect();
+        let mean = |trial: &Trial| {
+            let losses = trial.intermediate.values().map(|&value| direction.loss(value));
+            losses.sum::<f64>() / trial.intermediate.len() as f64
+        };
+        differences.len() >= self.startup_steps && mean(trial) > mean(best) && p_value(&differences) < self.p_threshold
+    }
+
+    fn describe(&self) -> String {
+        format!("wilcoxon: stops what is worse than the best on the same parts, p < {}", self.p_threshold)
+    }
+}
+
+/// The probability of a sum of positive ranks as large as this between equals.
+fn p_value(differences: &[f64]) -> f64 {
+    let n = differences.len();
+    let mut order: Vec<usize> = (0..n).collect();
+    order.sort_by(|a, b| differences[*a].abs().total_cmp(&differences[*b].abs()));
+    // Twice the ranks, so that shared ones are whole; groups of equals for the normal's variance.
+    let (mut ranks, mut groups, mut start) = (vec![0usize; n], Vec::<f64>::new(), 0);
+    while start < n {
+        let size =
+            order[start..].iter().take_while(|i| differences[**i].abs() == differences[order[start]].abs()).count();
+        order[start..start + size].iter().for_each(|i| ranks[*i] = 2 * start + size + 1);
+        groups.push(size as f64);
+        start += size;
+    }
+    // Four times the sum of positive ranks: a zero adds half its rank.
+    let part = |i: usize| match differences[i] {
+        d if d > 0.0 => 2 * ranks[i],
+        0.0 => ranks[i],
+        _ => 0,
+    };
+    let sum: usize = (0..n).map(part).sum();
+    if n <= EXACT {
+        let zeros: usize = (0..n).filter(|i| differences[*i] == 0.0).map(|i| ranks[i]).sum();
+        let signed: Vec<usize> = (0..n).filter(|i| differences[*i] != 0.0).map(|i| ranks[i]).collect();
+        return counted(&signed, (sum - zeros) / 2);
+    }
+    let n = n as f64;
+    let mean = n * (n + 1.0) / 4.0;
+    let ties: f64 = groups.iter().map(|size| size.powi(3) - size).sum();
+    let variance = n * (n + 1.0) * (2.0 * n + 1.0) / 24.0 - ties / 48.0;
+    upper_tail((sum as f64 / 4.0 - mean) / variance.sqrt())
+}
+
+/// The share of all choices of signs whose sum of (doubled) ranks is at least `sum`.
+fn counted(ranks: &[usize], sum: usize) -> f64 {
+    let total: usize = ranks.iter().sum();
+    let mut ways = vec![0.0f64; total + 1];
+    ways[0] = 1.0;
+    let mut reached = 0;
+    for &rank in ranks {
+        for at in (0..=reached).rev() {
+            ways[at + rank] += ways[at];
+        }
+        reached += rank;
+    }
+    ways[sum.min(total)..].iter().sum::<f64>() / 2f64.powi(ranks.len() as i32)
+}
+
+/// P(Z ≥ z) of the standard normal: the continued fraction of erfc (Lentz) away from 0, its series near it.
+fn upper_tail(z: f64) -> f64 {
+    let x = z.abs() / SQRT_2;
+    let erfc = if x < 2.0 {
+        let (mut term, mut sum, mut k) = (x, x, 0.0);
+        while term.abs() > 1e-17 * sum.abs() && k < 200.0 {
+            k += 1.0;
+            term *= -x * x / k;
+            sum += term / (2.0 * k + 1.0);
+        }
+        1.0 - sum * 2.0 / std::f64::consts::PI.sqrt()
+    } else {
+        let fraction = (1..=60).rev().fold(x, |below, k| x + f64::from(k) / 2.0 / below);
+        (-x * x).exp() / (fraction * std::f64::consts::PI.sqrt())
+    };
+    if z >= 0.0 { erfc / 2.0 } else { 1.0 - erfc / 2.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_samples_are_counted_out() {
+        // All positive: one choice of signs in 2ⁿ.
+        assert_eq!(p_value(&[1.0, 2.0, 3.0]), 1.0 / 8.0);
+        assert_eq!(p_value(&[-1.0, -2.0, -3.0]), 1.0);
+        // 1 + 3 of the ranks 1, 2, 3: the sums 4, 5 and 6 come in three of eight ways.
+        assert_eq!(p_value(&[0.1, -0.2, 0.3]), 3.0 / 8.0);
+        // Equal differences share the rank 1.5: sums of at least 1.5 come in three of four ways.
+        assert_eq!(p_value(&[1.0, -1.0]), 3.0 / 4.0);
+        assert_eq!(p_value(&[0.0, 0.0, 0.0]), 1.0);
+        // A zero has rank 1 and no sign: of the ranks 2 and 3 both are positive in one of four ways.
+        assert_eq!(p_value(&[0.0, 2.0, 3.0]), 1.0 / 4.0);
+    }
+
+    #[test]
+    fn the_normal_meets_what_is_counted_out() {
+        for shift in [-0.2, 0.0, 0.1, 0.3] {
+            let value = |i: u64| crate::random::Stream::new(3, i, crate::random::Purpose::Propose, 0).normal() + shift;
+            let fifty: Vec<f64> = (0..50).map(value).collect();
+            let exact = p_value(&fifty);
+            // One more pair of the least size changes little, and is above the limit.
+            let more: Vec<f64> = fifty.iter().copied().chain([1e-9]).collect();
+            assert!((p_value(&more) - exact).abs() < 0.02, "{shift}: {exact} {}", p_value(&more));
+        }
+        for (z, expected) in
+            [(0.0, 0.5), (1.0, 0.158_655_253_931_457), (-1.0, 0.841_344_746_068_543), (4.0, 3.167_124_183_312e-5)]
+        {
+            assert!((upper_tail(z) - expected).abs() < 1e-9 * expected.max(1e-5), "{z}: {}", upper_tail(z));
+        }
+    }
+
+    /// `scipy.stats.wilcoxon(x, alternative="greater", zero_method="zsplit")` of SciPy 1.17.1.
+    #[test]
+    fn probabilities_are_scipys() {
+        for (n, modulus, shift, expected) in [
+            (12, 101, 40, 0.395_507_812_5),
+            (60, 101, 45, 0.132_354_095_973_961_75),
+            (60, 23, 9, 0.023_140_243_472_985_8),
+            (80, 17, 9, 0.955_237_251_129_669_1),
+        ] {
+            let x: Vec<f64> = (0..n).map(|i| f64::from(i * 37 % modulus - shift) / 10.0).collect();
+            let p = p_value(&x);
+            assert!((p - expected).abs() < 1e-9, "{n} {modulus}: {p} {expected}");
+        }
+    }
+}

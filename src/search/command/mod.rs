@@ -1,0 +1,366 @@
+//! Any program as an objective: each trial runs a command, and what it prints is its result.
+//!
+//! - The last line of standard output is the value, or the values with spaces or commas between them.
+//! - A line `step value` before it is an intermediate value: it is stored, and the pruner may end the trial by it.
+//! - Any other line is the program's own business. Standard error is kept for the reason of a failure.
+//! - An exit code other than 0, a value that is no number, and a last line that is none fail the trial, with the reason.
+//!
+//! Parameters come as `{placeholders}` ([`template`]) and as environment variables; [`process`] starts and ends the
+//! program. What it does is not known here, so nothing is retrained or saved: the result is the study.
+
+mod process;
+mod template;
+
+pub use process::kill_all as kill_commands;
+
+use super::{Progress, WarmStart};
+use crate::history::{Direction, State, Trial};
+use crate::random::{Purpose, Stream};
+use crate::space::{Params, Space};
+use crate::study::{
+    Context, ObjectiveEnd, OptimizeSpec, StopRules, Stopped, Storage, Study, StudyConfig, Summary, Verdict,
+};
+use crate::{Error, Result, pruner, sampler};
+use process::{End, Job, Listener};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+use template::{About, Template};
+
+/// Exit codes of a shell that could not start what it was told to.
+const NOT_STARTED: [i32; 2] = [126, 127];
+
+/// A search whose objective is a command.
+#[derive(Clone, Debug)]
+pub struct CommandSpec {
+    /// What a trial runs in a shell, with `{name}` for the value of a parameter.
+    pub command: String,
+    /// What varies.
+    pub space: Space,
+    /// One an objective.
+    pub directions: Vec<Direction>,
+    /// What the values are called; empty or one an objective.
+    pub metrics: Vec<String>,
+    /// Name of the sampler.
+    pub sampler: String,
+    /// Name of the pruner.
+    pub pruner: String,
+    /// What it is told.
+    pub pruner_settings: pruner::Settings,
+    /// The total number of trials that the study should reach; none for no limit.
+    pub trials: Option<u64>,
+    /// Wall-clock time of everything.
+    pub time_limit: Option<Duration>,
+    /// Wall-clock time of one trial: its processes are then killed.
+    pub trial_time_limit: Option<Duration>,
+    /// Resident bytes of a trial's processes together: they are then killed. Needs `/proc`.
+    pub trial_memory_limit: Option<u64>,
+    /// Trials at once, at least 1.
+    pub jobs: usize,
+    /// Seed of the proposals and of `HPT_TRIAL_SEED`.
+    pub seed: u64,
+    /// The study's file.
+    pub storage: PathBuf,
+    /// The study's name; none takes the program's.
+    pub study: Option<String>,
+    /// Configurations to try first; parameters left out are proposed by the sampler.
+    pub enqueue: Vec<Params>,
+    /// What ends the search beside the number of trials and the time.
+    pub rules: StopRules,
+    /// Another study to learn from.
+    pub warm_start: Option<WarmStart>,
+}
+
+impl CommandSpec {
+    /// One job, 100 trials, everything else by default.
+    pub fn new(command: impl Into<String>, direction: Direction, space: Space) -> Self {
+        CommandSpec {
+            command: command.into(),
+            space,
+            directions: vec![direction],
+            metrics: Vec::new(),
+            sampler: "auto".to_owned(),
+            pruner: "asha".to_owned(),
+            pruner_settings: pruner::Settings::default(),
+            trials: Some(100),
+            time_limit: None,
+            trial_time_limit: None,
+            trial_memory_limit: None,
+            jobs: 1,
+            seed: 0,
+            storage: PathBuf::from("hpt-study.db"),
+            study: None,
+            enqueue: Vec::new(),
+            rules: StopRules::default(),
+            warm_start: None,
+        }
+    }
+
+    /// The study's name where none is given: that of the first file among the command's words, without its ending, else
+    /// the first word.
+    fn name(&self) -> String {
+        let words = || self.command.split_whitespace();
+        let file = words().map(Path::new).find(|path| path.is_file()).or_else(|| words().next().map(Path::new));
+        let stem = file.and_then(Path::file_stem).map(|stem| stem.to_string_lossy().into_owned());
+        stem.filter(|stem| !stem.is_empty()).unwrap_or_else(|| "command".to_owned())
+    }
+}
+
+/// What a search by command came to.
+#[derive(Clone, Debug)]
+pub struct CommandOutcome {
+    /// The study, still open.
+    pub study: Study,
+    /// What this call did, and why it ended.
+    pub summary: Summary,
+    /// The best trial; with several objectives those that no other beats.
+    pub best: Vec<Trial>,
+    /// With one objective the best five trials, best first; else the front.
+    pub top: Vec<Trial>,
+}
+
+/// Runs a search by command to its end. `stop`, set from elsewhere, ends the programs that run; their trials wait for
+/// the next call.
+///
+/// # Errors
+/// Input that is wrong; a command that the shell cannot start; no trial that completed; a storage that fails;
+/// [`Error::Interrupted`].
+pub fn search_command(spec: &CommandSpec, progress: &dyn Progress, stop: &Arc<AtomicBool>) -> Result<CommandOutcome> {
+    let template = Template::new("--command", &spec.command, &spec.space)?;
+    if spec.trial_memory_limit.is_some() && !process::can_watch_memory() {
+        return Err(Error::input("a memory limit for a command needs /proc, which this system has not"));
+    }
+    let pruner = pruner::by_name(&spec.pruner, &spec.pruner_settings)?;
+    let sampler =
+        sampler::by_name(&spec.sampler, &sampler::Settings { trials: spec.trials, ..sampler::Settings::default() })?;
+    spec.rules.check(&spec.directions)?;
+    let study = open(spec, progress)?;
+    if let Some(source) = &spec.warm_start {
+        source.apply(&study, progress)?;
+    }
+    for params in &spec.enqueue {
+        study.enqueue_once(params)?;
+    }
+    progress.note(&format!("sampler {}", sampler.describe(&spec.space, &spec.directions)));
+    progress.started(&study, spec.trials, study.counts()?.finished());
+    let on_trial = |trial: &Trial| {
+        let best = if spec.directions.len() == 1 { study.best().ok() } else { None };
+        progress.trial_finished(trial, best.and_then(|best| best.first().and_then(Trial::value)));
+    };
+    let on_start = |trial: &Trial| progress.trial_started(trial);
+    let on_report = |trial: u64, step: u64, value: f64| progress.epoch(trial, step, value);
+    let mut optimize = OptimizeSpec::new(sampler.as_ref(), pruner.as_ref());
+    optimize.trials = spec.trials;
+    optimize.time_limit = spec.time_limit;
+    optimize.rules = spec.rules;
+    optimize.jobs = spec.jobs;
+    optimize.seed = spec.seed;
+    optimize.stop = stop.clone();
+    optimize.on_start = Some(&on_start);
+    optimize.on_report = Some(&on_report);
+    optimize.on_trial = Some(&on_trial);
+    let summary = study.optimize(&optimize, |context| run(spec, &template, &study, progress, context))?;
+    if summary.stopped == Stopped::Interrupted {
+        return Err(Error::Interrupted);
+    }
+    outcome(study, summary)
+}
+
+fn open(spec: &CommandSpec, progress: &dyn Progress) -> Result<Study> {
+    let config = StudyConfig {
+        name: spec.study.clone().unwrap_or_else(|| spec.name()),
+        directions: spec.directions.clone(),
+        metric_names: spec.metrics.clone(),
+        space: Some(spec.space.clone()),
+        attributes: [("seed".to_owned(), json!(spec.seed))].into_iter().collect(),
+    };
+    let study = Study::create_or_open(&Storage::open_or_create(&spec.storage)?, &config)?;
+    // Another path or flag may well compute the same: only its user knows.
+    match study.attribute("command")? {
+        Some(before) if before == json!(spec.command) => {}
+        before => {
+            if let Some(before) = before {
+                progress.note(&format!("this study began with another command: {before}"));
+            }
+            study.set_attribute("command", &json!(spec.command))?;
+        }
+    }
+    Ok(study)
+}
+
+fn outcome(study: Study, summary: Summary) -> Result<CommandOutcome> {
+    let best = study.best()?;
+    let trials = study.trials()?;
+    if best.is_empty() {
+        let reason = trials.iter().find_map(|trial| trial.system.get("hpt:reason")).and_then(|reason| reason.as_str());
+        let why = match reason {
+            Some(reason) => format!("the first failure: {reason}"),
+            None if summary.counts.pruned > 0 => format!("{} were pruned", summary.counts.pruned),
+            None => "the time was too short for one".to_owned(),
+        };
+        return Err(Error::Storage(format!("study `{}`: no trial was completed ({why})", study.name())));
+    }
+    let top = match *study.directions() {
+        [direction] => {
+            let mut complete: Vec<&Trial> = trials.iter().filter(|trial| trial.state == State::Complete).collect();
+            let loss = |trial: &Trial| direction.loss(trial.value().unwrap_or(f64::NAN));
+            complete.sort_by(|a, b| loss(a).total_cmp(&loss(b)).then(a.number.cmp(&b.number)));
+            complete.into_iter().take(5).cloned().collect()
+        }
+        _ => best.clone(),
+    };
+    Ok(CommandOutcome { study, summary, best, top })
+}
+
+/// One trial.
+fn run(
+    spec: &CommandSpec,
+    template: &Template,
+    study: &Study,
+    progress: &dyn Progress,
+    context: &mut Context<'_>,
+) -> Result<Vec<f64>, ObjectiveEnd> {
+    let seed = Stream::new(spec.seed, context.slot(), Purpose::Bootstrap, 0).below(1 << 31) as u32;
+    let about = About { number: context.number(), seed, study: study.name() };
+    let job = Job {
+        line: template.line.clone(),
+        environment: template.environment(context.params(), about),
+        time_limit: spec.trial_time_limit,
+        memory_limit: spec.trial_memory_limit,
+    };
+    let objectives = spec.directions.len();
+    let mut talk = Talk { context, progress, objectives, verdict: Verdict::Continue, last: String::new(), steps: 0 };
+    let (end, errors) = process::run(&job, &mut talk)
+        .map_err(|error| ObjectiveEnd::Failed(format!("the command could not be started: {error}")))?;
+    let Talk { verdict, last, steps, context, .. } = talk;
+    if !errors.is_empty() && !matches!(end, End::Exited(status) if status.success()) {
+        context.set_user("stderr", json!(errors.join("\n")));
+    }
+    let said = errors.iter().rev().find(|line| !line.trim().is_empty());
+    let because = |what: String| match said {
+        Some(line) => format!("{what}: {}", line.trim()),
+        None => what,
+    };
+    match end {
+        End::Exited(status) if status.success() => {
+            values(&last, objectives).map_err(|why| ObjectiveEnd::Failed(because(why)))
+        }
+        // Whatever ended it then, it did not fail by itself.
+        End::Exited(_) if context.should_stop() => Err(ObjectiveEnd::Stopped),
+        End::Exited(status) => Err(match status.code() {
+            Some(code) if NOT_STARTED.contains(&code) && steps == 0 => {
+                ObjectiveEnd::Fatal(Error::input(because(format!("--command: `{}` cannot be run", spec.command))))
+            }
+            // A shell's way to say that a signal ended its program.
+            Some(code @ 129..=192) => {
+                ObjectiveEnd::Failed(because(format!("exit code {code}, ended by signal {}", code - 128)))
+            }
+            Some(code) => ObjectiveEnd::Failed(because(format!("exit code {code}"))),
+            None => ObjectiveEnd::Failed(because(format!("ended by a signal ({status})"))),
+        }),
+        End::Stopped if verdict == Verdict::Prune => Err(ObjectiveEnd::Pruned),
+        End::Stopped => Err(ObjectiveEnd::Stopped),
+        // As in a training of our own: what has shown something by then is a result cut short.
+        End::Late if steps > 0 => Err(ObjectiveEnd::Pruned),
+        End::Late => {
+            let limit = spec.trial_time_limit.unwrap_or_default().as_secs_f64();
+            Err(ObjectiveEnd::Failed(format!("killed at the trial's time limit of {limit} s, with nothing reported")))
+        }
+        End::Large(used) => Err(ObjectiveEnd::Failed(format!(
+            "killed with {} MiB, above the trial's memory limit of {} MiB",
+            used >> 20,
+            spec.trial_memory_limit.unwrap_or(0) >> 20
+        ))),
+    }
+}
+
+/// What a running command says, and what the study answers.
+struct Talk<'a, 'b> {
+    context: &'a mut Context<'b>,
+    progress: &'a dyn Progress,
+    objectives: usize,
+    verdict: Verdict,
+    /// The last line that is not empty.
+    last: String,
+    /// Values that were reported.
+    steps: u64,
+}
+
+impl Talk<'_, '_> {
+    /// Reports the line if it is `step value`; false where the study says that it is enough.
+    fn report(&mut self, line: &str) -> bool {
+        if let Some((step, value)) = report(line) {
+            self.steps += 1;
+            self.verdict = self.context.report(step, value);
+        }
+        self.verdict == Verdict::Continue
+    }
+}
+
+impl Listener for Talk<'_, '_> {
+    fn output(&mut self, line: &str) -> bool {
+        if line.trim().is_empty() {
+            return true;
+        }
+        let before = std::mem::replace(&mut self.last, line.to_owned());
+        // Two numbers may be the values of two objectives: that shows when another line follows.
+        if self.objectives == 1 { self.report(line) } else { self.report(&before) }
+    }
+
+    fn error(&mut self, line: &str) {
+        self.progress.said(self.context.number(), line);
+    }
+
+    fn stopping(&self) -> bool {
+        self.context.should_stop()
+    }
+}
+
+/// `step value`.
+fn report(line: &str) -> Option<(u64, f64)> {
+    let mut words = line.split_whitespace();
+    match (words.next()?.parse(), words.next()?.parse(), words.next()) {
+        (Ok(step), Ok(value), None) => Some((step, value)),
+        _ => None,
+    }
+}
+
+/// The values in the last line of the output, or what is wrong with it.
+fn values(line: &str, objectives: usize) -> Result<Vec<f64>, String> {
+    let expected = match objectives {
+        1 => "the value".to_owned(),
+        n => format!("{n} values, with spaces or commas between them,"),
+    };
+    if line.is_empty() {
+        return Err(format!("it printed nothing; {expected} is expected in the last line"));
+    }
+    let words = line.split([' ', '\t', ',']).filter(|word| !word.is_empty());
+    let values: Option<Vec<f64>> = words.map(|word| word.parse().ok()).collect();
+    values
+        .filter(|values| values.len() == objectives)
+        .ok_or_else(|| format!("its last line is `{line}`; {expected} is expected there"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_reports_values_or_neither() {
+        assert_eq!(report("3 0.5"), Some((3, 0.5)));
+        assert_eq!(report("  10\t-1e-3 "), Some((10, -1e-3)));
+        assert!(report("7 nan").is_some_and(|(step, value)| step == 7 && value.is_nan()));
+        for line in ["0.5", "epoch 3", "3 0.5 0.6", "-1 0.5", "1.5 0.5", ""] {
+            assert_eq!(report(line), None, "{line}");
+        }
+        assert_eq!(values("0.25", 1), Ok(vec![0.25]));
+        assert_eq!(values("1, 2", 2), Ok(vec![1.0, 2.0]));
+        assert_eq!(values("1 -inf", 2), Ok(vec![1.0, f64::NEG_INFINITY]));
+        for (line, objectives) in [("", 1), ("done", 1), ("3 0.5", 1), ("1", 2), ("loss: 0.5", 1)] {
+            let why = values(line, objectives).unwrap_err();
+            assert!(why.contains("expected") && why.contains(line), "{why}");
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! `search --command`: programs of others as objectives.
+
+use super::*;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
+
+const SPACE: &str = "[space]\nx = { float = [-4.0, 4.0] }\nkind = { choice = [\"a b\", \"it's; exit 9\"] }\n\
+                     depth = { int = [1, 3], when = { kind = \"a b\" } }\n";
+
+/// A folder with the space and a script, `o.sh`.
+fn script(text: &str) -> Folder {
+    let folder = Folder::new();
+    folder.write("space.toml", SPACE).write("o.sh", &format!("#!/bin/sh\n{text}"));
+    std::fs::set_permissions(folder.path("o.sh"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    folder
+}
+
+/// The words of a search with this command.
+fn words<'a>(command: &'a str, more: &'a str) -> Vec<&'a str> {
+    let mut words = vec!["search", "--space", "space.toml", "--direction", "minimize", "--command", command];
+    words.extend(more.split_whitespace());
+    words
+}
+
+fn study(folder: &Folder) -> Vec<Json> {
+    trials(folder, "hpt-study.db")
+}
+
+#[test]
+fn a_script_is_tuned_and_the_document_has_the_keys_of_a_search() {
+    // Each word as it came, and what the environment says, for every trial.
+    let folder = script(
+        "printf '%s|' \"$@\" >> said; printf '%s|%s|%s\\n' \"$HPT_X\" \"$HPT_KIND\" \"$HPT_DEPTH\" >> said\n\
+         echo working; awk -v x=\"$1\" 'BEGIN { print (x - 1) ^ 2 }'\n",
+    );
+    let command = "./o.sh {x} '{kind}' \"<{depth}>\"";
+    let found = folder.run_words(&words(command, "--trials 20 --sampler random --jobs 2 --json")).json();
+    let expected = [
+        "study",
+        "storage",
+        "direction",
+        "metric",
+        "command",
+        "trials",
+        "seconds",
+        "trials_per_second",
+        "stopped_by",
+        "best",
+        "validation",
+        "test",
+        "model",
+        "top",
+    ];
+    assert_eq!(keys(&found), expected);
+    assert_eq!((&found["study"], &found["trials"]["complete"]), (&Json::from("o"), &Json::from(20)));
+    assert_eq!((&found["stopped_by"], &found["direction"]), (&Json::from("trials"), &Json::from("minimize")));
+    let all = study(&folder);
+    let said = std::fs::read_to_string(folder.path("said")).unwrap();
+    for trial in &all {
+        let params = &trial["params"];
+        let x = params["x"].as_f64().unwrap();
+        assert!((trial["value"].as_f64().unwrap() - (x - 1.0).powi(2)).abs() < 1e-3 * (1.0 + x * x), "{trial}");
+        let kind = params["kind"].as_str().unwrap();
+        let depth = params.get("depth").map(Json::to_string).unwrap_or_default();
+        let line = said.lines().filter(|line| line.contains(&format!("|{kind}|<{depth}>|"))).find(|line| {
+            let mut parts = line.split('|');
+            let (first, fourth) = (parts.next().unwrap(), parts.nth(2).unwrap());
+            first == fourth && first.parse() == Ok(x)
+        });
+        assert!(line.is_some_and(|line| line.ends_with(&format!("|{kind}|{depth}"))), "{trial}\n{said}");
+    }
+    // The total is reached: nothing more is run, and the screen says what to type next.
+    let again = folder.run_words(&words(command, "--trials 20 --sampler random")).ok();
+    assert!(again.out.contains("0 new trials") && again.out.contains("the study has all its trials"), "{}", again.out);
+    assert_eq!(study(&folder).len(), 20);
+}
+
+#[test]
+fn intermediate_lines_are_stored_and_end_what_is_hopeless() {
+    // What is not ended sleeps: a test that takes long has not been ended.
+    let folder = script(
+        "for i in 1 2 3; do awk -v x=\"$1\" -v i=$i 'BEGIN { print i, x * x + 1 / i }'; done\n\
+         [ \"$HPT_TRIAL_NUMBER\" -lt 6 ] || sleep 3\nawk -v x=\"$1\" 'BEGIN { print x * x }'\n",
+    );
+    let more = "--trials 16 --sampler random --pruner median --json";
+    let found = folder.run_words(&words("./o.sh {x}", more)).json();
+    let all = study(&folder);
+    let pruned = in_state(&all, "pruned");
+    assert_eq!(found["trials"]["pruned"].as_u64(), Some(pruned.len() as u64));
+    assert!(!pruned.is_empty() && pruned.iter().all(|trial| trial["seconds"].as_f64().unwrap() < 2.9), "{pruned:?}");
+    assert_eq!(keys(&in_state(&all, "complete")[0]["intermediate"]), ["1", "2", "3"]);
+}
+
+#[test]
+fn failures_have_reasons_and_do_not_end_the_study() {
+    let folder = script(
+        "case $HPT_TRIAL_NUMBER in\n0) echo no luck >&2; exit 3;;\n1) echo nan;;\n2) echo done;;\n3) ;;\n4) kill -9 $$;;\n\
+         5) echo warned >&2; echo 1.5;;\n6) sleep 30;;\n7) echo 1 0.5; sleep 30;;\n*) echo 2;; esac\n",
+    );
+    let ran =
+        folder.run_words(&words("./o.sh", "--trials 9 --sampler random --pruner none --trial-time-limit 1s")).ok();
+    for reason in [
+        "exit code 3: no luck",
+        "not a number",
+        "its last line is `done`",
+        "printed nothing",
+        "ended by signal 9",
+        "killed at the trial's time limit of 1 s",
+    ] {
+        assert!(ran.err.contains(reason), "{reason}\n{}", ran.err);
+    }
+    let all = study(&folder);
+    let states: Vec<&str> = all.iter().map(|trial| trial["state"].as_str().unwrap()).collect();
+    assert_eq!(states, ["failed", "failed", "failed", "failed", "failed", "complete", "failed", "pruned", "complete"]);
+    assert_eq!(all[7]["value"], 0.5);
+    let folder = script("exit 1");
+    folder.run_words(&words("./o.sh", "--trials 2")).fails(1, &["no trial was completed", "exit code 1"]);
+}
+
+#[test]
+fn a_memory_limit_ends_the_processes_of_a_trial() {
+    let hungry = "x=$(head -c 30000000 /dev/zero | tr '\\0' x); sleep 30";
+    let folder = script(&format!("[ $HPT_TRIAL_NUMBER = 0 ] && sh -c \"{}\"; echo 1\n", hungry.replace('$', "\\$")));
+    let ran = folder.run_words(&words("./o.sh", "--trials 2 --trial-memory-limit 20MiB")).ok();
+    assert!(ran.err.contains("above the trial's memory limit of 20 MiB"), "{}", ran.err);
+}
+
+#[test]
+fn what_is_wrong_is_said_before_anything_runs() {
+    let folder = script("echo 1");
+    folder.write(
+        "c.toml",
+        "[search]\ncommand = \"./o.sh {y}\"\ndirection = \"minimize\"\n[space]\nx = { float = [0, 1] }\n",
+    );
+    folder.write("t.toml", "direction = \"minimize\"\n[train]\nepochs = 3\n[search]\ncommand = \"./o.sh\"\n[space]\nx = { float = [0, 1] }\n");
+    for (words, parts) in [
+        (words("./o.sh {z}", ""), ["placeholder: `z` is not known", "known: x, kind, depth"]),
+        (words("./missing {x}", ""), ["`./missing {x}` cannot be run", "not found"]),
+        (words("./o.sh", "--epochs 3"), ["--epochs", "built-in training"]),
+        (words("./o.sh", "--data digits"), ["--data", "built-in training"]),
+        (words("./o.sh", "--metric a,b"), ["--metric has 2 names", "directions are 1"]),
+        (words("./o.sh", "--trial-memory-limit lots"), ["--trial-memory-limit is `lots`", "a size above 0"]),
+        (vec!["search", "--command", "./o.sh", "--direction", "minimize"], ["needs a space", "--space"]),
+        (vec!["search", "--command", "./o.sh", "--space", "space.toml"], ["--direction is missing", "maximize"]),
+        (vec!["search", "c.toml"], ["`y` is not known", "known: x"]),
+        (vec!["search", "t.toml"], ["[train] epochs", "built-in training"]),
+    ] {
+        folder.run_words(&words).fails(2, &parts);
+    }
+}
+
+#[test]
+fn a_study_file_and_python_and_two_values() {
+    let folder = Folder::new();
+    folder.write(
+        "s.toml",
+        "study = \"two\"\ndirection = [\"minimize\", \"maximize\"]\nmetric = [\"loss\", \"speed\"]\n[search]\n\
+         command = \"python3 o.py --x {x}\"\ntrials = 8\njobs = 2\n[space]\nx = { float = [0.0, 1.0] }\n",
+    );
+    let program = "import json, os, sys\nx = float(sys.argv[2])\nassert json.loads(os.environ['HPT_PARAMS']) == {'x': x}\n\
+                   print(1, x)\nprint(f'{x * x}, {x}', flush=True)\n";
+    folder.write("o.py", program);
+    let found = folder.json("search s.toml --json");
+    assert_eq!(found["metric"], serde_json::json!(["loss", "speed"]));
+    assert_eq!(found["best"].as_array().map(Vec::len), Some(8), "each is better at something");
+    let all = study(&folder);
+    assert!(all.iter().all(|trial| trial["values"][1] == trial["params"]["x"]), "{all:?}");
+    assert!(all.iter().all(|trial| trial["intermediate"]["1"] == trial["params"]["x"]), "{all:?}");
+    assert!(folder.run("search s.toml").ok().out.contains("8 trials that no other beats"));
+}
+
+/// Whether any process runs with this word in its command line.
+fn runs(word: &str) -> bool {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    entries
+        .map(|entry| std::fs::read(entry.path().join("cmdline")).unwrap_or_default())
+        .any(|line| line.split(|byte| *byte == 0).any(|part| part == word.as_bytes()))
+}
+
+#[test]
+fn an_interrupt_ends_the_programs_and_says_how_to_go_on() {
+    for signals in [1, 2] {
+        // A number that no other process sleeps for.
+        let nap = format!("{}.{signals}", 900_000 + std::process::id());
+        let folder = script(&format!("[ \"$HPT_TRIAL_NUMBER\" = 0 ] || (trap '' TERM; sleep {nap})\necho 1\n"));
+        let mut child = folder.command(&words("./o.sh {x}", "--trials 3 --sampler random"));
+        let mut child = child.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut reader = BufReader::new(child.stderr.take().unwrap());
+        let mut said = String::new();
+        while !said.contains("complete") {
+            assert!(reader.read_line(&mut said).unwrap() > 0, "{said}");
+        }
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !runs(&nap) && Instant::now() < deadline {
+            std::thread::yield_now();
+        }
+        assert!(runs(&nap));
+        for _ in 0..signals {
+            assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+            while !said.contains("stopping;") {
+                assert!(reader.read_line(&mut said).unwrap() > 0, "{said}");
+            }
+        }
+        reader.read_to_string(&mut said).unwrap();
+        let code = child.wait().unwrap().code();
+        assert_eq!(code, Some(130), "{said}");
+        while runs(&nap) && Instant::now() < deadline {
+            std::thread::yield_now();
+        }
+        assert!(!runs(&nap), "its programs are gone");
+        if signals == 1 {
+            assert!(said.contains("to go on:") && said.contains("--command './o.sh {x}'"), "{said}");
+            assert_eq!(in_state(&study(&folder), "running").len(), 0);
+        }
+        assert_eq!(in_state(&study(&folder), "complete").len(), 1);
+        folder.write("o.sh", "#!/bin/sh\necho 2\n");
+        let found = folder.run_words(&words("./o.sh {x}", "--trials 3 --sampler random --json")).json();
+        assert_eq!(found["trials"]["complete"], 3);
+    }
+}
+
+#[test]
+fn pruners_have_options_and_say_which() {
+    let folder = script("for i in 1 2 3 4 5 6; do echo $i 5; done; [ $HPT_TRIAL_NUMBER = 9 ] || echo 5; sleep 0.2\n");
+    let more = "--trials 2 --sampler random --pruner patience --pruner-option patience=2 --json";
+    let found = folder.run_words(&words("./o.sh", "--trials 1 --sampler random --pruner none --json")).json();
+    assert_eq!(found["trials"]["complete"], 1);
+    let found = folder.run_words(&words("./o.sh", more)).json();
+    assert_eq!((&found["trials"]["complete"], &found["trials"]["pruned"]), (&Json::from(1), &Json::from(1)));
+    assert_eq!(study(&folder)[1]["intermediate"].as_object().unwrap().len(), 3);
+    folder.write(
+        "f.toml",
+        "direction = \"minimize\"\n[search]\ncommand = \"echo 1\"\npruner = \"threshold\"\n\
+                            pruner_option = { upper = 3.5, warmup = 1 }\n[space]\nx = { float = [0, 1] }\n",
+    );
+    folder.run("search f.toml --trials 2").ok();
+    for (more, parts) in [
+        ("--pruner threshold", ["needs a bound", "upper=X"]),
+        (
+            "--pruner median --pruner-option reduction=4",
+            ["`reduction` is an option of asha, hyperband", "not of median"],
+        ),
+        ("--pruner median --pruner-option startup", ["--pruner-option is `startup`", "NAME=X"]),
+        ("--pruner median --pruner-option startup=many", ["startup is `many`", "a number"]),
+        ("--pruner median --pruner-option startupp=4", ["`startupp` is not known", "did you mean `startup`?"]),
+    ] {
+        folder.run_words(&words("./o.sh", more)).fails(2, &parts);
+    }
+    let help = folder.run("help search").ok().out;
+    assert!(help.contains("Options of pruners:") && help.contains("p_threshold"), "{help}");
+    folder.run("search --data digits --pruner wilcoxon").fails(2, &["wilcoxon", "--repeats"]);
+    let found =
+        folder.json("search --data digits --pruner wilcoxon --repeats 3 --epochs 2 --trials 4 --storage w.db --json");
+    assert!(found["trials"]["complete"].as_u64() > Some(0), "{found}");
+    let repeated = trials(&folder, "w.db");
+    let complete = in_state(&repeated, "complete");
+    assert!(complete.iter().all(|trial| keys(&trial["intermediate"]) == ["1", "2", "3"]), "{complete:?}");
+}

@@ -1,0 +1,156 @@
+//! Studies changed by hand, warm starts, and the rules that end a study.
+
+use super::*;
+use serde_json::json;
+
+/// A folder with a study `mine` of some trials of x², x in −4 … 4.
+fn folder(trials: u64) -> Folder {
+    let folder = Folder::new();
+    folder.write("space.toml", "[space]\nx = { float = [-4.0, 4.0] }\nkind = { choice = [\"a\", \"b\"] }\n");
+    folder.write("o.sh", "echo $1 | awk '{print $1 * $1}'\n");
+    search(&folder, "s.db", &format!("--study mine --trials {trials}"));
+    folder
+}
+
+fn search(folder: &Folder, storage: &str, more: &str) -> (Json, String) {
+    let mut words = vec!["search", "--storage", storage, "--space", "space.toml", "--direction", "minimize", "--json"];
+    words.extend(["--sampler", "random", "--command", "sh o.sh {x}"]);
+    words.extend(more.split_whitespace().filter(|_| !more.is_empty()));
+    let ran = folder.run_words(&words);
+    let said = ran.err.clone();
+    (ran.json(), said)
+}
+
+#[test]
+fn results_are_added_and_configurations_enqueued() {
+    let folder = folder(3);
+    let add = |params: &str, more: &str| {
+        let mut words = vec!["add-trial", "--storage", "s.db", "--params", params];
+        words.extend(more.split_whitespace());
+        folder.run_words(&words)
+    };
+    let added = add("{\"x\": 0.5, \"kind\": \"b\"}", "--value 0.01 --intermediate {\"1\":0.3} --json").json();
+    assert_eq!(
+        (&added["number"], &added["state"], &added["intermediate"]),
+        (&json!(3), &json!("complete"), &json!({"1": 0.3}))
+    );
+    assert_eq!(folder.json("best --storage s.db --json")["number"], 3);
+    add("{\"x\": 1, \"kind\": \"b\"}", "--state fail").ok();
+    assert_eq!(trials(&folder, "s.db")[4]["state"], "failed");
+    folder.run_words(&["enqueue", "--storage", "s.db", "--params", "{\"x\": 2}"]).ok();
+    // Three of its own, two added: one more is the total of six, and that is the one that waits.
+    let (found, _) = search(&folder, "s.db", "--study mine --trials 6");
+    assert_eq!(found["trials"], json!({"complete": 5, "pruned": 0, "failed": 1}));
+    let last = &trials(&folder, "s.db")[5];
+    assert_eq!((&last["params"]["x"], &last["value"]), (&json!(2.0), &json!(4.0)));
+    for (params, more, parts) in [
+        ("{\"x\": 0.5}", "--value 1", ["parameter kind", "no value is given"]),
+        ("{\"x\": 9, \"kind\": \"a\"}", "--value 1", ["parameter x", "outside its domain"]),
+        ("{\"y\": 9}", "--value 1", ["`y` is not known", "x"]),
+        ("{x}", "--value 1", ["--params is `{x}`", "as in"]),
+        ("{\"x\": 1, \"kind\": \"a\"}", "", ["--value", "missing"]),
+        ("{\"x\": 1, \"kind\": \"a\"}", "--values 1,2", ["2 values", "1 objective"]),
+    ] {
+        add(params, more).fails(2, &parts);
+    }
+    folder.run("add-trial --storage s.db --value 1").fails(2, &["--params", "--params-of"]);
+    folder.run("add-trial --storage s.db --params-of 77 --value 1").fails(2, &["no such trial", "6 trials"]);
+}
+
+#[test]
+fn a_deleted_trial_is_passed_over_and_its_place_stays_taken() {
+    let folder = folder(6);
+    let before = trials(&folder, "s.db");
+    let best = folder.json("best --storage s.db --json")["number"].as_u64().unwrap();
+    folder.run(&format!("delete-trial --storage s.db --number {best} --reason wrong")).ok();
+    let next = folder.json("best --storage s.db --json");
+    assert_ne!(next["number"], best);
+    assert!(folder.run("trials --storage s.db").ok().out.contains("1 deleted"));
+    // Two more than the five that count, in new places: nothing is repeated.
+    let (found, _) = search(&folder, "s.db", "--study mine --trials 7");
+    assert_eq!(found["trials"], json!({"complete": 7, "pruned": 0, "failed": 0}));
+    let after = trials(&folder, "s.db");
+    assert_eq!(after.len(), 8);
+    let x = |trial: &Json| trial["params"]["x"].as_f64().unwrap();
+    assert!(after[6..].iter().all(|new| before.iter().all(|old| x(old) != x(new))));
+    assert_eq!((&after[best as usize]["state"], &after[best as usize]["value"]), (&json!("failed"), &Json::Null));
+    let added = folder.json(&format!("add-trial --storage s.db --params-of {best} --value -7 --json"));
+    assert_eq!((&added["params"], &added["value"]), (&before[best as usize]["params"], &json!(-7.0)));
+    folder.run(&format!("delete-trial --storage s.db --number {best}")).fails(2, &["deleted already"]);
+    folder.run("delete-trial --storage s.db --number 99").fails(2, &["no trial 99"]);
+}
+
+#[test]
+fn studies_are_copied_and_deleted() {
+    let folder = folder(4);
+    folder.run("copy-study --storage s.db --to again").ok();
+    folder.run("copy-study --storage s.db --study mine --to-storage other.db").ok();
+    let names = |storage: &str| {
+        let list = folder.json(&format!("studies --storage {storage} --json"));
+        list.as_array().unwrap().iter().map(|study| study["study"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        (names("s.db"), names("other.db")),
+        (vec!["mine".to_owned(), "again".to_owned()], vec!["mine".to_owned()])
+    );
+    let of = |words: &str| folder.json(&format!("trials {words} --json"))["trials"].clone();
+    let original = of("--storage s.db --study mine");
+    assert_eq!((&of("--storage s.db --study again"), &of("--storage other.db")), (&original, &original));
+    folder.run("copy-study --storage s.db --study mine --to again").fails(2, &["there is a study `again`"]);
+    // A copy goes on as the original would have.
+    search(&folder, "other.db", "--study mine --trials 6");
+    search(&folder, "s.db", "--study mine --trials 6");
+    let params = |list: &Json| list.as_array().unwrap().iter().map(|trial| trial["params"].clone()).collect::<Vec<_>>();
+    assert_eq!(params(&of("--storage other.db")), params(&of("--storage s.db --study mine")));
+    folder.run("delete-study --storage s.db --study again").fails(2, &["4 trials", "--yes"]);
+    assert_eq!(names("s.db").len(), 2);
+    folder.run("delete-study --storage s.db --study again --yes").ok();
+    assert_eq!(names("s.db"), ["mine"]);
+    assert_eq!(of("--storage s.db").as_array().unwrap().len(), 6);
+}
+
+#[test]
+fn a_warm_start_tries_the_best_of_another_study_first() {
+    let folder = folder(12);
+    let best = folder.json("best --storage s.db --json")["params"].clone();
+    folder.write("space.toml", "[space]\nx = { float = [-4.0, 4.0] }\nrate = { log = [0.1, 1.0] }\n");
+    let (_, said) = search(&folder, "n.db", "--study new --trials 5 --warm-start s.db:mine");
+    for part in
+        ["from `mine`", "3 best are tried first", "12 are data", "in common: x", "left out: kind", "at random: rate"]
+    {
+        assert!(said.contains(part), "{part}\n{said}");
+    }
+    let new = trials(&folder, "n.db");
+    assert_eq!(new[0]["params"]["x"], best["x"]);
+    // Again: nothing more is taken, and the source is not needed for what was.
+    let (_, said) = search(&folder, "n.db", "--study new --trials 6 --warm-start s.db:mine");
+    assert!(said.contains("has begun already"), "{said}");
+    let words = "search --storage n.db --study b --direction minimize --space space.toml --command true --warm-start";
+    folder.run(&format!("{words} none.db")).fails(2, &["none.db", "no such study file"]);
+    folder.run(&format!("{words} s.db:other")).fails(2, &["`other` is not known", "mine"]);
+}
+
+#[test]
+fn rules_end_a_study_and_are_named() {
+    let folder = folder(2);
+    let (found, _) = search(&folder, "a.db", "--trials 500 --stop-at 1.0");
+    assert_eq!(found["stopped_by"], "target");
+    assert!(found["best"]["value"].as_f64().unwrap() <= 1.0 && found["trials"]["complete"].as_u64().unwrap() < 100);
+    let values =
+        |storage: &str| trials(&folder, storage).iter().map(|t| t["value"].as_f64().unwrap()).collect::<Vec<_>>();
+    let (last, others) = {
+        let mut all = values("a.db");
+        (all.pop().unwrap(), all)
+    };
+    assert!(last <= 1.0 && others.iter().all(|value| *value > 1.0));
+    let (found, said) = search(&folder, "b.db", "--trials 500 --patience-trials 4");
+    assert_eq!(found["stopped_by"], "no-improvement", "{said}");
+    let all = values("b.db");
+    let at = (0..all.len()).min_by(|a, b| all[*a].total_cmp(&all[*b])).unwrap();
+    assert_eq!(all.len(), at + 5);
+    // The built-in training has the same rules, and what ended it is on the screen.
+    let ran = folder.run("search --data digits --epochs 2 --trials 50 --stop-at 0.1 --storage d.db").ok();
+    assert!(ran.out.contains("ended because the value to stop at was reached"), "{}", ran.out);
+    folder.run("search --data digits --stop-at high").fails(2, &["--stop-at is `high`", "a number"]);
+    folder.run("search --data digits --patience-trials 0").fails(2, &["--patience-trials is `0`", "from 1 on"]);
+}
