@@ -39,6 +39,7 @@ const OPTIONS: &[Opt] = &[
     opt("direction", "NAME", "minimize or maximize the table's results"),
     opt("space", "FILE", "Compare on data: file whose [space] table says what varies [default: sized from the data]"),
     one_of("pruner", "Compare on data: how hopeless trials are stopped [default: none]", || PRUNERS.iter().map(|entry| entry.name).collect()),
+    many("pruner_option", "NAME=X", "Option of the pruner, as in reduction=4; several may be given"),
     opt("jobs", "N", "Runs at once, or auto [default: auto]"),
     opt("storage", "FILE", "Keep the runs as studies; the same command goes on after an interrupt [default: nowhere]"),
     opt("out", "FILE", "Write the curves: .csv, or .json with every run"),
@@ -151,10 +152,25 @@ fn problem(matches: &ArgMatches, options: &Options) -> Result<Box<dyn Problem>, 
     let fixed = settings(matches)?;
     let space = options.text("space")?.map(|path| space_of(path, &fixed)).transpose()?;
     let pruner = options.text("pruner")?.unwrap_or("none").to_owned();
-    pruner::by_name(&pruner, &pruner::Settings::default())?;
+    pruner::entry(&pruner)?;
+    let epochs = fixed.resolve()?.train.epochs as u64;
+    let pruner_settings = pruner::Settings { max_resource: Some(epochs), ..pruner::Settings::default() };
+    let pruner_settings = options.pruner(&pruner, pruner_settings)?;
+    pruner::by_name(&pruner, &pruner_settings)?;
+    let first_rung_given =
+        options.raw("pruner_option").is_some_and(|(_, value)| value.to_string().contains("min_resource"));
     let default = SearchSpec::new(data);
-    let spec =
-        SearchSpec { split, fixed, space, metric: options.metric()?, pruner, device: options.device()?, ..default };
+    let spec = SearchSpec {
+        split,
+        fixed,
+        space,
+        metric: options.metric()?,
+        pruner,
+        pruner_settings,
+        first_rung_given,
+        device: options.device()?,
+        ..default
+    };
     Ok(Box::new(DataProblem::new(spec)?))
 }
 

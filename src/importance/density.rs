@@ -6,7 +6,7 @@
 //! al. 2023, section 3): the variance of the marginal of "is among the best", whose total variance is γ(1 − γ).
 //!
 //! A conditional parameter is compared within the trials that have it, weighted by α²/β with its share α of the best and
-//! β of all trials (K. Ito et al., "Conditional PED-ANOVA", 2026, theorem 4.2): that there are more of them among the best
+//! β of all trials ("Conditional PED-ANOVA", arXiv 2601.20800, theorem 4.2): that there are more of them among the best
 //! is the parents' effect.
 //!
 //! A pair has the same kernels' products, whose marginals are the densities of the singles; what it adds is its

@@ -69,6 +69,7 @@ fn wrong_input_is_answered_before_anything_runs() {
         ("--function branin --seeds 0", vec!["--seeds is `0`"]),
         ("--function branin --out curves.png", vec![".csv or .json"]),
         ("--function branin --out none/curves.csv", vec!["no such folder"]),
+        ("--data digits --pruner asha --pruner-option warmup", vec!["--pruner-option", "NAME=X"]),
         ("--data digits --pruner medain", vec!["did you mean `median`?"]),
     ] {
         folder.run(&format!("compare {words}")).fails(2, &parts);
