@@ -19,13 +19,11 @@ pub fn curves(curves: &[Curve]) -> Option<String> {
     let width = WIDTH.min(points);
     let mut cells = vec![vec![' '; width]; HEIGHT];
     for (curve, letter) in curves.iter().zip(letters()) {
-        for column in 0..width {
-            let value = curve.mean[(column + 1) * points / width - 1];
-            if value.is_finite() {
-                let line = ((value - low) / (high - low) * (HEIGHT - 1) as f64).round() as usize;
-                let cell = &mut cells[HEIGHT - 1 - line][column];
-                *cell = if *cell == ' ' { letter } else { SEVERAL };
-            }
+        let points = (0..width).map(|column| (column, curve.mean[(column + 1) * points / width - 1]));
+        for (column, value) in points.filter(|(_, value)| value.is_finite()) {
+            let line = ((value - low) / (high - low) * (HEIGHT - 1) as f64).round() as usize;
+            let cell = &mut cells[HEIGHT - 1 - line][column];
+            *cell = if *cell == ' ' { letter } else { SEVERAL };
         }
     }
     let label = |line: usize| match line {

@@ -246,6 +246,9 @@ fn one(problem: &dyn Problem, spec: &CompareSpec<'_>, sampler: &str, seed: u64) 
     Ok(run)
 }
 
+/// The value at a point, if it has one.
+type Evaluate = Box<dyn Fn(&Params) -> Option<f64> + Send + Sync>;
+
 /// A space with a value for (nearly) every point of it.
 pub struct Function {
     /// What it is called.
@@ -258,7 +261,7 @@ pub struct Function {
     pub optimum: f64,
     /// A typical value.
     pub median: f64,
-    evaluate: Box<dyn Fn(&Params) -> Option<f64> + Send + Sync>,
+    evaluate: Evaluate,
 }
 
 impl Function {
