@@ -8,11 +8,13 @@
 
 mod command;
 mod finish;
+mod problem;
 mod space;
 mod trial;
 
 pub use command::{CommandOutcome, CommandSpec, kill_commands, search_command};
 pub use finish::{Interval, Tested};
+pub use problem::DataProblem;
 pub use space::{default_point, default_space};
 
 use crate::backend::cores;
