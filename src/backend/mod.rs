@@ -68,6 +68,13 @@ pub trait Backend: Sync {
 
     /// A model's weights, in the order of its [`Plan`].
     fn weights(&self, cohort: &Self::Cohort, member: usize) -> Vec<f32>;
+
+    /// What a model's optimizer remembers: [`Optimizer::slots`] vectors, each as long as the weights.
+    fn moments(&self, cohort: &Self::Cohort, member: usize) -> Vec<Vec<f32>>;
+
+    /// Gives a model's optimizer the memory of another of the same network: what it has no slot for is left out, a slot
+    /// for which there is nothing is zero.
+    fn set_moments(&self, cohort: &mut Self::Cohort, member: usize, moments: &[Vec<f32>]);
 }
 
 /// What a device is.

@@ -256,4 +256,18 @@ impl Backend for Reference {
     fn weights(&self, cohort: &Cohort, member: usize) -> Vec<f32> {
         cohort.nets[member].weights.iter().map(|&w| w as f32).collect()
     }
+
+    fn moments(&self, cohort: &Cohort, member: usize) -> Vec<Vec<f32>> {
+        let net = &cohort.nets[member];
+        let slots = net.state[..net.rule.optimizer.slots()].iter();
+        slots.map(|slot| slot.iter().map(|&x| x as f32).collect()).collect()
+    }
+
+    fn set_moments(&self, cohort: &mut Cohort, member: usize, moments: &[Vec<f32>]) {
+        let net = &mut cohort.nets[member];
+        for (i, slot) in net.state[..net.rule.optimizer.slots()].iter_mut().enumerate() {
+            let given = moments.get(i);
+            slot.iter_mut().enumerate().for_each(|(j, x)| *x = given.map_or(0.0, |given| f64::from(given[j])));
+        }
+    }
 }

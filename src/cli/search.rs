@@ -166,6 +166,7 @@ fn specify(
         enqueue: enqueued(options)?,
         rules: options.stop_rules()?,
         warm_start: options.warm_start()?,
+        population: options.population()?,
         out: options.text("out")?.map(PathBuf::from),
         data,
     };
@@ -285,6 +286,7 @@ fn document(outcome: &SearchOutcome) -> Result<Json, Error> {
         "validation": outcome.validation,
         "test": test,
         "model": outcome.model.display().to_string(),
+        "schedule": outcome.schedule,
         "top": outcome.top.iter().map(outline).collect::<Vec<_>>(),
     }))
 }

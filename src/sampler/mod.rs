@@ -10,6 +10,7 @@ mod codec;
 mod gp;
 mod grid;
 mod outcome;
+mod population;
 mod random;
 mod sobol;
 #[cfg(test)]
@@ -19,6 +20,7 @@ mod tpe;
 pub use auto::Auto;
 pub use gp::GpSampler;
 pub use grid::GridSampler;
+pub use population::Population;
 pub use random::RandomSampler;
 pub use sobol::QmcSampler;
 pub use tpe::TpeSampler;

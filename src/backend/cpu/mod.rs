@@ -142,4 +142,12 @@ impl Backend for Cpu {
     fn weights(&self, cohort: &Cohort, member: usize) -> Vec<f32> {
         cohort.nets[member].weights()
     }
+
+    fn moments(&self, cohort: &Cohort, member: usize) -> Vec<Vec<f32>> {
+        cohort.nets[member].moments()
+    }
+
+    fn set_moments(&self, cohort: &mut Cohort, member: usize, moments: &[Vec<f32>]) {
+        cohort.nets[member].set_moments(moments);
+    }
 }

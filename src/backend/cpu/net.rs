@@ -163,4 +163,19 @@ impl Net {
         // SAFETY: no step runs while the net is borrowed here: steps run inside `&mut self` methods.
         unsafe { self.weights.part(0..self.weights.len()) }.to_vec()
     }
+
+    pub fn moments(&self) -> Vec<Vec<f32>> {
+        let used = self.slots.iter().take(self.rule.optimizer.slots());
+        // SAFETY: as in `weights`.
+        used.map(|slot| unsafe { slot.part(0..slot.len()) }.to_vec()).collect()
+    }
+
+    pub fn set_moments(&mut self, moments: &[Vec<f32>]) {
+        for (i, slot) in self.slots.iter_mut().take(self.rule.optimizer.slots()).enumerate() {
+            match moments.get(i) {
+                Some(given) => slot.get_mut().copy_from_slice(given),
+                None => slot.get_mut().fill(0.0),
+            }
+        }
+    }
 }
