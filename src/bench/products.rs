@@ -161,6 +161,7 @@ impl Timer {
                 let b = match b {
                     Right::Strided(b) => Right::Strided(b.block(0..k, cols.clone())),
                     Right::Packed(b) => Right::Packed(b.cols(cols.clone())),
+                    Right::Transposed(b) => Right::Transposed(b.rows(cols.clone())),
                 };
                 let c = MatrixMut::row_major(&mut c, rows.len(), cols.len());
                 let args = Gemm { a: a.block(rows.clone(), 0..k), b, c, beta: Beta::Zero, epilogue: Epilogue::None };

@@ -16,9 +16,9 @@ mod tile;
 pub use bf16::Method;
 pub use blocks::Scratch;
 use pack::PANEL_VECTORS;
-pub use pack::{Packed, pack, pack_raw, packed_len, panel_width};
+pub use pack::{Packed, PackedMut, pack, pack_raw, packed_len, panel_width};
 
-use blocks::Product;
+use blocks::{PanelProduct, Product};
 
 use crate::epilogue::Epilogue;
 use crate::isa::Isa;
@@ -40,6 +40,8 @@ pub enum Right<'a> {
     Strided(Matrix<'a>),
     /// Packed by [`pack`] for the same instruction set.
     Packed(Packed<'a>),
+    /// The transpose of this n × k matrix, packed likewise.
+    Transposed(Packed<'a>),
 }
 
 impl Right<'_> {
@@ -48,6 +50,7 @@ impl Right<'_> {
         match self {
             Right::Strided(b) => b.rows(),
             Right::Packed(b) => b.k(),
+            Right::Transposed(b) => b.n(),
         }
     }
 
@@ -56,6 +59,7 @@ impl Right<'_> {
         match self {
             Right::Strided(b) => b.cols(),
             Right::Packed(b) => b.n(),
+            Right::Transposed(b) => b.k(),
         }
     }
 }
@@ -84,7 +88,7 @@ pub fn gemm(isa: Isa, args: Gemm, scratch: &mut Scratch) {
     gemm_by(isa, Method::F32, args, scratch);
 }
 
-/// As [`gemm`], by a method of lower precision ([`Method::choose`]). A B that is packed is multiplied in f32.
+/// As [`gemm`], by a method of lower precision ([`Method::choose`]).
 ///
 /// # Panics
 /// As [`gemm`]; or the set has no such method ([`Method::is_native`]).
@@ -97,7 +101,7 @@ pub fn gemm_by(isa: Isa, method: Method, args: Gemm, scratch: &mut Scratch) {
         args.c.rows(),
         args.c.cols()
     );
-    if let Right::Packed(b) = &args.b {
+    if let Right::Packed(b) | Right::Transposed(b) = &args.b {
         assert!(b.width() == panel_width(isa), "B is packed in panels of {} columns", b.width());
     }
     if m == 0 || n == 0 {
@@ -119,9 +123,32 @@ pub fn gemm_by(isa: Isa, method: Method, args: Gemm, scratch: &mut Scratch) {
 
 /// A product of which C has contiguous columns and m, n ≥ 1.
 fn run(isa: Isa, method: Method, args: Gemm, scratch: &mut Scratch) {
-    match (method, &args.b) {
-        (Method::F32, _) | (_, Right::Packed(_)) => isa.run(Product { args, scratch }),
-        _ => bf16::run(isa, method, args, scratch),
+    if method == Method::F32 {
+        return isa.run(Product { args, scratch });
+    }
+    let Gemm { a, b, c, beta, epilogue } = args;
+    bf16::run(isa, method, bf16::Args { a, b, c: bf16::Out::Rows(c), beta, epilogue }, scratch);
+}
+
+/// `C ← A·B` with C in panels, whose padding is not touched: the bits are those of [`gemm_by`] and [`pack`].
+///
+/// # Panics
+/// Shapes differ, C or B was packed for another instruction set, or the set has no such method.
+pub fn gemm_panels(isa: Isa, method: Method, a: Matrix, b: Right, c: PackedMut, scratch: &mut Scratch) {
+    let (m, k, n) = (a.rows(), a.cols(), b.cols());
+    let fits = b.rows() == k && c.rows() == m && c.cols() == n;
+    assert!(fits, "{m}×{k} by {}×{n} into {}×{}", b.rows(), c.rows(), c.cols());
+    assert!(c.width() == panel_width(isa), "C is in panels of {} columns", c.width());
+    if let Right::Packed(b) | Right::Transposed(b) = &b {
+        assert!(b.width() == panel_width(isa), "B is packed in panels of {} columns", b.width());
+    }
+    match method {
+        _ if m == 0 || n == 0 => {}
+        Method::F32 => isa.run(PanelProduct { a, b, c, scratch }),
+        method => {
+            let (beta, epilogue) = (Beta::Zero, Epilogue::None);
+            bf16::run(isa, method, bf16::Args { a, b, c: bf16::Out::Panels(c), beta, epilogue }, scratch);
+        }
     }
 }
 
@@ -148,6 +175,7 @@ fn scattered(isa: Isa, method: Method, args: Gemm, scratch: &mut Scratch) {
             let b = match b {
                 Right::Strided(b) => Right::Strided(b.block(0..k, j..j + cols)),
                 Right::Packed(b) => Right::Packed(b.cols(j..j + cols)),
+                Right::Transposed(b) => Right::Transposed(b.rows(j..j + cols)),
             };
             // SAFETY: the tile is this call's alone and large enough.
             let inner = unsafe { MatrixMut::from_raw(data, rows, cols, cols, 1) };

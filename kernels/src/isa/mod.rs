@@ -105,6 +105,11 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn eq(self, a: Self::F, b: Self::F) -> Self::M;
     /// `a` where the mask is set, else `b`.
     fn select(self, m: Self::M, a: Self::F, b: Self::F) -> Self::F;
+    /// `a`, and 0 in the lanes that are subnormal.
+    #[inline(always)]
+    fn flush(self, a: Self::F) -> Self::F {
+        self.select(self.lt(self.abs(a), self.splat(f32::MIN_POSITIVE)), self.splat(0.0), a)
+    }
     /// Sum of the lanes, in a fixed order.
     fn sum(self, a: Self::F) -> f32;
     /// The largest lane (of lanes without NaN).
@@ -137,8 +142,12 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn shl<const N: u32>(self, a: Self::U) -> Self::U;
     /// `a >> N`, zeros shifted in.
     fn shr<const N: u32>(self, a: Self::U) -> Self::U;
-    /// The high and the low half of the 64-bit product of each lane.
-    fn mul_wide(self, a: Self::U, b: Self::U) -> (Self::U, Self::U);
+    /// The 64-bit product of each even lane, its high half in the odd lane behind.
+    fn mul_even(self, a: Self::U, b: Self::U) -> Self::U;
+    /// The odd lanes moved to the even lanes before them, and 0 where they were.
+    fn high_halves(self, a: Self::U) -> Self::U;
+    /// The even lanes of both, those of `odd` moved to the odd lanes behind them.
+    fn pair(self, even: Self::U, odd: Self::U) -> Self::U;
     /// `a ≥ b`, unsigned.
     fn ge_u(self, a: Self::U, b: Self::U) -> Self::M;
     /// The same bits as `f32`.

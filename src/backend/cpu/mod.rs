@@ -5,7 +5,9 @@
 //! memory among the workers. Results are bit-identical for every number of workers: each output element is
 //! computed by one worker by the same operations, and sums run over fixed chunks in a fixed order.
 
+mod arena;
 mod eval;
+mod learn;
 mod memory;
 mod net;
 mod step;

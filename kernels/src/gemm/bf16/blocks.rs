@@ -9,7 +9,7 @@ use super::pack::{CHUNK, Halves, Lines, PANEL, SCALE, WORDS};
 use super::{Block, Unit};
 use crate::epilogue::Epilogue;
 use crate::gemm::blocks::{Buffer, Cut};
-use crate::gemm::{Beta, Gemm, Right, Scratch, blocks};
+use crate::gemm::{Beta, Gemm, PackedMut, Right, Scratch, blocks};
 use crate::isa::{Op, Simd};
 use crate::matrix::{Matrix, MatrixMut};
 use std::ops::Range;
@@ -28,6 +28,7 @@ pub(in crate::gemm) struct Memory {
     b: Buffer,
     sums: Buffer,
     repaired: Buffer,
+    lines: Buffer,
 }
 
 impl Memory {
@@ -40,20 +41,52 @@ impl Memory {
         self.b.grow(panels * PANEL * words);
         self.sums.grow(pairs * U::ROWS * panels.next_multiple_of(2) * PANEL);
         self.repaired.grow(U::ROWS * COLS);
+        self.lines.grow(PANEL * k);
     }
 
     /// Elements held.
     #[cfg(test)]
     pub fn size(&self) -> usize {
-        [&self.a, &self.b, &self.sums, &self.repaired].iter().map(|buffer| buffer.size()).sum()
+        [&self.a, &self.b, &self.sums, &self.repaired, &self.lines].iter().map(|buffer| buffer.size()).sum()
     }
 }
 
-/// A product of which C has contiguous columns and m, n ≥ 1.
+/// Where a result goes.
+#[derive(Debug)]
+pub(in crate::gemm) enum Out<'a> {
+    /// Rows of contiguous columns.
+    Rows(MatrixMut<'a>),
+    /// Panels, for a product without an epilogue.
+    Panels(PackedMut<'a>),
+}
+
+impl Out<'_> {
+    /// Where element (i, j) lies; up to the next multiple of [`PANEL`] columns, the rest of its row follows.
+    #[inline(always)]
+    fn at(&mut self, i: usize, j: usize) -> *mut f32 {
+        match self {
+            Out::Rows(c) => {
+                let step = c.row_stride();
+                c.as_mut_ptr().wrapping_add(i * step + j)
+            }
+            Out::Panels(c) => c.at(i, j),
+        }
+    }
+}
+
+/// Operands, as those of [`Gemm`].
+#[derive(Debug)]
+pub(in crate::gemm) struct Args<'a> {
+    pub a: Matrix<'a>,
+    pub b: Right<'a>,
+    pub c: Out<'a>,
+    pub beta: Beta,
+    pub epilogue: Epilogue<'a>,
+}
+
+/// A product of which m, n ≥ 1.
 pub(super) struct Product<'a, 's, U> {
-    pub args: Gemm<'a>,
-    /// The B of `args`.
-    pub b: Matrix<'a>,
+    pub args: Args<'a>,
     pub halves: Halves,
     pub unit: U,
     pub memory: &'s mut Memory,
@@ -64,7 +97,7 @@ pub(super) struct Product<'a, 's, U> {
 /// What the loops share.
 struct Plan<'a> {
     a: Matrix<'a>,
-    b: Matrix<'a>,
+    b: Right<'a>,
     halves: Halves,
     cut: Cut,
     /// Most rows of a group.
@@ -76,6 +109,8 @@ struct Plan<'a> {
     to_a: *mut u32,
     to_b: *mut u32,
     sums: *mut f32,
+    /// Room for the lines of a panel.
+    lines: *mut f32,
 }
 
 impl<U: Unit> Op for Product<'_, '_, U> {
@@ -83,13 +118,13 @@ impl<U: Unit> Op for Product<'_, '_, U> {
 
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
-        let (m, k, n) = (self.args.a.rows(), self.args.a.cols(), self.b.cols());
+        let (m, k, n) = (self.args.a.rows(), self.args.a.cols(), self.args.b.cols());
         self.memory.grow::<U>(self.halves, m, k, n);
         let cut = Cut::new(m, U::ROWS);
         let words = k.div_ceil(CHUNK) * self.halves.count() * WORDS;
         let plan = Plan {
             a: self.args.a,
-            b: self.b,
+            b: self.args.b,
             halves: self.halves,
             cut,
             rows: U::ROWS,
@@ -98,6 +133,7 @@ impl<U: Unit> Op for Product<'_, '_, U> {
             to_a: self.memory.a.as_mut_ptr().cast(),
             to_b: self.memory.b.as_mut_ptr().cast(),
             sums: self.memory.sums.as_mut_ptr(),
+            lines: self.memory.lines.as_mut_ptr(),
         };
         for j0 in (0..n).step_by(NC) {
             let cols = j0..n.min(j0 + NC);
@@ -105,10 +141,10 @@ impl<U: Unit> Op for Product<'_, '_, U> {
                 let groups = t0..cut.strips.min(t0 + GROUPS);
                 plan.pack_left(s, groups.clone());
                 self.block(s, &plan, groups.clone(), cols.clone(), t0 == 0);
-                let epilogue = &mut self.args.epilogue;
-                if !matches!(epilogue, Epilogue::None) {
+                let Args { c, epilogue, .. } = &mut self.args;
+                if let (Out::Rows(c), false) = (c, matches!(epilogue, Epilogue::None)) {
                     for i in cut.start(groups.start)..cut.start(groups.end) {
-                        epilogue.apply_row(s, i, j0, &mut self.args.c.row_mut(i)[cols.clone()]);
+                        epilogue.apply_row(s, i, j0, &mut c.row_mut(i)[cols.clone()]);
                     }
                 }
             }
@@ -132,11 +168,28 @@ impl Plan<'_> {
         }
     }
 
+    /// Columns of B, of one panel of 16, as lines.
+    #[inline(always)]
+    fn lines(&self, cols: Range<usize>) -> Matrix<'_> {
+        match self.b {
+            Right::Strided(b) => b.block(0..b.rows(), cols).t(),
+            Right::Packed(b) => b.within(cols).t(),
+            // Their places along k lie in several panels.
+            Right::Transposed(b) => {
+                let (lines, k) = (cols.len(), b.n());
+                // SAFETY: `grow` made room, and nobody reads the lines before.
+                b.rows(cols).unpack(unsafe { std::slice::from_raw_parts_mut(self.lines, lines * k) });
+                // SAFETY: written above, and next after these have been packed.
+                Matrix::row_major(unsafe { std::slice::from_raw_parts(self.lines, lines * k) }, lines, k)
+            }
+        }
+    }
+
     /// The panels that cover those columns; `first` is the first column of all that are packed.
     #[inline(always)]
     fn pack_right<S: Simd>(&self, s: S, cols: Range<usize>, first: usize) {
         for j in cols.clone().step_by(PANEL) {
-            let from = self.b.block(0..self.b.rows(), j..cols.end.min(j + PANEL)).t();
+            let from = self.lines(j..cols.end.min(j + PANEL));
             let to = self.to_b.wrapping_add((j - first) / PANEL * self.panel);
             s.call(Lines { from, halves: self.halves, stored: PANEL, together: false, to });
         }
@@ -205,20 +258,21 @@ impl<U: Unit> Product<'_, '_, U> {
             }
         }
         if s.sum(check) != 0.0 {
-            let Gemm { a, c, beta, .. } = &mut self.args;
             let to = self.memory.repaired.as_mut_ptr();
-            let c = c.reborrow();
-            s.call(Repair { a: *a, b: self.b, c, beta: *beta, rows, cols, sums, step, to, scratch: self.scratch });
+            s.call(Repair { args: &mut self.args, rows, cols, sums, step, to, scratch: self.scratch });
             return;
         }
         for (r, i) in rows.enumerate() {
-            let c = &mut self.args.c.row_mut(i)[cols.clone()];
-            for (v, c) in c.chunks_mut(S::LANES).enumerate() {
-                let mut x = s.mul(sum(r, v * S::LANES), back);
-                if self.args.beta == Beta::One {
-                    x = s.add(s.load(c), x);
+            for v in (0..cols.len()).step_by(S::LANES) {
+                let (c, there) = (self.args.c.at(i, cols.start + v), (cols.len() - v).min(S::LANES));
+                let mut x = s.mul(sum(r, v), back);
+                // SAFETY: elements of a row of C, of one panel where it has panels.
+                unsafe {
+                    if self.args.beta == Beta::One {
+                        x = s.add(s.load_first(c, there), x);
+                    }
+                    s.store_first(c, there, x);
                 }
-                s.store(c, x);
             }
         }
     }
@@ -226,10 +280,7 @@ impl<U: Unit> Product<'_, '_, U> {
 
 /// A block of C some of whose sums are not finite: those elements by the f32 kernel.
 struct Repair<'a, 's> {
-    a: Matrix<'a>,
-    b: Matrix<'a>,
-    c: MatrixMut<'s>,
-    beta: Beta,
+    args: &'s mut Args<'a>,
     rows: Range<usize>,
     cols: Range<usize>,
     sums: *const f32,
@@ -244,23 +295,30 @@ impl Op for Repair<'_, '_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Repair { a, b, mut c, beta, rows, cols, sums, step, to, scratch } = self;
+        let Repair { args, rows, cols, sums, step, to, scratch } = self;
+        let Args { a, b, c, beta, .. } = args;
         let k = a.cols();
         // SAFETY: `grow` made room, which is this call's alone.
         let block = || unsafe { MatrixMut::from_raw(to, rows.len(), cols.len(), COLS, 1) };
         let mut exact = block();
         for (r, i) in rows.clone().enumerate() {
-            exact.row_mut(r).copy_from_slice(&c.row_mut(i)[cols.clone()]);
+            for (exact, j) in exact.row_mut(r).iter_mut().zip(cols.clone()) {
+                // SAFETY: an element of C.
+                *exact = unsafe { *c.at(i, j) };
+            }
         }
-        let right = Right::Strided(b.block(0..k, cols.clone()));
-        let args = Gemm { a: a.block(rows.clone(), 0..k), b: right, c: exact, beta, epilogue: Epilogue::None };
+        let right = match *b {
+            Right::Strided(b) => Right::Strided(b.block(0..k, cols.clone())),
+            Right::Packed(b) => Right::Packed(b.cols(cols.clone())),
+            Right::Transposed(b) => Right::Transposed(b.rows(cols.clone())),
+        };
+        let args = Gemm { a: a.block(rows.clone(), 0..k), b: right, c: exact, beta: *beta, epilogue: Epilogue::None };
         s.call(blocks::Product { args, scratch });
         let mut exact = block();
         for (r, i) in rows.enumerate() {
-            let there = &mut c.row_mut(i)[cols.clone()];
-            for (j, (c, exact)) in there.iter_mut().zip(exact.row_mut(r)).enumerate() {
-                // SAFETY: a sum of this block.
-                let sum = unsafe { *sums.add(r * step + j) };
+            for (j, exact) in exact.row_mut(r).iter().enumerate() {
+                // SAFETY: a sum of this block, and an element of C.
+                let (sum, c) = unsafe { (*sums.add(r * step + j), &mut *c.at(i, cols.start + j)) };
                 let scaled = sum * (1.0 / (SCALE * SCALE));
                 *c = match beta {
                     _ if !sum.is_finite() => *exact,

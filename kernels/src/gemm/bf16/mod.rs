@@ -32,9 +32,9 @@ mod pairs;
 mod tests;
 mod tiles;
 
-pub(super) use blocks::Memory;
+pub(super) use blocks::{Args, Memory, Out};
 
-use super::{Gemm, Right, Scratch};
+use super::Scratch;
 use crate::isa::{Bf16, Isa, Op, Simd};
 use pack::Halves;
 
@@ -131,23 +131,20 @@ trait Unit {
     unsafe fn block<S: Simd>(&mut self, s: S, block: &Block);
 }
 
-/// A product by `method`, of which B is as it lies in memory, C has contiguous columns and m, n ≥ 1.
+/// A product by `method`, of which m, n ≥ 1.
 ///
 /// # Panics
-/// The set has no such method, or B is packed.
-pub(super) fn run(isa: Isa, method: Method, args: Gemm<'_>, scratch: &mut Scratch) {
-    let Right::Strided(b) = args.b else { panic!("B is packed for f32 products") };
+/// The set has no such method.
+pub(super) fn run(isa: Isa, method: Method, args: Args<'_>, scratch: &mut Scratch) {
     let mut memory = std::mem::take(&mut scratch.bf16);
     let halves = method.halves();
-    let product = Entry { isa, args, b, halves, memory: &mut memory, scratch };
-    isa.run(product);
+    isa.run(Entry { isa, args, halves, memory: &mut memory, scratch });
     scratch.bf16 = memory;
 }
 
 struct Entry<'a, 's> {
     isa: Isa,
-    args: Gemm<'a>,
-    b: crate::matrix::Matrix<'a>,
+    args: Args<'a>,
     halves: Halves,
     memory: &'s mut Memory,
     scratch: &'s mut Scratch,
@@ -158,25 +155,25 @@ impl Op for Entry<'_, '_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Entry { isa, args, b, halves, memory, scratch } = self;
+        let Entry { isa, args, halves, memory, scratch } = self;
         match isa.bf16() {
             None => panic!("{} has no products of bf16", isa.name()),
             Some(Bf16::EmulatedTiles) => {
                 let unit = tiles::Tiled(emulated::Emulated::new());
-                s.call(blocks::Product { args, b, halves, unit, memory, scratch });
+                s.call(blocks::Product { args, halves, unit, memory, scratch });
             }
             #[cfg(target_arch = "x86_64")]
             Some(Bf16::Tiles) => {
                 // SAFETY: `bf16` names tiles only where the system permits them; products do not nest.
                 let unit = tiles::Tiled(unsafe { amx::Amx::new() });
-                s.call(blocks::Product { args, b, halves, unit, memory, scratch });
+                s.call(blocks::Product { args, halves, unit, memory, scratch });
             }
             #[cfg(target_arch = "x86_64")]
             Some(Bf16::Pairs) => {
                 assert!(halves == Halves::One, "{} has no products of two halves", isa.name());
                 // SAFETY: `bf16` names pairs only where the machine has them.
                 let unit = unsafe { pairs::Pairs::new() };
-                s.call(blocks::Product { args, b, halves, unit, memory, scratch });
+                s.call(blocks::Product { args, halves, unit, memory, scratch });
             }
         }
     }

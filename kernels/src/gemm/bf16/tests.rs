@@ -10,7 +10,7 @@ use crate::activation::Activation;
 use crate::dropout::Dropout;
 use crate::epilogue::{self, Backward, Derivative, Epilogue, Forward};
 use crate::gemm::tests::{LAYOUTS, Layout, Stored, bits, noise, whole};
-use crate::gemm::{Beta, gemm, gemm_by};
+use crate::gemm::{Beta, Gemm, Packed, PackedMut, Right, gemm, gemm_by, gemm_panels, pack, packed_len, panel_width};
 use crate::matrix::Matrix;
 use crate::philox::Key;
 
@@ -221,6 +221,55 @@ fn a_block_of_c_has_the_bits_of_the_whole() {
             gemm_by(unit.0, unit.1, args, &mut Scratch::default());
             let part: Vec<f32> = rows.clone().flat_map(|i| all[i * n..][cols.clone()].to_vec()).collect();
             assert_eq!(bits(&c.take()), bits(&part), "{} {:?} {rows:?} {cols:?}", unit.0.name(), unit.1);
+        }
+    }
+}
+
+/// The panels of a matrix.
+fn panels(isa: Isa, b: Matrix) -> Vec<f32> {
+    let mut to = vec![f32::NAN; packed_len(isa, b.rows(), b.cols())];
+    pack(isa, b, 0..b.cols().div_ceil(panel_width(isa)), &mut to);
+    to
+}
+
+#[test]
+fn operands_and_results_in_panels_have_the_same_bits() {
+    for unit @ (isa, method) in units() {
+        for (m, k, n) in [(1, 1, 1), (17, 33, 31), (40, 100, 77), (33, 290, 65), (5, 64, 1_061)] {
+            // An infinity and a number that does not fit go to f32.
+            let special = |i: usize, p: usize| if i == 3 { [f32::INFINITY, 3e38][p % 2] } else { noise(3)(i, p) };
+            let (a, b) = (Stored::new(Layout::Rows, m, k, special), Stored::new(Layout::Rows, k, n, noise(4)));
+            let expected = multiply(unit, &Case { a: &a, b: &b, beta: Beta::Zero }, Layout::Rows, |_, _| f32::NAN);
+            let same = |x: &[f32], what: &str| {
+                let equal = |(x, y): (&f32, &f32)| x.to_bits() == y.to_bits() || (x.is_nan() && y.is_nan());
+                assert!(x.iter().zip(&expected).all(equal), "{} {method:?} {m}×{k}×{n} {what}", isa.name());
+            };
+            let (straight, turned) = (panels(isa, b.view()), panels(isa, b.view().t()));
+            let straight = Packed::new(isa, &straight, k, n);
+            let turned = Packed::new(isa, &turned, n, k);
+            let edge = n / 2 / panel_width(isa) * panel_width(isa);
+            for (what, cut) in [("packed", edge), ("transposed", n / 3)] {
+                let mut c = Stored::new(Layout::Rows, m, n, |_, _| f32::NAN);
+                for cols in [0..cut, cut..n] {
+                    let right = match what {
+                        "packed" => Right::Packed(straight.cols(cols.clone())),
+                        _ => Right::Transposed(turned.rows(cols.clone())),
+                    };
+                    let (a, c) = (a.view(), c.view_mut().block(0..m, cols));
+                    let args = Gemm { a, b: right, c, beta: Beta::Zero, epilogue: Epilogue::None };
+                    gemm_by(isa, method, args, &mut Scratch::default());
+                }
+                same(&c.take(), what);
+            }
+            let (mut there, mut unpacked) = (vec![f32::NAN; packed_len(isa, m, n)], vec![f32::NAN; m * n]);
+            for rows in [0..m / 2, m / 2..m] {
+                // SAFETY: the vector holds the packed matrix.
+                let c = unsafe { PackedMut::from_raw(isa, there.as_mut_ptr(), m, n) }.row_block(rows.clone());
+                let a = a.view().block(rows, 0..k);
+                gemm_panels(isa, method, a, Right::Strided(b.view()), c, &mut Scratch::default());
+            }
+            Packed::new(isa, &there, m, n).unpack(&mut unpacked);
+            same(&unpacked, "into panels");
         }
     }
 }
