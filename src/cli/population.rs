@@ -17,7 +17,9 @@ impl Options {
         let Some(members) = self.count("population", 2)? else {
             let lonely = ["generation_epochs", "exploit", "explore_factor", "explore_resample"];
             return match lonely.into_iter().find_map(place) {
-                Some(place) => Err(Error::input(format!("{place} belongs to a population; give --population K as well"))),
+                Some(place) => {
+                    Err(Error::input(format!("{place} belongs to a population; give --population K as well")))
+                }
                 None => Ok(None),
             };
         };

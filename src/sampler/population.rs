@@ -145,3 +145,127 @@ impl Sampler for Population {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::space::{Condition, Parameter, Test};
+
+    fn rule() -> Population {
+        Population {
+            members: 10,
+            exploit: 0.2,
+            factor: 1.2,
+            resample: 0.25,
+            tunable: vec!["rate".into(), "drop".into()],
+        }
+    }
+
+    fn space() -> Space {
+        let parameter = |name: &str, domain, when| Parameter { name: name.into(), domain, when };
+        let rate = Domain::Float { low: 1e-4, high: 1e-1, log: true, step: None };
+        let drop = Domain::Float { low: 0.0, high: 0.5, log: false, step: Some(0.1) };
+        let width = Domain::Int { low: 8, high: 64, log: false, step: 8 };
+        let only = Condition { parent: "width".into(), test: Test::AtLeast(32.0) };
+        Space::new(vec![
+            parameter("rate", rate, vec![]),
+            parameter("width", width, vec![]),
+            parameter("drop", drop, vec![only]),
+        ])
+        .unwrap()
+    }
+
+    /// A whole first generation with these values; NaN for one that failed.
+    fn generation(values: &[f64]) -> Vec<Trial> {
+        let trial = |(slot, &value): (usize, &f64)| {
+            let Proposal::Params(params) = rule().ask(&ask(&space(), &[], slot as u64)) else { panic!("{slot}") };
+            Trial {
+                number: slot as u64,
+                state: if value.is_nan() { State::Failed } else { State::Complete },
+                params,
+                domains: Default::default(),
+                values: if value.is_nan() { vec![] } else { vec![value] },
+                intermediate: Default::default(),
+                user: Default::default(),
+                system: Default::default(),
+                started: None,
+                finished: None,
+            }
+        };
+        values.iter().enumerate().map(trial).collect()
+    }
+
+    fn ask<'a>(space: &'a Space, history: &'a [Trial], slot: u64) -> Ask<'a> {
+        Ask { space, directions: &[Direction::Maximize], history, seed: 5, slot }
+    }
+
+    #[test]
+    fn the_worst_and_the_failed_follow_one_of_the_best() {
+        let values = [0.5, 0.9, 0.1, 0.6, f64::NAN, 0.8, 0.7, 0.2, 0.55, 0.65];
+        let history = generation(&values);
+        let mut followed = std::collections::BTreeSet::new();
+        for seed in 0..40 {
+            for slot in 10..20u64 {
+                let parent = rule().parent(Direction::Maximize, &history, seed, slot).unwrap().number;
+                match slot - 10 {
+                    // With one failed, one more makes the worst two.
+                    2 | 4 => {
+                        followed.insert(parent);
+                    }
+                    own => assert_eq!(parent, own),
+                }
+            }
+        }
+        assert_eq!(followed.into_iter().collect::<Vec<_>>(), [1, 5], "the best two, both");
+        assert!(rule().parent(Direction::Maximize, &history, 0, 3).is_none());
+        assert!(rule().parent(Direction::Maximize, &generation(&[f64::NAN; 10]), 0, 13).is_none());
+        let one = generation(&[f64::NAN, 0.3, f64::NAN]);
+        assert!((10..20).all(|slot| rule().parent(Direction::Maximize, &one, 0, slot).unwrap().number == 1));
+        // In the other direction the other end is followed.
+        assert_eq!(rule().parent(Direction::Minimize, &history, 0, 12).unwrap().number, 2);
+    }
+
+    #[test]
+    fn proposals_change_what_is_tunable_by_the_factor_or_anew_and_do_not_depend_on_order() {
+        let values: Vec<f64> = (0..10).map(f64::from).collect();
+        let (history, space) = (generation(&values), space());
+        let (mut by_factor, mut anew) = (0, 0);
+        for seed in 0..200 {
+            let ask = Ask { seed, ..ask(&space, &history, 10) };
+            let Proposal::Params(params) = rule().ask(&ask) else { panic!() };
+            space.contains(&params).unwrap();
+            let parent = rule().parent(Direction::Maximize, &history, seed, 10).unwrap();
+            assert_eq!(params["width"], parent.params["width"]);
+            assert_eq!(params.get("drop").is_some(), parent.params.get("drop").is_some());
+            let [old, new] = [&parent.params, &params].map(|p| p["rate"].as_f64().unwrap());
+            let ratio = (new / old).max(old / new);
+            if (ratio - 1.2).abs() < 1e-9 {
+                by_factor += 1
+            } else {
+                anew += 1
+            }
+            let mut backwards = history.clone();
+            backwards.reverse();
+            assert_eq!(rule().ask(&Ask { history: &backwards, ..ask }), Proposal::Params(params));
+        }
+        assert!((130..170).contains(&by_factor) && anew > 0, "{by_factor} {anew}");
+        // Who is good goes on as it is.
+        assert_eq!(rule().ask(&ask(&space, &history, 15)), Proposal::Params(history[5].params.clone()));
+    }
+
+    #[test]
+    fn a_change_stays_in_the_domain_and_moves_at_least_one_step() {
+        let grid = Domain::Float { low: 0.0, high: 0.5, log: false, step: Some(0.1) };
+        let change = |domain: &Domain, x: f64, up| changed(domain, &Value::Float(x), 1.2, up).as_f64().unwrap();
+        assert_eq!([change(&grid, 0.1, true), change(&grid, 0.1, false)], [0.2, 0.0]);
+        assert_eq!([change(&grid, 0.5, true), change(&grid, 0.0, false), change(&grid, 0.0, true)], [0.5, 0.0, 0.1]);
+        let rate = Domain::Float { low: 1e-3, high: 1e-1, log: true, step: None };
+        assert_eq!([change(&rate, 0.09, true), change(&rate, 1.1e-3, false)], [0.1, 1e-3]);
+        let int = Domain::Int { low: 1, high: 100, log: true, step: 1 };
+        assert_eq!(changed(&int, &Value::Int(50), 1.2, true), Value::Int(60));
+        assert_eq!(changed(&int, &Value::Int(1), 1.2, true), Value::Int(2));
+        let choice = Domain::Choice([0.1, 0.01, 0.001].map(Value::Float).to_vec());
+        assert_eq!(changed(&choice, &Value::Float(0.01), 1.2, true), Value::Float(0.001));
+        assert_eq!(changed(&choice, &Value::Float(0.1), 1.2, false), Value::Float(0.1));
+    }
+}

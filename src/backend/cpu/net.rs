@@ -172,22 +172,25 @@ impl Net {
     }
 
     pub fn weights(&self) -> Vec<f32> {
-        let mut weights = vec![0.0; self.plan.parameters];
-        // SAFETY: no step runs while the net is borrowed here: steps run inside `&mut self` methods.
-        self.arena.restore(&self.plan, unsafe { self.weights.part(0..self.weights.len()) }, &mut weights);
-        weights
+        self.restored(&self.weights)
     }
 
     pub fn moments(&self) -> Vec<Vec<f32>> {
-        let used = self.slots.iter().take(self.rule.optimizer.slots());
-        // SAFETY: as in `weights`.
-        used.map(|slot| unsafe { slot.part(0..slot.len()) }.to_vec()).collect()
+        self.slots.iter().take(self.rule.optimizer.slots()).map(|slot| self.restored(slot)).collect()
+    }
+
+    /// A buffer of the arena in the order of the plan.
+    fn restored(&self, values: &Shared<f32>) -> Vec<f32> {
+        let mut plain = vec![0.0; self.plan.parameters];
+        // SAFETY: no step runs while the net is borrowed here: steps run inside `&mut self` methods.
+        self.arena.restore(&self.plan, unsafe { values.part(0..values.len()) }, &mut plain);
+        plain
     }
 
     pub fn set_moments(&mut self, moments: &[Vec<f32>]) {
         for (i, slot) in self.slots.iter_mut().take(self.rule.optimizer.slots()).enumerate() {
             match moments.get(i) {
-                Some(given) => slot.get_mut().copy_from_slice(given),
+                Some(given) => self.arena.arrange(&self.plan, given, slot.get_mut()),
                 None => slot.get_mut().fill(0.0),
             }
         }
