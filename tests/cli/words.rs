@@ -55,6 +55,8 @@ fn unknown_words_are_answered_with_the_nearest_known_one() {
         ),
         ("search --trails 5", vec!["--trails", "did you mean `--trials`?"]),
         ("search --sampler randm", vec!["did you mean `random`?"]),
+        ("search --acquisition logie", vec!["did you mean `logei`?"]),
+        ("create-study --study s --direction minimize --acquisition ie", vec!["did you mean `ei`?"]),
         ("search --pruner medain", vec!["did you mean `median`?"]),
         ("search --metric acuracy", vec!["did you mean `accuracy`?"]),
         ("train --data digts", vec!["did you mean `digits`?"]),
