@@ -274,7 +274,7 @@ fn document(outcome: &SearchOutcome) -> Result<Json, Error> {
         fields.insert("intervals".to_owned(), intervals.into());
         fields
     });
-    Ok(json!({
+    let mut document = json!({
         "study": outcome.study.name(),
         "storage": outcome.study.storage().path().display().to_string(),
         "direction": outcome.direction.name(),
@@ -288,7 +288,10 @@ fn document(outcome: &SearchOutcome) -> Result<Json, Error> {
         "validation": outcome.validation,
         "test": test,
         "model": outcome.model.display().to_string(),
-        "schedule": outcome.schedule,
         "top": outcome.top.iter().map(outline).collect::<Vec<_>>(),
-    }))
+    });
+    if !outcome.schedule.is_empty() {
+        document["schedule"] = json!(outcome.schedule);
+    }
+    Ok(document)
 }

@@ -209,6 +209,8 @@ impl<'a> Members<'a> {
         let total = self.generations() * self.spec.members;
         bridge.progress.started(&bridge.study, Some(total), bridge.study.counts()?.finished());
         let objective = Objective { bridge, budget, kept };
+        // The file changes its mode once, not at each barrier.
+        let _fast_commits = bridge.study.storage().running();
         let mut all: Option<Summary> = None;
         for generation in 0..self.generations() {
             let (missing, _) = self.missing(generation)?;

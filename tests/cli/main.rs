@@ -9,6 +9,7 @@ mod edits;
 mod interrupts;
 mod memory;
 mod outside;
+mod populations;
 mod precisions;
 mod saved_models;
 mod searches;
