@@ -137,11 +137,9 @@ pub(super) fn check(spec: &SearchSpec, space: &Space) -> Result<()> {
         Some(Domain::Choice(values)) => values.iter().filter_map(Value::as_str).collect(),
         _ => vec![fixed.schedule.kind.name()],
     };
-    if schedules.contains(&"plateau") {
-        return refuse(
-            "schedule plateau",
-            "it looks back on the whole training; the population adapts the rate itself",
-        );
+    if let Some(name) = schedules.iter().find(|name| ["plateau", "hypergradient"].contains(*name)) {
+        let why = "it looks back on the whole training; the population adapts the rate itself";
+        return refuse(&format!("schedule {name}"), why);
     }
     if tunable(space).is_empty() {
         return Err(Error::input(format!(

@@ -214,8 +214,13 @@ pub fn resume<B: Backend>(
     on_epoch: &mut dyn FnMut(&Epoch) -> Control,
 ) -> Result<(Trained, Checkpoint)> {
     let spec = trainer.spec;
-    if spec.early_stopping.is_some() || spec.schedule.kind == ScheduleKind::Plateau {
-        let what = if spec.early_stopping.is_some() { "early_stopping" } else { "schedule plateau" };
+    let looks_back = match spec.schedule.kind {
+        _ if spec.early_stopping.is_some() => Some("early_stopping"),
+        ScheduleKind::Plateau => Some("schedule plateau"),
+        ScheduleKind::Hypergradient => Some("schedule hypergradient"),
+        _ => None,
+    };
+    if let Some(what) = looks_back {
         return Err(Error::input(format!("{what} looks back on a whole training; this one is made in pieces")));
     }
     let trainer = match from {
@@ -293,13 +298,17 @@ impl<'a, B: Backend> Session<'a, B> {
             precision: spec.precision,
         };
         let steps = data.rows.div_ceil(batch_size);
+        let mut cohort = backend.begin(&[member])?;
+        if let Some(beta) = spec.hypergradient()? {
+            backend.adapt_rate(&mut cohort, 0, beta);
+        }
         Ok(Session {
             backend,
             trainer,
             training,
             validation,
             metric: spec.metric_for(&data.targets)?,
-            cohort: backend.begin(&[member])?,
+            cohort,
             plateau: Plateau::new(&spec.schedule),
             order: (0..data.rows as u32).collect(),
             rates: vec![0.0; steps],
@@ -332,7 +341,7 @@ impl<'a, B: Backend> Session<'a, B> {
         let start = Instant::now();
         let Some(train_loss) = self.learn(epoch)? else { return Ok(None) };
         let seconds = start.elapsed().as_secs_f64();
-        let learning_rate = f64::from(self.rates.last().copied().unwrap_or(0.0));
+        let learning_rate = self.rate_at(self.rates.len().saturating_sub(1));
         let mut record = Epoch { epoch, learning_rate, train_loss, validation_loss: None, metric: None, seconds };
         if let Some(validation) = self.validation {
             let loss = self.backend.evaluate(&mut self.cohort, 0, validation, &mut self.outputs)?;
@@ -385,12 +394,17 @@ impl<'a, B: Backend> Session<'a, B> {
             };
             self.backend.advance(&mut self.cohort, self.training, &mut [run])?;
             if let Some(i) = part.clone().find(|&i| !self.losses[i].is_finite()) {
-                return Err(Error::Diverged { epoch, learning_rate: f64::from(self.rates[i]), loss: self.losses[i] });
+                return Err(Error::Diverged { epoch, learning_rate: self.rate_at(i), loss: self.losses[i] });
             }
         }
         let rows_of = |i: usize| batch_size.min(self.order.len() - i * batch_size) as f64;
         let sum: f64 = self.losses.iter().enumerate().map(|(i, loss)| loss * rows_of(i)).sum();
         Ok(Some(sum / self.order.len() as f64))
+    }
+
+    /// The rate of a step of the epoch, with what the backend has added to it.
+    fn rate_at(&self, step: usize) -> f64 {
+        f64::from(self.rates[step]) + self.backend.rate_offset(&self.cohort, 0)
     }
 
     fn observe(&mut self, epoch: usize, loss: f64) {

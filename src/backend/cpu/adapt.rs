@@ -38,7 +38,8 @@ impl Adapt {
 
     pub fn offset(&self) -> f64 {
         // SAFETY: no step runs while the net is borrowed, as in `Net::weights`.
-        unsafe { self.offsets.part(0..1) }[0]
+        let offsets = unsafe { self.offsets.part(0..1) };
+        offsets[0]
     }
 }
 

@@ -1,5 +1,6 @@
 //! One model in training: its arenas and the buffers of a step, all allocated at the start.
 
+use super::adapt::Adapt;
 use super::arena::Arena;
 use super::learn::group_len;
 use super::memory::Shared;
@@ -29,6 +30,8 @@ pub(super) struct Net {
     pub weights: Shared<f32>,
     pub gradients: Shared<f32>,
     pub slots: [Shared<f32>; 2],
+    /// Hypergradient descent of the rate, where it was asked for.
+    pub adapt: Option<Adapt>,
     /// The weights kept last by `snapshot`.
     kept: Vec<f32>,
     /// h[0] is the batch, h[l + 1] the output of layer l: batch × width.
@@ -115,6 +118,7 @@ impl Net {
             key: Key::new(member.seed).derive(member.slot),
             gradients: Shared::new(arena.len),
             slots: [slot(0), slot(1)],
+            adapt: None,
             kept: weights.get_mut().to_vec(),
             weights,
             h: widths.map(|width| Shared::new(batch * width)).collect(),
@@ -150,6 +154,9 @@ impl Net {
                 }
             }
         });
+        if let Some(adapt) = &mut self.adapt {
+            adapt.settle(run.first_step + steps as u64);
+        }
         run.losses = losses.into_inner().unwrap_or_else(PoisonError::into_inner);
     }
 
@@ -161,6 +168,15 @@ impl Net {
     /// A worker's own memory. Each worker locks its own, so nobody ever waits.
     pub fn memory(&self, worker: usize) -> MutexGuard<'_, WorkerMemory> {
         self.workers[worker].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn adapt_rate(&mut self, beta: f64) {
+        self.adapt = Some(Adapt::new(beta, self.arena.len));
+    }
+
+    /// Whether a step needs the whole gradient before it changes a weight.
+    pub fn needs_whole_gradient(&self) -> bool {
+        self.rule.clip_norm.is_some() || self.adapt.is_some()
     }
 
     pub fn snapshot(&mut self) {
