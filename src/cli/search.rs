@@ -137,7 +137,10 @@ fn specify(
     };
     let time_limit = options.time("time_limit")?;
     let default = SearchSpec::new(data.clone());
-    let pruner = options.text("pruner")?.unwrap_or(&default.pruner).to_owned();
+    let sampler = options.text("sampler")?.unwrap_or(&default.sampler).to_owned();
+    // BOHB is a sampler with Hyperband.
+    let usual = if sampler == "bohb" { "hyperband" } else { &default.pruner };
+    let pruner = options.text("pruner")?.unwrap_or(usual).to_owned();
     pruner::entry(&pruner)?;
     let epochs = fixed.resolve()?.train.epochs as u64;
     let pruner_settings = pruner::Settings { max_resource: Some(epochs), ..pruner::Settings::default() };
@@ -146,7 +149,7 @@ fn specify(
         fixed,
         space,
         metric: options.metric()?,
-        sampler: options.text("sampler")?.unwrap_or(&default.sampler).to_owned(),
+        sampler,
         acquisition: options.text("acquisition")?.map(Acquisition::by_name).transpose()?.unwrap_or(default.acquisition),
         pruner_settings: options.pruner(&pruner, pruner_settings)?,
         first_rung_given: options

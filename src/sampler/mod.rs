@@ -28,7 +28,7 @@ pub use grid::GridSampler;
 pub use population::Population;
 pub use random::RandomSampler;
 pub use sobol::QmcSampler;
-pub use tpe::TpeSampler;
+pub use tpe::{BohbSampler, TpeSampler};
 
 use crate::history::{Direction, Trial};
 use crate::space::{Params, Space};
@@ -137,6 +137,11 @@ pub const SAMPLERS: &[Entry] = &[
         name: "tpe",
         summary: "tree-structured Parzen estimator",
         make: |settings| Box::new(TpeSampler::new(settings)),
+    },
+    Entry {
+        name: "bohb",
+        summary: "Parzen estimators of the largest budget with enough trials, for hyperband",
+        make: |settings| Box::new(BohbSampler::new(settings)),
     },
 ];
 
