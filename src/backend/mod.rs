@@ -81,7 +81,7 @@ pub trait Backend: Sync {
     /// given plus β · Σ ∇f(θ_i)·d_{i−1} over the steps i ≤ t, at least 0, where θ_i = θ_{i−1} − rate · d_{i−1}, so that
     /// −∇f(θ_i)·d_{i−1} is the derivative of the loss at θ_i by the rate before. f holds L1 and L2.
     ///
-    /// For SGD, momentum, Nesterov and Adam without clipping: [`TrainSpec::validate`](crate::train::TrainSpec::validate)
+    /// For SGD, momentum, Nesterov and Adam without clipping: the specification of a training
     /// refuses the rest.
     fn adapt_rate(&self, cohort: &mut Self::Cohort, member: usize, beta: f64);
 
