@@ -1,6 +1,7 @@
 //! One trial: settings from parameters, a training that reports every epoch, its record, its model if it is good.
 
 use super::Bridge;
+use crate::backend::cores;
 use crate::engine::{Engine, Fit, training_bytes, useful_threads};
 use crate::history::{Direction, State, Trial};
 use crate::model::{Model, Plan};
@@ -12,6 +13,7 @@ use crate::train::{Checkpoint, Control, Scores, Stopped, Trained};
 use crate::{Error, Result};
 use serde_json::json;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -195,7 +197,16 @@ impl Objective<'_> {
             0 => self.bridge.threads.min(useful_threads(&plan, batch)),
             threads => threads,
         };
-        Ok(Prepared { settings, config, sets, threads, engine: Engine::new(spec.device, threads)? })
+        let mut engine = Engine::new(spec.device, threads)?;
+        let sharers = context.workers();
+        let threads = match spec.threads {
+            0 => (cores() / sharers.load(Relaxed).max(1)).clamp(1, threads),
+            threads => threads,
+        };
+        if spec.threads == 0 {
+            engine = engine.shared(sharers);
+        }
+        Ok(Prepared { settings, config, sets, threads, engine })
     }
 
     /// Measures a trial's model, and keeps it if it is among the best.
