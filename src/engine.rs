@@ -37,7 +37,7 @@
 use crate::backend::{Backend, Caps, Cpu, Precision, Reference, cores, gpus};
 use crate::data::{Dataset, Sketch, Targets};
 use crate::model::{Head, Model, ModelSpec, Plan, Training, initialise};
-use crate::train::{Control, Epoch, Scores, TrainSpec, Trained, Trainer, evaluate, train};
+use crate::train::{Checkpoint, Control, Epoch, Scores, TrainSpec, Trained, Trainer, evaluate, resume, train};
 use crate::{Error, Result};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -209,22 +209,37 @@ impl Engine {
     /// # Errors
     /// Those of [`train`].
     pub fn fit(&self, fit: &Fit<'_>, on_epoch: &mut dyn FnMut(&Epoch) -> Control) -> Result<Trained> {
-        let plan = Plan::new(fit.model, fit.training.inputs, fit.training.targets.outputs())?;
-        check_memory(&plan, fit.train.batch_size.min(fit.training.rows))?;
+        let plan = fit.plan()?;
         let weights = initialise(&plan, fit.model.init, fit.seed, fit.slot);
-        let trainer = Trainer {
-            plan: &plan,
-            spec: fit.train,
-            weights: &weights,
-            seed: fit.seed,
-            slot: fit.slot,
-            last_epoch: fit.last_epoch,
-            cancelled: fit.cancelled,
-        };
+        let trainer = fit.trainer(&plan, &weights);
         on_device!(self, backend => {
             let training = backend.upload(fit.training.clone())?;
             let validation = fit.validation.map(|validation| backend.upload(validation.clone())).transpose()?;
             train(backend, &trainer, &training, validation.as_ref(), on_epoch)
+        })
+    }
+
+    /// Trains on from where another training of the same network ended (none: from the start), and says where this one
+    /// ended; see [`resume`].
+    ///
+    /// # Errors
+    /// Those of [`resume`].
+    pub fn resume(
+        &self,
+        fit: &Fit<'_>,
+        from: Option<&Checkpoint>,
+        on_epoch: &mut dyn FnMut(&Epoch) -> Control,
+    ) -> Result<(Trained, Checkpoint)> {
+        let plan = fit.plan()?;
+        let weights = match from {
+            None => initialise(&plan, fit.model.init, fit.seed, fit.slot),
+            Some(_) => Vec::new(),
+        };
+        let trainer = fit.trainer(&plan, &weights);
+        on_device!(self, backend => {
+            let training = backend.upload(fit.training.clone())?;
+            let validation = fit.validation.map(|validation| backend.upload(validation.clone())).transpose()?;
+            resume(backend, &trainer, from, &training, validation.as_ref(), on_epoch)
         })
     }
 
@@ -304,6 +319,18 @@ fn check_memory(plan: &Plan, batch: usize) -> Result<()> {
 }
 
 impl Fit<'_> {
+    /// The network's plan, where it fits the memory.
+    fn plan(&self) -> Result<Plan> {
+        let plan = Plan::new(self.model, self.training.inputs, self.training.targets.outputs())?;
+        check_memory(&plan, self.train.batch_size.min(self.training.rows))?;
+        Ok(plan)
+    }
+
+    fn trainer<'a>(&'a self, plan: &'a Plan, weights: &'a [f32]) -> Trainer<'a> {
+        let Fit { train: spec, seed, slot, last_epoch, cancelled, .. } = *self;
+        Trainer { plan, spec, weights, seed, slot, last_epoch, cancelled }
+    }
+
     /// The model that a training came to; without a pipeline and a record of settings, which the caller adds.
     ///
     /// # Errors
@@ -325,6 +352,7 @@ impl Fit<'_> {
                 rows: self.training.rows,
                 settings: serde_json::Map::new(),
                 study: None,
+                schedule: Vec::new(),
                 seen: Sketch::default(),
             },
         })

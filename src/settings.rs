@@ -91,6 +91,7 @@ pub const SETTINGS: &[Setting] = &[
     one("staircase", Kind::Flag, "false", "Decay in stairs instead of smoothly (exponential, inverse-time)"),
     one("power", Kind::Positive, "1", "Exponent of the polynomial schedule"),
     one("plateau_patience", Kind::Count(0), "10", "Epochs without improvement before the plateau schedule acts"),
+    one("hypergradient_rate", Kind::Positive, "", "Learning rate of the learning rate, for the hypergradient schedule [default: 0.001; adam 1e-7]"),
     one("warmup_steps", Kind::Count(0), "0", "Steps over which the learning rate first rises"),
     one("batch_size", Kind::Count(1), "128", "Rows of an update"),
     one("epochs", Kind::Count(1), "20", "Passes over the training rows, at most"),
@@ -312,8 +313,9 @@ impl Settings {
 
     /// Refuses what this kind of schedule would not look at.
     fn check_schedule(&self, kind: ScheduleKind) -> Result<()> {
-        use ScheduleKind::{Cosine, Exponential, InverseTime, Plateau, Polynomial, Step};
-        let owners: [(&str, &[ScheduleKind]); 5] = [
+        use ScheduleKind::{Cosine, Exponential, Hypergradient, InverseTime, Plateau, Polynomial, Step};
+        let owners: [(&str, &[ScheduleKind]); 6] = [
+            ("hypergradient_rate", &[Hypergradient]),
             ("decay_rate", &[Step, Exponential, InverseTime, Plateau]),
             ("decay_steps", &[Step, Exponential, InverseTime, Polynomial, Cosine]),
             ("staircase", &[Exponential, InverseTime]),
@@ -348,6 +350,7 @@ impl Settings {
             staircase: self.flag("staircase"),
             power: self.number("power").unwrap_or(default.schedule.power),
             patience: self.count("plateau_patience").unwrap_or(default.schedule.patience),
+            hypergradient_rate: self.number("hypergradient_rate"),
             warmup_steps: self.count("warmup_steps").unwrap_or(0) as u64,
         };
         self.check_schedule(schedule.kind)?;

@@ -292,3 +292,41 @@ fn time_limits_are_kept() {
     assert_eq!(trials.len(), 2);
     assert!(trials.iter().all(|trial| trial.state == State::Pruned && trial.seconds().unwrap() < 3.0));
 }
+
+/// Counts the epochs that are trained.
+#[derive(Default)]
+struct Epochs(AtomicU64);
+
+impl Progress for Epochs {
+    fn note(&self, _: &str) {}
+    fn started(&self, _: &Study, _: Option<u64>, _: u64) {}
+    fn trial_started(&self, _: &Trial) {}
+    fn epoch(&self, _: u64, _: u64, _: f64) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+    fn trial_finished(&self, _: &Trial, _: Option<f64>) {}
+    fn retraining(&self, _: usize, _: usize) {}
+}
+
+#[test]
+fn a_trial_that_passes_a_rung_goes_on_and_no_epoch_is_trained_twice() {
+    for (sampler, pruner) in [("random", "asha"), ("random", "hyperband"), ("bohb", "hyperband")] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut spec = spec(folder.path(), 30);
+        spec.fixed.set("epochs", "epochs", &Value::Int(9)).unwrap();
+        (spec.sampler, spec.pruner) = (sampler.into(), pruner.into());
+        let trained = Epochs::default();
+        let outcome = search(&spec, &trained, &Arc::default()).unwrap();
+        let trials = outcome.study.trials().unwrap();
+        let mut sum = 0;
+        for trial in trials.iter() {
+            let last = trial.last_intermediate().unwrap().0;
+            let rungs: &[u64] = if trial.state == State::Complete { &[9] } else { &[1, 3, 9] };
+            assert!(rungs.contains(&last), "{pruner}: trial {} ended at {last}", trial.number);
+            assert_eq!(trial.intermediate.keys().copied().collect::<Vec<_>>(), (1..=last).collect::<Vec<_>>());
+            sum += last;
+        }
+        assert_eq!(trained.0.into_inner(), sum, "{pruner}: each epoch of each trial once");
+        assert!(sum < 30 * 9 && trials.iter().any(|t| t.state == State::Pruned), "{pruner}: {sum}");
+    }
+}

@@ -68,6 +68,31 @@ pub trait Backend: Sync {
 
     /// A model's weights, in the order of its [`Plan`].
     fn weights(&self, cohort: &Self::Cohort, member: usize) -> Vec<f32>;
+
+    /// What a model's optimizer remembers: [`Optimizer::slots`] vectors, each as long as the weights.
+    fn moments(&self, cohort: &Self::Cohort, member: usize) -> Vec<Vec<f32>>;
+
+    /// Gives a model's optimizer the memory of another of the same network: what it has no slot for is left out, a slot
+    /// for which there is nothing is zero.
+    fn set_moments(&self, cohort: &mut Self::Cohort, member: usize, moments: &[Vec<f32>]);
+
+    /// From its next step on a model adapts its learning rate by hypergradient descent (Baydin et al., "Online learning
+    /// rate adaptation with hypergradient descent", ICLR 2018), in the additive form: step t takes the rate that it is
+    /// given plus β · Σ ∇f(θ_i)·d_{i−1} over the steps i ≤ t, at least 0, where θ_i = θ_{i−1} − rate · d_{i−1}, so that
+    /// −∇f(θ_i)·d_{i−1} is the derivative of the loss at θ_i by the rate before. f holds L1 and L2.
+    ///
+    /// For SGD, momentum, Nesterov and Adam without clipping: the specification of a training
+    /// refuses the rest.
+    fn adapt_rate(&self, cohort: &mut Self::Cohort, member: usize, beta: f64);
+
+    /// What adapting has added to a model's rate so far; 0 without.
+    fn rate_offset(&self, cohort: &Self::Cohort, member: usize) -> f64;
+}
+
+/// The adapted rate, and what has been added to the given one: no rate is below 0, and what is not a number shows.
+fn adapted(given: f32, offset: f64) -> (f32, f64) {
+    let rate = f64::from(given) + offset;
+    if rate < 0.0 { (0.0, -f64::from(given)) } else { (rate as f32, offset) }
 }
 
 /// What a device is.

@@ -10,6 +10,7 @@ use crate::model::{Criterion, Layer, Loss, Plan};
 use crate::random::Purpose;
 use hpt_kernels::dropout::Dropout;
 use hpt_kernels::loss::PointwiseLoss;
+use hpt_kernels::optimizer::Optimizer;
 use hpt_kernels::philox::Key;
 use hpt_kernels::reference::loss::{SoftmaxRow, pointwise, softmax, softmax_cross_entropy};
 use hpt_kernels::reference::optimizer::Step;
@@ -37,6 +38,8 @@ pub struct Net {
     /// The weights, in the order of the plan.
     pub weights: Vec<f64>,
     state: [Vec<f64>; 2],
+    /// β of hypergradient descent, 0 for none; what it has added to the rates; the last step's direction.
+    adapt: (f64, f64, Vec<f64>),
     kept: Vec<f64>,
 }
 
@@ -59,6 +62,7 @@ impl Net {
             criterion: member.criterion.clone(),
             rule: member.update,
             key: Key::new(member.seed).derive(member.slot),
+            adapt: (0.0, 0.0, zeros.clone()),
             state: [zeros.clone(), zeros],
             kept: weights.clone(),
             weights,
@@ -163,9 +167,13 @@ impl Net {
             None => 1.0,
             Some(limit) => (f64::from(limit) / (gradient.iter().map(|g| g * g).sum::<f64>().sqrt() + 1e-6)).min(1.0),
         };
+        let learning_rate = match self.adapt.0 {
+            0.0 => f64::from(rate),
+            _ => self.adapt(&gradient, rate),
+        };
         let update = Step {
             optimizer: self.rule.optimizer,
-            learning_rate: f64::from(rate),
+            learning_rate,
             weight_decay: f64::from(self.rule.weight_decay),
             l1: f64::from(self.rule.l1),
             gradient_scale,
@@ -175,7 +183,44 @@ impl Net {
         for (((w, g), a), b) in self.weights.iter_mut().zip(gradient).zip(first).zip(second) {
             update.update(w, g, [a, b]);
         }
+        if self.adapt.0 != 0.0 {
+            self.directions(step);
+        }
         loss
+    }
+
+    /// L1 and L2 of the weights, as they join the gradient.
+    fn penalty(&self, w: f64) -> f64 {
+        let sign = if w == 0.0 { 0.0 } else { w.signum() };
+        f64::from(self.rule.weight_decay) * w + f64::from(self.rule.l1) * sign
+    }
+
+    /// The learning rate of hypergradient descent at this gradient, which takes the direction's place.
+    fn adapt(&mut self, gradient: &[f64], rate: f32) -> f64 {
+        let whole: Vec<f64> = gradient.iter().zip(&self.weights).map(|(g, &w)| g + self.penalty(w)).collect();
+        let (beta, offset, direction) = &mut self.adapt;
+        *offset += *beta * whole.iter().zip(&*direction).map(|(g, d)| g * d).sum::<f64>();
+        *offset = offset.max(-f64::from(rate));
+        *direction = whole;
+        f64::from(rate) + *offset
+    }
+
+    /// The direction of the step that has just been made: the gradient stands there already.
+    fn directions(&mut self, step: u64) {
+        let t = (step + 1) as f64;
+        for (i, d) in self.adapt.2.iter_mut().enumerate() {
+            let (a, b) = (self.state[0][i], self.state[1][i]);
+            *d = match self.rule.optimizer {
+                Optimizer::Momentum { .. } => a,
+                Optimizer::Nesterov { momentum } => *d + f64::from(momentum) * a,
+                Optimizer::Adam { beta1, beta2, epsilon } => {
+                    let m = a / (1.0 - f64::from(beta1).powf(t));
+                    let v = b / (1.0 - f64::from(beta2).powf(t));
+                    m / (v.sqrt() + f64::from(epsilon))
+                }
+                _ => *d,
+            };
+        }
     }
 }
 
@@ -255,5 +300,27 @@ impl Backend for Reference {
 
     fn weights(&self, cohort: &Cohort, member: usize) -> Vec<f32> {
         cohort.nets[member].weights.iter().map(|&w| w as f32).collect()
+    }
+
+    fn moments(&self, cohort: &Cohort, member: usize) -> Vec<Vec<f32>> {
+        let net = &cohort.nets[member];
+        let slots = net.state[..net.rule.optimizer.slots()].iter();
+        slots.map(|slot| slot.iter().map(|&x| x as f32).collect()).collect()
+    }
+
+    fn adapt_rate(&self, cohort: &mut Cohort, member: usize, beta: f64) {
+        cohort.nets[member].adapt.0 = beta;
+    }
+
+    fn rate_offset(&self, cohort: &Cohort, member: usize) -> f64 {
+        cohort.nets[member].adapt.1
+    }
+
+    fn set_moments(&self, cohort: &mut Cohort, member: usize, moments: &[Vec<f32>]) {
+        let net = &mut cohort.nets[member];
+        for (i, slot) in net.state[..net.rule.optimizer.slots()].iter_mut().enumerate() {
+            let given = moments.get(i);
+            slot.iter_mut().enumerate().for_each(|(j, x)| *x = given.map_or(0.0, |given| f64::from(given[j])));
+        }
     }
 }

@@ -137,7 +137,10 @@ fn specify(
     };
     let time_limit = options.time("time_limit")?;
     let default = SearchSpec::new(data.clone());
-    let pruner = options.text("pruner")?.unwrap_or(&default.pruner).to_owned();
+    let sampler = options.text("sampler")?.unwrap_or(&default.sampler).to_owned();
+    // BOHB is a sampler with Hyperband.
+    let usual = if sampler == "bohb" { "hyperband" } else { &default.pruner };
+    let pruner = options.text("pruner")?.unwrap_or(usual).to_owned();
     pruner::entry(&pruner)?;
     let epochs = fixed.resolve()?.train.epochs as u64;
     let pruner_settings = pruner::Settings { max_resource: Some(epochs), ..pruner::Settings::default() };
@@ -146,7 +149,7 @@ fn specify(
         fixed,
         space,
         metric: options.metric()?,
-        sampler: options.text("sampler")?.unwrap_or(&default.sampler).to_owned(),
+        sampler,
         acquisition: options.text("acquisition")?.map(Acquisition::by_name).transpose()?.unwrap_or(default.acquisition),
         pruner_settings: options.pruner(&pruner, pruner_settings)?,
         first_rung_given: options
@@ -168,6 +171,7 @@ fn specify(
         enqueue: enqueued(options)?,
         rules: options.stop_rules()?,
         warm_start: options.warm_start()?,
+        population: options.population()?,
         out: options.text("out")?.map(PathBuf::from),
         data,
     };
@@ -273,7 +277,7 @@ fn document(outcome: &SearchOutcome) -> Result<Json, Error> {
         fields.insert("intervals".to_owned(), intervals.into());
         fields
     });
-    Ok(json!({
+    let mut document = json!({
         "study": outcome.study.name(),
         "storage": outcome.study.storage().path().display().to_string(),
         "direction": outcome.direction.name(),
@@ -288,5 +292,9 @@ fn document(outcome: &SearchOutcome) -> Result<Json, Error> {
         "test": test,
         "model": outcome.model.display().to_string(),
         "top": outcome.top.iter().map(outline).collect::<Vec<_>>(),
-    }))
+    });
+    if !outcome.schedule.is_empty() {
+        document["schedule"] = json!(outcome.schedule);
+    }
+    Ok(document)
 }

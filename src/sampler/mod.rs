@@ -13,6 +13,7 @@ mod gp;
 mod grid;
 mod normal;
 mod outcome;
+mod population;
 mod random;
 mod sobol;
 #[cfg(test)]
@@ -24,9 +25,10 @@ pub use cmaes::CmaEsSampler;
 pub use designs::{HaltonSampler, LatinSampler};
 pub use gp::{Acquisition, GpSampler};
 pub use grid::GridSampler;
+pub use population::Population;
 pub use random::RandomSampler;
 pub use sobol::QmcSampler;
-pub use tpe::TpeSampler;
+pub use tpe::{BohbSampler, TpeSampler};
 
 use crate::history::{Direction, Trial};
 use crate::space::{Params, Space};
@@ -135,6 +137,11 @@ pub const SAMPLERS: &[Entry] = &[
         name: "tpe",
         summary: "tree-structured Parzen estimator",
         make: |settings| Box::new(TpeSampler::new(settings)),
+    },
+    Entry {
+        name: "bohb",
+        summary: "Parzen estimators of the largest budget with enough trials, for hyperband",
+        make: |settings| Box::new(BohbSampler::new(settings)),
     },
 ];
 

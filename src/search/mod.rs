@@ -8,12 +8,14 @@
 
 mod command;
 mod finish;
+mod population;
 mod problem;
 mod space;
 mod trial;
 
 pub use command::{CommandOutcome, CommandSpec, kill_commands, search_command};
 pub use finish::{Interval, Tested};
+pub use population::{PopulationSpec, TUNABLE};
 pub use problem::DataProblem;
 pub use space::{default_point, default_space};
 
@@ -26,15 +28,19 @@ use crate::random::{Purpose, Stream};
 use crate::sampler::Acquisition;
 use crate::settings::{Settings, check_space};
 use crate::space::{Params, Space};
-use crate::study::{OptimizeSpec, StopRules, Stopped, Storage, Study, StudyConfig};
+use crate::study::{Context, ObjectiveEnd, OptimizeSpec, StopRules, Stopped, Storage, Study, StudyConfig};
 use crate::train::{Metric, Scores};
 use crate::{Error, Result, pruner, sampler};
+use population::Members;
 use serde_json::json;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use trial::{Budget, Kept, Objective};
+
+/// Attribute of a study that trains a population: how.
+const POPULATION: &str = "population";
 
 /// Configurations of a space that are looked at before the study is made.
 const SAMPLES: u64 = 200;
@@ -92,6 +98,9 @@ pub struct SearchSpec {
     pub rules: StopRules,
     /// Another study to learn from.
     pub warm_start: Option<WarmStart>,
+    /// Train a population that copies its best members' weights, in place of sampler, pruner and number of trials, which
+    /// then stay as they are by default.
+    pub population: Option<PopulationSpec>,
     /// Folder for the models; none takes one named after the study.
     pub out: Option<PathBuf>,
 }
@@ -125,6 +134,7 @@ impl SearchSpec {
             enqueue: Vec::new(),
             rules: StopRules::default(),
             warm_start: None,
+            population: None,
             out: None,
         }
     }
@@ -226,6 +236,9 @@ pub struct SearchOutcome {
     pub top: Vec<Trial>,
     /// The value of the default configuration, where the study has tried it.
     pub default_value: Option<f64>,
+    /// Of a population, the best trial's hyperparameters from its first epoch on: `{"trial", "epochs": [from, to],
+    /// "params"}` of each piece. Else empty.
+    pub schedule: Vec<serde_json::Value>,
 }
 
 /// Runs a search to its end: trials, the last training, the test, the saved model.
@@ -242,12 +255,25 @@ pub fn search(spec: &SearchSpec, progress: &dyn Progress, stop: &Arc<AtomicBool>
     let budget = Budget::new(started, spec.time_limit, spec.trial_time_limit, stop.clone());
     bridge.enqueue()?;
     let kept = Kept::new(&bridge.out, spec.keep_models, &bridge.study)?;
-    let objective = Objective { bridge: &bridge, budget: &budget, kept: &kept };
-    let summary = bridge.run(&objective)?;
+    let members = Members::of(&bridge)?;
+    let summary = match &members {
+        Some(members) => members.run(&budget, &kept)?,
+        None => bridge.run(&Objective { bridge: &bridge, budget: &budget, kept: &kept })?,
+    };
     if stop.load(Ordering::Relaxed) {
         return Err(Error::Interrupted);
     }
     let (best, finished) = bridge.finish(stop)?;
+    let schedule = match &members {
+        Some(members) => {
+            if summary.stopped == Stopped::Reached {
+                members.clean();
+            }
+            members.schedule_of(&best)?
+        }
+        None => Vec::new(),
+    };
+    drop(members);
     Ok(SearchOutcome {
         direction: bridge.direction(),
         metric: bridge.metric,
@@ -261,6 +287,7 @@ pub fn search(spec: &SearchSpec, progress: &dyn Progress, stop: &Arc<AtomicBool>
         model: finished.path,
         top: bridge.top(5)?,
         default_value: bridge.default_value()?,
+        schedule,
         best,
         study: bridge.study,
     })
@@ -307,10 +334,17 @@ impl<'a> Bridge<'a> {
             None => default_space(sets.train.rows, &spec.fixed)?,
         };
         check_space("space:", &space)?;
+        population::check(spec, &space)?;
         check_samples(spec, &space, &sets.train)?;
         let storage = Storage::open_or_create(&spec.storage)?;
         let name = spec.study.clone().unwrap_or_else(|| prepared.name().to_owned());
         let study = Study::create_or_open(&storage, &config(spec, &prepared, &name, metric, space))?;
+        if spec.population.is_none() && study.attribute(POPULATION)?.is_some() {
+            return Err(Error::input(format!(
+                "{}: the study `{name}` trains a population; go on with it (--population), or give another --study",
+                spec.storage.display()
+            )));
+        }
         let (jobs, threads) = workers(spec);
         // A study's name may hold what a path gives a meaning to.
         let folder = || PathBuf::from(name.replace(['/', '\\'], "_").trim_start_matches('.'));
@@ -361,8 +395,26 @@ impl<'a> Bridge<'a> {
             progress.note(&format!("sampler {}", sampler.describe(space, self.study.directions())));
         }
         progress.started(&self.study, spec.trials, self.study.counts()?.finished());
+        let run = |context: &mut Context<'_>| objective.run(context);
+        let summary = self.drive(objective.budget, sampler.as_ref(), pruner.as_ref(), spec.trials, run)?;
+        if summary.stopped == Stopped::Exhausted {
+            progress.note("every configuration of the space has been tried");
+        }
+        Ok(summary)
+    }
+
+    /// Runs trials of `objective` until the study has so many, within the budget, and tells the listener.
+    fn drive(
+        &self,
+        budget: &Budget,
+        sampler: &dyn sampler::Sampler,
+        pruner: &dyn pruner::Pruner,
+        trials: Option<u64>,
+        objective: impl Fn(&mut Context<'_>) -> Result<Vec<f64>, ObjectiveEnd> + Sync,
+    ) -> Result<crate::study::Summary> {
+        let (spec, progress) = (self.spec, self.progress);
         let best = || self.study.best().ok().and_then(|best| best.into_iter().next());
-        let keep_back = |best: &Trial| objective.budget.keep_back(finish::expected_seconds(self, best));
+        let keep_back = |best: &Trial| budget.keep_back(finish::expected_seconds(self, best));
         if let Some(best) = best() {
             keep_back(&best);
         }
@@ -371,25 +423,21 @@ impl<'a> Bridge<'a> {
             if let Some(best) = best.as_ref().filter(|best| best.number == trial.number) {
                 keep_back(best);
             }
-            objective.budget.spent();
+            budget.spent();
             progress.trial_finished(trial, best.as_ref().and_then(Trial::value));
         };
-        let mut optimize = OptimizeSpec::new(sampler.as_ref(), pruner.as_ref());
-        optimize.trials = spec.trials;
+        let mut optimize = OptimizeSpec::new(sampler, pruner);
+        optimize.trials = trials;
         optimize.rules = spec.rules;
         optimize.jobs = self.jobs;
         optimize.seed = spec.seed;
-        optimize.stop = objective.budget.stop_flag();
+        optimize.stop = budget.stop_flag();
         let on_start = |trial: &Trial| progress.trial_started(trial);
         let on_report = |trial: u64, step: u64, value: f64| progress.epoch(trial, step, value);
         optimize.on_start = Some(&on_start);
         optimize.on_report = Some(&on_report);
         optimize.on_trial = Some(&on_trial);
-        let summary = self.study.optimize(&optimize, |context| objective.run(context))?;
-        if summary.stopped == Stopped::Exhausted {
-            progress.note("every configuration of the space has been tried");
-        }
-        Ok(summary)
+        self.study.optimize(&optimize, objective)
     }
 
     fn sampler(&self) -> Result<Box<dyn sampler::Sampler>> {
@@ -434,7 +482,9 @@ impl<'a> Bridge<'a> {
 
     /// The value of the default configuration, where a trial has it.
     fn default_value(&self) -> Result<Option<f64>> {
-        let Some(default) = self.study.space().and_then(default_point) else { return Ok(None) };
+        // Of a population's default member only a piece was trained with it.
+        let space = self.study.space().filter(|_| self.spec.population.is_none());
+        let Some(default) = space.and_then(default_point) else { return Ok(None) };
         let trials = self.study.trials()?;
         let trial = trials.iter().find(|trial| trial.state == State::Complete && trial.params == default);
         Ok(trial.and_then(Trial::value))
@@ -493,7 +543,11 @@ impl<'a> Bridge<'a> {
 fn workers(spec: &SearchSpec) -> (usize, usize) {
     let cores = cores();
     let jobs = match (spec.jobs, spec.threads) {
-        (0, 0) => spec.trials.map_or(cores, |trials| cores.min(trials.max(1) as usize)),
+        (0, 0) => spec
+            .population
+            .map(|population| population.members)
+            .or(spec.trials)
+            .map_or(cores, |trials| cores.min(trials.max(1) as usize)),
         (0, threads) => (cores / threads).max(1),
         (jobs, _) => jobs,
     };
@@ -543,5 +597,8 @@ fn config(spec: &SearchSpec, prepared: &Prepared, name: &str, metric: Metric, sp
     config.attributes.insert("settings".to_owned(), spec.fixed.to_json().into());
     config.attributes.insert("seed".to_owned(), spec.seed.into());
     config.attributes.insert("repeats".to_owned(), spec.repeats.into());
+    if let Some(population) = &spec.population {
+        config.attributes.insert(POPULATION.to_owned(), json!(population));
+    }
     config
 }

@@ -9,7 +9,7 @@ use crate::prepared::Sets;
 use crate::settings::{Config, Settings};
 use crate::space::Params;
 use crate::study::{Context, ObjectiveEnd, Study, Verdict};
-use crate::train::{Control, Scores, Stopped, Trained};
+use crate::train::{Checkpoint, Control, Scores, Stopped, Trained};
 use crate::{Error, Result};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -150,26 +150,7 @@ pub(super) struct Objective<'a> {
 impl Objective<'_> {
     pub fn run(&self, context: &mut Context<'_>) -> Result<Vec<f64>, ObjectiveEnd> {
         let spec = self.bridge.spec;
-        let settings = settings_of(&spec.fixed, context.params()).map_err(failed)?;
-        let mut config = settings.resolve().map_err(failed)?;
-        config.train.metric = Some(self.bridge.metric);
-        let sets = self.bridge.prepared.sets(config.preprocess)?;
-        let plan = Plan::new(&config.model, sets.train.inputs, sets.train.targets.outputs()).map_err(failed)?;
-        let batch = config.train.batch_size.min(sets.train.rows);
-        check_memory(&plan, batch, spec.trial_memory_limit)?;
-        let threads = match spec.threads {
-            0 => self.bridge.threads.min(useful_threads(&plan, batch)),
-            threads => threads,
-        };
-        let mut engine = Engine::new(spec.device, threads)?;
-        let sharers = context.workers();
-        let threads = match spec.threads {
-            0 => (cores() / sharers.load(Relaxed).max(1)).clamp(1, threads),
-            threads => threads,
-        };
-        if spec.threads == 0 {
-            engine = engine.shared(sharers);
-        }
+        let Prepared { settings, config, sets, threads, engine } = self.prepare(context)?;
         let of_parts = crate::pruner::entry(&spec.pruner)?.of_parts;
         let (mut values, mut first) = (Vec::with_capacity(spec.repeats), None);
         for repetition in 0..spec.repeats as u64 {
@@ -193,10 +174,50 @@ impl Objective<'_> {
             }
         }
         let value = values.iter().sum::<f64>() / values.len() as f64;
-        let Some((mut model, trained)) = first else { return Err(ObjectiveEnd::Failed("no repetition".to_owned())) };
+        let Some((model, trained)) = first else { return Err(ObjectiveEnd::Failed("no repetition".to_owned())) };
         if spec.repeats > 1 {
             context.set_user("values", json!(values));
         }
+        self.store(context, &engine, (&sets, &settings), model, value)?;
+        record(context, &trained, threads);
+        Ok(vec![value])
+    }
+
+    /// What a trial's parameters mean, and the device to train it on.
+    fn prepare(&self, context: &Context<'_>) -> Result<Prepared, ObjectiveEnd> {
+        let spec = self.bridge.spec;
+        let settings = settings_of(&spec.fixed, context.params()).map_err(failed)?;
+        let mut config = settings.resolve().map_err(failed)?;
+        config.train.metric = Some(self.bridge.metric);
+        let sets = self.bridge.prepared.sets(config.preprocess)?;
+        let plan = Plan::new(&config.model, sets.train.inputs, sets.train.targets.outputs()).map_err(failed)?;
+        let batch = config.train.batch_size.min(sets.train.rows);
+        check_memory(&plan, batch, spec.trial_memory_limit)?;
+        let threads = match spec.threads {
+            0 => self.bridge.threads.min(useful_threads(&plan, batch)),
+            threads => threads,
+        };
+        let mut engine = Engine::new(spec.device, threads)?;
+        let sharers = context.workers();
+        let threads = match spec.threads {
+            0 => (cores() / sharers.load(Relaxed).max(1)).clamp(1, threads),
+            threads => threads,
+        };
+        if spec.threads == 0 {
+            engine = engine.shared(sharers);
+        }
+        Ok(Prepared { settings, config, sets, threads, engine })
+    }
+
+    /// Measures a trial's model, and keeps it if it is among the best.
+    fn store(
+        &self,
+        context: &mut Context<'_>,
+        engine: &Engine,
+        (sets, settings): (&Sets, &Settings),
+        mut model: Model,
+        value: f64,
+    ) -> Result<(), ObjectiveEnd> {
         if let Some(validation) = &sets.validation {
             context.set_user(SCORES, json!(engine.scores(&model, validation)?));
         }
@@ -208,8 +229,32 @@ impl Objective<'_> {
         if let Err(error) = self.kept.offer(context.number(), value, &model) {
             self.bridge.progress.note(&format!("the model of trial {} is not kept: {error}", context.number()));
         }
+        Ok(())
+    }
+
+    /// One member of a population for one generation: its value, and what it ended with.
+    pub fn segment(&self, context: &mut Context<'_>, segment: &Segment<'_>) -> Result<(f64, Checkpoint), ObjectiveEnd> {
+        let Prepared { settings, config, sets, threads, engine } = self.prepare(context)?;
+        let cancelled = || self.budget.spent();
+        let fit = Fit {
+            validation: sets.validation.as_ref(),
+            seed: self.bridge.spec.seed,
+            slot: context.slot(),
+            last_epoch: Some(segment.last_epoch),
+            cancelled: &cancelled,
+            ..Fit::new(&sets.train, &config.model, &config.train)
+        };
+        let (trained, checkpoint) = engine.resume(&fit, segment.from, &mut |epoch| {
+            let verdict = epoch.metric.map_or(Verdict::Continue, |value| context.report(epoch.epoch as u64, value));
+            if verdict == Verdict::Continue && !cancelled() { Control::Continue } else { Control::Stop }
+        })?;
+        if trained.stopped != Stopped::Finished {
+            return Err(ObjectiveEnd::Stopped);
+        }
+        let value = trained.metric.ok_or_else(|| Error::input("the trial ran no epoch"))?;
+        self.store(context, &engine, (&sets, &settings), fit.model_of(&trained)?, value)?;
         record(context, &trained, threads);
-        Ok(vec![value])
+        Ok((value, checkpoint))
     }
 
     /// One training of a trial. The first repetition reports every epoch, and the pruner judges by it.
@@ -257,6 +302,21 @@ impl Objective<'_> {
             _ => Err(ObjectiveEnd::Stopped),
         }
     }
+}
+
+/// A trial that is ready to train.
+struct Prepared {
+    settings: Settings,
+    config: Config,
+    sets: Arc<Sets>,
+    threads: usize,
+    engine: Engine,
+}
+
+/// A piece of a training: from where another one ended (none: from the start) to an epoch.
+pub(super) struct Segment<'a> {
+    pub from: Option<&'a Checkpoint>,
+    pub last_epoch: usize,
 }
 
 #[derive(Clone, Copy)]

@@ -171,7 +171,7 @@ impl Storage {
 
     /// Says that trials are about to run: many small commits. The file is one plain file again when the last such
     /// guard (of all processes) is gone.
-    pub(super) fn running(&self) -> Running<'_> {
+    pub(crate) fn running(&self) -> Running<'_> {
         let mut running = self.shared.running.lock().unwrap_or_else(PoisonError::into_inner);
         *running += 1;
         if *running == 1 {
@@ -194,7 +194,7 @@ impl Storage {
 }
 
 /// While one of these lives the file is in WAL mode.
-pub(super) struct Running<'a> {
+pub(crate) struct Running<'a> {
     storage: &'a Storage,
 }
 

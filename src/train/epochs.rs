@@ -1,7 +1,7 @@
 //! The one training loop: epochs of runs of steps, the schedule, the metric, early stopping.
 
 use super::metrics::Metric;
-use super::{ClassWeights, Plateau, TrainSpec};
+use super::{Checkpoint, ClassWeights, Plateau, ScheduleKind, TrainSpec};
 use crate::backend::{Backend, Member, Precision, Run, UpdateRule};
 use crate::data::{Dataset, Targets, balanced_weights};
 use crate::model::{Criterion, Loss, Plan};
@@ -191,24 +191,55 @@ pub fn train<B: Backend>(
     on_epoch: &mut dyn FnMut(&Epoch) -> Control,
 ) -> Result<Trained> {
     let mut session = Session::start(backend, trainer, training, validation)?;
-    let last = trainer.last_epoch.unwrap_or(trainer.spec.epochs).min(trainer.spec.epochs);
-    let mut stopped = Stopped::Finished;
-    for epoch in 1..=last {
-        let Some(record) = session.epoch(epoch)? else {
-            stopped = Stopped::Cancelled;
-            break;
-        };
-        let control = on_epoch(&record);
-        if control == Control::Stop && epoch < last {
-            stopped = Stopped::Asked;
-            break;
-        }
-        if session.has_stalled() && epoch < last {
-            stopped = Stopped::Early;
-            break;
-        }
-    }
+    let stopped = session.run(on_epoch)?;
     Ok(session.finish(stopped))
+}
+
+/// Goes on where another training of the same network ended (none: from the start), to [`Trainer::last_epoch`], and
+/// says where this one ended. The trainer's own weights are not looked at where there is a checkpoint.
+///
+/// Epochs and steps go on counting, on a schedule laid out for all of `spec.epochs`: with the same specification and slot,
+/// pieces compute bit for bit what one training does. Any setting may differ from the other training's that leaves shapes
+/// alone; the history is that of this piece.
+///
+/// # Errors
+/// As [`train`]; early stopping or the plateau schedule, which look back on the whole training; a checkpoint of another
+/// network, or one that has come to the last epoch.
+pub fn resume<B: Backend>(
+    backend: &B,
+    trainer: &Trainer<'_>,
+    from: Option<&Checkpoint>,
+    training: &B::Data,
+    validation: Option<&B::Data>,
+    on_epoch: &mut dyn FnMut(&Epoch) -> Control,
+) -> Result<(Trained, Checkpoint)> {
+    let spec = trainer.spec;
+    let looks_back = match spec.schedule.kind {
+        _ if spec.early_stopping.is_some() => Some("early_stopping"),
+        ScheduleKind::Plateau => Some("schedule plateau"),
+        ScheduleKind::Hypergradient => Some("schedule hypergradient"),
+        _ => None,
+    };
+    if let Some(what) = looks_back {
+        return Err(Error::input(format!("{what} looks back on a whole training; this one is made in pieces")));
+    }
+    let trainer = match from {
+        None => *trainer,
+        Some(from) => {
+            from.check(trainer.plan, trainer.last_epoch.unwrap_or(spec.epochs).min(spec.epochs))?;
+            Trainer { weights: &from.weights, ..*trainer }
+        }
+    };
+    let mut session = Session::start(backend, &trainer, training, validation)?;
+    if let Some(from) = from {
+        session.before = from.epochs;
+        backend.set_moments(&mut session.cohort, 0, &from.moments);
+    }
+    let stopped = session.run(on_epoch)?;
+    let moments = backend.moments(&session.cohort, 0);
+    let trained = session.finish(stopped);
+    let checkpoint = Checkpoint { epochs: trained.epoch, weights: trained.weights.clone(), moments };
+    Ok((trained, checkpoint))
 }
 
 struct Session<'a, B: Backend> {
@@ -225,6 +256,8 @@ struct Session<'a, B: Backend> {
     losses: Vec<f64>,
     outputs: Vec<f32>,
     history: Vec<Epoch>,
+    /// Epochs that were made before this session.
+    before: usize,
     /// Epoch and loss-like metric of the best weights.
     best: Option<(usize, f64)>,
 }
@@ -265,21 +298,42 @@ impl<'a, B: Backend> Session<'a, B> {
             precision: spec.precision,
         };
         let steps = data.rows.div_ceil(batch_size);
+        let mut cohort = backend.begin(&[member])?;
+        if let Some(beta) = spec.hypergradient()? {
+            backend.adapt_rate(&mut cohort, 0, beta);
+        }
         Ok(Session {
             backend,
             trainer,
             training,
             validation,
             metric: spec.metric_for(&data.targets)?,
-            cohort: backend.begin(&[member])?,
+            cohort,
             plateau: Plateau::new(&spec.schedule),
             order: (0..data.rows as u32).collect(),
             rates: vec![0.0; steps],
             losses: vec![0.0; steps],
             outputs: vec![0.0; validation.map_or(0, |v| v.as_ref().rows * trainer.plan.outputs)],
             history: Vec::with_capacity(spec.epochs.min(1000)),
+            before: 0,
             best: None,
         })
+    }
+
+    /// Runs the epochs up to the last and says why it ended.
+    fn run(&mut self, on_epoch: &mut dyn FnMut(&Epoch) -> Control) -> Result<Stopped> {
+        let last = self.trainer.last_epoch.unwrap_or(self.trainer.spec.epochs).min(self.trainer.spec.epochs);
+        for epoch in self.before + 1..=last {
+            let Some(record) = self.epoch(epoch)? else { return Ok(Stopped::Cancelled) };
+            let control = on_epoch(&record);
+            if control == Control::Stop && epoch < last {
+                return Ok(Stopped::Asked);
+            }
+            if self.has_stalled() && epoch < last {
+                return Ok(Stopped::Early);
+            }
+        }
+        Ok(Stopped::Finished)
     }
 
     /// Runs one epoch; none where the training was cancelled in it.
@@ -287,7 +341,7 @@ impl<'a, B: Backend> Session<'a, B> {
         let start = Instant::now();
         let Some(train_loss) = self.learn(epoch)? else { return Ok(None) };
         let seconds = start.elapsed().as_secs_f64();
-        let learning_rate = f64::from(self.rates.last().copied().unwrap_or(0.0));
+        let learning_rate = self.rate_at(self.rates.len().saturating_sub(1));
         let mut record = Epoch { epoch, learning_rate, train_loss, validation_loss: None, metric: None, seconds };
         if let Some(validation) = self.validation {
             let loss = self.backend.evaluate(&mut self.cohort, 0, validation, &mut self.outputs)?;
@@ -340,12 +394,17 @@ impl<'a, B: Backend> Session<'a, B> {
             };
             self.backend.advance(&mut self.cohort, self.training, &mut [run])?;
             if let Some(i) = part.clone().find(|&i| !self.losses[i].is_finite()) {
-                return Err(Error::Diverged { epoch, learning_rate: f64::from(self.rates[i]), loss: self.losses[i] });
+                return Err(Error::Diverged { epoch, learning_rate: self.rate_at(i), loss: self.losses[i] });
             }
         }
         let rows_of = |i: usize| batch_size.min(self.order.len() - i * batch_size) as f64;
         let sum: f64 = self.losses.iter().enumerate().map(|(i, loss)| loss * rows_of(i)).sum();
         Ok(Some(sum / self.order.len() as f64))
+    }
+
+    /// The rate of a step of the epoch, with what the backend has added to it.
+    fn rate_at(&self, step: usize) -> f64 {
+        f64::from(self.rates[step]) + self.backend.rate_offset(&self.cohort, 0)
     }
 
     fn observe(&mut self, epoch: usize, loss: f64) {
@@ -364,7 +423,7 @@ impl<'a, B: Backend> Session<'a, B> {
     }
 
     fn finish(mut self, stopped: Stopped) -> Trained {
-        let mut epoch = self.history.len();
+        let mut epoch = self.before + self.history.len();
         if let (Some(_), Some((best, _))) = (self.trainer.spec.early_stopping, self.best) {
             self.backend.restore(&mut self.cohort, 0);
             epoch = best;
@@ -372,7 +431,7 @@ impl<'a, B: Backend> Session<'a, B> {
         Trained {
             weights: self.backend.weights(&self.cohort, 0),
             epoch,
-            metric: epoch.checked_sub(1).and_then(|i| self.history[i].metric),
+            metric: epoch.checked_sub(self.before + 1).and_then(|i| self.history[i].metric),
             seconds: self.history.iter().map(|epoch| epoch.seconds).sum(),
             history: self.history,
             stopped,

@@ -3,14 +3,16 @@
 //! [`train`] drives any backend through epochs; it knows no device and no search. What happens inside a step
 //! is the backend's; what a trial is, nobody here knows.
 
+mod checkpoint;
 mod diagnostics;
 mod epochs;
 mod metrics;
 mod schedule;
 mod spec;
 
+pub use checkpoint::Checkpoint;
 pub use diagnostics::{Bin, Diagnostics, Interval, intervals};
-pub use epochs::{Control, Epoch, Stopped, Trained, Trainer, evaluate, train};
+pub use epochs::{Control, Epoch, Stopped, Trained, Trainer, evaluate, resume, train};
 pub use hpt_kernels::optimizer::Optimizer;
 pub use metrics::{Metric, Scores};
 pub use schedule::{Kind as ScheduleKind, Plateau, Schedule};

@@ -28,6 +28,9 @@ pub enum Kind {
     OneCycle,
     /// PyTorch's `ReduceLROnPlateau`: times decay_rate when the metric has not improved for `patience` epochs.
     Plateau,
+    /// Hypergradient descent (Baydin et al., 2018): the rate goes along its own gradient, from step to step; see
+    /// [`Backend::adapt_rate`](crate::backend::Backend::adapt_rate).
+    Hypergradient,
 }
 
 impl Kind {
@@ -41,6 +44,7 @@ impl Kind {
         ("cosine", Kind::Cosine),
         ("one-cycle", Kind::OneCycle),
         ("plateau", Kind::Plateau),
+        ("hypergradient", Kind::Hypergradient),
     ];
 
     /// The schedule of that name; an underscore is as good as a hyphen.
@@ -74,6 +78,8 @@ pub struct Schedule {
     pub power: f64,
     /// Epochs without improvement before the plateau rule acts.
     pub patience: usize,
+    /// β of hypergradient descent; none takes the paper's for the optimizer (section 5): 1e-7 for Adam, else 1e-3.
+    pub hypergradient_rate: Option<f64>,
     /// Steps over which the rate first rises linearly: step i has (i + 1) / (warmup_steps + 1) of the rate.
     pub warmup_steps: u64,
 }
@@ -87,6 +93,7 @@ impl Default for Schedule {
             staircase: false,
             power: 1.0,
             patience: 10,
+            hypergradient_rate: None,
             warmup_steps: 0,
         }
     }
@@ -104,6 +111,9 @@ impl Schedule {
                 let range = if below_1 { "a number in (0, 1]" } else { "a number above 0" };
                 return Err(Error::input(format!("decay_rate is {rate}; {range} is expected")));
             }
+        }
+        if let Some(beta) = self.hypergradient_rate.filter(|beta| !(beta.is_finite() && *beta > 0.0)) {
+            return Err(Error::input(format!("hypergradient_rate is {beta}; a number above 0 is expected")));
         }
         if self.decay_steps == Some(0) {
             return Err(Error::input("decay_steps is 0; at least 1 is expected"));
@@ -136,7 +146,8 @@ impl Schedule {
         let decay = self.decay_rate();
         let stairs = |x: f64| if self.staircase { x.floor() } else { x };
         match self.kind {
-            Kind::Constant => base,
+            // What hypergradient descent adds is the backend's.
+            Kind::Constant | Kind::Hypergradient => base,
             Kind::Step => base * decay.powf((t / steps(per_epoch)).floor()),
             Kind::Exponential => base * decay.powf(stairs(t / steps(per_epoch))),
             Kind::InverseTime => base / (1.0 + decay * stairs(t / steps(per_epoch))),

@@ -1,6 +1,6 @@
 //! How a network is trained: everything that `train` takes but the data, the network and the device.
 
-use super::{Metric, Schedule};
+use super::{Metric, Schedule, ScheduleKind};
 use crate::backend::Precision;
 use crate::model::Loss;
 use crate::{Error, Result};
@@ -107,6 +107,31 @@ impl TrainSpec {
         if let Some(Loss::Huber { delta }) = self.loss {
             positive("huber_delta", delta)?;
         }
-        self.schedule.validate()
+        self.schedule.validate()?;
+        self.hypergradient().map(drop)
+    }
+
+    /// β of hypergradient descent; none for another schedule.
+    ///
+    /// # Errors
+    /// An optimizer that it is not made for, or clipping.
+    pub fn hypergradient(&self) -> Result<Option<f64>> {
+        if self.schedule.kind != ScheduleKind::Hypergradient {
+            return Ok(None);
+        }
+        let usual = match self.optimizer {
+            Optimizer::Sgd | Optimizer::Momentum { .. } | Optimizer::Nesterov { .. } => 1e-3,
+            Optimizer::Adam { .. } => 1e-7,
+            other => {
+                let name = other.name();
+                return Err(Error::input(format!(
+                    "schedule hypergradient is made for sgd, momentum, nesterov and adam, not for {name}"
+                )));
+            }
+        };
+        if self.clip_norm.is_some() {
+            return Err(Error::input("schedule hypergradient and clip_norm exclude each other"));
+        }
+        Ok(Some(self.schedule.hypergradient_rate.unwrap_or(usual)))
     }
 }

@@ -11,6 +11,7 @@ mod importance;
 mod interrupts;
 mod memory;
 mod outside;
+mod populations;
 mod precisions;
 mod saved_models;
 mod searches;

@@ -37,7 +37,7 @@ impl Net {
             (0..panels, worker.share(layer.inputs, 1), worker.share(layer.outputs, 16))
         };
         let method = self.method(layer.inputs, at.rows.len(), layer.outputs);
-        if self.rule.clip_norm.is_some() {
+        if self.needs_whole_gradient() {
             self.gradient(memory, method, l, mine, rows, at);
         } else if method != Method::F32 {
             // By bf16 a product packs all of X, so it is made once.
@@ -59,7 +59,7 @@ impl Net {
             let range = start + part.start..start + part.end;
             let db = self.gradients.part_mut(range.clone());
             column_sums(self.isa, dz, db);
-            if self.rule.clip_norm.is_none() {
+            if !self.needs_whole_gradient() {
                 self.update(range, db, 1.0, at);
             }
         }
@@ -172,7 +172,7 @@ impl Net {
     ///
     /// # Safety
     /// Nobody else reads or writes this range of weights and state.
-    unsafe fn update(&self, range: Range<usize>, gradients: &[f32], gradient_scale: f32, at: Step<'_>) {
+    pub unsafe fn update(&self, range: Range<usize>, gradients: &[f32], gradient_scale: f32, at: Step<'_>) {
         let slot = |i: usize| {
             let range = if i < self.rule.optimizer.slots() { range.clone() } else { 0..0 };
             // SAFETY: by the caller's promise.

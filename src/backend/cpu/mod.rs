@@ -5,6 +5,7 @@
 //! memory among the workers. Results are bit-identical for every number of workers: each output element is
 //! computed by one worker by the same operations, and sums run over fixed chunks in a fixed order.
 
+mod adapt;
 mod arena;
 mod eval;
 mod learn;
@@ -161,5 +162,21 @@ impl Backend for Cpu {
 
     fn weights(&self, cohort: &Cohort, member: usize) -> Vec<f32> {
         cohort.nets[member].weights()
+    }
+
+    fn moments(&self, cohort: &Cohort, member: usize) -> Vec<Vec<f32>> {
+        cohort.nets[member].moments()
+    }
+
+    fn set_moments(&self, cohort: &mut Cohort, member: usize, moments: &[Vec<f32>]) {
+        cohort.nets[member].set_moments(moments);
+    }
+
+    fn adapt_rate(&self, cohort: &mut Cohort, member: usize, beta: f64) {
+        cohort.nets[member].adapt_rate(beta);
+    }
+
+    fn rate_offset(&self, cohort: &Cohort, member: usize) -> f64 {
+        cohort.nets[member].adapt.as_ref().map_or(0.0, adapt::Adapt::offset)
     }
 }

@@ -1,5 +1,6 @@
 //! One model in training: its arenas and the buffers of a step, all allocated at the start.
 
+use super::adapt::Adapt;
 use super::arena::Arena;
 use super::learn::group_len;
 use super::memory::Shared;
@@ -29,6 +30,8 @@ pub(super) struct Net {
     pub weights: Shared<f32>,
     pub gradients: Shared<f32>,
     pub slots: [Shared<f32>; 2],
+    /// Hypergradient descent of the rate, where it was asked for.
+    pub adapt: Option<Adapt>,
     /// The weights kept last by `snapshot`.
     kept: Vec<f32>,
     /// h[0] is the batch, h[l + 1] the output of layer l: batch × width.
@@ -115,6 +118,7 @@ impl Net {
             key: Key::new(member.seed).derive(member.slot),
             gradients: Shared::new(arena.len),
             slots: [slot(0), slot(1)],
+            adapt: None,
             kept: weights.get_mut().to_vec(),
             weights,
             h: widths.map(|width| Shared::new(batch * width)).collect(),
@@ -150,6 +154,9 @@ impl Net {
                 }
             }
         });
+        if let Some(adapt) = &mut self.adapt {
+            adapt.settle(run.first_step + steps as u64);
+        }
         run.losses = losses.into_inner().unwrap_or_else(PoisonError::into_inner);
     }
 
@@ -163,6 +170,15 @@ impl Net {
         self.workers[worker].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub fn adapt_rate(&mut self, beta: f64) {
+        self.adapt = Some(Adapt::new(beta, self.arena.len));
+    }
+
+    /// Whether a step needs the whole gradient before it changes a weight.
+    pub fn needs_whole_gradient(&self) -> bool {
+        self.rule.clip_norm.is_some() || self.adapt.is_some()
+    }
+
     pub fn snapshot(&mut self) {
         self.kept.copy_from_slice(self.weights.get_mut());
     }
@@ -172,9 +188,27 @@ impl Net {
     }
 
     pub fn weights(&self) -> Vec<f32> {
-        let mut weights = vec![0.0; self.plan.parameters];
+        self.restored(&self.weights)
+    }
+
+    pub fn moments(&self) -> Vec<Vec<f32>> {
+        self.slots.iter().take(self.rule.optimizer.slots()).map(|slot| self.restored(slot)).collect()
+    }
+
+    /// A buffer of the arena in the order of the plan.
+    fn restored(&self, values: &Shared<f32>) -> Vec<f32> {
+        let mut plain = vec![0.0; self.plan.parameters];
         // SAFETY: no step runs while the net is borrowed here: steps run inside `&mut self` methods.
-        self.arena.restore(&self.plan, unsafe { self.weights.part(0..self.weights.len()) }, &mut weights);
-        weights
+        self.arena.restore(&self.plan, unsafe { values.part(0..values.len()) }, &mut plain);
+        plain
+    }
+
+    pub fn set_moments(&mut self, moments: &[Vec<f32>]) {
+        for (i, slot) in self.slots.iter_mut().take(self.rule.optimizer.slots()).enumerate() {
+            match moments.get(i) {
+                Some(given) => self.arena.arrange(&self.plan, given, slot.get_mut()),
+                None => slot.get_mut().fill(0.0),
+            }
+        }
     }
 }

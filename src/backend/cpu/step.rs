@@ -53,7 +53,9 @@ impl Net {
         for l in (0..layers).rev() {
             self.learn(worker, memory, l, at);
         }
-        if let Some(limit) = self.rule.clip_norm {
+        if let Some(adapt) = &self.adapt {
+            self.learn_adapted(worker, adapt, at);
+        } else if let Some(limit) = self.rule.clip_norm {
             self.learn_clipped(worker, limit, at);
         }
         worker.wait();

@@ -14,7 +14,10 @@
 //! A proposal costs O(n) time and memory; nothing is kept between proposals. Of more than 2,000 others the older ones
 //! are thinned out: their density hardly changes, and the time to propose grows only by reading the history.
 
+mod bohb;
 mod parzen;
+
+pub use bohb::BohbSampler;
 
 use super::codec::{Codec, Kind, Point};
 use super::outcome::{Rank, ranked};
