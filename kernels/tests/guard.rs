@@ -207,7 +207,7 @@ fn passes_over_rows() {
                 let epilogue = Backward { input, activation: function, dropout };
                 backward(isa, MatrixMut::row_major(&mut x, rows, width), epilogue);
             }
-            let chosen = Guarded::new(side, &vec![rows as u32 - 1; 3]);
+            let chosen = Guarded::new(side, &[rows as u32 - 1; 3]);
             let bytes = Guarded::new(side, &vec![7u8; count]);
             let mut batch = numbers(side, 3 * width);
             gather(isa, Rows::F32(&y), width, &chosen, &mut batch);
