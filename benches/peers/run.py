@@ -151,7 +151,7 @@ def main():
     parser.add_argument("--precisions", default="highest", help="of hpt-engine: highest,high,medium")
     parser.add_argument("--record", type=Path, help="a JSON file that receives every round; works in it stay")
     args = parser.parse_args()
-    subprocess.run(["cargo", "build", "--release", "--quiet"], cwd=ROOT, check=True)
+    os.environ.get("HPT_PEERS_HERE") or subprocess.run(["cargo", "build", "--release", "--quiet"], cwd=ROOT, check=True)
     binary, python = ROOT / "target" / "release" / "hpt-engine", sys.executable
     cache = ROOT / "target" / "peers"
     record = {"machine": machine(), "versions": (HERE / "requirements.txt").read_text().split("\n")[1:-1], "works": {}}
