@@ -3,13 +3,15 @@
 //! `cargo bench --bench search -- [samplers] [seeds] [functions]`, each a comma-separated list or a number, as in
 //! `random,gp 10 branin,hartmann6`. With `HPO_TABLES=folder` the complete grids of MLP configurations in that folder
 //! (`*.csv.gz`, the last column is the value) are functions too; `BUDGETS=30,50,100` are the
-//! numbers of trials. Regret is (found − optimum), averaged over the seeds.
+//! numbers of trials. Regret is (found − optimum), averaged over the seeds. `OUT=runs.jsonl` appends a line a run in the
+//! format that `benches/search/judge.py` holds against Optuna's (there the closed forms end at 60 trials).
+//! `PROPOSE=100,500` times single proposals with histories of that many trials instead.
 
 use hpt_engine::history::{Direction, State, Trial};
-use hpt_engine::sampler::{self, Ask, Proposal, Settings};
+use hpt_engine::sampler::{self, Ask, Proposal, Sampler, Settings};
 use hpt_engine::space::{Domain, Expand, Parameter, Params, Space, Value};
 use std::collections::HashMap;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::time::Instant;
 
 type Evaluate = Box<dyn Fn(&Params) -> f64>;
@@ -20,8 +22,14 @@ struct Function {
     optimum: f64,
     /// A typical value, for normalised regret.
     median: f64,
+    /// Trials at which the judge compares.
+    judged: &'static [u64],
     evaluate: Evaluate,
 }
+
+/// Budgets of the judge, as in `benches/search/problems.py`.
+const TABLE_BUDGETS: &[u64] = &[30, 50, 100];
+const FORM_BUDGETS: &[u64] = &[30, 60];
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
@@ -32,44 +40,98 @@ fn main() {
     if let Ok(folder) = std::env::var("HPO_TABLES") {
         functions.extend(tables(&folder));
     }
-    let budgets: Vec<u64> =
-        std::env::var("BUDGETS").unwrap_or("30,50,100".into()).split(',').filter_map(|b| b.parse().ok()).collect();
-    println!("{:34} {:8} regret after {budgets:?} trials (normalised)   ms a proposal", "function", "sampler");
+    let out = std::env::var("OUT").ok();
+    let numbers = |text: String| -> Vec<u64> { text.split(',').filter_map(|b| b.parse().ok()).collect() };
+    let (budgets, sizes) =
+        (numbers(std::env::var("BUDGETS").unwrap_or("30,50,100".into())), std::env::var("PROPOSE").ok().map(numbers));
+    if sizes.is_none() {
+        println!("{:34} {:8} regret after {budgets:?} trials (normalised)   ms a proposal", "function", "sampler");
+    }
     for function in functions.iter().filter(|f| wanted.is_empty() || wanted.split(',').any(|w| f.name.contains(w))) {
         for name in argument(0, "random,gp").split(',') {
-            compare(function, name, seeds, &budgets);
+            match (&sizes, &out) {
+                (Some(sizes), _) => time_proposals(function, name, sizes),
+                (None, Some(path)) => compare(function, name, seeds, function.judged, Some(path)),
+                (None, None) => compare(function, name, seeds, &budgets, None),
+            }
         }
     }
 }
 
-fn compare(function: &Function, name: &str, seeds: u64, budgets: &[u64]) {
+fn made(name: &str, trials: u64) -> Box<dyn Sampler> {
+    let settings = Settings { trials: Some(trials), ..Settings::default() };
+    sampler::by_name(name, &settings).expect("a sampler of the list")
+}
+
+fn compare(function: &Function, name: &str, seeds: u64, budgets: &[u64], out: Option<&str>) {
     let most = budgets.iter().copied().max().unwrap_or(0);
-    let sampler = sampler::by_name(name, &Settings::default()).expect("a sampler of the list");
+    let sampler = made(name, most);
     let mut sums = vec![0.0; budgets.len()];
     // The last ten proposals are the dearest.
     let (mut seconds, mut last) = (0.0, 0.0);
     for seed in 0..seeds {
         let mut history: Vec<Trial> = Vec::new();
-        let mut best = f64::INFINITY;
+        let (mut best, mut reached, mut spent) = (f64::INFINITY, Vec::new(), 0.0);
         for slot in 0..most {
             let start = Instant::now();
             let ask = Ask { space: &function.space, directions: &[Direction::Minimize], history: &history, seed, slot };
             let Proposal::Params(params) = sampler.ask(&ask) else { break };
-            let elapsed = start.elapsed().as_secs_f64() * 1e3 / seeds as f64;
-            seconds += elapsed / most as f64;
-            last += if slot + 10 >= most { elapsed / 10.0 } else { 0.0 };
+            let elapsed = start.elapsed().as_secs_f64() * 1e3;
+            spent += elapsed;
+            last += if slot + 10 >= most { elapsed / 10.0 / seeds as f64 } else { 0.0 };
             let value = (function.evaluate)(&params);
             best = best.min(value);
             history.push(complete(slot, params, value));
-            for (sum, _) in sums.iter_mut().zip(budgets).filter(|(_, budget)| **budget == slot + 1) {
-                *sum += best - function.optimum;
+            if budgets.contains(&(slot + 1)) {
+                reached.push(best);
             }
+        }
+        seconds += spent / (most * seeds) as f64;
+        sums.iter_mut().zip(&reached).for_each(|(sum, best)| *sum += best - function.optimum);
+        if let Some(path) = out {
+            let milliseconds = (spent / most as f64 * 100.0).round() / 100.0;
+            let run = serde_json::json!({"sampler": name, "problem": function.name, "seed": seed, "best": reached, "ms": milliseconds});
+            let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+            writeln!(file.expect("OUT can be written"), "{run}").expect("OUT can be written");
         }
     }
     let regrets: Vec<f64> = sums.iter().map(|sum| sum / seeds as f64).collect();
     let range = function.median - function.optimum;
     let text: Vec<String> = regrets.iter().map(|r| format!("{r:9.5} ({:6.4})", r / range)).collect();
     println!("{:34} {:8} {}   {seconds:.2} ({last:.2} at the end)", function.name, name, text.join(" "));
+}
+
+/// Milliseconds of one proposal after so many trials, the least of five. Three quarters of the trials are random, the
+/// others steps of a hundredth of the range away from the best of them, as histories of models are.
+fn time_proposals(function: &Function, name: &str, sizes: &[u64]) {
+    let (mut history, mut best): (Vec<Trial>, Option<(f64, Params)>) = (Vec::new(), None);
+    for &size in sizes {
+        for number in history.len() as u64..size {
+            let mut stream = hpt_engine::random::Stream::new(1, number, hpt_engine::random::Purpose::Propose, 0);
+            let params = match &best {
+                Some((_, params)) if number % 4 == 0 => function.space.build(|_, parameter| {
+                    let near = params.get(&parameter.name).map_or(0.5, |value| parameter.domain.to_unit(value));
+                    parameter.domain.from_unit(near + 0.01 * stream.normal())
+                }),
+                _ => function.space.sample(&mut stream),
+            };
+            let value = (function.evaluate)(&params);
+            if best.as_ref().is_none_or(|(least, _)| value < *least) {
+                best = Some((value, params.clone()));
+            }
+            history.push(complete(number, params, value));
+        }
+        let sampler = made(name, 2 * size);
+        let ask =
+            Ask { space: &function.space, directions: &[Direction::Minimize], history: &history, seed: 1, slot: size };
+        let time = |_| {
+            let start = Instant::now();
+            let _ = std::hint::black_box(sampler.ask(&ask));
+            start.elapsed().as_secs_f64() * 1e3
+        };
+        let least = (0..5).map(time).fold(f64::INFINITY, f64::min);
+        println!("{:34} {name:8} {size:6} trials: {least:8.2} ms a proposal", function.name);
+    }
 }
 
 fn complete(number: u64, params: Params, value: f64) -> Trial {
@@ -111,7 +173,14 @@ fn function(name: &str, space: &str, optimum: f64, evaluate: impl Fn(&Params) ->
     let mut stream = hpt_engine::random::Stream::new(0, 0, hpt_engine::random::Purpose::Propose, 0);
     let mut values: Vec<f64> = (0..999).map(|_| evaluate(&space.sample(&mut stream))).collect();
     values.sort_by(f64::total_cmp);
-    Function { name: name.to_owned(), space, optimum, median: values[499], evaluate: Box::new(evaluate) }
+    Function {
+        name: name.to_owned(),
+        space,
+        optimum,
+        median: values[499],
+        judged: FORM_BUDGETS,
+        evaluate: Box::new(evaluate),
+    }
 }
 
 fn branin(x: &[f64]) -> f64 {
@@ -245,5 +314,5 @@ fn table(path: &std::path::Path) -> Function {
         let places = domains.iter().zip(params.values()).map(|(domain, v)| domain.index_of(v).unwrap_or(0) as usize);
         values[&places.collect::<Vec<_>>()]
     };
-    Function { name, space, optimum, median, evaluate: Box::new(evaluate) }
+    Function { name, space, optimum, median, judged: TABLE_BUDGETS, evaluate: Box::new(evaluate) }
 }

@@ -5,7 +5,7 @@
 //! reference computes in f64 and has f64's distance; the CPU, in every instruction set, has the bounds of [`CPU`].
 //! What the files give is exact in f32, so no tolerance pays for rounding it.
 
-use hpt_engine::backend::{Backend, Cpu, Member, Reference, Run, UpdateRule};
+use hpt_engine::backend::{Backend, Cpu, Member, Precision, Reference, Run, UpdateRule};
 use hpt_engine::data::{Dataset, Features, Targets};
 use hpt_engine::model::{Activation, Criterion, Init, LayerSpec, ModelSpec, Plan, initialise};
 use hpt_engine::train::{Loss, Metric, Optimizer, Plateau, Schedule, ScheduleKind};
@@ -105,7 +105,8 @@ impl Problem {
 
     fn member(&self, update: UpdateRule) -> Member<'_> {
         let (plan, weights, criterion) = (&self.plan, &self.weights[..], self.criterion.clone());
-        Member { plan, weights, batch_size: self.data.rows, criterion, update, seed: 0, slot: 0 }
+        let precision = Precision::Highest;
+        Member { plan, weights, batch_size: self.data.rows, criterion, update, seed: 0, slot: 0, precision }
     }
 
     /// `steps` steps on all rows: the loss before each.

@@ -59,17 +59,16 @@ pub fn keep(d: &Dropout, r: usize, c: usize) -> bool {
     words[c / 16 % 4] >= d.threshold()
 }
 
-/// Writes 0 or the scale for each column of a group: the factors of dropout.
+/// Gives 0 or the scale for each column of a group to `each`, a vector at a time with its first column.
 #[inline(always)]
-fn factors<S: Simd>(s: S, d: &Dropout, row: usize, group: usize, threshold: S::U, out: &mut [f32; GROUP]) {
+fn factors<S: Simd>(s: S, d: &Dropout, row: usize, group: usize, threshold: S::U, mut each: impl FnMut(usize, S::F)) {
     let [block, b, high, purpose] = d.counter(row, group);
     let (scale, zero) = (s.splat(d.scale()), s.splat(0.0));
     for first in (0..16).step_by(S::LANES) {
         let counter = [s.iota(block + first as u32), s.splat_u(b), s.splat_u(high), s.splat_u(purpose)];
         let words = philox::rounds(s, counter, d.key.0);
         for (w, word) in words.into_iter().enumerate() {
-            let factor = s.select(s.ge_u(word, threshold), scale, zero);
-            s.store(&mut out[16 * w + first..][..S::LANES], factor);
+            each(16 * w + first, s.select(s.ge_u(word, threshold), scale, zero));
         }
     }
 }
@@ -82,8 +81,16 @@ pub(crate) fn apply<S: Simd>(s: S, d: &Dropout, row: usize, col: usize, c: &mut 
     let mut done = 0;
     while done < c.len() {
         let at = d.col + col + done;
-        factors(s, d, d.row + row, at / GROUP, threshold, &mut buffer);
         let part = (GROUP - at % GROUP).min(c.len() - done);
+        if let Some(x) = c[done..].first_chunk_mut::<GROUP>().filter(|_| part == GROUP) {
+            factors(s, d, d.row + row, at / GROUP, threshold, |i, factor| {
+                let v = s.mul(s.load(&x[i..]), factor);
+                s.store(&mut x[i..], v);
+            });
+            done += part;
+            continue;
+        }
+        factors(s, d, d.row + row, at / GROUP, threshold, |i, factor| s.store(&mut buffer[i..][..S::LANES], factor));
         let (x, f) = (&mut c[done..done + part], &buffer[at % GROUP..]);
         for i in (0..part).step_by(S::LANES) {
             let v = s.mul(s.load(&x[i..]), s.load(&f[i..]));

@@ -29,6 +29,11 @@ pub fn gather(isa: Isa, features: Rows<'_>, width: usize, rows: &[u32], out: &mu
     }
 }
 
+/// Rows that are asked for before they are needed: shuffled rows come from anywhere in memory, one by one.
+const AHEAD: usize = 4;
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
 struct Bytes<'a> {
     values: &'a [u8],
     scale: f32,
@@ -42,8 +47,14 @@ impl Op for Bytes<'_> {
 
     // The inner loop is plain: compilers widen and convert bytes by vectors of the set it is compiled for.
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        for (out, &row) in self.out.chunks_exact_mut(self.width).zip(self.rows) {
+    fn run<S: Simd>(self, s: S) {
+        for (i, (out, &row)) in self.out.chunks_exact_mut(self.width).zip(self.rows).enumerate() {
+            if let Some(&row) = self.rows.get(i + AHEAD) {
+                let bytes = self.values.as_ptr().wrapping_add(row as usize * self.width);
+                for line in (0..self.width).step_by(LINE) {
+                    s.prefetch(bytes.wrapping_add(line).cast());
+                }
+            }
             let bytes = &self.values[row as usize * self.width..][..self.width];
             for (out, &byte) in out.iter_mut().zip(bytes) {
                 *out = f32::from(byte) * self.scale;

@@ -4,6 +4,10 @@
 //! AdamW, RMSprop), the gradient first scaled (clipping), then joined by `weight_decay·w` and `l1·sign(w)`. State begins
 //! as zeros, which is what PyTorch's first step amounts to. Elements do not see each other, so any split of the arrays
 //! gives the same bits. The pass is bound by memory: what depends on the step alone is computed once a call, in `f64`.
+//!
+//! State that has become subnormal is kept as 0. The moments of a weight whose gradient is 0 for good (a dead unit, a
+//! pixel that is never lit) decay into that range and stay, no weight can tell them from 0, and arithmetic on them takes
+//! several times as long.
 
 use crate::isa::{Isa, Op, Simd};
 use crate::math::copysign;
@@ -190,7 +194,8 @@ impl Rule for Adam {
         let v = s.mul_add(s.mul(g, g), s.splat(self.one_less[1]), s.mul(v, s.splat(self.beta2)));
         let d = s.mul_add(s.sqrt(v), s.splat(self.root), s.splat(self.epsilon));
         let w = s.mul(w, s.splat(self.shrink));
-        (s.sub(w, s.div(s.mul(m, s.splat(self.lr)), d)), [m, v])
+        // The rate last: `lr·m` can be subnormal where `m` is not.
+        (s.mul_add(s.div(m, d), s.splat(-self.lr), w), [m, v])
     }
 }
 
@@ -324,7 +329,7 @@ impl Update<'_> {
         let (w, state) = rule.step(s, w, g, state);
         s.store(&mut self.weights[i..i + n], w);
         for (state, slot) in state.into_iter().zip(&mut self.slots[..R::SLOTS]) {
-            s.store(&mut slot[i..i + n], state);
+            s.store(&mut slot[i..i + n], s.flush(state));
         }
     }
 }

@@ -28,20 +28,25 @@ pub fn philox4x32_10(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
 }
 
 /// [`philox4x32_10`] of as many counters as there are lanes, under one key.
+///
+/// The even and the odd counters go separately, each word in the low half of 64 bits, as a product leaves it; what
+/// stands in the high halves is never looked at.
 #[inline(always)]
 pub(crate) fn rounds<S: Simd>(s: S, counter: [S::U; 4], key: [u32; 2]) -> [S::U; 4] {
-    let [mut a, mut b, mut c, mut d] = counter;
+    let mut even = counter;
+    let mut odd = counter.map(|word| s.high_halves(word));
     for round in 0..ROUNDS {
         let k0 = s.splat_u(key[0].wrapping_add(WEYL[0].wrapping_mul(round)));
         let k1 = s.splat_u(key[1].wrapping_add(WEYL[1].wrapping_mul(round)));
-        let (p_high, p_low) = s.mul_wide(a, s.splat_u(MULTIPLIERS[0]));
-        let (q_high, q_low) = s.mul_wide(c, s.splat_u(MULTIPLIERS[1]));
-        a = s.xor(s.xor(q_high, b), k0);
-        b = q_low;
-        c = s.xor(s.xor(p_high, d), k1);
-        d = p_low;
+        for state in [&mut even, &mut odd] {
+            let [a, b, c, d] = *state;
+            let p = s.mul_even(a, s.splat_u(MULTIPLIERS[0]));
+            let q = s.mul_even(c, s.splat_u(MULTIPLIERS[1]));
+            let xor = |a, b, k| s.xor(s.xor(a, b), k);
+            *state = [xor(s.high_halves(q), b, k0), q, xor(s.high_halves(p), d, k1), p];
+        }
     }
-    [a, b, c, d]
+    std::array::from_fn(|word| s.pair(even[word], odd[word]))
 }
 
 /// Under which key a stream of random words is drawn.

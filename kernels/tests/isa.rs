@@ -7,7 +7,7 @@ use hpt_kernels::isa::{Isa, Op, Simd, peak};
 fn sets_that_are_missing_are_named() {
     let here: Vec<_> = Isa::available().map(Isa::name).collect();
     eprintln!("instruction sets tested: {}", here.join(", "));
-    for name in ["portable", "avx2", "avx512"].into_iter().filter(|name| !here.contains(name)) {
+    for name in ["portable", "avx2", "avx512", "amx"].into_iter().filter(|name| !here.contains(name)) {
         eprintln!("SKIPPED: {name} (this machine does not have it)");
     }
     for required in std::env::var("HPT_REQUIRE_ISA").unwrap_or_default().split(',').filter(|name| !name.is_empty()) {
@@ -50,14 +50,25 @@ impl Op for Basics {
         assert_eq!(lanes(s.round(s.splat(2.5)))[0], 2.0, "halves to even");
         assert_eq!(lanes(s.round(s.splat(-3.5)))[0], -4.0);
         assert!(lanes(s.neg(s.splat(0.0)))[0].is_sign_negative());
-        let (high, low) = s.mul_wide(s.splat_u(0xffff_ffff), s.iota(0xffff_fff0));
-        let (mut highs, mut lows) = ([0; 16], [0; 16]);
-        s.store_u(&mut highs[..S::LANES], high);
-        s.store_u(&mut lows[..S::LANES], low);
-        for i in 0..S::LANES {
-            let product = 0xffff_ffffu64 * (0xffff_fff0u64 + i as u64);
-            assert_eq!((highs[i], lows[i]), ((product >> 32) as u32, product as u32));
+        let words = |v| {
+            let mut words = [0; 16];
+            s.store_u(&mut words[..S::LANES], v);
+            words
+        };
+        let (many, all) = (s.iota(0xffff_fff0), s.splat_u(0xffff_ffff));
+        let products = words(s.mul_even(all, many));
+        let (high, pair) = (words(s.high_halves(many)), words(s.pair(many, s.iota(7))));
+        for i in (0..S::LANES as u32).step_by(2) {
+            let (at, product) = (i as usize, 0xffff_ffffu64 * u64::from(0xffff_fff0 + i));
+            assert_eq!(products[at..at + 2], [product as u32, (product >> 32) as u32]);
+            assert_eq!(high[at..at + 2], [0xffff_fff1 + i, 0]);
+            assert_eq!(pair[at..at + 2], [0xffff_fff0 + i, 7 + i]);
         }
+        for (x, kept) in [(1e-39, 0.0), (-1e-45, 0.0), (f32::MIN_POSITIVE, f32::MIN_POSITIVE), (-2.0, -2.0), (0.0, 0.0)]
+        {
+            assert_eq!(lanes(s.flush(s.splat(x)))[0], kept, "{x:e} without what is subnormal");
+        }
+        assert!(lanes(s.flush(nan))[0].is_nan());
         let picked = s.select(s.ge_u(s.iota(0x7fff_fffe), s.splat_u(0x8000_0000)), s.splat(1.0), s.splat(0.0));
         assert_eq!(lanes(picked)[..4], [0.0, 0.0, 1.0, 1.0], "comparison without sign");
     }

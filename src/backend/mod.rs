@@ -7,7 +7,7 @@ mod cpu;
 mod cuda;
 mod reference;
 
-pub use cpu::{Cpu, Worker, cores};
+pub use cpu::{Cpu, Worker, cores, natively};
 pub use cuda::{Gpu, gpus};
 pub use reference::Reference;
 
@@ -98,6 +98,9 @@ pub struct Member<'a> {
     pub seed: u64,
     /// Place in the plan of the search; keys dropout too.
     pub slot: u64,
+    /// How the products of its steps are computed; the device takes the nearest that it has and that is no less exact.
+    /// Outputs ([`Backend::evaluate`]) are always computed at the highest.
+    pub precision: Precision,
 }
 
 /// An optimizer with what stays constant in a training.
@@ -142,9 +145,10 @@ impl Run<'_> {
 pub enum Precision {
     /// f32 throughout.
     Highest,
-    /// Error of the order of f32's (1e-5) from split low-precision products, where the device has them.
+    /// Error of the order of 1e-5 from split low-precision products, for the shapes where the device has them and they
+    /// are faster; else f32.
     High,
-    /// One low-precision product (bf16 or TF32).
+    /// One low-precision product (bf16 or TF32), likewise; error of the order of 1e-3.
     Medium,
 }
 

@@ -3,7 +3,7 @@
 use super::{seconds, values};
 use crate::backend::Cpu;
 use hpt_kernels::epilogue::Epilogue;
-use hpt_kernels::gemm::{Beta, Gemm, Packed, Right, Scratch, gemm, pack, packed_len, panel_width};
+use hpt_kernels::gemm::{Beta, Gemm, Method, Packed, Right, Scratch, gemm_by, pack, packed_len, panel_width};
 use hpt_kernels::isa::Isa;
 use hpt_kernels::matrix::{Matrix, MatrixMut};
 use std::sync::Mutex;
@@ -108,6 +108,7 @@ impl Product {
 pub struct Timer {
     isa: Isa,
     product: Product,
+    method: Method,
     copies: Vec<Operands>,
 }
 
@@ -132,7 +133,13 @@ impl Timer {
             }
             Operands { a, b, packed }
         };
-        Timer { isa, product, copies: (0..copies).map(operands).collect() }
+        Timer { isa, product, method: Method::F32, copies: (0..copies).map(operands).collect() }
+    }
+
+    /// The same product by another method.
+    #[must_use]
+    pub fn by(self, method: Method) -> Self {
+        Timer { method, ..self }
     }
 
     /// Seconds a product, the median of rounds.
@@ -148,15 +155,17 @@ impl Timer {
             let (rows, cols) = worker.block(m, n, panel_width(isa));
             let mut c = vec![f32::NAN; rows.len() * cols.len()];
             let mut scratch = Scratch::with_capacity_for(isa, m, k, n);
+            scratch.reserve_by(isa, self.method, m, k, n);
             let mut call = |i: usize| {
                 let (a, b) = self.operands(i);
                 let b = match b {
                     Right::Strided(b) => Right::Strided(b.block(0..k, cols.clone())),
                     Right::Packed(b) => Right::Packed(b.cols(cols.clone())),
+                    Right::Transposed(b) => Right::Transposed(b.rows(cols.clone())),
                 };
                 let c = MatrixMut::row_major(&mut c, rows.len(), cols.len());
                 let args = Gemm { a: a.block(rows.clone(), 0..k), b, c, beta: Beta::Zero, epilogue: Epilogue::None };
-                gemm(isa, args, &mut scratch);
+                gemm_by(isa, self.method, args, &mut scratch);
                 worker.wait();
             };
             call(0);

@@ -4,7 +4,7 @@
 
 use super::median;
 use crate::Result;
-use crate::backend::{Backend, Cpu, Member, Run, UpdateRule};
+use crate::backend::{Backend, Cpu, Member, Precision, Run, UpdateRule};
 use crate::data::{Dataset, Features, Targets};
 use crate::model::{Activation, Init, ModelSpec, Plan, initialise};
 use crate::random::{Purpose, Stream};
@@ -94,7 +94,15 @@ impl StepRow {
     /// # Errors
     /// The device failed.
     pub fn rate(&self, data: &Arc<Dataset>, cpu: &Cpu) -> Result<f64> {
-        let mut training = Training::new(self, data, cpu)?;
+        self.rate_at(data, cpu, Precision::Highest)
+    }
+
+    /// As `rate`, with products of that precision.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn rate_at(&self, data: &Arc<Dataset>, cpu: &Cpu, precision: Precision) -> Result<f64> {
+        let mut training = Training::new(self, data, cpu, precision)?;
         let mut times = (0..ROUNDS.0 + ROUNDS.1).map(|_| training.round(cpu, data)).collect::<Result<Vec<f64>>>()?;
         Ok(training.rows() as f64 / median(&mut times[ROUNDS.1..]))
     }
@@ -107,7 +115,8 @@ impl StepRow {
     pub fn rate_side_by_side(&self, data: &Arc<Dataset>, isa: hpt_kernels::isa::Isa, jobs: usize) -> Result<f64> {
         let start = Barrier::new(jobs);
         let job = || -> Result<(usize, Vec<f64>)> {
-            let prepared = Cpu::with_isa(isa, 1).and_then(|cpu| Ok((Training::new(self, data, &cpu)?, cpu)));
+            let prepared =
+                Cpu::with_isa(isa, 1).and_then(|cpu| Ok((Training::new(self, data, &cpu, Precision::Highest)?, cpu)));
             // Before the question mark: one that failed must not let the others wait for ever.
             start.wait();
             let (mut training, cpu) = prepared?;
@@ -138,14 +147,22 @@ struct Training {
 }
 
 impl Training {
-    fn new(row: &StepRow, data: &Arc<Dataset>, cpu: &Cpu) -> Result<Self> {
+    fn new(row: &StepRow, data: &Arc<Dataset>, cpu: &Cpu, precision: Precision) -> Result<Self> {
         let spec = TrainSpec::default();
         let plan = Plan::new(&ModelSpec::uniform(row.hidden, Activation::Relu, row.dropout), row.inputs, row.classes)?;
         let weights = initialise(&plan, Init::Torch, 1, 0);
         let update = UpdateRule { optimizer: spec.optimizer, weight_decay: 0.0, l1: 0.0, clip_norm: None };
         let criterion = spec.criterion(data)?;
-        let member =
-            Member { plan: &plan, weights: &weights, batch_size: row.batch, criterion, update, seed: 1, slot: 0 };
+        let member = Member {
+            plan: &plan,
+            weights: &weights,
+            batch_size: row.batch,
+            criterion,
+            update,
+            seed: 1,
+            slot: 0,
+            precision,
+        };
         let steps = ((5e9 / plan.step_flops(row.batch)) as usize).clamp(1, ROWS / row.batch);
         let mut order: Vec<u32> = (0..ROWS as u32).collect();
         Stream::new(1, 0, Purpose::Shuffle, 0).shuffle(&mut order);

@@ -8,6 +8,7 @@ use super::failure::Failure;
 use super::{Verb, options, screen, storage, table};
 use crate::cli::study_file::StudyFile;
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use hpt_engine::sampler::Acquisition;
 use hpt_engine::study::{Outcome, Storage, Study, StudyConfig};
 use hpt_engine::{Error, pruner, sampler};
 use serde_json::json;
@@ -27,6 +28,7 @@ pub const CREATE: Verb = Verb {
             .arg(arg("metric", "NAMES", "What the objectives are called, with commas").action(ArgAction::Append))
             .arg(arg("space", "FILE", "TOML file whose [space] table says what varies; `ask` needs one"))
             .arg(arg("sampler", "NAME", "How configurations are proposed [default: auto]"))
+            .arg(arg("acquisition", "NAME", "What a Gaussian process maximises [default: logei]"))
             .arg(arg("pruner", "NAME", "What `tell --step` asks whether to go on [default: none]"))
             .arg(arg("pruner-option", "NAME=X", "Option of the pruner; several may be given").action(ArgAction::Append))
             .arg(arg("seed", "N", "Seed of the proposals [default: 0]"))
@@ -106,7 +108,13 @@ fn create(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
     let told = list(matches, "pruner-option");
     pruner::by_name(pruner, &storage::pruner_settings(pruner, &told)?)?;
     let seed = whole(matches, "seed")?.unwrap_or(0);
-    let attributes = [("sampler", json!(sampler)), ("pruner", json!(pruner)), ("seed", json!(seed))];
+    let acquisition = Acquisition::by_name(text(matches, "acquisition").unwrap_or(Acquisition::default().name()))?;
+    let attributes = [
+        ("sampler", json!(sampler)),
+        ("acquisition", json!(acquisition.name())),
+        ("pruner", json!(pruner)),
+        ("seed", json!(seed)),
+    ];
     let options = (!told.is_empty()).then(|| ("pruner_options", json!(told)));
     let config = StudyConfig {
         name: name.to_owned(),

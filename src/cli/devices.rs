@@ -5,7 +5,7 @@ use super::failure::Failure;
 use super::{Verb, table};
 use clap::ArgMatches;
 use hpt_engine::Error;
-use hpt_engine::backend::{Gpu, cores, gpus};
+use hpt_engine::backend::{Gpu, Precision, cores, gpus, natively};
 use hpt_kernels::isa::{Isa, peak};
 use serde::Serialize;
 use std::fs;
@@ -41,6 +41,8 @@ struct Tier {
     lanes: usize,
     /// Fused multiply-adds in registers, one thread, 10⁹ floating-point operations a second.
     peak_gflops: f64,
+    /// Precisions of products that it computes natively; others it computes at the next more exact one.
+    precisions: Vec<&'static str>,
 }
 
 /// A cache of the first core.
@@ -55,12 +57,18 @@ struct Cache {
 
 fn run(_: &ArgMatches, console: &Console) -> Result<(), Failure> {
     let isa = Isa::detect().map_err(Error::Input)?;
-    let tier = |isa: Isa| Tier { isa: isa.name(), lanes: isa.lanes(), peak_gflops: peak(isa) / 1e9 };
+    let tier = |isa: Isa| {
+        let native = Precision::NAMES.iter().filter(|&&(_, precision)| natively(precision, isa) == precision);
+        let precisions = native.map(|row| row.0).collect();
+        Tier { isa: isa.name(), lanes: isa.lanes(), peak_gflops: peak(isa) / 1e9, precisions }
+    };
+    // One that is only ever named is not among those of the machine.
+    let named = (!Isa::available().any(|other| other == isa)).then_some(isa);
     let cpu = Cpu {
         model: model(),
         isa: isa.name(),
         cores: cores(),
-        tiers: Isa::available().map(tier).collect(),
+        tiers: Isa::available().chain(named).map(tier).collect(),
         caches: caches(),
     };
     // A driver that fails takes nothing from the CPU.
@@ -83,7 +91,11 @@ fn text(devices: &Devices) -> String {
     ];
     for tier in cpu.tiers.iter().rev() {
         let used = if tier.isa == cpu.isa { "  (used)" } else { "" };
-        lines.push(format!("tier    {:<9} {:>6.1} GFLOP/s a thread, f32{used}", tier.isa, tier.peak_gflops));
+        let precisions = tier.precisions.join(", ");
+        lines.push(format!(
+            "tier    {:<12} {:>6.1} GFLOP/s a thread, f32; {precisions}{used}",
+            tier.isa, tier.peak_gflops
+        ));
     }
     if gpus.is_empty() {
         lines.push("gpus    none (no CUDA driver, or no GPU)".to_owned());

@@ -11,7 +11,7 @@ use hpt_engine::Error;
 use hpt_engine::data::{DataSpec, SplitSpec, TaskChoice};
 use hpt_engine::engine::Device;
 use hpt_engine::pruner::{self, OPTIONS, PRUNERS};
-use hpt_engine::sampler::SAMPLERS;
+use hpt_engine::sampler::{Acquisition, SAMPLERS};
 use hpt_engine::search::{Constraint, Measure, WarmStart};
 use hpt_engine::settings::{Kind, SETTINGS, Settings};
 use hpt_engine::space::Value;
@@ -98,6 +98,7 @@ pub const RUN: &[Opt] = &[
 #[rustfmt::skip]
 pub const SEARCH: &[Opt] = &[
     one_of("sampler", "How configurations are proposed [default: auto]", || SAMPLERS.iter().map(|entry| entry.name).collect()),
+    one_of("acquisition", "What the Gaussian process of gp and auto maximises [default: logei]", || Acquisition::ALL.map(Acquisition::name).to_vec()),
     one_of("pruner", "How hopeless trials are stopped [default: asha; none where the first metric is a cost, or a command has several values]", || PRUNERS.iter().map(|entry| entry.name).collect()),
     many("pruner_option", "NAME=X", "Option of the pruner; several may be given. See the end of this help"),
     opt("trials", "N", "Trials that the study should reach in all [default: 100; none with --time-limit]"),

@@ -10,6 +10,7 @@ use clap::{Arg, ArgAction, ArgMatches};
 use hpt_engine::data::{DataSpec, SplitSpec};
 use hpt_engine::history::Trial;
 use hpt_engine::prepared::Prepared;
+use hpt_engine::sampler::Acquisition;
 use hpt_engine::search::{SearchOutcome, SearchSpec, default_space, search};
 use hpt_engine::settings::Settings;
 use hpt_engine::space::{Params, Space};
@@ -157,6 +158,7 @@ fn specify(
         objectives,
         constraints: options.constraints()?,
         sampler: options.text("sampler")?.unwrap_or(&default.sampler).to_owned(),
+        acquisition: options.text("acquisition")?.map(Acquisition::by_name).transpose()?.unwrap_or(default.acquisition),
         pruner_settings: options.pruner(&pruner, pruner_settings)?,
         first_rung_given: options
             .raw("pruner_option")

@@ -5,7 +5,7 @@ use super::options::Options;
 use clap::{Arg, ArgMatches, Command};
 use hpt_engine::Error;
 use hpt_engine::history::Direction;
-use hpt_engine::sampler::Sampler;
+use hpt_engine::sampler::{Acquisition, Sampler};
 use hpt_engine::study::{Storage, Study};
 use hpt_engine::{pruner, sampler};
 
@@ -44,7 +44,10 @@ pub fn kept(study: &Study, key: &str, default: &str) -> Result<String, Error> {
 /// The sampler and seed that the study was created with.
 pub fn sampler_of(study: &Study) -> Result<(Box<dyn Sampler>, u64), Error> {
     let seed = study.attribute("seed")?.and_then(|seed| seed.as_u64()).unwrap_or(0);
-    let sampler = sampler::by_name(&kept(study, "sampler", "auto")?, &sampler::Settings::default())?;
+    let default = sampler::Settings::default();
+    let acquisition = Acquisition::by_name(&kept(study, "acquisition", default.acquisition.name())?)?;
+    let settings = sampler::Settings { acquisition, ..default };
+    let sampler = sampler::by_name(&kept(study, "sampler", "auto")?, &settings)?;
     Ok((sampler, seed))
 }
 

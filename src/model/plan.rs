@@ -25,8 +25,7 @@ pub struct Layer {
 
 /// A network with all shapes known.
 ///
-/// W is stored `inputs × outputs`, the transpose of PyTorch's: the forward product then reads it as it lies, and
-/// only dX reads it transposed, which the first and often largest layer never needs.
+/// W is stored `inputs × outputs`, the transpose of PyTorch's. A backend may keep it in an order of its own.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// The layers, the output layer last; at least one.

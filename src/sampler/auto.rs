@@ -1,8 +1,13 @@
 //! Chooses a sampler from the space, the objectives and the number of trials.
 
-use super::{Ask, GpSampler, GridSampler, Proposal, QmcSampler, Sampler, Settings};
+use super::{Ask, GpSampler, GridSampler, Proposal, QmcSampler, Sampler, Settings, TpeSampler};
 use crate::history::Direction;
 use crate::space::Space;
+
+/// Trials from which on the Gaussian process gives way: it would see only some of them, and proposals take long.
+const MOST_SEEN: usize = 500;
+/// Most parameters that a Gaussian process can tell apart from a few hundred trials.
+const MOST_PARAMETERS: usize = 60;
 
 /// Chooses for the user; [`Sampler::describe`] says what and why.
 #[derive(Clone, Debug)]
@@ -17,8 +22,9 @@ impl Auto {
     }
 
     /// The grid where it fits into the budget, quasi-random points where nothing can be learned from them any more,
-    /// otherwise the model that needs the fewest trials.
-    fn choose(&self, space: &Space) -> (Box<dyn Sampler>, String) {
+    /// otherwise the model that needs the fewest trials, as long as it is quick.
+    fn choose(&self, space: &Space, seen: usize) -> (Box<dyn Sampler>, String) {
+        let many = format!("more than {MOST_PARAMETERS} parameters are too many for a Gaussian process");
         match (space.size(), self.settings.trials) {
             (Some(size), Some(trials)) if size <= trials => (
                 // Every value, also of long logarithmic ranges.
@@ -28,22 +34,30 @@ impl Auto {
             (_, Some(trials)) if trials <= self.settings.startup => {
                 (Box::new(QmcSampler), format!("{trials} trials are too few for a model"))
             }
-            _ => (Box::new(GpSampler::new(&self.settings)), "it needs the fewest trials".to_owned()),
+            _ if space.len() > MOST_PARAMETERS => (Box::new(TpeSampler::new(&self.settings)), many),
+            _ if seen >= MOST_SEEN => {
+                (Box::new(TpeSampler::new(&self.settings)), format!("after {MOST_SEEN} trials it is quicker"))
+            }
+            (_, trials) => {
+                let later = trials.is_none_or(|trials| trials > MOST_SEEN as u64);
+                let then = if later { format!("; from trial {MOST_SEEN} on tpe") } else { String::new() };
+                (Box::new(GpSampler::new(&self.settings)), format!("it needs the fewest trials{then}"))
+            }
         }
     }
 }
 
 impl Sampler for Auto {
     fn ask(&self, ask: &Ask) -> Proposal {
-        self.choose(ask.space).0.ask(ask)
+        self.choose(ask.space, ask.history.len()).0.ask(ask)
     }
 
     fn is_exhaustive(&self, space: &Space) -> bool {
-        self.choose(space).0.is_exhaustive(space)
+        self.choose(space, 0).0.is_exhaustive(space)
     }
 
     fn describe(&self, space: &Space, directions: &[Direction]) -> String {
-        let (sampler, why) = self.choose(space);
+        let (sampler, why) = self.choose(space, 0);
         format!("auto: {} ({why})", sampler.describe(space, directions))
     }
 }

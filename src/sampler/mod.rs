@@ -6,9 +6,12 @@
 //! one line in [`SAMPLERS`]; the contract suite runs over that list.
 
 mod auto;
+mod cmaes;
 mod codec;
+mod designs;
 mod gp;
 mod grid;
+mod normal;
 mod outcome;
 mod random;
 mod sobol;
@@ -17,7 +20,9 @@ mod tests;
 mod tpe;
 
 pub use auto::Auto;
-pub use gp::GpSampler;
+pub use cmaes::CmaEsSampler;
+pub use designs::{HaltonSampler, LatinSampler};
+pub use gp::{Acquisition, GpSampler};
 pub use grid::GridSampler;
 pub use random::RandomSampler;
 pub use sobol::QmcSampler;
@@ -74,11 +79,13 @@ pub struct Settings {
     pub resolution: usize,
     /// Quasi-random trials before a model is trusted.
     pub startup: u64,
+    /// What the Gaussian process maximises.
+    pub acquisition: Acquisition,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { trials: None, resolution: 5, startup: 10 }
+        Settings { trials: None, resolution: 5, startup: 10, acquisition: Acquisition::default() }
     }
 }
 
@@ -113,10 +120,17 @@ pub const SAMPLERS: &[Entry] = &[
     },
     Entry { name: "qmc", summary: "quasi-random points: a scrambled Sobol sequence", make: |_| Box::new(QmcSampler) },
     Entry {
+        name: "halton",
+        summary: "quasi-random points: a scrambled Halton sequence",
+        make: |_| Box::new(HaltonSampler),
+    },
+    Entry { name: "lhs", summary: "Latin hypercubes", make: |settings| Box::new(LatinSampler::new(settings)) },
+    Entry {
         name: "gp",
-        summary: "Gaussian process and expected improvement",
+        summary: "Gaussian process; what it maximises is the acquisition",
         make: |settings| Box::new(GpSampler::new(settings)),
     },
+    Entry { name: "cmaes", summary: "evolution strategy with restarts", make: |_| Box::new(CmaEsSampler) },
     Entry {
         name: "tpe",
         summary: "tree-structured Parzen estimator",

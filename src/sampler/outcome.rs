@@ -85,7 +85,7 @@ impl Rank {
 }
 
 /// All trials in the order of their numbers but failures that were repeated.
-pub(super) fn ranked<'a>(ask: &Ask<'a>) -> Vec<(&'a Params, Rank)> {
+pub(super) fn ranked<'a>(ask: &Ask<'a>) -> Vec<(&'a Trial, Rank)> {
     let mut trials: Vec<&Trial> = ask.history.iter().collect();
     trials.sort_by_key(|trial| trial.number);
     let (losses, repeated) = (losses(ask, &trials), repeated(&trials));
@@ -97,7 +97,7 @@ pub(super) fn ranked<'a>(ask: &Ask<'a>) -> Vec<(&'a Params, Rank)> {
             (State::Pruned, Some(loss)) => Rank::Pruned(trial.last_intermediate().map_or(0, |(step, _)| step), loss),
             _ => Rank::Broken,
         };
-        (&trial.params, rank)
+        (trial, rank)
     };
     trials.map(rank).collect()
 }

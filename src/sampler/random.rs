@@ -9,10 +9,8 @@ use crate::random::{Purpose, Stream};
 use crate::space::{Grid, Params, Space, Value};
 use std::collections::HashMap;
 
-/// Draws before the free configurations are listed instead.
+/// Draws before the configurations are gone through one by one instead.
 const DRAWS: u64 = 64;
-/// Largest space whose configurations are listed to find a free one.
-const LARGEST_LISTED: u64 = 1 << 16;
 
 /// Every active parameter uniformly over its domain.
 #[derive(Clone, Copy, Debug, Default)]
@@ -42,13 +40,11 @@ pub(super) fn draw(ask: &Ask, step: u64) -> Proposal {
             return Proposal::Params(params);
         }
     }
-    if size > LARGEST_LISTED {
-        return Proposal::Params(ask.space.sample(&mut stream));
-    }
     free_from(ask.space, size, stream.below(size), &tried)
 }
 
-/// The first configuration from place `start` on, around the end, that is not tried.
+/// The first configuration from place `start` on, around the end, that is not tried: at most one more is looked at than
+/// there are tried ones.
 fn free_from(space: &Space, size: u64, start: u64, tried: &Tried) -> Proposal {
     let grid = Grid::new(space, usize::MAX);
     let places = (start..size).chain(0..start);

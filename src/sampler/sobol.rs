@@ -150,9 +150,14 @@ impl Sampler for QmcSampler {
     }
 }
 
-/// The slot's quasi-random configuration; a random one in a finite space where that has been tried.
+/// The slot's quasi-random configuration.
 pub(super) fn quasi_random(ask: &Ask) -> Proposal {
-    let params = ask.space.at_unit(&Sobol::new(ask.space.len(), ask.seed, 0).point(ask.slot));
+    at_or_random(ask, &Sobol::new(ask.space.len(), ask.seed, 0).point(ask.slot))
+}
+
+/// The configuration at a point of the unit cube; a random one in a finite space where that has been tried.
+pub(super) fn at_or_random(ask: &Ask, point: &[f64]) -> Proposal {
+    let params = ask.space.at_unit(point);
     if ask.space.size().is_some() && Tried::new(ask).contains(&params) {
         return draw(ask, 0);
     }

@@ -249,6 +249,39 @@ fn auto_takes_the_grid_where_it_fits() {
     assert!(line(CONTINUUM, Some(10)).starts_with("auto: qmc"));
     assert!(!line(FINITE, None).contains("grid"));
     assert!(!line(CONTINUUM, Some(1000)).contains("grid"));
+    assert!(line(CONTINUUM, Some(1000)).contains("from trial 500 on tpe"));
+    assert!(!line(CONTINUUM, Some(500)).contains("tpe"));
+    let wide: String = (0..61).map(|i| format!("x{i} = {{ float = [0.0, 1.0] }}\n")).collect();
+    assert!(line(&wide, None).starts_with("auto: tpe"));
+}
+
+#[test]
+fn auto_hands_over_to_tpe() {
+    let space = space(CONTINUUM);
+    let (auto, tpe) = (by_name("auto", &Settings::default()).unwrap(), by_name("tpe", &Settings::default()).unwrap());
+    let history = run(&RandomSampler, &space, 500, 9);
+    assert_eq!(ask_at(&*auto, &space, &history, 9, 500), ask_at(&*tpe, &space, &history, 9, 500));
+    assert_ne!(ask_at(&*auto, &space, &history[1..], 9, 500), ask_at(&*tpe, &space, &history[1..], 9, 500));
+}
+
+/// Also where so much has been tried that drawing does not find the rest.
+#[test]
+fn the_last_configurations_of_a_large_space_are_found() {
+    let space = space("a = { int = [0, 59] }\nb = { int = [0, 49] }");
+    let all = crate::space::Grid::new(&space, usize::MAX);
+    let size = all.size().unwrap();
+    let missing = [7, 2_000, size - 1];
+    let places = (0..size).filter(|place| !missing.contains(place));
+    let mut history: Vec<Trial> =
+        places.map(|place| finished(place, all.nth(place).unwrap(), State::Complete, 0.0)).collect();
+    let mut found = Vec::new();
+    for slot in size..size + 3 {
+        let Proposal::Params(params) = ask_at(&RandomSampler, &space, &history, 1, slot) else { panic!("{slot}") };
+        found.push(params.clone());
+        history.push(finished(slot, params, State::Complete, 0.0));
+    }
+    assert!(missing.iter().all(|place| found.contains(&all.nth(*place).unwrap())), "{found:?}");
+    assert_eq!(ask_at(&RandomSampler, &space, &history, 1, size + 3), Proposal::Exhausted);
 }
 
 /// The least of a bowl with a ridge, over both choices, that a sampler finds in `n` trials.
@@ -281,6 +314,17 @@ fn models_find_what_random_points_do_not() {
         assert!(by_model < 2e-3 && by_model < 0.2 * by_chance, "gp, seed {seed}: {by_model} {by_chance}");
         let (by_model, by_chance) = (least(&tpe, 100, seed), least(&RandomSampler, 100, seed));
         assert!(by_model < 5e-3 && by_model < 0.5 * by_chance, "tpe, seed {seed}: {by_model} {by_chance}");
+    }
+}
+
+#[test]
+fn every_acquisition_finds_what_random_points_do_not() {
+    for acquisition in Acquisition::ALL {
+        let gp = GpSampler::new(&Settings { acquisition, ..Settings::default() });
+        let (by_model, by_chance) = (least(&gp, 30, 1), least(&RandomSampler, 30, 1));
+        assert!(by_model < 5e-3 && by_model < 0.3 * by_chance, "{acquisition:?}: {by_model} {by_chance}");
+        let line = gp.describe(&space(CONTINUUM), &[Direction::Minimize]);
+        assert!(line.contains(acquisition.words()), "{line}");
     }
 }
 

@@ -24,6 +24,7 @@ use crate::history::pareto::{Merit, best_first};
 use crate::history::{State, Trial};
 use crate::prepared::Prepared;
 use crate::random::{Purpose, Stream};
+use crate::sampler::Acquisition;
 use crate::settings::{Settings, check_space};
 use crate::space::{Params, Space};
 use crate::study::{OptimizeSpec, StopRules, Stopped, Storage, Study, StudyConfig};
@@ -57,6 +58,8 @@ pub struct SearchSpec {
     pub constraints: Vec<Constraint>,
     /// Name of the sampler.
     pub sampler: String,
+    /// What the Gaussian process of the samplers `gp` and `auto` maximises.
+    pub acquisition: Acquisition,
     /// Name of the pruner.
     pub pruner: String,
     /// What it is told.
@@ -108,6 +111,7 @@ impl SearchSpec {
             objectives: Vec::new(),
             constraints: Vec::new(),
             sampler: "auto".to_owned(),
+            acquisition: Acquisition::default(),
             pruner: "asha".to_owned(),
             pruner_settings: pruner::Settings::default(),
             first_rung_given: false,
@@ -399,7 +403,11 @@ impl<'a> Bridge<'a> {
     }
 
     fn sampler(&self) -> Result<Box<dyn sampler::Sampler>> {
-        let settings = sampler::Settings { trials: self.spec.trials, ..sampler::Settings::default() };
+        let settings = sampler::Settings {
+            trials: self.spec.trials,
+            acquisition: self.spec.acquisition,
+            ..sampler::Settings::default()
+        };
         sampler::by_name(&self.spec.sampler, &settings)
     }
 

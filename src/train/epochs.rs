@@ -2,7 +2,7 @@
 
 use super::metrics::Metric;
 use super::{ClassWeights, Plateau, TrainSpec};
-use crate::backend::{Backend, Member, Run, UpdateRule};
+use crate::backend::{Backend, Member, Precision, Run, UpdateRule};
 use crate::data::{Dataset, Targets, balanced_weights};
 use crate::model::{Criterion, Loss, Plan};
 use crate::random::{Purpose, Stream};
@@ -262,6 +262,7 @@ impl<'a, B: Backend> Session<'a, B> {
             },
             seed: trainer.seed,
             slot: trainer.slot,
+            precision: spec.precision,
         };
         let steps = data.rows.div_ceil(batch_size);
         Ok(Session {
@@ -414,7 +415,8 @@ pub fn evaluate<B: Backend>(
     }
     let optimizer = super::Optimizer::Sgd;
     let update = UpdateRule { optimizer, weight_decay: 0.0, l1: 0.0, clip_norm: None };
-    let member = Member { plan, weights, batch_size: 1, criterion, update, seed: 0, slot: 0 };
+    let precision = Precision::Highest;
+    let member = Member { plan, weights, batch_size: 1, criterion, update, seed: 0, slot: 0, precision };
     let mut cohort = backend.begin(&[member])?;
     let uploaded = backend.upload(data.clone())?;
     let mut outputs = vec![0.0; data.rows * plan.outputs];

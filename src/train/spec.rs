@@ -66,7 +66,7 @@ impl Default for TrainSpec {
             clip_norm: None,
             early_stopping: None,
             metric: None,
-            precision: Precision::Highest,
+            precision: Precision::High,
         }
     }
 }

@@ -9,6 +9,7 @@ mod edits;
 mod interrupts;
 mod memory;
 mod outside;
+mod precisions;
 mod saved_models;
 mod searches;
 mod words;

@@ -55,6 +55,8 @@ fn unknown_words_are_answered_with_the_nearest_known_one() {
         ),
         ("search --trails 5", vec!["--trails", "did you mean `--trials`?"]),
         ("search --sampler randm", vec!["did you mean `random`?"]),
+        ("search --acquisition logie", vec!["did you mean `logei`?"]),
+        ("create-study --study s --direction minimize --acquisition ie", vec!["did you mean `ei`?"]),
         ("search --pruner medain", vec!["did you mean `median`?"]),
         ("search --metric acuracy", vec!["did you mean `accuracy`?"]),
         ("train --data digts", vec!["did you mean `digits`?"]),
@@ -104,6 +106,7 @@ fn devices_measure_the_machine() {
     assert_eq!(keys(&devices["cpu"]), ["model", "isa", "cores", "tiers", "caches"]);
     let tiers = devices["cpu"]["tiers"].as_array().unwrap();
     assert_eq!(tiers[0]["isa"], "portable");
+    assert_eq!(tiers[0]["precisions"], serde_json::json!(["highest"]));
     assert!(tiers.iter().all(|tier| tier["peak_gflops"].as_f64().unwrap() > 0.1), "{tiers:?}");
     assert!(folder.run("devices").ok().out.contains("GFLOP/s"));
     let wrong = folder.command(&["devices"]).env("HPT_ISA", "avx9").output().unwrap();

@@ -8,10 +8,10 @@
 
 use super::pack::Panels;
 use super::tile::{Kernel, Left, Strips, kernel};
-use super::{Beta, Gemm, PANEL_VECTORS, Right};
+use super::{Beta, Gemm, Method, PANEL_VECTORS, PackedMut, Right, bf16};
 use crate::epilogue::Epilogue;
 use crate::isa::{Isa, Op, Simd};
-use crate::matrix::Matrix;
+use crate::matrix::{Matrix, MatrixMut};
 use std::ops::Range;
 
 // Measured on Zen 5 (48 KiB L1d, 1 MiB L2), AVX-512 and AVX2, one thread, operands in and out of the caches. All are
@@ -47,6 +47,12 @@ impl Buffer {
         }
     }
 
+    /// Bytes held.
+    #[cfg(test)]
+    pub(super) fn size(&self) -> usize {
+        size_of_val(&self.0[..])
+    }
+
     #[inline(always)]
     pub(super) fn as_mut_ptr(&mut self) -> *mut f32 {
         self.0.as_mut_ptr().cast()
@@ -59,6 +65,7 @@ pub struct Scratch {
     a: Buffer,
     b: Buffer,
     pub(super) tile: Buffer,
+    pub(super) bf16: bf16::Memory,
 }
 
 impl Scratch {
@@ -77,10 +84,16 @@ impl Scratch {
         self.tile.grow(super::TILE.0 * super::TILE.1);
     }
 
+    /// As `reserve_for`, for a product by that method.
+    pub fn reserve_by(&mut self, isa: Isa, method: Method, m: usize, k: usize, n: usize) {
+        self.reserve_for(isa, m, k, n);
+        bf16::reserve(isa, method, &mut self.bf16, m, k, n);
+    }
+
     /// Bytes held.
     #[cfg(test)]
     pub(super) fn size(&self) -> usize {
-        [&self.a, &self.b, &self.tile].iter().map(|buffer| size_of_val(&buffer.0[..])).sum()
+        [&self.a, &self.b, &self.tile].iter().map(|buffer| buffer.size()).sum::<usize>() + self.bf16.size()
     }
 
     #[inline(always)]
@@ -111,24 +124,73 @@ pub(super) struct Product<'a, 's> {
     pub scratch: &'s mut Scratch,
 }
 
+/// A product whose result goes to panels, m, n ≥ 1.
+pub(super) struct PanelProduct<'a, 's> {
+    pub a: Matrix<'a>,
+    pub b: Right<'a>,
+    pub c: PackedMut<'a>,
+    pub scratch: &'s mut Scratch,
+}
+
+/// Where a result goes.
+trait Target {
+    /// The pointer to (row, col), which begins a panel, and the distance to the next row.
+    fn at(&mut self, row: usize, col: usize) -> (*mut f32, usize);
+    /// The finished row of those columns, for an epilogue.
+    fn finish<S: Simd>(&mut self, s: S, rows: Range<usize>, cols: Range<usize>);
+}
+
+/// Rows of contiguous columns, each given to the epilogue.
+struct Rows<'a> {
+    c: MatrixMut<'a>,
+    epilogue: Epilogue<'a>,
+}
+
+impl Target for Rows<'_> {
+    #[inline(always)]
+    fn at(&mut self, row: usize, col: usize) -> (*mut f32, usize) {
+        let step = self.c.row_stride();
+        (self.c.as_mut_ptr().wrapping_add(row * step + col), step)
+    }
+
+    #[inline(always)]
+    fn finish<S: Simd>(&mut self, s: S, rows: Range<usize>, cols: Range<usize>) {
+        if !matches!(self.epilogue, Epilogue::None) {
+            for i in rows {
+                self.epilogue.apply_row(s, i, cols.start, &mut self.c.row_mut(i)[cols.clone()]);
+            }
+        }
+    }
+}
+
+impl Target for PackedMut<'_> {
+    #[inline(always)]
+    fn at(&mut self, row: usize, col: usize) -> (*mut f32, usize) {
+        self.panel(row, col)
+    }
+
+    #[inline(always)]
+    fn finish<S: Simd>(&mut self, _: S, _: Range<usize>, _: Range<usize>) {}
+}
+
 /// How `m` rows are cut: `tall` strips of `rows + 1` rows, then the others of `rows`.
 #[derive(Clone, Copy)]
-struct Cut {
-    strips: usize,
+pub(super) struct Cut {
+    pub strips: usize,
     rows: usize,
     tall: usize,
 }
 
 impl Cut {
     #[inline(always)]
-    fn new(m: usize, most: usize) -> Self {
+    pub fn new(m: usize, most: usize) -> Self {
         let strips = m.div_ceil(most);
         Cut { strips, rows: m / strips, tall: m % strips }
     }
 
     /// First row of strip `t`.
     #[inline(always)]
-    fn start(&self, t: usize) -> usize {
+    pub fn start(&self, t: usize) -> usize {
         t * self.rows + t.min(self.tall)
     }
 }
@@ -138,44 +200,52 @@ impl Op for Product<'_, '_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Gemm { a, b, mut c, beta, mut epilogue } = self.args;
-        let (m, k, n) = (a.rows(), a.cols(), b.cols());
-        let plan = Plan::new::<S>(a, b, self.scratch);
-        let (cut, c_step) = (plan.cut, c.row_stride());
-        // Blocks of k as even as possible; one, of none, where k = 0.
-        let most = k.div_ceil(k.div_ceil(KC).max(1));
-        for j0 in (0..n).step_by(NC) {
-            let cols = j0..n.min(j0 + NC);
-            for t0 in (0..cut.strips).step_by(STRIPS) {
-                let strips = t0..cut.strips.min(t0 + STRIPS);
-                let rows = cut.start(strips.start)..cut.start(strips.end);
-                let mut p = 0..most;
-                loop {
-                    let block = Block {
-                        left: plan.left(s, strips.clone(), p.clone()),
-                        right: plan.right::<S>(p.clone(), cols.clone(), t0 == 0),
-                        k: p.len(),
-                        cols: cols.len(),
-                        c: c.as_mut_ptr().wrapping_add(rows.start * c_step + j0),
-                        c_step,
-                        add: p.start > 0 || beta == Beta::One,
-                    };
-                    let tall = cut.tall.clamp(strips.start, strips.end) - strips.start;
-                    block.run(s, [(tall, cut.rows + 1), (strips.len() - tall, cut.rows)]);
-                    if p.end == k {
-                        break;
-                    }
-                    p = p.end..k.min(p.end + most);
-                }
-                if !matches!(epilogue, Epilogue::None) {
-                    for i in rows {
-                        epilogue.apply_row(s, i, j0, &mut c.row_mut(i)[cols.clone()]);
-                    }
-                }
-            }
-        }
-        debug_assert_eq!(cut.start(cut.strips), m);
+        let Gemm { a, b, c, beta, epilogue } = self.args;
+        multiply(s, a, b, beta, self.scratch, Rows { c, epilogue });
     }
+}
+
+impl Op for PanelProduct<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        multiply(s, self.a, self.b, Beta::Zero, self.scratch, self.c);
+    }
+}
+
+#[inline(always)]
+fn multiply<S: Simd>(s: S, a: Matrix, b: Right, beta: Beta, scratch: &mut Scratch, mut c: impl Target) {
+    let (m, k, n) = (a.rows(), a.cols(), b.cols());
+    let plan = Plan::new::<S>(a, b, scratch);
+    let cut = plan.cut;
+    // Blocks of k as even as possible; one, of none, where k = 0.
+    let most = k.div_ceil(k.div_ceil(KC).max(1));
+    for j0 in (0..n).step_by(NC) {
+        let cols = j0..n.min(j0 + NC);
+        for t0 in (0..cut.strips).step_by(STRIPS) {
+            let strips = t0..cut.strips.min(t0 + STRIPS);
+            let rows = cut.start(strips.start)..cut.start(strips.end);
+            let mut p = 0..most;
+            loop {
+                let block = Block {
+                    left: plan.left(s, strips.clone(), p.clone()),
+                    right: plan.right::<S>(p.clone(), cols.clone(), t0 == 0),
+                    k: p.len(),
+                    cols: cols.len(),
+                    add: p.start > 0 || beta == Beta::One,
+                };
+                let tall = cut.tall.clamp(strips.start, strips.end) - strips.start;
+                block.run(s, [(tall, cut.rows + 1), (strips.len() - tall, cut.rows)], |j| c.at(rows.start, j0 + j));
+                if p.end == k {
+                    break;
+                }
+                p = p.end..k.min(p.end + most);
+            }
+            c.finish(s, rows, cols.clone());
+        }
+    }
+    debug_assert_eq!(cut.start(cut.strips), m);
 }
 
 /// The operands and how they are read.
@@ -205,9 +275,18 @@ enum RightBlock<'a> {
     /// Packed by the caller; the block begins at this row and column.
     Packed(super::Packed<'a>, usize, usize),
     /// In scratch memory at `to`; where `fill`, each panel is packed from the source before its first use.
-    Scratch { to: *mut f32, from: *const f32, steps: (usize, usize), fill: bool },
+    Scratch { to: *mut f32, from: Source<'a>, fill: bool },
     /// As B lies, with its row stride.
     InPlace(*const f32, usize),
+}
+
+/// What a panel is packed from.
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    /// A block at this pointer with these strides of rows and columns.
+    Strided(*const f32, (usize, usize)),
+    /// The transpose of a packed matrix; the block begins at this row and column of the transpose.
+    Transposed(super::Packed<'a>, usize, usize),
 }
 
 impl<'a> Plan<'a> {
@@ -220,6 +299,7 @@ impl<'a> Plan<'a> {
         let pack_a = (!along && a.row_stride() != 1 && m > 1) || (conflict && m > 1);
         let pack_b = match b {
             Right::Packed(_) => false,
+            Right::Transposed(_) => true,
             Right::Strided(b) => (b.col_stride() != 1 && n > 1) || cut.strips >= PACK_B_STRIPS,
         };
         if pack_a || pack_b {
@@ -256,16 +336,19 @@ impl<'a> Plan<'a> {
     /// Those steps of k, those columns of B; `first`: no strips have used the block before.
     #[inline(always)]
     fn right<S: Simd>(&self, p: Range<usize>, cols: Range<usize>, first: bool) -> RightBlock<'a> {
-        let b = match self.b {
+        let from = match self.b {
             Right::Packed(b) => return RightBlock::Packed(b, p.start, cols.start),
-            Right::Strided(b) => b,
+            Right::Transposed(b) => Source::Transposed(b, p.start, cols.start),
+            Right::Strided(b) => {
+                let from = b.as_ptr().wrapping_add(p.start * b.row_stride() + cols.start * b.col_stride());
+                if !self.pack_b {
+                    return RightBlock::InPlace(from, b.row_stride());
+                }
+                Source::Strided(from, (b.row_stride(), b.col_stride()))
+            }
         };
-        let from = b.as_ptr().wrapping_add(p.start * b.row_stride() + cols.start * b.col_stride());
-        if !self.pack_b {
-            return RightBlock::InPlace(from, b.row_stride());
-        }
         let to = self.b_buffer.wrapping_add(p.start * cols.len().next_multiple_of(S::LANES));
-        RightBlock::Scratch { to, from, steps: (b.row_stride(), b.col_stride()), fill: first }
+        RightBlock::Scratch { to, from, fill: first }
     }
 }
 
@@ -275,8 +358,6 @@ struct Block<'a> {
     right: RightBlock<'a>,
     k: usize,
     cols: usize,
-    c: *mut f32,
-    c_step: usize,
     add: bool,
 }
 
@@ -284,18 +365,19 @@ struct Block<'a> {
 struct Panel(*const f32, usize, (*const f32, usize));
 
 impl Block<'_> {
-    /// Multiplies strips of two heights, given as count and rows, one kind under the other.
+    /// Multiplies strips of two heights, given as count and rows, one kind under the other. `c` says where the columns
+    /// from one on go, and the distance of rows there.
     #[inline(always)]
-    fn run<S: Simd>(self, s: S, strips: [(usize, usize); 2]) {
+    fn run<S: Simd>(self, s: S, strips: [(usize, usize); 2], mut c: impl FnMut(usize) -> (*mut f32, usize)) {
         let width = PANEL_VECTORS * S::LANES;
         let LeftBlock { layout, from, step: a_step, packed } = self.left;
-        let (k, c_step, add) = (self.k, self.c_step, self.add);
+        let (k, add) = (self.k, self.add);
         for j in (0..self.cols).step_by(width) {
             let cols = width.min(self.cols - j);
             let Panel(b, b_step, next) = self.panel(s, j, cols);
             let (mut ahead, mut ahead_step) = if j + width < self.cols { next } else { (b, 0) };
             let masked = matches!(self.right, RightBlock::InPlace(..)) && !cols.is_multiple_of(S::LANES);
-            let (mut a, mut c) = (from, self.c.wrapping_add(j));
+            let (mut a, (mut c, c_step)) = (from, c(j));
             for (count, rows) in strips {
                 if count == 0 {
                     continue;
@@ -324,19 +406,38 @@ impl Block<'_> {
         match self.right {
             RightBlock::Packed(b, p0, j0) => {
                 let (at, step) = b.panel(p0, j0 + j);
-                Panel(at, step, (at.wrapping_add(b.k() * step), step))
+                Panel(at, step, (at.wrapping_add(b.next_panel()), step))
             }
             RightBlock::InPlace(b, step) => Panel(b.wrapping_add(j), step, (b.wrapping_add(j + width), step)),
-            RightBlock::Scratch { to, from, steps: (row_stride, col_stride), fill } => {
+            RightBlock::Scratch { to, from, fill } => {
                 let to = to.wrapping_add(j * k);
                 let at = to.cast_const();
                 let stored = cols.next_multiple_of(S::LANES);
                 if !fill {
                     return Panel(at, stored, (at.wrapping_add(k * width), width));
                 }
-                let from = from.wrapping_add(j * col_stride);
-                s.call(Panels { from, row_stride, col_stride, k, n: cols, width, to });
-                let next = if col_stride == 1 { (from.wrapping_add(width), row_stride) } else { (at, 0) };
+                let mut next = (at, 0);
+                match from {
+                    Source::Strided(from, (row_stride, col_stride)) => {
+                        let from = from.wrapping_add(j * col_stride);
+                        s.call(Panels { from, row_stride, col_stride, k, n: cols, width, to });
+                        if col_stride == 1 {
+                            next = (from.wrapping_add(width), row_stride);
+                        }
+                    }
+                    Source::Transposed(b, p0, j0) => {
+                        // A panel of the source holds `width` rows of the transpose.
+                        let mut p = p0;
+                        while p < p0 + k {
+                            let first = p / width * width;
+                            let rows = (first + width).min(p0 + k) - p;
+                            let (from, step) = b.panel(j0 + j, first);
+                            let (from, to) = (from.wrapping_add(p - first), to.wrapping_add((p - p0) * stored));
+                            s.call(Panels { from, row_stride: 1, col_stride: step, k: rows, n: cols, width, to });
+                            p += rows;
+                        }
+                    }
+                }
                 Panel(at, stored, next)
             }
         }

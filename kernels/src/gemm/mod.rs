@@ -3,19 +3,22 @@
 //! [`gemm`] computes `C ← A·B + β·C` and an epilogue on the rows of the result. It is not a BLAS: no α, no
 //! triangles, no threads: a caller with several threads gives each a block of `C`. An element is the chain
 //! `c ← fma(a[i,p], b[p,j], c)` over p = 0, 1, …, k−1 that begins with `β·c`, whatever the blocking, the packing and
-//! the block of `C` that was asked for; so results never depend on how the work was split.
+//! the block of `C` that was asked for; so results never depend on how the work was split. [`gemm_by`] computes
+//! it from bf16 halves instead ([`Method`]).
 
+mod bf16;
 mod blocks;
 mod pack;
 #[cfg(test)]
 mod tests;
 mod tile;
 
+pub use bf16::Method;
 pub use blocks::Scratch;
 use pack::PANEL_VECTORS;
-pub use pack::{Packed, pack, pack_raw, packed_len, panel_width};
+pub use pack::{Packed, PackedMut, pack, pack_raw, packed_len, panel_width};
 
-use blocks::Product;
+use blocks::{PanelProduct, Product};
 
 use crate::epilogue::Epilogue;
 use crate::isa::Isa;
@@ -37,6 +40,8 @@ pub enum Right<'a> {
     Strided(Matrix<'a>),
     /// Packed by [`pack`] for the same instruction set.
     Packed(Packed<'a>),
+    /// The transpose of this n × k matrix, packed likewise.
+    Transposed(Packed<'a>),
 }
 
 impl Right<'_> {
@@ -45,6 +50,7 @@ impl Right<'_> {
         match self {
             Right::Strided(b) => b.rows(),
             Right::Packed(b) => b.k(),
+            Right::Transposed(b) => b.n(),
         }
     }
 
@@ -53,6 +59,7 @@ impl Right<'_> {
         match self {
             Right::Strided(b) => b.cols(),
             Right::Packed(b) => b.n(),
+            Right::Transposed(b) => b.k(),
         }
     }
 }
@@ -78,6 +85,14 @@ pub struct Gemm<'a> {
 /// Shapes differ, B was packed for another instruction set, or there is an epilogue and the columns of `C` are not
 /// contiguous.
 pub fn gemm(isa: Isa, args: Gemm, scratch: &mut Scratch) {
+    gemm_by(isa, Method::F32, args, scratch);
+}
+
+/// As [`gemm`], by a method of lower precision ([`Method::choose`]).
+///
+/// # Panics
+/// As [`gemm`]; or the set has no such method ([`Method::is_native`]).
+pub fn gemm_by(isa: Isa, method: Method, args: Gemm, scratch: &mut Scratch) {
     let (m, k, n) = (args.a.rows(), args.a.cols(), args.b.cols());
     assert!(
         args.b.rows() == k && args.c.rows() == m && args.c.cols() == n,
@@ -86,23 +101,54 @@ pub fn gemm(isa: Isa, args: Gemm, scratch: &mut Scratch) {
         args.c.rows(),
         args.c.cols()
     );
-    if let Right::Packed(b) = &args.b {
+    if let Right::Packed(b) | Right::Transposed(b) = &args.b {
         assert!(b.width() == panel_width(isa), "B is packed in panels of {} columns", b.width());
     }
     if m == 0 || n == 0 {
         return;
     }
     if args.c.col_stride() == 1 || n == 1 {
-        isa.run(Product { args, scratch });
+        run(isa, method, args, scratch);
         return;
     }
     assert!(matches!(args.epilogue, Epilogue::None), "an epilogue needs a C of contiguous columns");
     match args {
         Gemm { a, b: Right::Strided(b), c, beta, epilogue } if m == 1 || c.row_stride() == 1 => {
             let transposed = Gemm { a: b.t(), b: Right::Strided(a.t()), c: c.t(), beta, epilogue };
-            isa.run(Product { args: transposed, scratch });
+            run(isa, method, transposed, scratch);
         }
-        args => scattered(isa, args, scratch),
+        args => scattered(isa, method, args, scratch),
+    }
+}
+
+/// A product of which C has contiguous columns and m, n ≥ 1.
+fn run(isa: Isa, method: Method, args: Gemm, scratch: &mut Scratch) {
+    if method == Method::F32 {
+        return isa.run(Product { args, scratch });
+    }
+    let Gemm { a, b, c, beta, epilogue } = args;
+    bf16::run(isa, method, bf16::Args { a, b, c: bf16::Out::Rows(c), beta, epilogue }, scratch);
+}
+
+/// `C ← A·B` with C in panels, whose padding is not touched: the bits are those of [`gemm_by`] and [`pack`].
+///
+/// # Panics
+/// Shapes differ, C or B was packed for another instruction set, or the set has no such method.
+pub fn gemm_panels(isa: Isa, method: Method, a: Matrix, b: Right, c: PackedMut, scratch: &mut Scratch) {
+    let (m, k, n) = (a.rows(), a.cols(), b.cols());
+    let fits = b.rows() == k && c.rows() == m && c.cols() == n;
+    assert!(fits, "{m}×{k} by {}×{n} into {}×{}", b.rows(), c.rows(), c.cols());
+    assert!(c.width() == panel_width(isa), "C is in panels of {} columns", c.width());
+    if let Right::Packed(b) | Right::Transposed(b) = &b {
+        assert!(b.width() == panel_width(isa), "B is packed in panels of {} columns", b.width());
+    }
+    match method {
+        _ if m == 0 || n == 0 => {}
+        Method::F32 => isa.run(PanelProduct { a, b, c, scratch }),
+        method => {
+            let (beta, epilogue) = (Beta::Zero, Epilogue::None);
+            bf16::run(isa, method, bf16::Args { a, b, c: bf16::Out::Panels(c), beta, epilogue }, scratch);
+        }
     }
 }
 
@@ -110,7 +156,7 @@ pub fn gemm(isa: Isa, args: Gemm, scratch: &mut Scratch) {
 const TILE: (usize, usize) = (64, 256);
 
 /// `C ← A·B + β·C` where C has no contiguous direction: tile by tile through memory that has.
-fn scattered(isa: Isa, args: Gemm, scratch: &mut Scratch) {
+fn scattered(isa: Isa, method: Method, args: Gemm, scratch: &mut Scratch) {
     let Gemm { a, b, mut c, beta, .. } = args;
     let (m, k, n) = (a.rows(), a.cols(), b.cols());
     let (rs, cs) = (c.row_stride(), c.col_stride());
@@ -129,11 +175,12 @@ fn scattered(isa: Isa, args: Gemm, scratch: &mut Scratch) {
             let b = match b {
                 Right::Strided(b) => Right::Strided(b.block(0..k, j..j + cols)),
                 Right::Packed(b) => Right::Packed(b.cols(j..j + cols)),
+                Right::Transposed(b) => Right::Transposed(b.rows(j..j + cols)),
             };
             // SAFETY: the tile is this call's alone and large enough.
             let inner = unsafe { MatrixMut::from_raw(data, rows, cols, cols, 1) };
             let a = a.block(i..i + rows, 0..k);
-            isa.run(Product { args: Gemm { a, b, c: inner, beta, epilogue: Epilogue::None }, scratch });
+            run(isa, method, Gemm { a, b, c: inner, beta, epilogue: Epilogue::None }, scratch);
             // SAFETY: as above.
             each().for_each(|(there, here)| unsafe { *corner.add(there) = *data.add(here) });
         }

@@ -30,6 +30,9 @@ pub struct Packed<'a> {
     n: usize,
     /// Columns, with padding, from the first of this view to the last of the matrix that was packed.
     stored: usize,
+    /// Rows of the matrix that was packed, and the first of them in this view.
+    height: usize,
+    first: usize,
     width: usize,
     data: PhantomData<&'a [f32]>,
 }
@@ -56,7 +59,7 @@ impl<'a> Packed<'a> {
     /// [`packed_len`] elements from `ptr` are readable and not written by anyone during `'a`.
     pub unsafe fn from_raw(isa: Isa, ptr: *const f32, k: usize, n: usize) -> Self {
         let stored = n.next_multiple_of(isa.lanes());
-        Packed { ptr, k, n, stored, width: panel_width(isa), data: PhantomData }
+        Packed { ptr, k, n, stored, height: k, first: 0, width: panel_width(isa), data: PhantomData }
     }
 
     /// The block of those columns.
@@ -70,11 +73,21 @@ impl<'a> Packed<'a> {
         let whole = |j: usize| j.is_multiple_of(self.width);
         assert!(whole(range.start) && (whole(range.end) || range.end == self.n), "columns {range:?} cut a panel");
         Packed {
-            ptr: self.ptr.wrapping_add(range.start * self.k),
+            ptr: self.ptr.wrapping_add(range.start * self.height),
             n: range.len(),
             stored: self.stored - range.start,
             ..self
         }
+    }
+
+    /// The block of those rows.
+    ///
+    /// # Panics
+    /// The range reaches beyond the matrix.
+    #[must_use]
+    pub fn rows(self, range: Range<usize>) -> Self {
+        assert!(range.start <= range.end && range.end <= self.k, "rows {range:?} of {}", self.k);
+        Packed { k: range.len(), first: self.first + range.start, ..self }
     }
 
     /// Rows.
@@ -91,12 +104,112 @@ impl<'a> Packed<'a> {
     #[inline(always)]
     pub(super) fn panel(&self, p: usize, j: usize) -> (*const f32, usize) {
         let step = self.width.min(self.stored - j);
-        (self.ptr.wrapping_add(j * self.k + p * step), step)
+        (self.ptr.wrapping_add(j * self.height + (self.first + p) * step), step)
+    }
+
+    /// Those columns, which one panel holds, as they lie.
+    #[inline(always)]
+    pub(super) fn within(&self, cols: Range<usize>) -> Matrix<'a> {
+        let first = cols.start - cols.start % self.width;
+        debug_assert!(cols.end <= self.n && cols.end <= first + self.width);
+        let (panel, step) = self.panel(0, first);
+        // SAFETY: elements of a panel, which is readable during `'a`.
+        unsafe { Matrix::from_raw(panel.wrapping_add(cols.start - first), self.k, cols.len(), step, 1) }
+    }
+
+    /// Elements from a panel to the next.
+    #[inline(always)]
+    pub(super) fn next_panel(&self) -> usize {
+        self.height * self.width
     }
 
     /// Columns of a whole panel.
     pub(super) fn width(&self) -> usize {
         self.width
+    }
+
+    /// Writes this matrix row-major, without the padding.
+    ///
+    /// # Panics
+    /// `out` is not k × n.
+    pub fn unpack(&self, out: &mut [f32]) {
+        assert_eq!(out.len(), self.k * self.n, "{} × {}", self.k, self.n);
+        for j in (0..self.n).step_by(self.width) {
+            let cols = self.width.min(self.n - j);
+            for p in 0..self.k {
+                let (from, step) = self.panel(p, j);
+                debug_assert!(cols <= step);
+                // SAFETY: the row of a panel has `step ≥ cols` readable elements.
+                out[p * self.n + j..][..cols].copy_from_slice(unsafe { std::slice::from_raw_parts(from, cols) });
+            }
+        }
+    }
+}
+
+/// A matrix in packed form to be written, in memory of the caller.
+#[derive(Debug)]
+pub struct PackedMut<'a> {
+    ptr: *mut f32,
+    rows: usize,
+    cols: usize,
+    /// Columns with padding.
+    stored: usize,
+    /// Rows of the panels, and the first of them in this view.
+    height: usize,
+    first: usize,
+    width: usize,
+    data: PhantomData<&'a mut [f32]>,
+}
+
+impl PackedMut<'_> {
+    /// The packed m × n matrix at `ptr`.
+    ///
+    /// # Safety
+    /// Nobody else reads or writes, during the view's life, the rows of [`packed_len`] elements from `ptr` that it
+    /// shows, which are writable.
+    pub unsafe fn from_raw(isa: Isa, ptr: *mut f32, m: usize, n: usize) -> Self {
+        let stored = n.next_multiple_of(isa.lanes());
+        let (height, width) = (m, panel_width(isa));
+        PackedMut { ptr, rows: m, cols: n, stored, height, first: 0, width, data: PhantomData }
+    }
+
+    /// The block of those rows.
+    ///
+    /// # Panics
+    /// The range reaches beyond the matrix.
+    #[must_use]
+    pub fn row_block(self, range: Range<usize>) -> Self {
+        assert!(range.start <= range.end && range.end <= self.rows, "rows {range:?} of {}", self.rows);
+        PackedMut { rows: range.len(), first: self.first + range.start, ..self }
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Number of columns.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Columns of a whole panel.
+    pub(super) fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Where row `i` of the panel that begins at column `j` lies, and the distance to its next row.
+    #[inline(always)]
+    pub(super) fn panel(&self, i: usize, j: usize) -> (*mut f32, usize) {
+        let step = self.width.min(self.stored - j);
+        (self.ptr.wrapping_add(j * self.height + (self.first + i) * step), step)
+    }
+
+    /// Where element (i, j) lies; the rest of its panel's row follows.
+    #[inline(always)]
+    pub(super) fn at(&self, i: usize, j: usize) -> *mut f32 {
+        let first = j - j % self.width;
+        self.panel(i, first).0.wrapping_add(j - first)
     }
 }
 

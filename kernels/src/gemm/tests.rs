@@ -14,7 +14,7 @@ use proptest::prelude::*;
 
 /// How the elements of a matrix lie.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Layout {
+pub(super) enum Layout {
     Rows,
     Columns,
     /// Rows with a gap after each.
@@ -25,7 +25,8 @@ enum Layout {
     Scattered,
 }
 
-const LAYOUTS: [Layout; 5] = [Layout::Rows, Layout::Columns, Layout::WideRows, Layout::WideColumns, Layout::Scattered];
+pub(super) const LAYOUTS: [Layout; 5] =
+    [Layout::Rows, Layout::Columns, Layout::WideRows, Layout::WideColumns, Layout::Scattered];
 
 /// Fills what belongs to nobody.
 const GUARD: f32 = -7.25e11;
@@ -33,7 +34,7 @@ const MARGIN: usize = 37;
 
 /// A matrix inside memory filled with [`GUARD`].
 #[derive(Clone, Debug)]
-struct Stored {
+pub(super) struct Stored {
     data: Vec<f32>,
     rows: usize,
     cols: usize,
@@ -42,7 +43,7 @@ struct Stored {
 }
 
 impl Stored {
-    fn new(layout: Layout, rows: usize, cols: usize, mut value: impl FnMut(usize, usize) -> f32) -> Self {
+    pub(super) fn new(layout: Layout, rows: usize, cols: usize, mut value: impl FnMut(usize, usize) -> f32) -> Self {
         let (rs, cs) = match layout {
             Layout::Rows => (cols, 1),
             Layout::Columns => (1, rows),
@@ -59,16 +60,16 @@ impl Stored {
         Stored { data, rows, cols, rs, cs }
     }
 
-    fn view(&self) -> Matrix<'_> {
+    pub(super) fn view(&self) -> Matrix<'_> {
         Matrix::new(&self.data[MARGIN..], self.rows, self.cols, self.rs, self.cs)
     }
 
-    fn view_mut(&mut self) -> MatrixMut<'_> {
+    pub(super) fn view_mut(&mut self) -> MatrixMut<'_> {
         MatrixMut::new(&mut self.data[MARGIN..], self.rows, self.cols, self.rs, self.cs)
     }
 
     /// Row-major content; panics where anything else was touched.
-    fn take(&self) -> Vec<f32> {
+    pub(super) fn take(&self) -> Vec<f32> {
         let mut rest = self.data.clone();
         let mut content = Vec::new();
         for i in 0..self.rows {
@@ -82,7 +83,7 @@ impl Stored {
 }
 
 /// Numbers in [−1, 1) that depend on the seed and the place.
-fn noise(seed: u32) -> impl Fn(usize, usize) -> f32 {
+pub(super) fn noise(seed: u32) -> impl Fn(usize, usize) -> f32 {
     move |i, j| {
         let mut x = (i as u32).wrapping_mul(0x9e37_79b9) ^ (j as u32).wrapping_mul(0x85eb_ca6b) ^ seed.wrapping_mul(77);
         for _ in 0..3 {
@@ -93,7 +94,7 @@ fn noise(seed: u32) -> impl Fn(usize, usize) -> f32 {
 }
 
 /// Whole numbers in [−8, 8): sums of their products are exact in f32.
-fn whole(seed: u32) -> impl Fn(usize, usize) -> f32 {
+pub(super) fn whole(seed: u32) -> impl Fn(usize, usize) -> f32 {
     let noise = noise(seed);
     move |i, j| (8.0 * noise(i, j)).floor()
 }
@@ -125,8 +126,24 @@ fn packed_copy(isa: Isa, b: Matrix) -> Vec<f32> {
     out
 }
 
+/// How the right operand is given.
+#[derive(Clone, Copy, Debug)]
+enum Given {
+    Strided,
+    Packed,
+    /// Its transpose packed.
+    Transposed,
+}
+
 /// Runs the case and holds it against the oracle: exactly, or within the bound.
 fn check(isa: Isa, case: Case, exact: bool, scratch: &mut Scratch) {
+    let all: &[Given] = if case.packed { &[Given::Packed, Given::Transposed] } else { &[Given::Strided] };
+    for &given in all {
+        check_given(isa, case, given, exact, scratch);
+    }
+}
+
+fn check_given(isa: Isa, case: Case, given: Given, exact: bool, scratch: &mut Scratch) {
     let Case { m, k, n, .. } = case;
     let value = |seed| -> Box<dyn Fn(usize, usize) -> f32> {
         if exact { Box::new(whole(seed)) } else { Box::new(noise(seed)) }
@@ -134,8 +151,16 @@ fn check(isa: Isa, case: Case, exact: bool, scratch: &mut Scratch) {
     let (a, b) = (Stored::new(case.a, m, k, value(1)), Stored::new(case.b, k, n, value(2)));
     let old = value(3);
     let mut c = Stored::new(case.c, m, n, |i, j| if case.beta == Beta::One { old(i, j) } else { f32::NAN });
-    let memory = if case.packed { packed_copy(isa, b.view()) } else { Vec::new() };
-    let right = if case.packed { Right::Packed(Packed::new(isa, &memory, k, n)) } else { Right::Strided(b.view()) };
+    let memory = match given {
+        Given::Strided => Vec::new(),
+        Given::Packed => packed_copy(isa, b.view()),
+        Given::Transposed => packed_copy(isa, b.view().t()),
+    };
+    let right = match given {
+        Given::Strided => Right::Strided(b.view()),
+        Given::Packed => Right::Packed(Packed::new(isa, &memory, k, n)),
+        Given::Transposed => Right::Transposed(Packed::new(isa, &memory, n, k)),
+    };
     let args = Gemm { a: a.view(), b: right, c: c.view_mut(), beta: case.beta, epilogue: Epilogue::None };
     gemm(isa, args, scratch);
 
@@ -151,7 +176,11 @@ fn check(isa: Isa, case: Case, exact: bool, scratch: &mut Scratch) {
         let bound = 2.0 * (k + 1) as f64 * f64::from(f32::EPSILON) / 2.0 * (sizes[at] + start.abs());
         let error = (f64::from(got) - (sums[at] + start)).abs();
         let allowed = if exact { 0.0 } else { bound };
-        assert!(error <= allowed, "{} {case:?}: c[{i}, {j}] = {got}, error {error:e} > {allowed:e}", isa.name());
+        assert!(
+            error <= allowed,
+            "{} {case:?} {given:?}: c[{i}, {j}] = {got}, error {error:e} > {allowed:e}",
+            isa.name()
+        );
     }
 }
 
@@ -282,6 +311,31 @@ proptest! {
             }
             prop_assert_eq!(bits(&panels), bits(&whole), "{} by panels", isa.name());
 
+            let (edge, mut there) = (at(m), vec![f32::NAN; packed_len(isa, m, n)]);
+            for range in [0..edge, edge..m] {
+                // SAFETY: the vector holds the packed matrix.
+                let c = unsafe { PackedMut::from_raw(isa, there.as_mut_ptr(), m, n) }.row_block(range.clone());
+                gemm_panels(isa, Method::F32, a.block(range, 0..k), Right::Strided(b), c, &mut Scratch::default());
+            }
+            let mut unpacked = vec![f32::NAN; m * n];
+            Packed::new(isa, &there, m, n).unpack(&mut unpacked);
+            prop_assert_eq!(bits(&unpacked), bits(&whole), "{} to panels", isa.name());
+            let padding = packed_len(isa, m, n) - m * n;
+            prop_assert_eq!(there.iter().filter(|x| x.is_nan()).count(), padding, "padding is not touched");
+
+            let mut transposed = vec![f32::NAN; m * n];
+            let memory = packed_copy(isa, b.t());
+            let packed = Packed::new(isa, &memory, n, k);
+            for range in [0..at(n), at(n)..n] {
+                let c = MatrixMut::row_major(&mut transposed, m, n).block(0..m, range.clone());
+                run(a, Right::Transposed(packed.rows(range)), c, Beta::Zero);
+            }
+            prop_assert_eq!(bits(&transposed), bits(&whole), "{} by rows of the transpose", isa.name());
+            let mut unpacked = vec![f32::NAN; n * k];
+            packed.unpack(&mut unpacked);
+            let expected = (0..n * k).map(|i| b.get(i % k, i / k)).collect::<Vec<_>>();
+            prop_assert_eq!(bits(&unpacked), bits(&expected));
+
             let mut sums = vec![f32::NAN; m * n];
             for (range, beta) in [(0..at(k), Beta::Zero), (at(k)..k, Beta::One)] {
                 let b = Right::Strided(b.block(range.clone(), 0..n));
@@ -292,7 +346,7 @@ proptest! {
     }
 }
 
-fn bits(x: &[f32]) -> Vec<u32> {
+pub(super) fn bits(x: &[f32]) -> Vec<u32> {
     x.iter().map(|x| x.to_bits()).collect()
 }
 

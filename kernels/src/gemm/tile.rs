@@ -111,6 +111,8 @@ macro_rules! each_row {
     )*};
 }
 
+pub(super) use each_row;
+
 impl<const MR: usize, const NV: usize, const ALONG: bool, const MASKED: bool> Op for Tile<'_, MR, NV, ALONG, MASKED> {
     type Output = ();
 

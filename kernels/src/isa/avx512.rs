@@ -150,6 +150,10 @@ impl Simd for Avx512 {
         unsafe { _mm512_mask_blend_ps(m, b, a) }
     }
     #[inline(always)]
+    fn flush(self, a: __m512) -> __m512 {
+        unsafe { _mm512_mask_mov_ps(a, _mm512_fpclass_ps_mask::<0x20>(a), _mm512_setzero_ps()) }
+    }
+    #[inline(always)]
     fn sum(self, a: __m512) -> f32 {
         unsafe { _mm512_reduce_add_ps(a) }
     }
@@ -221,13 +225,16 @@ impl Simd for Avx512 {
         unsafe { _mm512_srli_epi32::<N>(a) }
     }
     #[inline(always)]
-    fn mul_wide(self, a: __m512i, b: __m512i) -> (__m512i, __m512i) {
-        unsafe {
-            let even = _mm512_mul_epu32(a, b);
-            let odd = _mm512_mul_epu32(_mm512_srli_epi64::<32>(a), _mm512_srli_epi64::<32>(b));
-            let high = _mm512_mask_blend_epi32(0xaaaa, _mm512_srli_epi64::<32>(even), odd);
-            (high, _mm512_mask_blend_epi32(0xaaaa, even, _mm512_slli_epi64::<32>(odd)))
-        }
+    fn mul_even(self, a: __m512i, b: __m512i) -> __m512i {
+        unsafe { _mm512_mul_epu32(a, b) }
+    }
+    #[inline(always)]
+    fn high_halves(self, a: __m512i) -> __m512i {
+        unsafe { _mm512_srli_epi64::<32>(a) }
+    }
+    #[inline(always)]
+    fn pair(self, even: __m512i, odd: __m512i) -> __m512i {
+        unsafe { _mm512_mask_blend_epi32(0xaaaa, even, _mm512_slli_epi64::<32>(odd)) }
     }
     #[inline(always)]
     fn ge_u(self, a: __m512i, b: __m512i) -> __mmask16 {

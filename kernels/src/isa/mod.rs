@@ -7,6 +7,8 @@
 //! file and one line in `ISAS`.
 
 #[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
@@ -103,6 +105,11 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn eq(self, a: Self::F, b: Self::F) -> Self::M;
     /// `a` where the mask is set, else `b`.
     fn select(self, m: Self::M, a: Self::F, b: Self::F) -> Self::F;
+    /// `a`, and 0 in the lanes that are subnormal.
+    #[inline(always)]
+    fn flush(self, a: Self::F) -> Self::F {
+        self.select(self.lt(self.abs(a), self.splat(f32::MIN_POSITIVE)), self.splat(0.0), a)
+    }
     /// Sum of the lanes, in a fixed order.
     fn sum(self, a: Self::F) -> f32;
     /// The largest lane (of lanes without NaN).
@@ -135,8 +142,12 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn shl<const N: u32>(self, a: Self::U) -> Self::U;
     /// `a >> N`, zeros shifted in.
     fn shr<const N: u32>(self, a: Self::U) -> Self::U;
-    /// The high and the low half of the 64-bit product of each lane.
-    fn mul_wide(self, a: Self::U, b: Self::U) -> (Self::U, Self::U);
+    /// The 64-bit product of each even lane, its high half in the odd lane behind.
+    fn mul_even(self, a: Self::U, b: Self::U) -> Self::U;
+    /// The odd lanes moved to the even lanes before them, and 0 where they were.
+    fn high_halves(self, a: Self::U) -> Self::U;
+    /// The even lanes of both, those of `odd` moved to the odd lanes behind them.
+    fn pair(self, even: Self::U, odd: Self::U) -> Self::U;
     /// `a ≥ b`, unsigned.
     fn ge_u(self, a: Self::U, b: Self::U) -> Self::M;
     /// The same bits as `f32`.
@@ -180,24 +191,44 @@ enum Set {
     Avx2,
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    #[cfg(target_arch = "x86_64")]
+    Amx,
+    AmxEmulated,
+}
+
+/// What multiplies bf16, where anything does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Bf16 {
+    /// AMX tiles.
+    #[cfg(target_arch = "x86_64")]
+    Tiles,
+    /// The same tiles in plain arithmetic.
+    EmulatedTiles,
+    /// AVX-512's dot products of pairs.
+    #[cfg(target_arch = "x86_64")]
+    Pairs,
 }
 
 /// A set's name, and whether the machine has it.
 type Row = (&'static str, Set, fn() -> bool);
 
-/// Every instruction set of this architecture, slowest first.
+/// Every instruction set of this architecture, slowest first, and last the one that is only ever named: AMX as plain
+/// arithmetic, to test and to reproduce elsewhere what machines with tiles compute. Its vectors are the machine's best.
 const ISAS: &[Row] = &[
     ("portable", Set::Portable, || true),
     #[cfg(target_arch = "x86_64")]
     ("avx2", Set::Avx2, avx2::available),
     #[cfg(target_arch = "x86_64")]
     ("avx512", Set::Avx512, avx512::available),
+    #[cfg(target_arch = "x86_64")]
+    ("amx", Set::Amx, amx::available),
+    ("amx-emulated", Set::AmxEmulated, || true),
 ];
 
 impl Isa {
     /// The sets that the running machine has, slowest first.
     pub fn available() -> impl Iterator<Item = Isa> {
-        ISAS.iter().filter(|(_, _, has)| has()).map(|&(_, set, _)| Isa(set))
+        ISAS.iter().filter(|&&(_, set, has)| set != Set::AmxEmulated && has()).map(|&(_, set, _)| Isa(set))
     }
 
     /// The fastest set, or the one that the environment variable `HPT_ISA` names.
@@ -247,17 +278,44 @@ impl Isa {
         self.run(Lanes)
     }
 
+    /// What multiplies bf16 on this set.
+    pub(crate) fn bf16(self) -> Option<Bf16> {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Set::Amx => Some(Bf16::Tiles),
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512 if std::is_x86_feature_detected!("avx512bf16") => Some(Bf16::Pairs),
+            Set::AmxEmulated => Some(Bf16::EmulatedTiles),
+            _ => None,
+        }
+    }
+
+    /// The set whose vectors this one has.
+    #[inline]
+    fn vectors(self) -> Set {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Set::Amx => Set::Avx512,
+            #[cfg(target_arch = "x86_64")]
+            Set::AmxEmulated if avx512::available() => Set::Avx512,
+            #[cfg(target_arch = "x86_64")]
+            Set::AmxEmulated if avx2::available() => Set::Avx2,
+            Set::AmxEmulated => Set::Portable,
+            set => set,
+        }
+    }
+
     /// Runs an operation compiled for this set.
     #[inline]
     pub fn run<O: Op>(self, op: O) -> O::Output {
-        match self.0 {
-            Set::Portable => op.run(Portable::new()),
-            // SAFETY: an `Isa` of this set exists only where `available` said that the machine has it.
+        match self.vectors() {
+            // SAFETY: `vectors` names this set only where `available` says that the machine has it.
             #[cfg(target_arch = "x86_64")]
             Set::Avx2 => unsafe { avx2::enter(op) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Set::Avx512 => unsafe { avx512::enter(op) },
+            _ => op.run(Portable::new()),
         }
     }
 }

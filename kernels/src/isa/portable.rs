@@ -202,9 +202,20 @@ impl Simd for Portable {
         a >> N
     }
     #[inline(always)]
-    fn mul_wide(self, a: u32x8, b: u32x8) -> (u32x8, u32x8) {
-        let (low, high) = a.mul_keep_low_high(b);
-        (high, low)
+    fn mul_even(self, a: u32x8, b: u32x8) -> u32x8 {
+        let (a, b) = (a.to_array(), b.to_array());
+        let product = |lane: usize| u64::from(a[lane & !1]) * u64::from(b[lane & !1]);
+        u32x8::new(std::array::from_fn(|lane| (product(lane) >> (32 * (lane % 2))) as u32))
+    }
+    #[inline(always)]
+    fn high_halves(self, a: u32x8) -> u32x8 {
+        let a = a.to_array();
+        u32x8::new(std::array::from_fn(|lane| if lane % 2 == 0 { a[lane + 1] } else { 0 }))
+    }
+    #[inline(always)]
+    fn pair(self, even: u32x8, odd: u32x8) -> u32x8 {
+        let (even, odd) = (even.to_array(), odd.to_array());
+        u32x8::new(std::array::from_fn(|lane| if lane % 2 == 0 { even[lane] } else { odd[lane - 1] }))
     }
     #[inline(always)]
     fn ge_u(self, a: u32x8, b: u32x8) -> f32x8 {

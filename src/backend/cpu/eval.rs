@@ -49,7 +49,7 @@ impl Net {
     }
 
     fn evaluate_block(&self, memory: &mut WorkerMemory, data: &Dataset, rows: Range<usize>, out: &mut [f32]) -> f64 {
-        let WorkerMemory { scratch, eval: [ping, pong], losses } = memory;
+        let WorkerMemory { scratch, eval: [ping, pong], losses, .. } = memory;
         let (n, width) = (rows.len(), self.plan.inputs);
         let (mut from, mut to) = (ping, pong);
         let mut x = match &data.features {
@@ -65,16 +65,17 @@ impl Net {
         // SAFETY: no step runs during an evaluation, so nobody writes the weights.
         let weights = unsafe { self.weights.part(0..self.weights.len()) };
         for (l, layer) in self.plan.layers.iter().enumerate() {
+            let area = &self.arena.areas[l];
             let last = l + 1 == self.plan.layers.len();
             let c = if last { &mut *out } else { &mut to[..n * layer.outputs] };
             let forward = Forward {
-                bias: Some(&weights[layer.bias.clone()]),
+                bias: Some(&weights[area.bias.clone()]),
                 z: None,
                 activation: layer.activation,
                 dropout: None,
                 residual: layer.residual.then_some(x),
             };
-            let b = Right::Strided(Matrix::row_major(&weights[layer.weights.clone()], layer.inputs, layer.outputs));
+            let b = Right::Packed(self.arena.weights(area, &weights[area.weights.clone()]));
             let c = MatrixMut::row_major(c, n, layer.outputs);
             gemm(self.isa, Gemm { a: x, b, c, beta: Beta::Zero, epilogue: Epilogue::Forward(forward) }, scratch);
             if !last {

@@ -5,7 +5,9 @@
 //! memory among the workers. Results are bit-identical for every number of workers: each output element is
 //! computed by one worker by the same operations, and sums run over fixed chunks in a fixed order.
 
+mod arena;
 mod eval;
+mod learn;
 mod memory;
 mod net;
 mod step;
@@ -14,6 +16,7 @@ mod team;
 use super::{Backend, Caps, Member, Precision, Run};
 use crate::data::Dataset;
 use crate::{Error, Result};
+use hpt_kernels::gemm::Method;
 use hpt_kernels::isa::Isa;
 use net::Net;
 use std::sync::Arc;
@@ -66,6 +69,23 @@ impl Cpu {
     }
 }
 
+/// The method that a precision allows at most.
+fn method(precision: Precision) -> Method {
+    match precision {
+        Precision::Highest => Method::F32,
+        Precision::High => Method::Bf16x3,
+        Precision::Medium => Method::Bf16,
+    }
+}
+
+/// The precision that products have on an instruction set where `wanted` is asked for: the lowest that is no lower and
+/// that the set computes faster than f32. f32 meets every promise of the lower ones.
+pub fn natively(wanted: Precision, isa: Isa) -> Precision {
+    let lower = [Precision::Medium, Precision::High].into_iter();
+    let mut fitting = lower.filter(|&precision| method(precision) <= method(wanted));
+    fitting.find(|&precision| method(precision).is_native(isa)).unwrap_or(Precision::Highest)
+}
+
 /// Cores that this process may use.
 pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
@@ -90,9 +110,8 @@ impl Backend for Cpu {
         Caps { device: "cpu".to_owned(), isa: self.isa.name().to_owned(), threads: self.threads }
     }
 
-    /// This device has f32 products alone, which meet every bound that the lower precisions promise.
-    fn precision(&self, _wanted: Precision) -> Precision {
-        Precision::Highest
+    fn precision(&self, wanted: Precision) -> Precision {
+        natively(wanted, self.isa)
     }
 
     fn upload(&self, dataset: Arc<Dataset>) -> Result<Arc<Dataset>> {

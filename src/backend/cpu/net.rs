@@ -1,11 +1,13 @@
 //! One model in training: its arenas and the buffers of a step, all allocated at the start.
 
+use super::arena::Arena;
+use super::learn::group_len;
 use super::memory::Shared;
 use super::{Cpu, Member};
 use crate::backend::{Run, UpdateRule};
 use crate::data::Dataset;
 use crate::model::{Activation, Criterion, Layer, Loss, Plan};
-use hpt_kernels::gemm::Scratch;
+use hpt_kernels::gemm::{Method, Scratch, packed_len};
 use hpt_kernels::isa::Isa;
 use hpt_kernels::philox::Key;
 use hpt_kernels::reduce::CHUNK;
@@ -16,11 +18,14 @@ pub(super) const EVAL_ROWS: usize = 256;
 
 pub(super) struct Net {
     pub plan: Plan,
+    pub arena: Arena,
     pub isa: Isa,
+    /// What products may be computed by at the least exact.
+    method: Method,
     pub criterion: Criterion,
     pub rule: UpdateRule,
     pub key: Key,
-    /// Weights, gradient and optimizer state, each in the order of the plan.
+    /// Weights, gradient and optimizer state, each in the order of the arena.
     pub weights: Shared<f32>,
     pub gradients: Shared<f32>,
     pub slots: [Shared<f32>; 2],
@@ -30,9 +35,9 @@ pub(super) struct Net {
     pub h: Vec<Shared<f32>>,
     /// Pre-activations of the layers whose derivative needs them, else empty.
     pub z: Vec<Shared<f32>>,
-    /// dL/dz of one layer and of the one before it, in turn: batch × widest.
-    pub dz: [Shared<f32>; 2],
-    /// dL/dh likewise, where layers have skip connections.
+    /// dL/dz of every layer but the last: batch × width.
+    pub dz: Vec<Shared<f32>>,
+    /// dL/dh of one layer and of the one before it, in turn: batch × widest, where layers have skip connections.
     pub dh: [Shared<f32>; 2],
     pub labels: Shared<u32>,
     pub values: Shared<f32>,
@@ -58,6 +63,8 @@ pub(super) struct Step<'a> {
 /// What a worker needs for itself.
 pub(super) struct WorkerMemory {
     pub scratch: Scratch,
+    /// The part of dW at hand.
+    pub gradient: Shared<f32>,
     /// Two layers' outputs of an evaluation block: EVAL_ROWS × widest.
     pub eval: [Vec<f32>; 2],
     pub losses: Vec<f32>,
@@ -71,48 +78,57 @@ pub(super) fn keeps_z(layer: &Layer) -> bool {
 
 impl Net {
     pub fn new(member: &Member<'_>, isa: Isa, threads: usize) -> Self {
-        let (plan, batch) = (member.plan.clone(), member.batch_size);
-        let slot = |i: usize| Shared::new(if i < member.update.optimizer.slots() { plan.parameters } else { 0 });
+        let (plan, batch, method) = (member.plan.clone(), member.batch_size, super::method(member.precision));
+        let arena = Arena::new(&plan, isa);
+        let slot = |i: usize| Shared::new(if i < member.update.optimizer.slots() { arena.len } else { 0 });
+        let mut weights = Shared::new(arena.len);
+        arena.arrange(&plan, member.weights, weights.get_mut());
         let widest_output = plan.layers.iter().map(|layer| layer.outputs).max().unwrap_or(0);
         let residual = plan.layers.iter().any(|layer| layer.residual);
         let dh = || Shared::new(if residual { batch * widest_output } else { 0 });
         let classes = member.criterion.loss == Loss::CrossEntropy;
         let widths = std::iter::once(plan.inputs).chain(plan.layers.iter().map(|layer| layer.outputs));
+        let gradient = plan.layers.iter().map(|l| group_len(isa, l.inputs).min(packed_len(isa, l.inputs, l.outputs)));
+        let gradient = gradient.max().unwrap_or(0);
         let worker = || {
             let (widest, rows) = (plan.widest(), batch.max(EVAL_ROWS));
             let mut scratch = Scratch::default();
             for &Layer { inputs, outputs, .. } in &plan.layers {
                 // Forward (and evaluation), dW, dX.
                 scratch.reserve_for(isa, rows, inputs, outputs);
-                scratch.reserve_for(isa, inputs, batch, outputs);
-                scratch.reserve_for(isa, batch, outputs, inputs);
+                for (m, k, n) in [(batch, inputs, outputs), (inputs, batch, outputs), (batch, outputs, inputs)] {
+                    scratch.reserve_by(isa, method.choose(isa, m, k, n), m, k, n);
+                }
             }
             Mutex::new(WorkerMemory {
                 scratch,
+                gradient: Shared::new(gradient),
                 eval: [vec![0.0; EVAL_ROWS * widest], vec![0.0; EVAL_ROWS * widest]],
                 losses: vec![0.0; EVAL_ROWS],
             })
         };
         Net {
             isa,
+            method,
             criterion: member.criterion.clone(),
             rule: member.update,
             key: Key::new(member.seed).derive(member.slot),
-            weights: Shared::from_slice(member.weights),
-            gradients: Shared::new(plan.parameters),
+            gradients: Shared::new(arena.len),
             slots: [slot(0), slot(1)],
-            kept: member.weights.to_vec(),
+            kept: weights.get_mut().to_vec(),
+            weights,
             h: widths.map(|width| Shared::new(batch * width)).collect(),
             z: plan.layers.iter().map(|l| Shared::new(if keeps_z(l) { batch * l.outputs } else { 0 })).collect(),
-            dz: [Shared::new(batch * widest_output), Shared::new(batch * widest_output)],
+            dz: plan.layers.iter().rev().skip(1).rev().map(|l| Shared::new(batch * l.outputs)).collect(),
             dh: [dh(), dh()],
             labels: Shared::new(if classes { batch } else { 0 }),
             values: Shared::new(if classes { 0 } else { batch * plan.outputs }),
             row_losses: Shared::new(batch),
-            chunk_norms: Shared::new(plan.parameters.div_ceil(CHUNK)),
+            chunk_norms: Shared::new(arena.len.div_ceil(CHUNK)),
             block_sums: Vec::new(),
             workers: (0..threads).map(|_| worker()).collect(),
             plan,
+            arena,
         }
     }
 
@@ -128,13 +144,18 @@ impl Net {
             for i in 0..steps {
                 let step = steps_of.first_step + i as u64;
                 let at = Step { rows: steps_of.step_rows(i), step, rate: steps_of.rates[i] };
-                let loss = net.step(worker, &mut memory.scratch, data, at);
+                let loss = net.step(worker, &mut memory, data, at);
                 if let Some(losses) = &mut losses {
                     losses[i] = loss;
                 }
             }
         });
         run.losses = losses.into_inner().unwrap_or_else(PoisonError::into_inner);
+    }
+
+    /// How a product m × k × n of a step is computed, whichever part of it a worker has.
+    pub fn method(&self, m: usize, k: usize, n: usize) -> Method {
+        self.method.choose(self.isa, m, k, n)
     }
 
     /// A worker's own memory. Each worker locks its own, so nobody ever waits.
@@ -151,7 +172,9 @@ impl Net {
     }
 
     pub fn weights(&self) -> Vec<f32> {
+        let mut weights = vec![0.0; self.plan.parameters];
         // SAFETY: no step runs while the net is borrowed here: steps run inside `&mut self` methods.
-        unsafe { self.weights.part(0..self.weights.len()) }.to_vec()
+        self.arena.restore(&self.plan, unsafe { self.weights.part(0..self.weights.len()) }, &mut weights);
+        weights
     }
 }

@@ -1,45 +1,68 @@
-//! One training step: gather, forward, loss, backward, update.
+//! One training step: gather, forward, loss, backward; `learn.rs` has what changes the weights.
 //!
-//! Every phase ends at a barrier, and within a phase a worker writes its own rows, columns or chunk of the arena
-//! and reads what earlier phases wrote: that is what every `SAFETY` comment here refers to as *the phase rule*.
+//! A phase ends at a barrier. Within a phase a worker writes its own rows or columns, or its own part of the arena,
+//! and reads what earlier phases or it itself wrote: that is what every `SAFETY` comment here and in `learn.rs` refers
+//! to as *the phase rule*.
 
-use super::memory::{Place, Shared, rows_of};
-use super::net::{Net, Step, keeps_z};
-use super::team::Worker;
+use super::memory::{Shared, rows_of};
+use super::net::{Net, Step, WorkerMemory, keeps_z};
+use super::team::{Split, Worker};
 use crate::data::{Dataset, Features, Targets};
-use crate::model::{Activation, Layer, Loss};
+use crate::model::{Activation, Loss};
 use crate::random::Purpose;
 use hpt_kernels::dropout::{Dropout, dropout_rows};
 use hpt_kernels::epilogue::{Backward, Derivative, Epilogue, Forward, backward};
 use hpt_kernels::gather::{Rows, gather};
-use hpt_kernels::gemm::{Beta, Gemm, Right, Scratch, gemm, panel_width};
+use hpt_kernels::gemm::{Beta, Gemm, Packed, Right, Scratch, gemm_by, panel_width};
 use hpt_kernels::loss::{Gradient, Pointwise, PointwiseLoss, SoftmaxCrossEntropy, pointwise, softmax_cross_entropy};
 use hpt_kernels::matrix::{Matrix, MatrixMut};
-use hpt_kernels::optimizer::{Update, update};
-use hpt_kernels::reduce::{CHUNK, column_sums, sum_of_squares_chunks};
 
 impl Net {
     /// Makes one step over `rows` of `data` and returns its mean loss (on every worker).
-    pub fn step(&self, worker: &Worker<'_>, scratch: &mut Scratch, data: &Dataset, at: Step<'_>) -> f64 {
-        let Step { rows, step, rate } = at;
+    ///
+    /// A worker that goes on in the rows that it has itself written need not wait: a network of narrow layers, all
+    /// divided by rows, has two barriers a step.
+    pub fn step(&self, worker: &Worker<'_>, memory: &mut WorkerMemory, data: &Dataset, at: Step<'_>) -> f64 {
+        let Step { rows, step, .. } = at;
+        let (scratch, layers) = (&mut memory.scratch, self.plan.layers.len());
+        let mut written = Split::Rows;
+        let meet = |written: &mut Split, next: Split| {
+            if *written == Split::Columns || next == Split::Columns {
+                worker.wait();
+            }
+            *written = next;
+        };
         self.gather(worker, data, rows, step);
-        worker.wait();
-        for l in 0..self.plan.layers.len() {
+        for l in 0..layers {
+            meet(&mut written, self.split(worker, self.plan.layers[l].outputs));
             self.forward(worker, scratch, l, rows.len(), step);
-            worker.wait();
         }
+        // Class weights: the mean needs the labels of all rows.
+        let all = self.criterion.class_weights.is_some();
+        meet(&mut written, if all { Split::Columns } else { Split::Rows });
         let scale = self.loss(worker, rows.len());
+        written = Split::Rows;
+        for l in (1..layers).rev() {
+            meet(&mut written, self.split(worker, self.plan.layers[l].inputs));
+            self.backward_input(worker, scratch, l, rows.len(), step);
+        }
         worker.wait();
-        // SAFETY: phase rule; losses were written before the barrier and are written next after several more.
+        // SAFETY: phase rule; losses were written before the barrier and are written next after the last one.
         let losses = unsafe { self.row_losses.part(0..rows.len()) };
         let loss = losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() * scale;
-        for l in (0..self.plan.layers.len()).rev() {
-            self.backward(worker, scratch, l, rows.len(), step);
-            worker.wait();
+        for l in (0..layers).rev() {
+            self.learn(worker, memory, l, at);
         }
-        self.update(worker, step, rate);
+        if let Some(limit) = self.rule.clip_norm {
+            self.learn_clipped(worker, limit, at);
+        }
         worker.wait();
         loss
+    }
+
+    /// How the workers divide a matrix of batch × `width`.
+    fn split(&self, worker: &Worker<'_>, width: usize) -> Split {
+        worker.split(width, panel_width(self.isa))
     }
 
     /// The batch's features and targets.
@@ -83,14 +106,13 @@ impl Net {
         let (inputs, width) = (layer.inputs, layer.outputs);
         // SAFETY: phase rule: weights and h[l] are only read, and each worker writes its own block of h[l + 1] and z.
         unsafe {
-            let weights = self.matrix(&self.weights, layer);
-            let bias = &self.weights.part(layer.bias.clone())[cols.clone()];
+            let bias = &self.weights.part(self.arena.areas[l].bias.clone())[cols.clone()];
             let z = keeps_z(layer).then(|| self.z[l].block_mut(rows_of(width), rows.clone(), cols.clone()));
             let dropout = self.dropout(l + 1, layer.dropout, step, rows.start, cols.start, width);
             let residual = layer.residual.then(|| self.h[l].block(rows_of(width), rows.clone(), cols.clone()));
             let args = Gemm {
                 a: self.h[l].block(rows_of(inputs), rows.clone(), 0..inputs),
-                b: Right::Strided(weights.block(0..inputs, cols.clone())),
+                b: Right::Packed(self.packed(l).cols(cols.clone())),
                 c: self.h[l + 1].block_mut(rows_of(width), rows, cols),
                 beta: Beta::Zero,
                 epilogue: Epilogue::Forward(Forward {
@@ -101,17 +123,18 @@ impl Net {
                     residual,
                 }),
             };
-            gemm(self.isa, args, scratch);
+            gemm_by(self.isa, self.method(batch, inputs, width), args, scratch);
         }
     }
 
-    /// W of a layer in an arena of weights or gradients.
+    /// W of layer `l`.
     ///
     /// # Safety
-    /// As [`Shared::part`].
-    unsafe fn matrix<'a>(&self, arena: &'a Shared<f32>, layer: &Layer) -> Matrix<'a> {
+    /// Nobody writes it while the view lives.
+    pub unsafe fn packed(&self, l: usize) -> Packed<'_> {
+        let area = &self.arena.areas[l];
         // SAFETY: by the caller's promise.
-        Matrix::row_major(unsafe { arena.part(layer.weights.clone()) }, layer.inputs, layer.outputs)
+        self.arena.weights(area, unsafe { self.weights.part(area.weights.clone()) })
     }
 
     /// Row losses, and the outputs overwritten by dL/dz of the last layer. Returns the scale of the mean.
@@ -157,44 +180,9 @@ impl Net {
         unsafe { self.labels.part(0..batch.min(self.labels.len())) }
     }
 
-    /// dL/dz of layer `l`: the last layer's stands in its output, the others' in the two buffers in turn.
-    fn dz(&self, l: usize) -> &Shared<f32> {
-        if l + 1 == self.plan.layers.len() { &self.h[l + 1] } else { &self.dz[l % 2] }
-    }
-
-    /// dW and db of layer `l`, and dL/dz of the layer before.
-    fn backward(&self, worker: &Worker<'_>, scratch: &mut Scratch, l: usize, batch: usize, step: u64) {
-        let layer = &self.plan.layers[l];
-        let (inputs, outputs) = (layer.inputs, layer.outputs);
-        let (rows, cols) = worker.block(outputs, inputs, panel_width(self.isa));
-        let (in_part, out_part) = (cols, rows);
-        // SAFETY: phase rule: h[l], dz of this layer and the weights are only read; each worker writes its own block
-        // of dW and its own part of db.
-        unsafe {
-            let (x, dz) = (
-                self.h[l].block(rows_of(inputs), 0..batch, 0..inputs),
-                self.dz(l).block(rows_of(outputs), 0..batch, 0..outputs),
-            );
-            let dw = self.gradients.block_mut(
-                Place { start: layer.weights.start, width: outputs },
-                in_part.clone(),
-                out_part.clone(),
-            );
-            let args = Gemm {
-                a: x.block(0..batch, in_part).t(),
-                b: Right::Strided(dz.block(0..batch, out_part)),
-                c: dw,
-                beta: Beta::Zero,
-                epilogue: Epilogue::None,
-            };
-            gemm(self.isa, args, scratch);
-            let part = worker.share(outputs, 16);
-            let db = self.gradients.part_mut(layer.bias.start + part.start..layer.bias.start + part.end);
-            column_sums(self.isa, dz.block(0..batch, part), db);
-        }
-        if l > 0 {
-            self.backward_input(worker, scratch, l, batch, step);
-        }
+    /// dL/dz of layer `l`: the last layer's stands in its output.
+    pub fn dz(&self, l: usize) -> &Shared<f32> {
+        if l + 1 == self.plan.layers.len() { &self.h[l + 1] } else { &self.dz[l] }
     }
 
     /// dL/dh of the layer before `l`, and from it that layer's dL/dz.
@@ -203,6 +191,7 @@ impl Net {
         let (width, outputs) = (layer.inputs, layer.outputs);
         let (rows, cols) = worker.block(batch, width, panel_width(self.isa));
         let dropout = self.dropout(l, before.dropout, step, rows.start, cols.start, width);
+        let method = self.method(batch, outputs, width);
         // SAFETY: phase rule: what is read was written before the last barrier; each worker writes its own block of
         // dL/dh and dL/dz of the layer before.
         unsafe {
@@ -215,7 +204,7 @@ impl Net {
             };
             let through = Backward { input, activation: before.activation, dropout };
             let a = self.dz(l).block(rows_of(outputs), rows.clone(), 0..outputs);
-            let b = Right::Strided(self.matrix(&self.weights, layer).block(cols.clone(), 0..outputs).t());
+            let b = Right::Transposed(self.packed(l).rows(cols.clone()));
             let mut dz = self.dz(l - 1).block_mut(rows_of(width), rows.clone(), cols.clone());
             // With a skip connection into this layer, its own dL/dh is added; with one into the layer before, that
             // layer's dL/dh is kept, since its input gets it too.
@@ -224,50 +213,14 @@ impl Net {
                 copy(&mut dz, self.dh[l % 2].block(rows_of(width), rows.clone(), cols.clone()));
             }
             if before.residual {
-                gemm(self.isa, Gemm { a, b, c: dz.reborrow(), beta, epilogue: Epilogue::None }, scratch);
+                let args = Gemm { a, b, c: dz.reborrow(), beta, epilogue: Epilogue::None };
+                gemm_by(self.isa, method, args, scratch);
                 copy(&mut self.dh[(l - 1) % 2].block_mut(rows_of(width), rows, cols), dz.as_matrix());
                 backward(self.isa, dz, through);
             } else {
-                gemm(self.isa, Gemm { a, b, c: dz, beta, epilogue: Epilogue::Backward(through) }, scratch);
+                gemm_by(self.isa, method, Gemm { a, b, c: dz, beta, epilogue: Epilogue::Backward(through) }, scratch);
             }
         }
-    }
-
-    /// The optimizer's pass over the arena, each worker over its own chunks.
-    fn update(&self, worker: &Worker<'_>, step: u64, rate: f32) {
-        let part = worker.share(self.plan.parameters, CHUNK);
-        // SAFETY: phase rule: gradients are only read, each worker writes its own chunks of weights and state.
-        let gradients = unsafe { self.gradients.part(part.clone()) };
-        let gradient_scale = match self.rule.clip_norm {
-            None => 1.0,
-            Some(limit) => {
-                let chunks = part.start.div_ceil(CHUNK)..part.end.div_ceil(CHUNK);
-                // SAFETY: phase rule: each worker writes its own chunks' norms; all are read after the barrier.
-                sum_of_squares_chunks(self.isa, gradients, unsafe { self.chunk_norms.part_mut(chunks) });
-                worker.wait();
-                // SAFETY: as above.
-                let norms = unsafe { self.chunk_norms.part(0..self.chunk_norms.len()) };
-                clip(norms.iter().sum::<f64>().sqrt(), limit)
-            }
-        };
-        let slot = |i: usize| {
-            let range = if i < self.rule.optimizer.slots() { part.clone() } else { 0..0 };
-            // SAFETY: as above.
-            unsafe { self.slots[i].part_mut(range) }
-        };
-        let args = Update {
-            optimizer: self.rule.optimizer,
-            learning_rate: rate,
-            weight_decay: self.rule.weight_decay,
-            l1: self.rule.l1,
-            gradient_scale,
-            step: step + 1,
-            // SAFETY: as above.
-            weights: unsafe { self.weights.part_mut(part.clone()) },
-            gradients,
-            slots: [slot(0), slot(1)],
-        };
-        update(self.isa, args);
     }
 }
 
@@ -276,11 +229,6 @@ fn copy(to: &mut MatrixMut<'_>, from: Matrix<'_>) {
     for i in 0..from.rows() {
         to.row_mut(i).copy_from_slice(from.row(i));
     }
-}
-
-/// `torch.nn.utils.clip_grad_norm_`: limit / (norm + 1e-6), at most 1.
-pub(in crate::backend) fn clip(norm: f64, limit: f32) -> f32 {
-    (f64::from(limit) / (norm + 1e-6)).min(1.0) as f32
 }
 
 /// The kernel's loss for a loss that is a sum over outputs, none for the cross-entropy.

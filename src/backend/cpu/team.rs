@@ -20,6 +20,13 @@ pub(super) struct Barrier {
     poisoned: AtomicBool,
 }
 
+/// How a matrix is divided among the workers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Split {
+    Rows,
+    Columns,
+}
+
 /// One worker of a team, as `Cpu::team` hands it out.
 #[derive(Debug)]
 pub struct Worker<'t> {
@@ -65,9 +72,17 @@ impl<'t> Worker<'t> {
         end(self.index)..end(self.index + 1)
     }
 
-    /// This worker's block of a matrix: columns where each worker gets several `panel`s of them, else rows.
+    /// How a matrix is divided: by columns where each worker gets several `panel`s of them, else by rows.
+    pub(super) fn split(&self, cols: usize, panel: usize) -> Split {
+        if self.size > 1 && cols >= 2 * panel * self.size { Split::Columns } else { Split::Rows }
+    }
+
+    /// This worker's block of a matrix.
     pub fn block(&self, rows: usize, cols: usize, panel: usize) -> (Range<usize>, Range<usize>) {
-        if cols >= 2 * panel * self.size { (0..rows, self.share(cols, panel)) } else { (self.share(rows, 1), 0..cols) }
+        match self.split(cols, panel) {
+            Split::Columns => (0..rows, self.share(cols, panel)),
+            Split::Rows => (self.share(rows, 1), 0..cols),
+        }
     }
 }
 

@@ -29,6 +29,16 @@ pub(super) fn log_ei(mean: f64, deviation: f64, best: f64) -> (f64, f64, f64) {
     (deviation.ln() + log_h, -slope / deviation, (1.0 - slope * z) / deviation)
 }
 
+/// (ln Φ(z), φ(z)/Φ(z)).
+pub(super) fn log_cumulative(z: f64) -> (f64, f64) {
+    if z <= -3.0 {
+        let mills = tail(-z) - z;
+        return (-0.5 * z * z - HALF_LN_TAU - mills.ln(), mills);
+    }
+    let cumulative = cumulative(z);
+    (cumulative.ln(), density(z) / cumulative)
+}
+
 /// c of the module's continued fraction, x ≥ 3.
 fn tail(x: f64) -> f64 {
     // Far out a few terms are exact. The rest of the fraction, t ≈ k/(x + t), closes it.
@@ -81,6 +91,9 @@ mod tests {
         assert!((cumulative(2.5) - 0.993_790_334_674_224).abs() < 1e-14);
         assert!((cumulative(-0.5) - 0.308_537_538_725_987).abs() < 1e-14);
         assert!(log_h(-1e10).0.is_finite());
+        // ln Φ from tables; the two formulas meet at −3.
+        assert!((log_cumulative(-5.0).0 - 2.866_515_719e-7f64.ln()).abs() < 1e-9);
+        assert!((log_cumulative(-3.000_001).0 - log_cumulative(-2.999_999).0).abs() < 1e-5);
     }
 
     #[test]

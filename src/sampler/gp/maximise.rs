@@ -1,11 +1,11 @@
-//! Where expected improvement is largest: many candidates, then local search from the best of them.
+//! Where the acquisition is largest: many candidates, then local search from the best of them.
 //!
 //! Candidates are quasi-random points and variations of the best configurations so far. Local search alternates between
 //! L-BFGS over the continuous coordinates (long step ranges are relaxed and rounded) and trying every other value of
 //! a choice and the neighbours on a step range, children of a changed parent included, until neither gains anything.
 
+use super::ensemble::Ensemble;
 use super::lbfgs::{Bounded, minimize};
-use super::surrogate::Surrogate;
 use crate::random::Stream;
 use crate::sampler::codec::{Codec, Kind, Point};
 use crate::sampler::random::Tried;
@@ -15,12 +15,12 @@ use crate::sampler::sobol::Sobol;
 const SHORT: u64 = 24;
 /// Rounds of local search at most.
 const ROUNDS: usize = 6;
-/// A change of ln EI below this is none.
+/// A change of the acquisition below this is none.
 const GAIN: f64 = 1e-6;
 
 /// One maximisation.
 pub(super) struct Search<'a> {
-    pub(super) surrogate: &'a Surrogate,
+    pub(super) surrogate: &'a Ensemble,
     pub(super) codec: &'a Codec<'a>,
     /// Configurations that may not be proposed again.
     pub(super) tried: Option<&'a Tried<'a>>,
@@ -33,7 +33,7 @@ pub(super) struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// The point of largest expected improvement that was found; none where all candidates have been tried.
+    /// The point of largest acquisition that was found; none where all candidates have been tried.
     pub(super) fn run(&self, elites: &[Point], sobol: &Sobol, stream: &mut Stream) -> Option<Point> {
         let mut candidates: Vec<(f64, Point)> = Vec::with_capacity(2 * self.candidates);
         for i in 0..self.candidates {
@@ -135,17 +135,19 @@ impl Search<'_> {
             return;
         }
         let mut x = self.codec.embed(point);
-        let start: Vec<f64> = free.iter().map(|(c, _)| x[*c]).collect();
-        let (low, high) = (vec![0.0; free.len()], vec![1.0; free.len()]);
+        // In units of the length scales the acquisition bends alike in all directions.
+        let units: Vec<f64> = free.iter().map(|(_, j)| self.surrogate.weight(*j).sqrt()).collect();
+        let start: Vec<f64> = free.iter().zip(&units).map(|((c, _), unit)| x[*c] * unit).collect();
+        let (low, high) = (vec![0.0; free.len()], units.clone());
         let bounded = Bounded { low: &low, high: &high, evaluations: self.evaluations, first_step: 0.05, gain: GAIN };
         let (end, _) = minimize(&start, &bounded, |at| {
-            free.iter().zip(at).for_each(|((c, _), value)| x[*c] = *value);
+            free.iter().zip(at).zip(&units).for_each(|(((c, _), value), unit)| x[*c] = value / unit);
             let (score, slopes) = self.surrogate.score_with_slopes(&x);
-            (-score, free.iter().map(|(c, _)| -slopes[*c]).collect())
+            (-score, free.iter().zip(&units).map(|((c, _), unit)| -slopes[*c] / unit).collect())
         });
         let mut moved = point.clone();
-        for ((_, parameter), value) in free.iter().zip(end) {
-            moved[*parameter] = self.codec.settle(*parameter, value);
+        for (((_, parameter), value), unit) in free.iter().zip(end).zip(&units) {
+            moved[*parameter] = self.codec.settle(*parameter, value / unit);
         }
         self.adopt_if_better(moved, score, point);
     }

@@ -1,18 +1,24 @@
 //! Bayesian optimisation with a Gaussian process.
 //!
 //! Quasi-random points first; then a Gaussian process is fitted to the normalised outcomes
-//! ([`outcome`](super::outcome)) and the configuration with the largest expected improvement is proposed. Trials under
+//! ([`outcome`](super::outcome)) and the configuration with the largest [`Acquisition`] is proposed. Trials under
 //! way are conditioned on with their predicted mean ("kriging believer"), which takes away the uncertainty around them.
 //! Everything is computed anew from the history: no state, so a resumed study proposes what it would have proposed.
 
+mod acquisition;
 mod cholesky;
+mod ensemble;
 mod expected;
 mod kernel;
 mod lbfgs;
 mod maximise;
+mod path;
 mod surrogate;
+mod warp;
 
-use super::codec::{Codec, Point};
+pub use acquisition::Acquisition;
+
+use super::codec::{Codec, Kind, Point};
 use super::outcome::{Outcomes, normalise};
 use super::random::{Tried, draw};
 use super::sobol::{Sobol, quasi_random};
@@ -20,14 +26,17 @@ use super::{Ask, Proposal, Sampler, Settings};
 use crate::history::Direction;
 use crate::random::{Purpose, Stream};
 use crate::space::Space;
-use kernel::{Inputs, fit};
+use ensemble::Ensemble;
+use kernel::{Inputs, Prior, fit};
 use maximise::Search;
 use surrogate::Surrogate;
 
 /// Step of the keyed numbers of one proposal.
 const VARY: u64 = 1 << 41;
+/// Step of the keyed numbers of a drawn function.
+const PATH: u64 = 1 << 43;
 /// Most outcomes that the length scales are learned from, and most that the process is conditioned on.
-const MOST_FITTED: usize = 120;
+const MOST_FITTED: usize = 160;
 const MOST_KEPT: usize = 600;
 /// Configurations whose variations are candidates.
 const ELITES: usize = 5;
@@ -37,12 +46,14 @@ const ELITES: usize = 5;
 pub struct GpSampler {
     /// Quasi-random trials before the model is used.
     pub startup: u64,
+    /// What is maximised.
+    pub acquisition: Acquisition,
 }
 
 impl GpSampler {
     /// With what the user said.
     pub fn new(settings: &Settings) -> Self {
-        GpSampler { startup: settings.startup.max(2) }
+        GpSampler { startup: settings.startup.max(2), acquisition: settings.acquisition }
     }
 }
 
@@ -53,7 +64,7 @@ impl Sampler for GpSampler {
             return quasi_random(ask);
         }
         let codec = Codec::new(ask.space);
-        match propose(ask, &codec, &outcomes) {
+        match self.propose(ask, &codec, &outcomes) {
             Some(point) => Proposal::Params(codec.params(&point)),
             None => draw(ask, 0),
         }
@@ -61,51 +72,75 @@ impl Sampler for GpSampler {
 
     fn describe(&self, _: &Space, directions: &[Direction]) -> String {
         let scalar = if directions.len() > 1 { ", objectives weighed anew each trial" } else { "" };
-        format!("gp: Gaussian process after {} quasi-random trials{scalar}", self.startup)
+        let rule = self.acquisition.words();
+        format!("gp: Gaussian process and {rule} after {} quasi-random trials{scalar}", self.startup)
     }
 }
 
-/// The point of largest expected improvement; none where no model can be made or nothing new was found.
-fn propose(ask: &Ask, codec: &Codec, outcomes: &Outcomes) -> Option<Point> {
-    let (points, losses): (Vec<Point>, Vec<f64>) =
-        outcomes.finished.iter().filter_map(|(params, loss)| Some((codec.point(params)?, *loss))).unzip();
-    if points.is_empty() || codec.columns().is_empty() {
-        return None;
+impl GpSampler {
+    /// The point of largest acquisition; none where no model can be made or nothing new was found.
+    fn propose(&self, ask: &Ask, codec: &Codec, outcomes: &Outcomes) -> Option<Point> {
+        let (points, losses): (Vec<Point>, Vec<f64>) =
+            outcomes.finished.iter().filter_map(|(params, loss)| Some((codec.point(params)?, *loss))).unzip();
+        if points.is_empty() || codec.columns().is_empty() {
+            return None;
+        }
+        let mut order: Vec<usize> = (0..points.len()).collect();
+        order.sort_by(|a, b| losses[*a].total_cmp(&losses[*b]));
+        let kept = most_telling(&order, MOST_KEPT);
+        let rows: Vec<Vec<f64>> = kept.iter().map(|i| codec.embed(&points[*i])).collect();
+        let y = normalise(&kept.iter().map(|i| losses[*i]).collect::<Vec<_>>());
+        let mut stream = Stream::new(ask.seed, ask.slot, Purpose::Propose, PATH);
+        let priors = priors(codec);
+        let mut member = |prior: Prior| {
+            let (surrogate, y) = condition(codec, rows.clone(), y.clone(), prior, outcomes)?;
+            Some(surrogate.with_acquisition(self.acquisition, &y, &mut stream))
+        };
+        let surrogate = Ensemble::new(priors.iter().filter_map(|prior| member(*prior)).collect(), self.acquisition)?;
+        let elites: Vec<Point> = order.iter().take(ELITES).map(|i| points[*i].clone()).collect();
+        let tried = ask.space.size().map(|_| Tried::new(ask));
+        let (candidates, starts) = effort(y.len());
+        let search =
+            Search { surrogate: &surrogate, codec, tried: tried.as_ref(), candidates, starts, evaluations: 20 };
+        let sobol = Sobol::new(ask.space.len(), ask.seed, ask.slot + 1);
+        search.run(&elites, &sobol, &mut Stream::new(ask.seed, ask.slot, Purpose::Propose, VARY))
     }
-    let mut order: Vec<usize> = (0..points.len()).collect();
-    order.sort_by(|a, b| losses[*a].total_cmp(&losses[*b]));
-    let kept = most_telling(&order, MOST_KEPT);
-    let rows: Vec<Vec<f64>> = kept.iter().map(|i| codec.embed(&points[*i])).collect();
-    let y = normalise(&kept.iter().map(|i| losses[*i]).collect::<Vec<_>>());
-    let surrogate = condition(codec, &rows, &y, outcomes)?;
-    let elites: Vec<Point> = order.iter().take(ELITES).map(|i| points[*i].clone()).collect();
-    let tried = ask.space.size().map(|_| Tried::new(ask));
-    let (candidates, starts) = effort(rows.len());
-    let search = Search { surrogate: &surrogate, codec, tried: tried.as_ref(), candidates, starts, evaluations: 20 };
-    let sobol = Sobol::new(ask.space.len(), ask.seed, ask.slot + 1);
-    search.run(&elites, &sobol, &mut Stream::new(ask.seed, ask.slot, Purpose::Propose, VARY))
 }
 
-/// Fits the process, and conditions it on the trials under way as if they ended where it expects them.
-fn condition(codec: &Codec, rows: &[Vec<f64>], y: &[f64], outcomes: &Outcomes) -> Option<Surrogate> {
+/// The priors under which the process is fitted. Where all parameters are continua both speak: either alone is sooner or
+/// later certain of a basin that is not the best one. Among steps and choices, where outcomes are rugged, the broad one
+/// finds structure that is not there: on complete grids of MLP configurations it cost a fifth.
+fn priors(codec: &Codec) -> &'static [Prior] {
+    let is_smooth = codec.kinds().iter().all(|kind| matches!(kind, Kind::Real | Kind::Steps(1) | Kind::Choice(1)));
+    if is_smooth { &[Prior::Scaled, Prior::Broad] } else { &[Prior::Scaled] }
+}
+
+/// Fits the process to the rows and outcomes, and conditions it on the trials under way as if they ended where it
+/// expects them; with all outcomes it is conditioned on.
+fn condition(
+    codec: &Codec,
+    mut rows: Vec<Vec<f64>>,
+    mut y: Vec<f64>,
+    prior: Prior,
+    outcomes: &Outcomes,
+) -> Option<(Surrogate, Vec<f64>)> {
     let parameters = codec.kinds().len();
-    let inputs = Inputs::new(codec.columns(), parameters, rows);
+    let inputs = Inputs::new(codec.columns(), parameters, &rows);
     let mut order: Vec<usize> = (0..y.len()).collect();
     order.sort_by(|a, b| y[*a].total_cmp(&y[*b]));
     let mut fitted = most_telling(&order, MOST_FITTED);
     fitted.sort_unstable();
     let targets: Vec<f64> = fitted.iter().map(|i| y[*i]).collect();
-    let theta = fit(&inputs.subset(&fitted), &targets, 25);
-    let surrogate = Surrogate::new(theta.clone(), inputs, y)?;
+    let theta = fit(&inputs.subset(&fitted), &targets, prior, 25);
+    let surrogate = Surrogate::new(theta.clone(), inputs, &y)?;
     let pending: Vec<Vec<f64>> =
         outcomes.pending.iter().filter_map(|params| Some(codec.embed(&codec.point(params)?))).collect();
     if pending.is_empty() {
-        return Some(surrogate);
+        return Some((surrogate, y));
     }
-    let believed = pending.iter().map(|x| surrogate.mean(x));
-    let y: Vec<f64> = y.iter().copied().chain(believed).collect();
-    let rows: Vec<Vec<f64>> = rows.iter().cloned().chain(pending.iter().cloned()).collect();
-    Surrogate::new(theta, Inputs::new(codec.columns(), parameters, &rows), &y)
+    y.extend(pending.iter().map(|x| surrogate.mean(x)));
+    rows.extend(pending);
+    Some((Surrogate::new(theta, Inputs::new(codec.columns(), parameters, &rows), &y)?, y))
 }
 
 /// At most `most` of the places, which come best first: a third are the best, the others evenly from the rest.

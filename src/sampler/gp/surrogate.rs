@@ -1,8 +1,10 @@
-//! The fitted process: mean, deviation and log expected improvement anywhere, with gradients.
+//! The fitted process: mean, deviation and acquisition anywhere, with gradients.
 
+use super::acquisition::Acquisition;
 use super::cholesky::{Cholesky, dot};
-use super::expected::log_ei;
 use super::kernel::{Inputs, Theta};
+use super::path::Path;
+use crate::random::Stream;
 
 /// Smallest variance of a prediction, of outcomes with variance 1.
 const LEAST_VARIANCE: f64 = 1e-10;
@@ -10,65 +12,106 @@ const LEAST_VARIANCE: f64 = 1e-10;
 /// A Gaussian process conditioned on outcomes.
 #[derive(Clone, Debug)]
 pub(super) struct Surrogate {
-    theta: Theta,
+    pub(super) theta: Theta,
+    /// Warped.
     inputs: Inputs,
     factor: Cholesky,
     /// (K + σ²·I)⁻¹·y.
     alpha: Vec<f64>,
     /// The smallest mean at any of the inputs: what has to be improved. Means, not outcomes: noise can flatter an outcome.
     best: f64,
+    acquisition: Acquisition,
+    /// The drawn function of Thompson sampling.
+    path: Option<Path>,
 }
 
 impl Surrogate {
     /// Conditions on the outcomes `y` at `inputs`; none where the matrix cannot be factored.
     pub(super) fn new(mut theta: Theta, inputs: Inputs, y: &[f64]) -> Option<Self> {
+        let inputs = inputs.warped(&theta);
         let factor = theta.factor(&inputs)?;
         let alpha = factor.half_solve_transposed(&factor.half_solve(y));
         // K·α = y − σ²·α.
         let best = y.iter().zip(&alpha).map(|(y, a)| y - theta.noise * a).fold(f64::INFINITY, f64::min);
-        Some(Surrogate { theta, inputs, factor, alpha, best })
+        Some(Surrogate { theta, inputs, factor, alpha, best, acquisition: Acquisition::LogEi, path: None })
+    }
+
+    /// With that rule; `stream` draws the function of Thompson sampling for the outcomes `y`.
+    pub(super) fn with_acquisition(mut self, acquisition: Acquisition, y: &[f64], stream: &mut Stream) -> Self {
+        self.acquisition = acquisition;
+        if acquisition == Acquisition::Thompson {
+            let solve = |b: &[f64]| self.factor.half_solve_transposed(&self.factor.half_solve(b));
+            self.path = Some(Path::draw(&self.theta, &self.inputs, y, stream, solve));
+        }
+        self
     }
 
     /// The mean at `x` (its columns).
     pub(super) fn mean(&self, x: &[f64]) -> f64 {
-        dot(&self.theta.covariances(&self.inputs, x, self.inputs.n).0, &self.alpha)
+        dot(&self.theta.covariances(&self.inputs, &self.warped(x), self.inputs.n).0, &self.alpha)
     }
 
-    /// ln EI at `x`.
+    fn warped(&self, x: &[f64]) -> Vec<f64> {
+        self.inputs.columns.iter().zip(x).map(|(column, x)| self.theta.warp(column).at(*x)).collect()
+    }
+
+    /// The acquisition at `x`.
     pub(super) fn score(&self, x: &[f64]) -> f64 {
-        let (k, _) = self.theta.covariances(&self.inputs, x, self.inputs.n);
+        let x = self.warped(x);
+        let (k, _) = self.theta.covariances(&self.inputs, &x, self.inputs.n);
+        if let Some(path) = &self.path {
+            return -path.prior(&self.inputs, &x).0 - dot(&k, &path.moves);
+        }
         let half = self.factor.half_solve(&k);
         let variance = (self.theta.signal - dot(&half, &half)).max(LEAST_VARIANCE);
-        log_ei(dot(&k, &self.alpha), variance.sqrt(), self.best).0
+        self.acquisition.value(dot(&k, &self.alpha), variance.sqrt(), self.best).0
     }
 
-    /// ln EI at `x` and its slopes by the columns (0 for choices).
+    /// The acquisition at `x` and its slopes by the columns (0 for choices).
     pub(super) fn score_with_slopes(&self, x: &[f64]) -> (f64, Vec<f64>) {
-        let (k, falls) = self.theta.covariances(&self.inputs, x, self.inputs.n);
-        let half = self.factor.half_solve(&k);
-        let variance = (self.theta.signal - dot(&half, &half)).max(LEAST_VARIANCE);
-        let deviation = variance.sqrt();
-        let (score, by_mean, by_deviation) = log_ei(dot(&k, &self.alpha), deviation, self.best);
-        // d variance/dk = −2·K⁻¹·k; d deviation = d variance / 2 deviation; none where the variance is held up.
-        let by_deviation = if variance > LEAST_VARIANCE { by_deviation / deviation } else { 0.0 };
-        let solved = self.factor.half_solve_transposed(&half);
-        let pull: Vec<f64> =
-            (0..k.len()).map(|i| falls[i] * (by_mean * self.alpha[i] - by_deviation * solved[i])).collect();
+        let (raw, x) = (x, self.warped(x));
+        let (k, falls) = self.theta.covariances(&self.inputs, &x, self.inputs.n);
+        let (score, pull, own) = match &self.path {
+            Some(path) => {
+                let (prior, own) = path.prior(&self.inputs, &x);
+                let pull = falls.iter().zip(&path.moves).map(|(fall, m)| -fall * m).collect();
+                (-prior - dot(&k, &path.moves), pull, own)
+            }
+            None => {
+                let (score, pull) = self.pulled(&k, &falls);
+                (score, pull, vec![0.0; x.len()])
+            }
+        };
         let slope = |(c, column): (usize, &crate::sampler::codec::Column)| {
             if column.by_equality {
                 return 0.0;
             }
             let sum: f64 = pull.iter().zip(&self.inputs.values[c]).map(|(p, other)| p * (x[c] - other)).sum();
-            2.0 * self.theta.weights[column.parameter] * sum
+            let by_warped = 2.0 * self.theta.weights[column.parameter] * sum - own[c];
+            by_warped * self.theta.warp(column).slope(raw[c])
         };
         (score, self.inputs.columns.iter().enumerate().map(slope).collect())
+    }
+
+    /// The acquisition from k(x, ·), and how it changes with the squared distance to each input.
+    fn pulled(&self, k: &[f64], falls: &[f64]) -> (f64, Vec<f64>) {
+        let half = self.factor.half_solve(k);
+        let variance = (self.theta.signal - dot(&half, &half)).max(LEAST_VARIANCE);
+        let deviation = variance.sqrt();
+        let (score, by_mean, by_deviation) = self.acquisition.value(dot(k, &self.alpha), deviation, self.best);
+        // d variance/dk = −2·K⁻¹·k; d deviation = d variance / 2 deviation; none where the variance is held up.
+        let by_deviation = if variance > LEAST_VARIANCE { by_deviation / deviation } else { 0.0 };
+        let solved = self.factor.half_solve_transposed(&half);
+        let pull = (0..k.len()).map(|i| falls[i] * (by_mean * self.alpha[i] - by_deviation * solved[i]));
+        (score, pull.collect())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::warp::Warp;
     use super::*;
-    use crate::random::{Purpose, Stream};
+    use crate::random::Purpose;
     use crate::sampler::codec::Column;
 
     fn surrogate(noise: f64) -> (Surrogate, Vec<Vec<f64>>, Vec<f64>) {
@@ -78,7 +121,8 @@ mod tests {
             (0..12).map(|_| vec![stream.uniform(), stream.uniform(), stream.below(2) as f64]).collect();
         let y: Vec<f64> = rows.iter().map(|row| (5.0 * row[0]).cos() + row[1] * (row[2] - 0.5)).collect();
         let inputs = Inputs::new(&[column(0, false), column(1, false), column(2, true)], 3, &rows);
-        let theta = Theta { weights: vec![4.0, 2.0, 1.0], signal: 1.3, noise };
+        let warps = vec![Warp { a: 1.2, b: 0.8 }, Warp::IDENTITY, Warp::IDENTITY];
+        let theta = Theta { weights: vec![4.0, 2.0, 1.0], signal: 1.3, noise, warps };
         (Surrogate::new(theta, inputs, &y).unwrap(), rows, y)
     }
 
@@ -95,7 +139,14 @@ mod tests {
 
     #[test]
     fn slopes_are_differences() {
-        let (surrogate, ..) = surrogate(1e-2);
+        let (surrogate, _, y) = surrogate(1e-2);
+        let mut stream = Stream::new(6, 0, Purpose::Propose, 0);
+        for rule in Acquisition::ALL {
+            slopes_are_differences_of(&surrogate.clone().with_acquisition(rule, &y, &mut stream));
+        }
+    }
+
+    fn slopes_are_differences_of(surrogate: &Surrogate) {
         for x in [[0.3, 0.6, 0.0], [0.9, 0.1, 1.0], [0.55, 0.45, 1.0]] {
             let (score, slopes) = surrogate.score_with_slopes(&x);
             assert!((score - surrogate.score(&x)).abs() < 1e-12);
@@ -109,6 +160,25 @@ mod tests {
                 let difference = (at(1e-6) - at(-1e-6)) / 2e-6;
                 assert!((slopes[c] - difference).abs() < 1e-4 * (1.0 + difference.abs()), "{slopes:?} {difference}");
             }
+        }
+    }
+
+    /// Over many draws the functions have the process's mean and deviation, at inputs and away from them.
+    #[test]
+    fn drawn_functions_follow_the_process() {
+        let (surrogate, rows, y) = surrogate(1e-2);
+        for x in [rows[3].clone(), vec![0.4, 0.8, 0.0]] {
+            let (k, _) = surrogate.theta.covariances(&surrogate.inputs, &surrogate.warped(&x), rows.len());
+            let half = surrogate.factor.half_solve(&k);
+            let deviation = (surrogate.theta.signal - dot(&half, &half)).sqrt();
+            let mut stream = Stream::new(7, 0, Purpose::Propose, 0);
+            let draws: Vec<f64> = (0..2_000)
+                .map(|_| -surrogate.clone().with_acquisition(Acquisition::Thompson, &y, &mut stream).score(&x))
+                .collect();
+            let mean = draws.iter().sum::<f64>() / draws.len() as f64;
+            let spread = (draws.iter().map(|f| (f - mean).powi(2)).sum::<f64>() / draws.len() as f64).sqrt();
+            assert!((mean - surrogate.mean(&x)).abs() < 0.1 * deviation, "{mean} {}", surrogate.mean(&x));
+            assert!((spread / deviation - 1.0).abs() < 0.1, "{spread} {deviation}");
         }
     }
 }

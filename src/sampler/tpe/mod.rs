@@ -21,7 +21,7 @@ use super::outcome::{Rank, ranked};
 use super::random::{Tried, draw};
 use super::sobol::quasi_random;
 use super::{Ask, Proposal, Sampler, Settings};
-use crate::history::Direction;
+use crate::history::{Direction, Trial};
 use crate::random::{Purpose, Stream};
 use crate::space::{Params, Space};
 use parzen::Parzen;
@@ -69,11 +69,11 @@ impl Sampler for TpeSampler {
 }
 
 /// The best of the draws from the density of the good trials; none where all have been tried.
-fn propose(ask: &Ask, codec: &Codec, trials: &[(&Params, Rank)]) -> Option<Params> {
+fn propose(ask: &Ask, codec: &Codec, trials: &[(&Trial, Rank)]) -> Option<Params> {
     let ranks: Vec<Rank> = trials.iter().map(|(_, rank)| *rank).collect();
-    let (good, others) = divide(&ranks, |place| codec.observed(trials[place].0).is_some());
+    let (good, others) = divide(&ranks, |place| codec.observed(&trials[place].0.params).is_some());
     let points = |places: Vec<usize>| -> Vec<Point> {
-        places.into_iter().filter_map(|place| codec.observed(trials[place].0)).collect()
+        places.into_iter().filter_map(|place| codec.observed(&trials[place].0.params)).collect()
     };
     let (l, g) = (Parzen::new(codec, &points(good)), Parzen::new(codec, &points(others)));
     let tried = codec.kinds().iter().all(|kind| *kind != Kind::Real).then(|| Tried::new(ask));

@@ -13,6 +13,7 @@
 //!   spread at all, and is measurably worse.
 
 use super::super::codec::{Codec, Kind, Point};
+use super::super::normal::{mass, tail};
 use crate::random::Stream;
 
 /// Bandwidth of a single kernel, in widths of the domain (measured against Watanabe's 0.2 with `benches/search.rs`).
@@ -211,34 +212,6 @@ fn truncated(mean: f64, sigma: f64, stream: &mut Stream) -> f64 {
     }
 }
 
-/// Φ(b) − Φ(a) for a ≤ b, without cancelling in the tails.
-fn mass(a: f64, b: f64) -> f64 {
-    match () {
-        _ if a >= 0.0 => tail(a) - tail(b),
-        _ if b <= 0.0 => tail(-b) - tail(-a),
-        _ => 1.0 - tail(-a) - tail(b),
-    }
-}
-
-/// 1 − Φ(z) for z ≥ 0, within 1.2e-7 of itself: Chebyshev's fit of Press et al., "Numerical Recipes", section 6.2.
-fn tail(z: f64) -> f64 {
-    const FIT: [f64; 10] = [
-        -1.265_512_23,
-        1.000_023_68,
-        0.374_091_96,
-        0.096_784_18,
-        -0.186_288_06,
-        0.278_868_07,
-        -1.135_203_98,
-        1.488_515_87,
-        -0.822_152_23,
-        0.170_872_77,
-    ];
-    let x = z * std::f64::consts::FRAC_1_SQRT_2;
-    let t = 1.0 / (1.0 + 0.5 * x);
-    0.5 * t * (-x * x + FIT.iter().rev().fold(0.0, |sum, c| sum * t + c)).exp()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -313,16 +286,6 @@ y = { log = [0.1, 10.0], when = { kind = "b" } }
         for (place, (drawn, expected)) in drawn.iter().zip(&expected).enumerate() {
             assert!((drawn - expected).abs() < 0.01, "region {place}: {drawn} {expected}");
         }
-    }
-
-    #[test]
-    fn tails_are_those_of_the_reference() {
-        for z in [0.0, 0.3, 1.0, 2.5, 6.0, 20.0] {
-            let expected = 0.5 * hpt_kernels::reference::activation::erfc(z / 2f64.sqrt());
-            assert!((tail(z) / expected - 1.0).abs() < 2e-7, "{z}: {} {expected}", tail(z));
-        }
-        assert!((mass(-1.0, 2.0) - 0.818_594_614_12).abs() < 1e-7);
-        assert!((mass(-2.0, -1.0) - mass(1.0, 2.0)).abs() < 1e-16);
     }
 
     #[test]

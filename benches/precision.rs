@@ -1,0 +1,81 @@
+//! `cargo bench --bench precision [-- high|medium] [FILTER]`: products and training steps of a lower precision beside
+//! those of `highest`, in one run, on one thread and (steps) on all cores.
+//!
+//! A product is timed by its method on every shape; `*` marks the shapes for which the method is chosen. Steps use the
+//! choice. `HPT_ISA` chooses the tier; without an argument the lowest precision that it has natively is taken.
+
+#![allow(missing_docs)]
+
+use hpt_engine::backend::{Cpu, Precision, cores, natively};
+use hpt_engine::bench::{Kind, PRODUCTS, STEPS, Timer, median};
+use hpt_kernels::gemm::Method;
+use hpt_kernels::isa::{Isa, peak};
+
+fn main() -> hpt_engine::Result<()> {
+    let isa = Isa::detect().map_err(hpt_engine::Error::Input)?;
+    let mut filter: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
+    let asked = filter.first().and_then(|name| Precision::by_name(name).ok());
+    if asked.is_some() {
+        filter.remove(0);
+    }
+    let precision = natively(asked.unwrap_or(Precision::Medium), isa);
+    println!("{}: FMA peak {:.0} GFLOP/s a core; {}", isa.name(), peak(isa) / 1e9, precision.name());
+    let wanted = |name: &str| filter.is_empty() || filter.iter().any(|f| name.contains(f.as_str()));
+    match precision {
+        Precision::Highest => println!("no unit for a lower precision"),
+        Precision::High => products(isa, Method::Bf16x3, &wanted)?,
+        Precision::Medium => products(isa, Method::Bf16, &wanted)?,
+    }
+    steps(isa, precision, &wanted)
+}
+
+fn products(isa: Isa, method: Method, wanted: &dyn Fn(&str) -> bool) -> hpt_engine::Result<()> {
+    println!(
+        "{:>8} {:>15} {:>9} {:>9} {:>6}  GFLOP/s, one thread, medians of 11 rounds",
+        "product", "m×k×n", "highest", "lower", "ratio"
+    );
+    let cpu = Cpu::with_isa(isa, 1)?;
+    for product in PRODUCTS.iter().filter(|product| product.kind != Kind::Packed) {
+        let name = format!("{} {}", product.kind.name(), product.shape());
+        if !wanted(&name) {
+            continue;
+        }
+        let (exact, lower) = (Timer::new(isa, *product), Timer::new(isa, *product).by(method));
+        let calls = ((2e-3 * 100e9 / product.flops()) as usize).max(1);
+        let mut times = [const { Vec::new() }; 2];
+        for round in 0..13 {
+            let pair = [exact.run(&cpu, calls), lower.run(&cpu, calls)];
+            if round >= 2 {
+                times.iter_mut().zip(pair).for_each(|(times, time)| times.push(time / calls as f64));
+            }
+        }
+        let [exact, lower] = times.map(|mut times| product.flops() / median(&mut times) / 1e9);
+        let chosen = if method.choose(isa, product.m, product.k, product.n) == method { "*" } else { "" };
+        println!(
+            "{:>8} {:>15} {exact:>9.1} {lower:>9.1} {:>6.2} {chosen}",
+            product.kind.name(),
+            product.shape(),
+            lower / exact
+        );
+    }
+    Ok(())
+}
+
+fn steps(isa: Isa, precision: Precision, wanted: &dyn Fn(&str) -> bool) -> hpt_engine::Result<()> {
+    println!(
+        "{:>28} {:>6} {:>12} {:>12} {:>6} {:>12} {:>12} {:>6}  samples/s",
+        "network", "batch", "1: highest", "lower", "ratio", "all: highest", "lower", "ratio"
+    );
+    let devices = [Cpu::with_isa(isa, 1)?, Cpu::with_isa(isa, cores())?];
+    for row in STEPS.iter().filter(|row| wanted(&format!("step {}", row.name()))) {
+        let data = row.data();
+        let mut line = format!("{:>28} {:>6}", row.name(), row.batch);
+        for cpu in &devices {
+            let exact = row.rate_at(&data, cpu, Precision::Highest)?;
+            let lower = row.rate_at(&data, cpu, precision)?;
+            line += &format!(" {exact:>12.0} {lower:>12.0} {:>6.2}", lower / exact);
+        }
+        println!("{line}");
+    }
+    Ok(())
+}

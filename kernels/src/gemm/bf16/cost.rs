@@ -1,0 +1,56 @@
+//! What a product costs by each method, to choose one from its shape: a model of work, not a measurement.
+//!
+//! Seconds of one core = operations, of whole tiles, over the unit's rate + elements packed + elements of C scaled
+//! back + a fixed part. Only the order of the estimates matters.
+
+use super::Method;
+use super::pack::{CHUNK, PANEL};
+use super::tiles;
+use crate::isa::{Bf16, Isa};
+
+/// A unit's part of the model.
+struct Unit {
+    /// Operations a second in f32 on the same machine …
+    f32_rate: f64,
+    /// … and of one bf16 product of whole tiles.
+    rate: f64,
+    /// Seconds to pack an element, one half and two.
+    pack: [f64; 2],
+    /// Seconds an element of C.
+    finish: f64,
+    /// Seconds a product.
+    fixed: f64,
+    /// Rows and columns of a tile, to which m and n are rounded up.
+    rows: usize,
+}
+
+/// AMX, from figures of a Sapphire Rapids core: FMA peak 190 GFLOP/s of which the f32 kernels reach 0.9; tiles 2,350 to
+/// 2,900, and of three products, each operand tile loaded once, 470 to 560 without packing and without blocking for
+/// the caches; packing two halves between what a plain C trial took there, 0.47 ns, and what Zen 5 takes (`PAIRS`). **Not
+/// yet fitted on a machine with AMX.**
+const TILES: Unit =
+    Unit { f32_rate: 170e9, rate: 1_600e9, pack: [0.2e-9, 0.3e-9], finish: 0.2e-9, fixed: 200e-9, rows: tiles::ROWS };
+
+/// AVX-512 BF16, fitted on Zen 5 to `cargo bench --bench precision`: so that the method is chosen for no shape there on
+/// which it was slower.
+#[cfg(target_arch = "x86_64")]
+const PAIRS: Unit =
+    Unit { f32_rate: 245e9, rate: 470e9, pack: [0.13e-9, 0.18e-9], finish: 0.2e-9, fixed: 200e-9, rows: 1 };
+
+/// Estimated seconds of a product m × k × n on one core.
+pub(super) fn seconds(isa: Isa, method: Method, m: usize, k: usize, n: usize) -> f64 {
+    let unit = match isa.bf16() {
+        #[cfg(target_arch = "x86_64")]
+        Some(Bf16::Pairs) => PAIRS,
+        _ => TILES,
+    };
+    let flops = |m: usize, k: usize, n: usize| 2.0 * m as f64 * k as f64 * n as f64;
+    let packed = (m + n) as f64 * k as f64;
+    let tiled = flops(m.next_multiple_of(unit.rows), k.next_multiple_of(CHUNK), n.next_multiple_of(PANEL));
+    let (products, pack) = match method {
+        Method::F32 => return flops(m, k, n.next_multiple_of(isa.lanes())) / unit.f32_rate,
+        Method::Bf16 => (1.0, unit.pack[0]),
+        Method::Bf16x3 => (3.0, unit.pack[1]),
+    };
+    products * tiled / unit.rate + pack * packed + unit.finish * m as f64 * n as f64 + unit.fixed
+}

@@ -1,0 +1,194 @@
+//! Products of f32 operands by bf16 arithmetic.
+//!
+//! [`Method::Bf16x3`] writes every number as the sum of two bf16, x = hi + lo, and adds hi·hi + hi·lo + lo·hi in f32;
+//! [`Method::Bf16`] takes hi alone. `pack.rs` makes the halves in the order of a unit, `blocks.rs` holds the loops,
+//! `tiles.rs` the order of tile operations, which `amx.rs` does by instructions and `emulated.rs` in plain arithmetic,
+//! `pairs.rs` AVX-512's dot products, `cost.rs` which method a shape gets. A result depends on its row of A, its column
+//! of B and the unit alone, not on the block of C that was asked for. Of different units' results the last bits differ.
+//!
+//! **Error of `Bf16x3`.** With bf16's 8 bits |lo| ≤ 2⁻⁸·2ᵉ and |x − hi − lo| ≤ 2⁻¹⁷·2ᵉ for x in [2ᵉ, 2ᵉ⁺¹). What is
+//! dropped of a product is lo·lo and each rest times the other operand: at most (2⁻¹⁶ + 2·2⁻¹⁷)·|a·b| = 2⁻¹⁵·|a·b|.
+//! No choice of two halves is safe from this, as neighbours of the form hi + lo are 2⁻¹⁶ apart where |lo| is near
+//! 2⁻⁸. The bound is nearly reached (3.03e-5) by A and B all of the same adverse constant. It is far where the dropped
+//! terms have various signs, in any data whose numbers are not all alike: from k = 16 on, 1e-5·Σ|a·b| holds for
+//! random data of one sign too, with deviations of a few 1e-6; [`Method::choose`] takes it from k = 32 on. To this the sums add at most
+//! (3·⌈k/32⌉ + 18)·2⁻²⁴·Σ|a·b| on tiles.
+//! `Bf16` drops up to 2⁻⁷·Σ|a·b|.
+//!
+//! **Range.** Operands are scaled by 2²³ and sums by 2⁻⁴⁶, both exact, so subnormals count in full; a result below
+//! 2⁻¹²⁶ is off by no more than f32's own rounding there (plus 3k·2⁻¹⁷² for products that are flushed). Where a scaled
+//! number or sum does not fit (an infinity, a NaN, |x| ≥ 2⁸⁸, |Σ| ≥ 2⁸²), the element's sum is not finite, and the
+//! element is computed by the f32 kernel instead: there the results are those of f32, to the bit.
+
+#[cfg(target_arch = "x86_64")]
+mod amx;
+mod blocks;
+mod cost;
+mod emulated;
+mod pack;
+#[cfg(target_arch = "x86_64")]
+mod pairs;
+#[cfg(test)]
+mod tests;
+mod tiles;
+
+pub(super) use blocks::{Args, Memory, Out};
+
+use super::Scratch;
+use crate::isa::{Bf16, Isa, Op, Simd};
+use pack::Halves;
+
+/// How a product of f32 operands is computed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Method {
+    /// Chains of f32 multiply-adds.
+    #[default]
+    F32,
+    /// Three products of bf16 halves; error of the order of 1e-5·Σ|a·b|.
+    Bf16x3,
+    /// One product of bf16; error of the order of 1e-3·Σ|a·b|.
+    Bf16,
+}
+
+impl Method {
+    /// Every method, most exact first.
+    pub const ALL: [Method; 3] = [Method::F32, Method::Bf16x3, Method::Bf16];
+
+    /// The fastest method for a product m × k × n that is at least as exact as this one: chosen from the shape and the
+    /// instruction set alone. A caller that divides C among threads asks for the whole product.
+    pub fn choose(self, isa: Isa, m: usize, k: usize, n: usize) -> Method {
+        let seconds = |method: &Method| cost::seconds(isa, *method, m, k, n);
+        // Errors of sums of few terms do not average out, and no unit is faster there.
+        let allowed = if k < pack::CHUNK { Method::F32 } else { self };
+        let exact_enough = Method::ALL.into_iter().filter(|method| *method <= allowed && method.is_native(isa));
+        exact_enough.min_by(|a, b| seconds(a).total_cmp(&seconds(b))).unwrap_or(Method::F32)
+    }
+
+    /// Whether the set has a unit for this method that is faster than its f32 arithmetic.
+    pub fn is_native(self, isa: Isa) -> bool {
+        match (self, isa.bf16()) {
+            (Method::F32, _) => true,
+            (_, None) => false,
+            #[cfg(target_arch = "x86_64")]
+            (Method::Bf16x3, Some(Bf16::Pairs)) => false,
+            _ => true,
+        }
+    }
+
+    fn halves(self) -> Halves {
+        if self == Method::Bf16 { Halves::One } else { Halves::Two }
+    }
+}
+
+impl PartialOrd for Method {
+    /// By error.
+    fn partial_cmp(&self, other: &Method) -> Option<std::cmp::Ordering> {
+        (*self as u8).partial_cmp(&(*other as u8))
+    }
+}
+
+/// Sums of a block of C.
+#[derive(Clone, Copy, Debug)]
+struct Block {
+    /// Chunks of k.
+    chunks: usize,
+    halves: Halves,
+    /// The first group of A, at its first chunk.
+    a: *const u32,
+    /// From group to group.
+    a_next: usize,
+    /// 1, or up to [`Unit::GROUPS`].
+    groups: usize,
+    /// Rows of the first group.
+    rows: usize,
+    /// The first panel of B, at its first chunk.
+    b: *const u32,
+    /// From panel to panel.
+    b_next: usize,
+    /// 1 or 2.
+    panels: usize,
+    /// Sums, `groups · ROWS` rows of `panels · 16`.
+    sums: *mut f32,
+    /// From row to row of them.
+    step: usize,
+    /// Whether they begin with what is there.
+    add: bool,
+}
+
+/// What multiplies.
+trait Unit {
+    /// Most rows of a group.
+    const ROWS: usize;
+    /// Most groups of a block.
+    const GROUPS: usize;
+    /// Chunks of two halves after which another block is worked on, so that B's panels stay in a near cache.
+    const CHUNKS: usize;
+
+    /// Computes a block.
+    ///
+    /// # Safety
+    /// The operands are readable in whole groups and panels and the sums writable.
+    unsafe fn block<S: Simd>(&mut self, s: S, block: &Block);
+}
+
+/// A product by `method`, of which m, n ≥ 1.
+///
+/// # Panics
+/// The set has no such method.
+pub(super) fn run(isa: Isa, method: Method, args: Args<'_>, scratch: &mut Scratch) {
+    let mut memory = std::mem::take(&mut scratch.bf16);
+    let halves = method.halves();
+    isa.run(Entry { isa, args, halves, memory: &mut memory, scratch });
+    scratch.bf16 = memory;
+}
+
+struct Entry<'a, 's> {
+    isa: Isa,
+    args: Args<'a>,
+    halves: Halves,
+    memory: &'s mut Memory,
+    scratch: &'s mut Scratch,
+}
+
+impl Op for Entry<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Entry { isa, args, halves, memory, scratch } = self;
+        match isa.bf16() {
+            None => panic!("{} has no products of bf16", isa.name()),
+            Some(Bf16::EmulatedTiles) => {
+                let unit = tiles::Tiled(emulated::Emulated::new());
+                s.call(blocks::Product { args, halves, unit, memory, scratch });
+            }
+            #[cfg(target_arch = "x86_64")]
+            Some(Bf16::Tiles) => {
+                // SAFETY: `bf16` names tiles only where the system permits them; products do not nest.
+                let unit = tiles::Tiled(unsafe { amx::Amx::new() });
+                s.call(blocks::Product { args, halves, unit, memory, scratch });
+            }
+            #[cfg(target_arch = "x86_64")]
+            Some(Bf16::Pairs) => {
+                assert!(halves == Halves::One, "{} has no products of two halves", isa.name());
+                // SAFETY: `bf16` names pairs only where the machine has them.
+                let unit = unsafe { pairs::Pairs::new() };
+                s.call(blocks::Product { args, halves, unit, memory, scratch });
+            }
+        }
+    }
+}
+
+/// Memory for a product, as [`Scratch::reserve_for`].
+pub(super) fn reserve(isa: Isa, method: Method, memory: &mut Memory, m: usize, k: usize, n: usize) {
+    let halves = method.halves();
+    match isa.bf16() {
+        _ if method == Method::F32 => {}
+        None => {}
+        Some(Bf16::EmulatedTiles) => memory.grow::<tiles::Tiled<emulated::Emulated>>(halves, m, k, n),
+        #[cfg(target_arch = "x86_64")]
+        Some(Bf16::Tiles) => memory.grow::<tiles::Tiled<amx::Amx>>(halves, m, k, n),
+        #[cfg(target_arch = "x86_64")]
+        Some(Bf16::Pairs) => memory.grow::<pairs::Pairs>(halves, m, k, n),
+    }
+}

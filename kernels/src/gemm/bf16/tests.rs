@@ -1,0 +1,519 @@
+//! Products by bf16 against the f64 oracle, on every unit that the machine has and on the emulated tiles: sizes around
+//! tiles, chunks and blocks, every layout, both betas, memory around C; the same bits for every split; epilogues; the
+//! whole range of exponents; the packing alone on every instruction set; and the tiles against their emulation.
+
+use super::emulated::Emulated;
+use super::pack::{CHUNK, Halves, Lines, PANEL, SCALE, WORDS};
+use super::tiles::Tiles;
+use super::*;
+use crate::activation::Activation;
+use crate::dropout::Dropout;
+use crate::epilogue::{self, Backward, Derivative, Epilogue, Forward};
+use crate::gemm::tests::{LAYOUTS, Layout, Stored, bits, noise, whole};
+use crate::gemm::{Beta, Gemm, Packed, PackedMut, Right, gemm, gemm_by, gemm_panels, pack, packed_len, panel_width};
+use crate::matrix::Matrix;
+use crate::philox::Key;
+
+/// Every set with every method that it has beside f32.
+fn units() -> Vec<(Isa, Method)> {
+    let sets = Isa::available().chain(Isa::by_name("amx-emulated"));
+    let pairs = sets.flat_map(|isa| Method::ALL[1..].iter().map(move |&method| (isa, method)));
+    pairs.filter(|(isa, method)| method.is_native(*isa)).collect()
+}
+
+/// What is promised of the error, in Σ|a·b|, for any data.
+fn bound(method: Method, k: usize) -> f64 {
+    let sums = (3.0 * k.div_ceil(CHUNK) as f64 + 2.0 * CHUNK as f64) * 2f64.powi(-24);
+    match method {
+        Method::F32 => k as f64 * 2f64.powi(-24),
+        Method::Bf16x3 => 2f64.powi(-15) + sums,
+        // Pairs are added one after the other.
+        Method::Bf16 => 2f64.powi(-7) + sums + k as f64 * 2f64.powi(-24),
+    }
+}
+
+struct Case<'a> {
+    a: &'a Stored,
+    b: &'a Stored,
+    beta: Beta,
+}
+
+/// The product into a C of that layout, filled with `old`.
+fn multiply(
+    (isa, method): (Isa, Method),
+    case: &Case,
+    layout: Layout,
+    old: impl FnMut(usize, usize) -> f32,
+) -> Vec<f32> {
+    let (a, b) = (case.a.view(), case.b.view());
+    let mut c = Stored::new(layout, a.rows(), b.cols(), old);
+    let args = Gemm { a, b: Right::Strided(b), c: c.view_mut(), beta: case.beta, epilogue: Epilogue::None };
+    gemm_by(isa, method, args, &mut Scratch::default());
+    c.take()
+}
+
+/// Σ a·b and Σ |a·b| of each element, in f64.
+fn oracle(a: Matrix, b: Matrix) -> Vec<(f64, f64)> {
+    let sum = |i: usize, j: usize| {
+        let terms = (0..a.cols()).map(|p| f64::from(a.get(i, p)) * f64::from(b.get(p, j)));
+        terms.fold((0.0, 0.0), |(sum, size), x| (sum + x, size + x.abs()))
+    };
+    (0..a.rows()).flat_map(|i| (0..b.cols()).map(move |j| sum(i, j))).collect()
+}
+
+/// The largest |c − r| / Σ|a·b|, after a floor for results below f32's range.
+fn worst(c: &[f32], exact: &[(f64, f64)]) -> f64 {
+    let error = |(&c, &(sum, size)): (&f32, &(f64, f64))| match () {
+        () if size.abs() > f64::from(f32::MAX) => 0.0,
+        () => ((f64::from(c) - sum).abs() - 2f64.powi(-149)).max(0.0) / size.max(f64::MIN_POSITIVE),
+    };
+    c.iter().zip(exact).map(error).fold(0.0, f64::max)
+}
+
+const EDGES: [usize; 11] = [1, 2, 13, 15, 16, 17, 29, 31, 32, 33, 67];
+
+#[test]
+fn products_match_the_oracle_in_every_layout() {
+    for unit in units() {
+        let mut turn = 0;
+        for m in EDGES {
+            for n in EDGES {
+                for k in [0, 1, 15, 16, 17, 31, 32, 33, 61] {
+                    turn += 1;
+                    let layout = |i: usize| LAYOUTS[(turn / i) % LAYOUTS.len()];
+                    let exact = turn % 2 == 0;
+                    let value = |seed: u32| -> Box<dyn Fn(usize, usize) -> f32> {
+                        if exact { Box::new(whole(seed)) } else { Box::new(noise(seed)) }
+                    };
+                    let (a, b) = (Stored::new(layout(1), m, k, value(1)), Stored::new(layout(5), k, n, value(2)));
+                    let beta = if turn % 3 == 0 { Beta::One } else { Beta::Zero };
+                    let old = |i, j| if beta == Beta::One { value(3)(i, j) } else { f32::NAN };
+                    let c = multiply(unit, &Case { a: &a, b: &b, beta }, layout(25), old);
+                    let mut expected = oracle(a.view(), b.view());
+                    for (at, r) in expected.iter_mut().enumerate() {
+                        let old = f64::from(if beta == Beta::One { old(at / n, at % n) } else { 0.0 });
+                        *r = (r.0 + old, r.1 + old.abs());
+                    }
+                    let limit = if exact { 0.0 } else { bound(unit.1, k) };
+                    let error = worst(&c, &expected);
+                    assert!(error <= limit, "{} {:?} {m}×{k}×{n}: {error:e}", unit.0.name(), unit.1);
+                }
+            }
+        }
+    }
+}
+
+/// Sizes beyond every block, on data of both signs and of one: within 1e-5 with three products.
+#[test]
+fn large_products_stay_within_their_promise() {
+    for unit in units() {
+        for (m, k, n) in [(33, 300, 1_051), (150, 700, 70), (16, 16, 600), (300, 32, 301), (5, 2_500, 19)] {
+            for shift in [0.0, 1.0] {
+                let value = |seed| {
+                    let noise = noise(seed);
+                    move |i, j| noise(i, j) + shift
+                };
+                let (a, b) = (Stored::new(Layout::Rows, m, k, value(1)), Stored::new(Layout::Columns, k, n, value(2)));
+                let case = Case { a: &a, b: &b, beta: Beta::Zero };
+                let c = multiply(unit, &case, Layout::Rows, |_, _| f32::NAN);
+                let error = worst(&c, &oracle(a.view(), b.view()));
+                let limit = if unit.1 == Method::Bf16x3 { 1e-5 } else { bound(unit.1, k) };
+                assert!(error <= limit, "{} {:?} {m}×{k}×{n} + {shift}: {error:e}", unit.0.name(), unit.1);
+            }
+        }
+    }
+}
+
+/// All numbers alike and as far from hi + lo as can be: the bound is kept, and nearly reached.
+#[test]
+fn the_worst_constant_reaches_the_bound() {
+    let adverse = 1.0 + 2f32.powi(-8) - 3.0 * 2f32.powi(-17);
+    for unit in units() {
+        for k in [1, 16, 64] {
+            let (a, b) =
+                (Stored::new(Layout::Rows, 17, k, |_, _| adverse), Stored::new(Layout::Rows, k, 5, |_, _| adverse));
+            let c = multiply(unit, &Case { a: &a, b: &b, beta: Beta::Zero }, Layout::Rows, |_, _| f32::NAN);
+            let error = worst(&c, &oracle(a.view(), b.view()));
+            assert!(error <= bound(unit.1, k), "{} {:?} k = {k}: {error:e}", unit.0.name(), unit.1);
+            if unit.1 == Method::Bf16x3 {
+                assert!(error > 2.9e-5, "the documentation says that {error:e} is 3.03e-5");
+            }
+        }
+    }
+}
+
+/// Exponents from the smallest subnormal to the largest number: as exact as ever, and what overflows does as in f32.
+#[test]
+fn the_whole_range_of_exponents() {
+    for unit in units() {
+        // (middle and width of the exponents of A and B)
+        for (a_range, b_range) in
+            [((-149, 275), (-149, 275)), ((-149, 30), (90, 30)), ((80, 47), (-60, 80)), ((-149, 50), (-60, 90))]
+        {
+            let value = |seed: u32, (low, width): (i32, i32)| {
+                let (size, place) = (noise(seed), noise(seed + 1));
+                move |i: usize, j: usize| {
+                    let exponent = f64::from(low) + f64::from(place(i, j) + 1.0) / 2.0 * f64::from(width);
+                    (f64::from(size(i, j)).signum() * 2f64.powf(exponent)) as f32
+                }
+            };
+            let (a, b) = (
+                Stored::new(Layout::Rows, 37, 50, value(3, a_range)),
+                Stored::new(Layout::Rows, 50, 41, value(5, b_range)),
+            );
+            let c = multiply(unit, &Case { a: &a, b: &b, beta: Beta::Zero }, Layout::Rows, |_, _| f32::NAN);
+            let exact = oracle(a.view(), b.view());
+            assert!(c.iter().zip(&exact).all(|(c, r)| r.1 > f64::from(f32::MAX) || c.is_finite()));
+            let error = worst(&c, &exact);
+            assert!(error <= bound(unit.1, 50), "{} {:?} {a_range:?}: {error:e}", unit.0.name(), unit.1);
+        }
+    }
+}
+
+/// Infinities, NaN, numbers near the largest: the elements that they reach are those of f32, to the bit, others are
+/// untouched.
+#[test]
+fn what_is_not_finite_is_as_in_f32() {
+    for unit in units() {
+        for beta in [Beta::Zero, Beta::One] {
+            let special = |i: usize, p: usize| match (i, p) {
+                (3, 7) => f32::INFINITY,
+                (5, 2) => f32::from_bits(0x7fff_ffff),
+                (5, 9) => f32::from_bits(0xffff_ffff),
+                (9, 0) => f32::MAX,
+                (20, 33) => f32::from_bits(0x7f80_0001),
+                (33, 1) => -f32::MAX,
+                _ => noise(1)(i, p),
+            };
+            let ordinary = Stored::new(Layout::Rows, 40, 45, noise(1));
+            let (a, b) = (
+                Stored::new(Layout::Rows, 40, 45, special),
+                Stored::new(Layout::Rows, 45, 50, |p, j| if j % 2 == 0 && p != 1 { 0.0 } else { noise(2)(p, j) }),
+            );
+            let case = |a| Case { a, b: &b, beta };
+            let (c, f32s) = (
+                multiply(unit, &case(&a), Layout::WideRows, noise(3)),
+                multiply((unit.0, Method::F32), &case(&a), Layout::WideRows, noise(3)),
+            );
+            let without = multiply(unit, &case(&ordinary), Layout::WideRows, noise(3));
+            for (at, &x) in c.iter().enumerate() {
+                let i = at / 50;
+                let same = if [3, 5, 9, 20, 33].contains(&i) { f32s[at] } else { without[at] };
+                let equal = x.to_bits() == same.to_bits() || (x.is_nan() && same.is_nan());
+                assert!(equal, "{} {:?} ({i}, {}): {x} {same}", unit.0.name(), unit.1, at % 50);
+            }
+            assert!(c[9 * 50..10 * 50].iter().all(|x| x.is_finite()), "{} overflows early", unit.0.name());
+        }
+    }
+}
+
+#[test]
+fn a_block_of_c_has_the_bits_of_the_whole() {
+    for unit in units() {
+        let (m, k, n) = (61, 290, 75);
+        let (a, b) = (Stored::new(Layout::Columns, m, k, noise(1)), Stored::new(Layout::Rows, k, n, noise(2)));
+        let all = multiply(unit, &Case { a: &a, b: &b, beta: Beta::Zero }, Layout::Rows, |_, _| 0.0);
+        for (rows, cols) in [(0..1, 0..n), (7..40, 0..n), (0..m, 32..n), (0..m, 5..6), (13..61, 17..50)] {
+            let mut c = Stored::new(Layout::WideRows, rows.len(), cols.len(), |_, _| f32::NAN);
+            let right = Right::Strided(b.view().block(0..k, cols.clone()));
+            let (a, c_view) = (a.view().block(rows.clone(), 0..k), c.view_mut());
+            let args = Gemm { a, b: right, c: c_view, beta: Beta::Zero, epilogue: Epilogue::None };
+            gemm_by(unit.0, unit.1, args, &mut Scratch::default());
+            let part: Vec<f32> = rows.clone().flat_map(|i| all[i * n..][cols.clone()].to_vec()).collect();
+            assert_eq!(bits(&c.take()), bits(&part), "{} {:?} {rows:?} {cols:?}", unit.0.name(), unit.1);
+        }
+    }
+}
+
+/// The panels of a matrix.
+fn panels(isa: Isa, b: Matrix) -> Vec<f32> {
+    let mut to = vec![f32::NAN; packed_len(isa, b.rows(), b.cols())];
+    pack(isa, b, 0..b.cols().div_ceil(panel_width(isa)), &mut to);
+    to
+}
+
+#[test]
+fn operands_and_results_in_panels_have_the_same_bits() {
+    for unit @ (isa, method) in units() {
+        for (m, k, n) in [(1, 1, 1), (17, 33, 31), (40, 100, 77), (33, 290, 65), (5, 64, 1_061)] {
+            // An infinity and a number that does not fit go to f32.
+            let special = |i: usize, p: usize| if i == 3 { [f32::INFINITY, 3e38][p % 2] } else { noise(3)(i, p) };
+            let (a, b) = (Stored::new(Layout::Rows, m, k, special), Stored::new(Layout::Rows, k, n, noise(4)));
+            let expected = multiply(unit, &Case { a: &a, b: &b, beta: Beta::Zero }, Layout::Rows, |_, _| f32::NAN);
+            let same = |x: &[f32], what: &str| {
+                let equal = |(x, y): (&f32, &f32)| x.to_bits() == y.to_bits() || (x.is_nan() && y.is_nan());
+                assert!(x.iter().zip(&expected).all(equal), "{} {method:?} {m}×{k}×{n} {what}", isa.name());
+            };
+            let (straight, turned) = (panels(isa, b.view()), panels(isa, b.view().t()));
+            let straight = Packed::new(isa, &straight, k, n);
+            let turned = Packed::new(isa, &turned, n, k);
+            let edge = n / 2 / panel_width(isa) * panel_width(isa);
+            for (what, cut) in [("packed", edge), ("transposed", n / 3)] {
+                let mut c = Stored::new(Layout::Rows, m, n, |_, _| f32::NAN);
+                for cols in [0..cut, cut..n] {
+                    let right = match what {
+                        "packed" => Right::Packed(straight.cols(cols.clone())),
+                        _ => Right::Transposed(turned.rows(cols.clone())),
+                    };
+                    let (a, c) = (a.view(), c.view_mut().block(0..m, cols));
+                    let args = Gemm { a, b: right, c, beta: Beta::Zero, epilogue: Epilogue::None };
+                    gemm_by(isa, method, args, &mut Scratch::default());
+                }
+                same(&c.take(), what);
+            }
+            let (mut there, mut unpacked) = (vec![f32::NAN; packed_len(isa, m, n)], vec![f32::NAN; m * n]);
+            for rows in [0..m / 2, m / 2..m] {
+                // SAFETY: the vector holds the packed matrix.
+                let c = unsafe { PackedMut::from_raw(isa, there.as_mut_ptr(), m, n) }.row_block(rows.clone());
+                let a = a.view().block(rows, 0..k);
+                gemm_panels(isa, method, a, Right::Strided(b.view()), c, &mut Scratch::default());
+            }
+            Packed::new(isa, &there, m, n).unpack(&mut unpacked);
+            same(&unpacked, "into panels");
+        }
+    }
+}
+
+#[test]
+fn epilogues_match_a_separate_pass() {
+    for unit @ (isa, method) in units() {
+        for (m, k, n) in [(1, 5, 1), (13, 0, 70), (70, 300, 131), (33, 20, 1_101)] {
+            let (a, b) = (Stored::new(Layout::Rows, m, k, noise(4)), Stored::new(Layout::Rows, k, n, noise(5)));
+            let bias: Vec<f32> = (0..n).map(|j| noise(6)(0, j)).collect();
+            let residual = Stored::new(Layout::WideRows, m, n, noise(7));
+            let dropout =
+                Dropout { key: Key::new(1), step: 9, purpose: 2, probability: 0.3, row: 5, col: 64, width: n + 100 };
+            let run = |c: &mut Stored, epilogue: Epilogue| {
+                let (a, b, c) = (a.view(), Right::Strided(b.view()), c.view_mut());
+                gemm_by(isa, method, Gemm { a, b, c, beta: Beta::Zero, epilogue }, &mut Scratch::default());
+            };
+            let plain = multiply(unit, &Case { a: &a, b: &b, beta: Beta::Zero }, Layout::Rows, |_, _| f32::NAN);
+            let separate = || Stored::new(Layout::WideRows, m, n, |i, j| plain[i * n + j]);
+            let fresh = || Stored::new(Layout::WideRows, m, n, |_, _| f32::NAN);
+            for activation in [Activation::Relu, Activation::Gelu, Activation::Identity] {
+                let (mut one, mut two, mut z1, mut z2) = (fresh(), separate(), fresh(), fresh());
+                let bias = Some(bias.as_slice());
+                let (residual, dropout) = (Some(residual.view()), Some(dropout));
+                let z = Some(z1.view_mut());
+                run(&mut one, Epilogue::Forward(Forward { bias, z, activation, dropout, residual }));
+                let z = Some(z2.view_mut());
+                epilogue::forward(isa, two.view_mut(), Forward { bias, z, activation, dropout, residual });
+                assert_eq!(bits(&one.take()), bits(&two.take()), "{} {m}×{k}×{n} forward", isa.name());
+                assert_eq!(bits(&z1.take()), bits(&z2.take()), "{} {m}×{k}×{n} z", isa.name());
+            }
+            let derivatives = [
+                (Activation::Tanh, Derivative::FromZ(residual.view())),
+                (Activation::Relu, Derivative::FromOutput(residual.view())),
+                (Activation::Identity, Derivative::None),
+            ];
+            for (activation, input) in derivatives {
+                let (mut one, mut two) = (fresh(), separate());
+                let again = match &input {
+                    Derivative::FromZ(z) => Derivative::FromZ(*z),
+                    Derivative::FromOutput(h) => Derivative::FromOutput(*h),
+                    Derivative::None => Derivative::None,
+                };
+                run(&mut one, Epilogue::Backward(Backward { input, activation, dropout: Some(dropout) }));
+                epilogue::backward(isa, two.view_mut(), Backward { input: again, activation, dropout: Some(dropout) });
+                assert_eq!(bits(&one.take()), bits(&two.take()), "{} {m}×{k}×{n} backward", isa.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_prepared_scratch_never_grows() {
+    for (isa, method) in units() {
+        let mut scratch = Scratch::default();
+        scratch.reserve_by(isa, method, 100, 300, 200);
+        let size = scratch.size();
+        for (m, k, n) in [(100, 300, 200), (1, 300, 200), (100, 1, 17), (31, 299, 200)] {
+            let (a, b) = (Stored::new(Layout::Rows, m, k, noise(1)), Stored::new(Layout::Columns, k, n, noise(2)));
+            let mut c = Stored::new(Layout::Rows, m, n, |_, _| 0.0);
+            let args = Gemm {
+                a: a.view(),
+                b: Right::Strided(b.view()),
+                c: c.view_mut(),
+                beta: Beta::Zero,
+                epilogue: Epilogue::None,
+            };
+            gemm_by(isa, method, args, &mut scratch);
+            assert_eq!(scratch.size(), size, "{} {method:?} {m}×{k}×{n}", isa.name());
+        }
+    }
+}
+
+/// Packing on every instruction set against its definition, for every layout and rest.
+#[test]
+fn packing_matches_its_definition() {
+    let sets = Isa::available();
+    for isa in sets {
+        for (turn, (lines, k)) in
+            [(16, 64), (16, 31), (1, 1), (7, 17), (15, 33), (16, 100), (14, 16), (9, 32)].iter().enumerate()
+        {
+            for layout in LAYOUTS {
+                for together in [false, true] {
+                    for halves in [Halves::One, Halves::Two] {
+                        let from = Stored::new(layout, *lines, *k, noise(turn as u32));
+                        let block = 16 * WORDS;
+                        let mut words = vec![u32::MAX; k.div_ceil(CHUNK) * halves.count() * block];
+                        let to = words.as_mut_ptr();
+                        isa.run(Lines { from: from.view(), halves, stored: 16, together, to });
+                        for p in 0..k.next_multiple_of(CHUNK) {
+                            for line in 0..*lines {
+                                let (chunk, q, high) = (p / CHUNK, p % WORDS, p % CHUNK >= WORDS);
+                                let x = if p < *k { from.view().get(line, p) } else { 0.0 };
+                                let mut left = x * SCALE;
+                                for half in 0..halves.count() {
+                                    let place = if together { line * WORDS + q } else { q * PANEL + line };
+                                    let word = words[(chunk * halves.count() + half) * block + place];
+                                    let part = f32::from_bits(if high { word & 0xffff_0000 } else { word << 16 });
+                                    let name = format!("{} {layout:?} {together} {lines}×{k}: {line}, {p}", isa.name());
+                                    assert!((left - part).abs() <= left.abs() / 256.0, "{name}: {part} for {left}");
+                                    left -= part;
+                                }
+                                let bound = if halves == Halves::Two { 2f32.powi(-16) } else { 2f32.powi(-8) };
+                                assert!(left.abs() <= x.abs() * SCALE * bound);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Words of any bits but those of NaN and infinity, biased to small exponents, so that sums are flushed too.
+fn tile(seed: u32) -> Vec<u32> {
+    let (low, high) = (noise(seed), noise(seed + 100));
+    let number = |x: f32, y: f32| (x * 2f32.powi((y * 60.0) as i32 - 40)).to_bits() >> 16;
+    (0..16 * WORDS).map(|i| number(low(i, 0), low(i, 1)) | number(high(i, 0), high(i, 1)) << 16).collect()
+}
+
+/// C, A and B through `count` products and out again.
+fn dots<T: Tiles>(t: &mut T, seed: u32, count: usize) -> Vec<u32> {
+    let (c, a, b) = (tile(seed), tile(seed + 1), tile(seed + 2));
+    let mut out = vec![0; 16 * WORDS];
+    // SAFETY: the vectors hold a tile each.
+    unsafe {
+        t.load::<0>(c.as_ptr(), WORDS);
+        t.load::<1>(a.as_ptr(), WORDS);
+        t.load::<2>(b.as_ptr(), WORDS);
+        for _ in 0..count {
+            t.dot::<0, 1, 2>();
+        }
+        t.store::<0>(out.as_mut_ptr(), WORDS);
+    }
+    out
+}
+
+/// The pseudo-code of TDPBF16PS element by element, in f64 with explicit rounding, against the emulation.
+#[test]
+fn the_emulation_follows_the_pseudo_code() {
+    let flush = |x: f32| if x.abs() < f32::MIN_POSITIVE { 0.0 } else { x };
+    for seed in 0..50 {
+        let (c, a, b) = (tile(seed), tile(seed + 1), tile(seed + 2));
+        let out = dots(&mut Emulated::new(), seed, 1);
+        for i in 0..16 {
+            for j in 0..16 {
+                let mut sums = [0.0f32; 2];
+                for q in 0..WORDS {
+                    for (half, sum) in sums.iter_mut().enumerate() {
+                        let number = |word: u32| flush(f32::from_bits(word >> (16 * half) << 16));
+                        let (x, y) = (number(a[i * WORDS + q]), number(b[q * WORDS + j]));
+                        *sum = flush(x.mul_add(y, *sum));
+                    }
+                }
+                let expected = flush(flush(f32::from_bits(c[i * WORDS + j])) + flush(sums[0] + sums[1]));
+                let got = f32::from_bits(out[i * WORDS + j]);
+                assert!(got == expected, "seed {seed} ({i}, {j}): {got:e} {expected:e}");
+            }
+        }
+    }
+}
+
+/// A result just below 2⁻¹²⁶ that f32's spacing there rounds up is subnormal all the same; one that has 24 bits is not.
+#[test]
+fn results_at_the_edge_of_the_range() {
+    let run = |a: f32, b: f32| {
+        let mut t = Emulated::new();
+        let word = |x: f32| x.to_bits() >> 16;
+        let (mut x, mut y) = (vec![0; 256], vec![0; 256]);
+        // The first product makes 2⁻¹²⁶, the second takes something off.
+        (x[0], y[0]) = (word(2f32.powi(-63)), word(2f32.powi(-63)));
+        (x[1], y[WORDS]) = (word(a), word(b));
+        let mut out = vec![0; 256];
+        // SAFETY: the vectors hold a tile each.
+        unsafe {
+            t.load::<1>(x.as_ptr(), WORDS);
+            t.load::<2>(y.as_ptr(), WORDS);
+            t.dot::<0, 1, 2>();
+            t.store::<0>(out.as_mut_ptr(), WORDS);
+        }
+        f32::from_bits(out[0])
+    };
+    assert_eq!(run(-2f32.powi(-75), 2f32.powi(-77)), f32::MIN_POSITIVE, "2⁻¹²⁶ − 2⁻¹⁵² rounds to 2⁻¹²⁶");
+    assert_eq!(run(-2f32.powi(-75), 2f32.powi(-76)), f32::MIN_POSITIVE, "the middle rounds to even");
+    assert_eq!(run(-1.5 * 2f32.powi(-75), 2f32.powi(-76)), 0.0, "2⁻¹²⁶ − 1.5 · 2⁻¹⁵¹ has 25 bits and rounds down");
+    assert_eq!(run(-2f32.powi(-75), 2f32.powi(-74)), 0.0, "2⁻¹²⁶ − 2⁻¹⁴⁹ is subnormal");
+}
+
+/// Runs where AMX is; elsewhere it says so, and `HPT_REQUIRE_ISA=amx` forbids that.
+#[test]
+fn tiles_match_their_emulation_to_the_bit() {
+    let (Ok(amx), Ok(emulated)) = (Isa::by_name("amx"), Isa::by_name("amx-emulated")) else {
+        let required = std::env::var("HPT_REQUIRE_ISA").unwrap_or_default();
+        assert!(!required.split(',').any(|name| name == "amx"), "HPT_REQUIRE_ISA asks for amx; this machine has none");
+        eprintln!("SKIPPED: AMX against its emulation (this machine has no AMX)");
+        return;
+    };
+    #[cfg(target_arch = "x86_64")]
+    for seed in 0..200 {
+        // SAFETY: `by_name` says that the machine has AMX.
+        let there = dots(&mut unsafe { amx::Amx::new() }, seed, 3);
+        assert_eq!(there, dots(&mut Emulated::new(), seed, 3), "seed {seed}");
+    }
+    for method in [Method::Bf16x3, Method::Bf16] {
+        for (m, k, n) in [(1, 1, 1), (16, 32, 16), (33, 300, 47), (130, 700, 70), (17, 31, 1_051)] {
+            let (a, b) = (Stored::new(Layout::Rows, m, k, noise(1)), Stored::new(Layout::Columns, k, n, noise(2)));
+            let case = Case { a: &a, b: &b, beta: Beta::One };
+            let there = multiply((amx, method), &case, Layout::Rows, noise(3));
+            let here = multiply((emulated, method), &case, Layout::Rows, noise(3));
+            assert_eq!(bits(&there), bits(&here), "{method:?} {m}×{k}×{n}");
+        }
+    }
+}
+
+/// The choice keeps what was asked for, and takes a unit for large shapes and none for tiny ones.
+#[test]
+fn methods_are_chosen_from_the_shape() {
+    for isa in Isa::available().chain(Isa::by_name("amx-emulated")) {
+        for method in Method::ALL {
+            for (m, k, n) in [(1, 1, 1), (32, 64, 10), (128, 10, 512), (128, 512, 512), (2_048, 2_048, 2_048)] {
+                let chosen = method.choose(isa, m, k, n);
+                assert!(chosen <= method && chosen.is_native(isa));
+                assert!((m > 1 && k >= CHUNK) || chosen == Method::F32, "{} {method:?}", isa.name());
+            }
+        }
+        let large = Method::Bf16.choose(isa, 512, 784, 512);
+        assert_eq!(large == Method::Bf16, Method::Bf16.is_native(isa), "{}", isa.name());
+    }
+    let tiles = Isa::by_name("amx-emulated").expect("every machine can emulate");
+    assert_eq!(Method::Bf16x3.choose(tiles, 128, 512, 512), Method::Bf16x3);
+    assert_eq!(Method::Bf16x3.choose(tiles, 32, 10, 64), Method::F32);
+}
+
+/// f32 on the sets with bf16 units is what it is without.
+#[test]
+fn f32_is_the_same_on_every_set_of_the_same_vectors() {
+    let (Some(best), Ok(emulated)) = (Isa::available().last(), Isa::by_name("amx-emulated")) else { return };
+    let (a, b) = (Stored::new(Layout::Rows, 40, 50, noise(1)), Stored::new(Layout::Rows, 50, 60, noise(2)));
+    let run = |isa| {
+        let mut c = Stored::new(Layout::Rows, 40, 60, |_, _| f32::NAN);
+        let (a, b) = (a.view(), Right::Strided(b.view()));
+        let args = Gemm { a, b, c: c.view_mut(), beta: Beta::Zero, epilogue: Epilogue::None };
+        gemm(isa, args, &mut Scratch::default());
+        c.take()
+    };
+    assert_eq!(bits(&run(best)), bits(&run(emulated)));
+}

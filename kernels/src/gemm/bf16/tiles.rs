@@ -1,0 +1,164 @@
+//! Blocks of C on tiles: the order of loads and products that AMX and its emulation share.
+//!
+//! A block is 32 × 32 of C on four tiles of sums, with two tiles of A and two of B. For every chunk of k and two
+//! halves: low halves of B against high ones of A, high against high, high of B against low of A, so that each
+//! operand tile is loaded once. One half needs the middle one alone.
+
+use super::pack::{Halves, PANEL, WORDS};
+use super::{Block, Unit};
+use crate::isa::{Op, Simd};
+
+/// Rows of a tile.
+pub(super) const ROWS: usize = 16;
+
+/// The instructions. Tiles have 16 rows of 64 bytes and numbers from 0 to 7.
+pub(super) trait Tiles {
+    /// All zeros.
+    fn zero<const T: usize>(&mut self);
+    /// 16 rows of 16 words that lie `step` words apart.
+    ///
+    /// # Safety
+    /// They are readable.
+    unsafe fn load<const T: usize>(&mut self, from: *const u32, step: usize);
+    /// As `load`, the other way.
+    ///
+    /// # Safety
+    /// The rows are writable.
+    unsafe fn store<const T: usize>(&self, to: *mut u32, step: usize);
+    /// TDPBF16PS: `C[i, j] += Σ A[i, q].low · B[q, j].low + Σ A[i, q].high · B[q, j].high`.
+    fn dot<const C: usize, const A: usize, const B: usize>(&mut self);
+}
+
+/// Tiles as a unit of products.
+pub(super) struct Tiled<T>(pub T);
+
+impl<T: Tiles> Unit for Tiled<T> {
+    const ROWS: usize = ROWS;
+    const GROUPS: usize = 2;
+    /// B's two panels and their halves take 32 KiB, two thirds of L1.
+    const CHUNKS: usize = 8;
+
+    #[inline(always)]
+    unsafe fn block<S: Simd>(&mut self, s: S, block: &Block) {
+        let tiles = &mut self.0;
+        match (block.groups, block.panels, block.halves) {
+            (1, 1, Halves::One) => s.call(Sum::<_, 1, 1, false> { tiles, block }),
+            (1, 1, Halves::Two) => s.call(Sum::<_, 1, 1, true> { tiles, block }),
+            (1, _, Halves::One) => s.call(Sum::<_, 1, 2, false> { tiles, block }),
+            (1, _, Halves::Two) => s.call(Sum::<_, 1, 2, true> { tiles, block }),
+            (_, 1, Halves::One) => s.call(Sum::<_, 2, 1, false> { tiles, block }),
+            (_, 1, Halves::Two) => s.call(Sum::<_, 2, 1, true> { tiles, block }),
+            (_, _, Halves::One) => s.call(Sum::<_, 2, 2, false> { tiles, block }),
+            (_, _, Halves::Two) => s.call(Sum::<_, 2, 2, true> { tiles, block }),
+        }
+    }
+}
+
+/// G × P tiles of sums.
+struct Sum<'a, T, const G: usize, const P: usize, const TWO: bool> {
+    tiles: &'a mut T,
+    block: &'a Block,
+}
+
+impl<T: Tiles, const G: usize, const P: usize, const TWO: bool> Op for Sum<'_, T, G, P, TWO> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let Sum { tiles: t, block } = self;
+        let step = block.step;
+        let corner = |g: usize, p: usize| block.sums.wrapping_add(g * ROWS * step + p * PANEL).cast::<u32>();
+        let tile = ROWS * WORDS;
+        let halves = if TWO { 2 } else { 1 };
+        // SAFETY: the caller of `block` promises the memory of operands and sums.
+        unsafe {
+            start::<T, 0>(t, block.add, corner(0, 0), step);
+            if P == 2 {
+                start::<T, 1>(t, block.add, corner(0, 1), step);
+            }
+            if G == 2 {
+                start::<T, 2>(t, block.add, corner(1, 0), step);
+            }
+            if G == 2 && P == 2 {
+                start::<T, 3>(t, block.add, corner(1, 1), step);
+            }
+            for chunk in 0..block.chunks {
+                let a = block.a.add(chunk * halves * tile);
+                let b = block.b.add(chunk * halves * tile);
+                load_a::<T, G>(t, a, block.a_next);
+                if TWO {
+                    load_b::<T, P>(t, b.add(tile), block.b_next);
+                    dots::<T, G, P>(t);
+                }
+                load_b::<T, P>(t, b, block.b_next);
+                dots::<T, G, P>(t);
+                if TWO {
+                    load_a::<T, G>(t, a.add(tile), block.a_next);
+                    dots::<T, G, P>(t);
+                }
+            }
+            t.store::<0>(corner(0, 0), step);
+            if P == 2 {
+                t.store::<1>(corner(0, 1), step);
+            }
+            if G == 2 {
+                t.store::<2>(corner(1, 0), step);
+            }
+            if G == 2 && P == 2 {
+                t.store::<3>(corner(1, 1), step);
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As [`Tiles::load`].
+#[inline(always)]
+unsafe fn start<T: Tiles, const TILE: usize>(t: &mut T, add: bool, sums: *const u32, step: usize) {
+    if add {
+        // SAFETY: by the caller's promise.
+        unsafe { t.load::<TILE>(sums, step) }
+    } else {
+        t.zero::<TILE>();
+    }
+}
+
+/// # Safety
+/// As [`Tiles::load`], for G tiles.
+#[inline(always)]
+unsafe fn load_a<T: Tiles, const G: usize>(t: &mut T, a: *const u32, next: usize) {
+    // SAFETY: by the caller's promise.
+    unsafe {
+        t.load::<4>(a, WORDS);
+        if G == 2 {
+            t.load::<5>(a.add(next), WORDS);
+        }
+    }
+}
+
+/// # Safety
+/// As [`Tiles::load`], for P tiles.
+#[inline(always)]
+unsafe fn load_b<T: Tiles, const P: usize>(t: &mut T, b: *const u32, next: usize) {
+    // SAFETY: by the caller's promise.
+    unsafe {
+        t.load::<6>(b, WORDS);
+        if P == 2 {
+            t.load::<7>(b.add(next), WORDS);
+        }
+    }
+}
+
+#[inline(always)]
+fn dots<T: Tiles, const G: usize, const P: usize>(t: &mut T) {
+    t.dot::<0, 4, 6>();
+    if P == 2 {
+        t.dot::<1, 4, 7>();
+    }
+    if G == 2 {
+        t.dot::<2, 5, 6>();
+    }
+    if G == 2 && P == 2 {
+        t.dot::<3, 5, 7>();
+    }
+}

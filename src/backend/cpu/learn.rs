@@ -1,0 +1,200 @@
+//! From dL/dz to new weights: dW and db of a layer, and the optimizer on them.
+//!
+//! Where no norm is clipped, the gradient of a few panels of W goes to a buffer of the worker and from there, while it is
+//! in the cache, into the optimizer, so that it is never written to memory. Fewer rows or panels at a time cost more than
+//! they save: the optimizer is at its best on long streams. Clipping needs the whole gradient first.
+
+use super::memory::rows_of;
+use super::net::{Net, Step, WorkerMemory};
+use super::team::Worker;
+use hpt_kernels::gemm::{Method, PackedMut, Right, gemm_panels, panel_width};
+use hpt_kernels::isa::Isa;
+use hpt_kernels::matrix::Matrix;
+use hpt_kernels::optimizer::{Update, update};
+use hpt_kernels::reduce::{CHUNK, column_sums, sum_of_squares_chunks};
+use std::ops::Range;
+
+/// Panels a worker, from which on a last one that only some workers have does not matter.
+const MANY_PANELS: usize = 8;
+
+/// Elements of dW at a time: 256 KiB, a part of L2.
+const GROUP: usize = 1 << 16;
+
+/// Elements of dW that a worker needs memory for, at most, where a layer has so many inputs.
+pub(super) fn group_len(isa: Isa, inputs: usize) -> usize {
+    GROUP.max(inputs * panel_width(isa))
+}
+
+impl Net {
+    /// dW and db of layer `l` and, where no norm is clipped, the new weights, each worker for its part of W.
+    pub fn learn(&self, worker: &Worker<'_>, memory: &mut WorkerMemory, l: usize, at: Step<'_>) {
+        let (layer, panels) = (&self.plan.layers[l], self.arena.panels(l));
+        let by_panels = panels.is_multiple_of(worker.size) || panels >= MANY_PANELS * worker.size;
+        let (mine, rows, part) = if by_panels {
+            let mine = worker.share(panels, 1);
+            (mine.clone(), 0..layer.inputs, self.arena.columns(l, &mine))
+        } else {
+            (0..panels, worker.share(layer.inputs, 1), worker.share(layer.outputs, 16))
+        };
+        let method = self.method(layer.inputs, at.rows.len(), layer.outputs);
+        if self.rule.clip_norm.is_some() {
+            self.gradient(memory, method, l, mine, rows, at);
+        } else if method != Method::F32 {
+            // By bf16 a product packs all of X, so it is made once.
+            self.gradient(memory, method, l, mine.clone(), rows.clone(), at);
+            for range in self.places(l, mine, rows) {
+                // SAFETY: phase rule: these rows of these panels are this worker's, who has just written their gradient.
+                unsafe { self.update(range.clone(), self.gradients.part(range), 1.0, at) };
+            }
+        } else {
+            let group = (GROUP / (rows.len().max(1) * panel_width(self.isa))).max(1);
+            for start in mine.clone().step_by(group) {
+                self.learn_panels(memory, l, start..mine.end.min(start + group), rows.clone(), at);
+            }
+        }
+        // SAFETY: phase rule: dz is only read; each worker writes its own part of b, of its gradient and state.
+        unsafe {
+            let dz = self.dz(l).block(rows_of(layer.outputs), 0..at.rows.len(), part.clone());
+            let start = self.arena.areas[l].bias.start;
+            let range = start + part.start..start + part.end;
+            let db = self.gradients.part_mut(range.clone());
+            column_sums(self.isa, dz, db);
+            if self.rule.clip_norm.is_none() {
+                self.update(range, db, 1.0, at);
+            }
+        }
+    }
+
+    /// X of layer `l` at those columns, and dZ at the columns of those panels.
+    ///
+    /// # Safety
+    /// Nobody writes either while the views live.
+    unsafe fn factors(
+        &self,
+        l: usize,
+        panels: &Range<usize>,
+        x: Range<usize>,
+        batch: usize,
+    ) -> (Matrix<'_>, Matrix<'_>) {
+        let layer = &self.plan.layers[l];
+        let cols = self.arena.columns(l, panels);
+        // SAFETY: by the caller's promise.
+        unsafe {
+            let x = self.h[l].block(rows_of(layer.inputs), 0..batch, x);
+            (x, self.dz(l).block(rows_of(layer.outputs), 0..batch, cols))
+        }
+    }
+
+    /// Where those rows of those panels of W lie: one stretch where they are all rows, else one a panel.
+    fn places(
+        &self,
+        l: usize,
+        panels: Range<usize>,
+        rows: Range<usize>,
+    ) -> impl Iterator<Item = Range<usize>> + use<'_> {
+        let whole = rows.len() == self.plan.layers[l].inputs;
+        let all = whole.then(|| self.arena.elements(l, &panels));
+        let each = if whole { 0..0 } else { panels };
+        let part = move |panel| {
+            let (start, step) = self.arena.panel(l, panel);
+            start + rows.start * step..start + rows.end * step
+        };
+        all.into_iter().chain(each.map(part))
+    }
+
+    /// Those rows of those panels of dW, into the arena.
+    fn gradient(
+        &self,
+        memory: &mut WorkerMemory,
+        method: Method,
+        l: usize,
+        panels: Range<usize>,
+        rows: Range<usize>,
+        at: Step<'_>,
+    ) {
+        // SAFETY: phase rule: h and dz are only read; these rows of these panels are this worker's.
+        unsafe {
+            let (x, dz) = self.factors(l, &panels, rows.clone(), at.rows.len());
+            let c = self.gradients.start_of(self.arena.elements(l, &panels));
+            let c = PackedMut::from_raw(self.isa, c, self.plan.layers[l].inputs, dz.cols()).row_block(rows);
+            gemm_panels(self.isa, method, x.t(), Right::Strided(dz), c, &mut memory.scratch);
+        }
+    }
+
+    /// The same into the worker's own memory, and the new weights.
+    fn learn_panels(
+        &self,
+        memory: &mut WorkerMemory,
+        l: usize,
+        panels: Range<usize>,
+        rows: Range<usize>,
+        at: Step<'_>,
+    ) {
+        let WorkerMemory { scratch, gradient, .. } = memory;
+        let elements = self.arena.elements(l, &panels);
+        let inputs = self.plan.layers[l].inputs;
+        let gradient = &mut gradient.get_mut()[..elements.len() / inputs * rows.len()];
+        // SAFETY: phase rule: h and dz are only read; these rows of these panels are this worker's.
+        unsafe {
+            let (x, dz) = self.factors(l, &panels, rows.clone(), at.rows.len());
+            if dz.cols() * rows.len() < gradient.len() {
+                // The gradient of the padding is 0.
+                gradient.fill(0.0);
+            }
+            let c = PackedMut::from_raw(self.isa, gradient.as_mut_ptr(), rows.len(), dz.cols());
+            gemm_panels(self.isa, Method::F32, x.t(), Right::Strided(dz), c, scratch);
+            let mut from = 0;
+            for place in self.places(l, panels, rows) {
+                let to = from + place.len();
+                self.update(place, &gradient[from..to], 1.0, at);
+                from = to;
+            }
+        }
+    }
+
+    /// New weights from the whole gradient, scaled to a norm of at most `limit`; each worker for its own chunks.
+    pub fn learn_clipped(&self, worker: &Worker<'_>, limit: f32, at: Step<'_>) {
+        worker.wait();
+        let part = worker.share(self.arena.len, CHUNK);
+        // SAFETY: phase rule: gradients are only read, each worker writes its own chunks' norms, weights and state;
+        // the norms are read after the barrier.
+        unsafe {
+            let gradients = self.gradients.part(part.clone());
+            let chunks = part.start.div_ceil(CHUNK)..part.end.div_ceil(CHUNK);
+            sum_of_squares_chunks(self.isa, gradients, self.chunk_norms.part_mut(chunks));
+            worker.wait();
+            let norm = self.chunk_norms.part(0..self.chunk_norms.len()).iter().sum::<f64>().sqrt();
+            self.update(part, gradients, clip(norm, limit), at);
+        }
+    }
+
+    /// The optimizer on a range of the arena.
+    ///
+    /// # Safety
+    /// Nobody else reads or writes this range of weights and state.
+    unsafe fn update(&self, range: Range<usize>, gradients: &[f32], gradient_scale: f32, at: Step<'_>) {
+        let slot = |i: usize| {
+            let range = if i < self.rule.optimizer.slots() { range.clone() } else { 0..0 };
+            // SAFETY: by the caller's promise.
+            unsafe { self.slots[i].part_mut(range) }
+        };
+        let args = Update {
+            optimizer: self.rule.optimizer,
+            learning_rate: at.rate,
+            weight_decay: self.rule.weight_decay,
+            l1: self.rule.l1,
+            gradient_scale,
+            step: at.step + 1,
+            // SAFETY: as above.
+            weights: unsafe { self.weights.part_mut(range.clone()) },
+            gradients,
+            slots: [slot(0), slot(1)],
+        };
+        update(self.isa, args);
+    }
+}
+
+/// `torch.nn.utils.clip_grad_norm_`: limit / (norm + 1e-6), at most 1.
+pub(in crate::backend) fn clip(norm: f64, limit: f32) -> f32 {
+    (f64::from(limit) / (norm + 1e-6)).min(1.0) as f32
+}
