@@ -12,8 +12,10 @@ mod designs;
 mod gp;
 mod grid;
 mod normal;
+mod nsga2;
 mod outcome;
 mod random;
+mod several;
 mod sobol;
 #[cfg(test)]
 mod tests;
@@ -24,6 +26,7 @@ pub use cmaes::CmaEsSampler;
 pub use designs::{HaltonSampler, LatinSampler};
 pub use gp::{Acquisition, GpSampler};
 pub use grid::GridSampler;
+pub use nsga2::Nsga2Sampler;
 pub use random::RandomSampler;
 pub use sobol::QmcSampler;
 pub use tpe::TpeSampler;
@@ -135,6 +138,11 @@ pub const SAMPLERS: &[Entry] = &[
         name: "tpe",
         summary: "tree-structured Parzen estimator",
         make: |settings| Box::new(TpeSampler::new(settings)),
+    },
+    Entry {
+        name: "nsga2",
+        summary: "evolution, for several objectives",
+        make: |settings| Box::new(Nsga2Sampler::new(settings)),
     },
 ];
 

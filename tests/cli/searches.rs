@@ -10,7 +10,7 @@ fn digits_are_tuned_tested_and_saved() {
     #[rustfmt::skip]
     let expected = [
         "study", "storage", "direction", "metric", "trials", "seconds", "trials_per_second", "stopped_by", "best",
-        "default", "validation", "test", "model", "top",
+        "retrained", "default", "validation", "test", "model", "top",
     ];
     assert_eq!(keys(&found), expected);
     assert_eq!((&found["study"], &found["storage"]), (&Json::from("digits"), &Json::from("hpt-study.db")));
@@ -212,7 +212,7 @@ fn wrong_objectives_and_constraints_are_answered_in_words() {
         ("--metric accuracy,parameters --direction maximize,maximize", ["the metric parameters", "minimize"]),
         ("--metric accuracy,parameters --stop-at 0.9", ["one objective", "2"]),
         ("--constraint parameters<5", ["--constraint is `parameters<5`", "NAME <= X"]),
-        ("--constraint params<=5", ["--constraint: `params`", "did you mean `parameters`"]),
+        ("--constraint params<=5", ["--constraint: `params`", "inference_seconds"]),
         (
             "--constraint parameters<=5 --command true --direction minimize",
             ["--constraint", "means nothing to a command"],
