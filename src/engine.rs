@@ -40,6 +40,7 @@ use crate::model::{Head, Model, ModelSpec, Plan, Training, initialise};
 use crate::train::{Control, Epoch, Scores, TrainSpec, Trained, Trainer, evaluate, train};
 use crate::{Error, Result};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 /// Where to train.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -180,6 +181,16 @@ impl Engine {
                     None => format!("device cuda:{index}: there are {} GPUs, counted from 0", found.len()),
                 }))
             }
+        }
+    }
+
+    /// The same device as one of `sharers`, a number that may change: a CPU takes its share of the cores at each run of
+    /// steps, and at most the threads that it was made with.
+    #[must_use]
+    pub fn shared(self, sharers: Arc<AtomicUsize>) -> Self {
+        match self.0 {
+            Ready::Cpu(cpu) => Engine(Ready::Cpu(cpu.shared(sharers))),
+            other => Engine(other),
         }
     }
 

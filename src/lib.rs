@@ -2,10 +2,12 @@
 
 pub mod backend;
 pub mod bench;
+pub mod compare;
 pub mod data;
 pub mod engine;
 mod error;
 pub mod history;
+pub mod importance;
 pub mod model;
 pub mod prepared;
 pub mod pruner;
@@ -15,6 +17,7 @@ pub mod sampler;
 pub mod search;
 pub mod settings;
 pub mod space;
+pub mod statistics;
 pub mod study;
 pub mod train;
 

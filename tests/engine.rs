@@ -11,6 +11,7 @@ use hpt_kernels::isa::Isa;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Counts the allocations of each thread.
 struct Counting;
@@ -342,6 +343,23 @@ fn a_training_is_a_function_of_its_seed_and_slot() {
     assert_eq!(run(1, 1, 0), run(2, 1, 0));
     assert_ne!(run(1, 1, 0), run(1, 2, 0));
     assert_ne!(run(1, 1, 0), run(1, 1, 1));
+}
+
+/// A training that shares the cores takes more of them when others end, and gives them back.
+#[test]
+fn a_share_of_the_cores_that_changes_changes_no_bits() {
+    let data = data(257, INPUTS, TargetKind::Classes(3), 4);
+    let model = ModelSpec::uniform(&[300, 70], Activation::Relu, 0.2);
+    let train = TrainSpec { epochs: 6, batch_size: 64, ..TrainSpec::default() };
+    let sharers = Arc::new(AtomicUsize::new(1));
+    let fit = Fit::new(&data, &model, &train);
+    let alone = Engine::new(Device::Cpu, 1).unwrap().fit(&fit, &mut |_| Control::Continue).unwrap();
+    let engine = Engine::new(Device::Cpu, 0).unwrap().shared(Arc::clone(&sharers));
+    let changing = engine.fit(&fit, &mut |epoch| {
+        sharers.store([1000, 1, 2][epoch.epoch % 3], Ordering::Relaxed);
+        Control::Continue
+    });
+    assert!(alone.weights == changing.unwrap().weights);
 }
 
 #[test]

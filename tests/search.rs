@@ -320,7 +320,7 @@ fn several_objectives_end_in_a_front() {
     let smallest = study.trials().unwrap().iter().map(|trial| trial.values[1]).fold(f64::INFINITY, f64::min);
     assert!(outcome.front.iter().any(|trial| trial.values[1] == smallest));
     let kept = |number: u64| folder.path().join("models").join(format!("trial-{number}.safetensors")).exists();
-    assert!(kept(outcome.top[0].number) && kept(outcome.top[1].number));
+    assert!(kept(outcome.top[0].number));
     assert_eq!(std::fs::read_dir(folder.path().join("models")).unwrap().count(), 3);
     assert_eq!(run(&spec).finished, 0, "the same call finds the study as it left it");
 }

@@ -4,6 +4,7 @@
 //! everything else on standard error. No decision about training or searching is made here. Exit codes are 0 (done),
 //! 2 (the user's input), 130 (interrupted) and 1 (the rest); no panic reaches a user.
 
+mod chart;
 mod console;
 mod failure;
 mod interrupt;
@@ -17,10 +18,12 @@ mod table;
 mod ask_tell;
 mod bench;
 mod command;
+mod compare;
 mod completions;
 mod devices;
 mod edit;
 mod evaluate;
+mod importance;
 mod predict;
 mod search;
 mod studies;
@@ -51,6 +54,8 @@ const VERBS: &[Verb] = &[
     studies::STUDIES,
     studies::TRIALS,
     studies::BEST,
+    importance::VERB,
+    compare::VERB,
     ask_tell::CREATE,
     edit::COPY,
     edit::DELETE_STUDY,

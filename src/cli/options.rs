@@ -35,15 +35,18 @@ pub struct Opt {
     words: fn() -> Vec<&'static str>,
 }
 
-const fn opt(name: &'static str, value: &'static str, help: &'static str) -> Opt {
+/// An option with one value.
+pub const fn opt(name: &'static str, value: &'static str, help: &'static str) -> Opt {
     Opt { name, value, help, many: false, words: Vec::new }
 }
 
-const fn many(name: &'static str, value: &'static str, help: &'static str) -> Opt {
+/// One that may be given several times.
+pub const fn many(name: &'static str, value: &'static str, help: &'static str) -> Opt {
     Opt { many: true, ..opt(name, value, help) }
 }
 
-const fn one_of(name: &'static str, help: &'static str, words: fn() -> Vec<&'static str>) -> Opt {
+/// One that takes one of a few words.
+pub const fn one_of(name: &'static str, help: &'static str, words: fn() -> Vec<&'static str>) -> Opt {
     Opt { words, ..opt(name, "NAME", help) }
 }
 

@@ -194,7 +194,7 @@ fn stand_in(mut options: Options) -> Result<(DataSpec, SplitSpec), Error> {
 }
 
 /// The space of another file, for a training.
-fn space_of(path: &str, fixed: &Settings) -> Result<Space, Error> {
+pub fn space_of(path: &str, fixed: &Settings) -> Result<Space, Error> {
     let known = fixed.iter().map(|(name, value)| (name.to_owned(), value.clone())).collect();
     let space = StudyFile::read_space(path, known)?;
     hpt_engine::settings::check_space(&format!("{path}: [space]"), &space)?;

@@ -9,12 +9,14 @@
 mod command;
 mod finish;
 mod measure;
+mod problem;
 mod space;
 mod trial;
 
 pub use command::{CommandOutcome, CommandSpec, kill_commands, search_command};
 pub use finish::{Interval, Tested};
 pub use measure::{Bound, Constraint, Measure};
+pub use problem::DataProblem;
 pub use space::{default_point, default_space};
 
 use crate::backend::cores;
@@ -520,8 +522,8 @@ impl<'a> Bridge<'a> {
     }
 }
 
-/// Trials at once and threads of each: as many trials as cores while there are as many to do, else the cores are
-/// divided among them.
+/// Trials at once, and most threads of each. Where the threads are not given, a trial has its share of the cores, from
+/// run to run of steps: one while as many trials are at work as there are cores, more when the last ones are.
 fn workers(spec: &SearchSpec) -> (usize, usize) {
     let cores = cores();
     let jobs = match (spec.jobs, spec.threads) {
@@ -529,8 +531,7 @@ fn workers(spec: &SearchSpec) -> (usize, usize) {
         (0, threads) => (cores / threads).max(1),
         (jobs, _) => jobs,
     };
-    let threads = if spec.threads == 0 { (cores / jobs).max(1) } else { spec.threads };
-    (jobs, threads)
+    (jobs, if spec.threads == 0 { cores } else { spec.threads })
 }
 
 /// The first epoch at which successive halving compares: a ninth of all, or a third where there are too few trials

@@ -2,6 +2,7 @@
 
 use super::Bridge;
 use super::measure::{self, Constraint, Measure};
+use crate::backend::cores;
 use crate::engine::{Engine, Fit, training_bytes, useful_threads};
 use crate::history::pareto::{Merit, best_first};
 use crate::history::{Direction, State, Trial};
@@ -14,6 +15,7 @@ use crate::train::{Control, Scores, Stopped, Trained};
 use crate::{Error, Result};
 use serde_json::json;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -167,7 +169,15 @@ impl Objective<'_> {
             0 => self.bridge.threads.min(useful_threads(&plan, batch)),
             threads => threads,
         };
-        let engine = Engine::new(spec.device, threads)?;
+        let mut engine = Engine::new(spec.device, threads)?;
+        let sharers = context.workers();
+        let threads = match spec.threads {
+            0 => (cores() / sharers.load(Relaxed).max(1)).clamp(1, threads),
+            threads => threads,
+        };
+        if spec.threads == 0 {
+            engine = engine.shared(sharers);
+        }
         let of_parts = crate::pruner::entry(&spec.pruner)?.of_parts;
         let (mut watched, mut first) = (Vec::with_capacity(spec.repeats), None);
         let mut measured: Vec<Measured> = Vec::with_capacity(spec.repeats);

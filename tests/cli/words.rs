@@ -3,8 +3,8 @@
 use super::*;
 
 #[rustfmt::skip]
-const VERBS: [&str; 18] = [
-    "search", "train", "evaluate", "predict", "studies", "trials", "best", "create-study", "copy-study", "delete-study",
+const VERBS: [&str; 20] = [
+    "search", "train", "evaluate", "predict", "studies", "trials", "best", "importance", "compare", "create-study", "copy-study", "delete-study",
     "ask", "tell", "enqueue", "add-trial", "delete-trial", "devices", "bench", "completions",
 ];
 

@@ -1,4 +1,4 @@
-"""Writes the golden files beside it: numbers of PyTorch, Keras and scikit-learn that the engine is held against.
+"""Writes the golden files beside it: numbers of PyTorch, Keras, scikit-learn and SciPy that the engine is held against.
 
     python -m venv VENV && VENV/bin/pip install -r requirements.txt && VENV/bin/python write.py [FOLDER]
 
@@ -12,6 +12,7 @@ import pathlib
 import platform
 import sys
 
+import comparisons
 import initialisation
 import metrics
 import networks
@@ -28,6 +29,7 @@ FILES = {
     "schedules.json": schedules.cases,
     "metrics.json": metrics.cases,
     "initialisation.json": initialisation.cases,
+    "comparisons.json": comparisons.cases,
 }
 
 

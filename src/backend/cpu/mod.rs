@@ -20,6 +20,7 @@ use hpt_kernels::gemm::Method;
 use hpt_kernels::isa::Isa;
 use net::Net;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use team::Barrier;
 pub use team::Worker;
 
@@ -29,6 +30,7 @@ pub struct Cpu {
     isa: Isa,
     threads: usize,
     pool: Option<rayon::ThreadPool>,
+    sharers: Option<Arc<AtomicUsize>>,
 }
 
 impl Cpu {
@@ -54,17 +56,33 @@ impl Cpu {
                 Some(pool.map_err(|e| Error::Device(format!("cannot start {threads} threads: {e}")))?)
             }
         };
-        Ok(Cpu { isa, threads, pool })
+        Ok(Cpu { isa, threads, pool, sharers: None })
+    }
+
+    /// The same device among others: every run of steps takes the share of the cores that `sharers` devices leave it at
+    /// that moment, and at most as many workers as the device has. Numbers do not change with it.
+    #[must_use]
+    pub fn shared(self, sharers: Arc<AtomicUsize>) -> Self {
+        Cpu { sharers: Some(sharers), ..self }
+    }
+
+    /// How many workers a run would have now.
+    fn workers(&self) -> usize {
+        let share = |sharers: &Arc<AtomicUsize>| (cores() / sharers.load(Relaxed).max(1)).clamp(1, self.threads);
+        self.sharers.as_ref().map_or(self.threads, share)
     }
 
     /// Runs `work` on every worker of the team at once, and returns when all have ended.
     pub fn team(&self, work: impl Fn(&Worker<'_>) + Sync) {
-        let barrier = Barrier::default();
+        let (barrier, size) = (Barrier::default(), self.workers());
         match &self.pool {
-            None => work(&Worker::new(0, 1, &barrier)),
-            Some(pool) => {
-                pool.broadcast(|context| work(&Worker::new(context.index(), context.num_threads(), &barrier)));
+            Some(pool) if size > 1 => {
+                pool.broadcast(|context| match context.index() {
+                    index if index < size => work(&Worker::new(index, size, &barrier)),
+                    _ => {}
+                });
             }
+            _ => work(&Worker::new(0, 1, &barrier)),
         }
     }
 }
