@@ -46,12 +46,15 @@ fn fill(study: &Study) {
         }
         context.set_user("history", json!([{"epoch": 1, "loss": 0.3}, null, "ü"]));
         let value = context.params()["any"].as_f64().unwrap();
+        if !single {
+            context.set_constraints(vec![-1.0, value - 0.5]);
+        }
         match context.slot() {
             3 => Err(ObjectiveEnd::Pruned),
             4 => Err(ObjectiveEnd::Failed("did not converge".into())),
             5 => Ok(vec![f64::NAN; if single { 1 } else { 2 }]),
             6 => Ok(vec![f64::INFINITY; if single { 1 } else { 2 }]),
-            _ => Ok(if single { vec![value] } else { vec![value, -value / 3.0] }),
+            _ => Ok(if single { vec![value] } else { vec![value, (7.0 * value).sin()] }),
         }
     };
     study.optimize(&spec(24), objective).unwrap();
@@ -108,7 +111,9 @@ fn optuna_reads_our_studies_and_we_read_optunas() {
         let one = Study::create_or_open(&storage, &config("one", &[Direction::Maximize])).unwrap();
         fill(&one);
         fill(&several);
-        check(python, &several, &[]);
+        let front = several.best().unwrap();
+        let numbers: Vec<String> = front.iter().map(|trial| trial.number.to_string()).collect();
+        check(python, &several, &["--front", &numbers.join(",")]);
         let probe = Command::new(python).args(["-c", "import optuna_dashboard"]).output().unwrap();
         if probe.status.success() {
             check(python, &one, &["--dashboard"]);

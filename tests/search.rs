@@ -5,7 +5,7 @@ use hpt_engine::data::DataSpec;
 use hpt_engine::engine::{Device, Engine};
 use hpt_engine::history::{State, Trial};
 use hpt_engine::model::Model;
-use hpt_engine::search::{Progress, SearchOutcome, SearchSpec, search};
+use hpt_engine::search::{Constraint, Measure, Progress, SearchOutcome, SearchSpec, search};
 use hpt_engine::space::{Domain, Parameter, Space, Value};
 use hpt_engine::study::Study;
 use std::path::Path;
@@ -179,7 +179,7 @@ fn changed_data_of_the_same_shape_and_another_metric_are_refused() {
     let message = search(&spec, &(), &Arc::default()).unwrap_err().to_string();
     assert!(message.contains("fingerprint"), "{message}");
     write(1);
-    spec.metric = Some(hpt_engine::train::Metric::Auc);
+    spec.objectives = vec![hpt_engine::train::Metric::Auc.into()];
     let message = search(&spec, &(), &Arc::default()).unwrap_err().to_string();
     assert!(message.contains("accuracy") && message.contains("auc"), "{message}");
 }
@@ -329,4 +329,66 @@ fn a_trial_that_passes_a_rung_goes_on_and_no_epoch_is_trained_twice() {
         assert_eq!(trained.0.into_inner(), sum, "{pruner}: each epoch of each trial once");
         assert!(sum < 30 * 9 && trials.iter().any(|t| t.state == State::Pruned), "{pruner}: {sum}");
     }
+}
+
+#[test]
+fn several_objectives_end_in_a_front() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut spec = spec(folder.path(), 12);
+    spec.objectives = ["accuracy", "parameters", "inference_seconds", "log_loss"]
+        .map(|name| Measure::by_name("", name).unwrap())
+        .to_vec();
+    spec.repeats = 2;
+    spec.keep_models = 2;
+    let outcome = run(&spec);
+    let study = &outcome.study;
+    let directions: Vec<&str> = study.directions().iter().map(|direction| direction.name()).collect();
+    assert_eq!(directions, ["maximize", "minimize", "minimize", "minimize"]);
+    assert_eq!(study.metric_names(), ["accuracy", "parameters", "inference_seconds", "log_loss"]);
+    for trial in study.trials().unwrap().iter() {
+        let units = trial.params["units"].as_f64().unwrap();
+        // Two hidden layers between the 60 inputs that are not constant and ten classes.
+        assert_eq!(trial.values[1], 61.0 * units + (units + 1.0) * units + 10.0 * (units + 1.0));
+        assert!(trial.values[2] > 0.0 && trial.values[2] < 1.0, "{:?}", trial.values);
+        assert!(trial.values[3] > 0.0);
+    }
+    let best = outcome.front.iter().map(|trial| trial.values[0]).fold(0.0, f64::max);
+    assert_eq!(outcome.best.values[0], best, "the one with the best first objective is retrained");
+    assert_eq!(outcome.top.len(), outcome.front.len());
+    let smallest = study.trials().unwrap().iter().map(|trial| trial.values[1]).fold(f64::INFINITY, f64::min);
+    assert!(outcome.front.iter().any(|trial| trial.values[1] == smallest));
+    let kept = |number: u64| folder.path().join("models").join(format!("trial-{number}.safetensors")).exists();
+    assert!(kept(outcome.top[0].number));
+    assert_eq!(std::fs::read_dir(folder.path().join("models")).unwrap().count(), 3);
+    assert_eq!(run(&spec).finished, 0, "the same call finds the study as it left it");
+}
+
+#[test]
+fn networks_that_are_too_large_are_not_trained() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut spec = spec(folder.path(), 12);
+    spec.constraints =
+        vec![Constraint::parse("", "parameters <= 9000").unwrap(), Constraint::parse("", "log_loss <= 100").unwrap()];
+    let outcome = run(&spec);
+    let trials = outcome.study.trials().unwrap();
+    let (kept, broken): (Vec<&Trial>, Vec<&Trial>) = trials.iter().partition(|t| t.params["units"].as_i64() < Some(65));
+    assert!(kept.len() > 1 && broken.len() > 1);
+    assert!(kept.iter().all(|trial| trial.state == State::Complete && trial.is_feasible()));
+    for trial in broken {
+        assert_eq!((trial.state, trial.intermediate.len()), (State::Pruned, 0));
+        assert!(trial.constraints()[0] > 0.0 && trial.constraints()[1] == 0.0, "{:?}", trial.system);
+        assert!(trial.user["pruned_because"].as_str().unwrap().contains("parameters <= 9000"));
+    }
+    assert!(outcome.best.params["units"].as_i64() < Some(65));
+    let mut impossible = spec.clone();
+    impossible.study = Some("impossible".into());
+    impossible.constraints = vec![Constraint::parse("", "accuracy >= 1.5").unwrap()];
+    let message = search(&impossible, &(), &Arc::default()).unwrap_err().to_string();
+    assert!(message.contains("no trial keeps the constraints (accuracy >= 1.5); trial"), "{message}");
+    spec.constraints.clear();
+    spec.objectives = vec![Measure::Parameters];
+    spec.pruner = "asha".into();
+    spec.study = Some("other".into());
+    let message = search(&spec, &(), &Arc::default()).unwrap_err().to_string();
+    assert!(message.contains("put a metric first"), "{message}");
 }

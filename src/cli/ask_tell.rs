@@ -72,6 +72,10 @@ fn tell_arguments(command: Command) -> Command {
         .arg(arg("number", "N", "Number of the trial, as `ask` gave it").required(true))
         .arg(arg("value", "X", "Its value").conflicts_with_all(["values", "state"]))
         .arg(arg("values", "A,B", "Its values, one an objective").conflicts_with("state"))
+        .arg(
+            arg("constraints", "A,B", "By how much it breaks each constraint; what is kept is 0 or less. As Optuna's")
+                .conflicts_with("step"),
+        )
         .arg(arg("state", "STATE", "fail or prune, for a trial without a value"))
         .arg(arg("step", "N", "The value is an intermediate one of this step; the trial goes on").requires("value"))
 }
@@ -181,6 +185,11 @@ fn tell(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
         });
     }
     let outcome = outcome(matches)?;
+    if let Some(texts) = text(matches, "constraints") {
+        let constraints =
+            texts.split(',').map(|text| number_of("--constraints", text)).collect::<Result<Vec<_>, _>>()?;
+        study.set_constraints(number, &constraints)?;
+    }
     let trial = study.tell(number, outcome)?;
     let single = study.directions().len() == 1;
     console.result(&hpt_engine::report::trials::trial_json(&trial, single), || {

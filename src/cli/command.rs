@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Options of a search that mean nothing to a program outside.
-const BUILT_IN: [&str; 6] = ["device", "threads", "repeats", "keep_models", "out", "population"];
+const BUILT_IN: [&str; 7] = ["device", "threads", "repeats", "keep_models", "constraint", "out", "population"];
 
 /// Runs the search that the options describe.
 pub fn run(
@@ -82,7 +82,9 @@ fn specify(options: &Options, settings: &Settings, file: Option<&StudyFile>) -> 
     }
     let time_limit = options.time("time_limit")?;
     let default = CommandSpec::new(command, directions[0], space);
-    let pruner = options.text("pruner")?.unwrap_or(&default.pruner).to_owned();
+    // One objective says little about a trial's place in a front: it decides only where that is asked for.
+    let usual = if directions.len() == 1 { default.pruner.as_str() } else { "none" };
+    let pruner = options.text("pruner")?.unwrap_or(usual).to_owned();
     pruner::entry(&pruner)?;
     let spec = CommandSpec {
         directions,
@@ -194,7 +196,10 @@ fn screen_of(outcome: &CommandOutcome) -> String {
             .collect(),
         names => names.to_vec(),
     };
-    parts.push(format!("the best trials:\n{}", screen::configurations(&outcome.top, &names)));
+    parts.push(match names.len() {
+        1 => format!("the best trials:\n{}", screen::configurations(&outcome.top, &names)),
+        _ => format!("the front:\n{}", screen::front(&outcome.top, &names)),
+    });
     let path = study.storage().path().display().to_string();
     let (path, name) = (table::quoted(&path), table::quoted(study.name()));
     parts.push(format!("next:  hpt-engine trials --storage {path} --study {name}"));

@@ -12,7 +12,7 @@ use hpt_engine::data::{DataSpec, SplitSpec, TaskChoice};
 use hpt_engine::engine::Device;
 use hpt_engine::pruner::{self, OPTIONS, PRUNERS};
 use hpt_engine::sampler::{Acquisition, SAMPLERS};
-use hpt_engine::search::WarmStart;
+use hpt_engine::search::{Constraint, Measure, WarmStart};
 use hpt_engine::settings::{Kind, SETTINGS, Settings};
 use hpt_engine::space::Value;
 use hpt_engine::study::StopRules;
@@ -91,7 +91,7 @@ pub const DATA: &[Opt] = &[
 /// What a training needs beside its settings.
 #[rustfmt::skip]
 pub const RUN: &[Opt] = &[
-    one_of("metric", "What early stopping and a search look at [default: accuracy, or rmse]", || Metric::names().collect()),
+    one_of("metric", "What early stopping and a search look at; a search takes several with commas, also parameters, training_seconds, inference_seconds (of 1,000 rows) [default: accuracy, or rmse]", || Metric::names().collect()),
     opt("seed", "N", "Seed of splits, weights, shuffling, dropout and proposals [default: 0]"),
     DEVICE,
     THREADS,
@@ -102,7 +102,7 @@ pub const RUN: &[Opt] = &[
 pub const SEARCH: &[Opt] = &[
     one_of("sampler", "How configurations are proposed [default: auto]", || SAMPLERS.iter().map(|entry| entry.name).collect()),
     one_of("acquisition", "What the Gaussian process of gp and auto maximises [default: logei]", || Acquisition::ALL.map(Acquisition::name).to_vec()),
-    one_of("pruner", "How hopeless trials are stopped [default: asha; hyperband for the sampler bohb]", || PRUNERS.iter().map(|entry| entry.name).collect()),
+    one_of("pruner", "How hopeless trials are stopped [default: asha; hyperband for the sampler bohb; none where the first metric is a cost, or a command has several values]", || PRUNERS.iter().map(|entry| entry.name).collect()),
     many("pruner_option", "NAME=X", "Option of the pruner; several may be given. See the end of this help"),
     opt("trials", "N", "Trials that the study should reach in all [default: 100; none with --time-limit]"),
     opt("time_limit", "TIME", "Time for everything, as in 90s, 10m or 1h30m"),
@@ -110,6 +110,7 @@ pub const SEARCH: &[Opt] = &[
     opt("trial_memory_limit", "SIZE", "Memory of one trial, as in 500MiB or 2GiB; what needs more fails"),
     opt("command", "COMMAND", "Program to run as a trial instead of a training, as in './objective.sh {learning_rate}'"),
     many("direction", "NAMES", "minimize or maximize the command's value; one each for several, with commas"),
+    many("constraint", "NAME<=X", "What a trial must keep to be among the best, as in 'parameters <= 100000' or 'accuracy >= 0.9'; several may be given"),
     opt("jobs", "N", "Trials at once, or auto [default: auto; 1 for a command]"),
     opt("storage", "FILE", "File of studies [default: hpt-study.db]"),
     opt("study", "NAME", "Name of the study [default: the data's or the command's name]"),
@@ -385,6 +386,18 @@ impl Options {
     /// The device.
     pub fn device(&self) -> Result<Device, Error> {
         self.text("device")?.map_or(Ok(Device::Auto), Device::by_name)
+    }
+
+    /// What a search optimises; empty where nothing was said.
+    pub fn objectives(&self) -> Result<Vec<Measure>, Error> {
+        let place = self.place("metric").unwrap_or("--metric").to_owned();
+        self.list("metric")?.iter().map(|name| Measure::by_name(&place, name)).collect()
+    }
+
+    /// What trials must keep.
+    pub fn constraints(&self) -> Result<Vec<Constraint>, Error> {
+        let place = self.place("constraint").unwrap_or("--constraint").to_owned();
+        self.list("constraint")?.iter().map(|text| Constraint::parse(&place, text)).collect()
     }
 
     /// The metric.

@@ -17,16 +17,20 @@ pub fn rate(outcome: &SearchOutcome) -> f64 {
 
 /// The screen; `data` is for the next command.
 pub fn of(outcome: &SearchOutcome, data: &str) -> String {
-    let metric = outcome.metric.name();
+    let names: Vec<String> = outcome.objectives.iter().map(ToString::to_string).collect();
+    let (metric, direction) = (outcome.objectives[0], outcome.study.directions()[0]);
     let mut parts = Vec::new();
     if let Ok(trials) = outcome.study.trials() {
         parts.extend(
-            chart(&trials, outcome.direction)
+            chart(&trials, direction)
                 .map(|chart| format!("best {metric} on the validation rows against trials\n{chart}")),
         );
     }
     parts.push(found(outcome));
-    parts.push(format!("the best trials:\n{}", configurations(&outcome.top, &[metric.to_owned()])));
+    parts.push(match names.len() {
+        1 => format!("the best trials:\n{}", configurations(&outcome.top, &names)),
+        _ => format!("the front, by {metric}:\n{}", front(&outcome.top, &names)),
+    });
     parts.extend(tested(outcome));
     let model = outcome.model.display().to_string();
     parts.push(format!(
@@ -41,6 +45,7 @@ pub fn of(outcome: &SearchOutcome, data: &str) -> String {
 fn found(outcome: &SearchOutcome) -> String {
     let counts = outcome.study.counts().unwrap_or_default();
     let value = outcome.best.value().unwrap_or(f64::NAN);
+    let metric = outcome.objectives[0];
     let mut text = format!(
         "{}: {} ({} complete, {} pruned, {} failed); {} in {}, {:.1} a second\nended because {}\n{}",
         outcome.study.name(),
@@ -52,21 +57,45 @@ fn found(outcome: &SearchOutcome) -> String {
         table::seconds(outcome.seconds),
         rate(outcome),
         outcome.stopped,
-        bold(&format!("best: trial {}, validation {}", outcome.best.number, table::metric(outcome.metric, value))),
+        bold(&match outcome.front.len() {
+            _ if outcome.objectives.len() == 1 => {
+                format!("best: trial {}, validation {metric} {}", outcome.best.number, table::number(value))
+            }
+            n => format!(
+                "front: {}; trial {} has the best {metric}, {}, and is the one that was retrained",
+                table::plural(n, "trial"),
+                outcome.best.number,
+                table::number(value)
+            ),
+        }),
     );
     if let Some(default) = outcome.default_value {
-        let gain = match outcome.direction {
+        let gain = match outcome.study.directions()[0] {
             Direction::Maximize => value - default,
             Direction::Minimize => default - value,
         };
         let share = if default == 0.0 { String::new() } else { format!(" ({:.1} %)", 100.0 * gain / default.abs()) };
-        let default = table::metric(outcome.metric, default);
+        let default = format!("{metric} {}", table::number(default));
         text.push_str(&match gain > 0.0 {
             true => format!("\ngain over the default configuration, {default}: {}{share}", table::number(gain)),
             false => format!("\nthe default configuration is as good: {default}"),
         });
     }
     text
+}
+
+/// One line a trial: its number, its values, its parameters.
+pub fn front(trials: &[Trial], metrics: &[String]) -> String {
+    let row = |trial: &Trial| {
+        let values = trial.values.iter().copied().map(table::number);
+        let params =
+            trial.params.iter().map(|(name, of)| format!("{name}={}", value(of))).collect::<Vec<_>>().join(" ");
+        std::iter::once(trial.number.to_string()).chain(values).chain([params]).collect::<Vec<String>>()
+    };
+    let rows: Vec<Vec<String>> = trials.iter().map(row).collect();
+    let names = metrics.iter().map(String::as_str);
+    let header: Vec<&str> = std::iter::once("trial").chain(names).chain(["configuration"]).collect();
+    table::table_within(super::console::columns(), &header, &rows)
 }
 
 /// One column a trial, one line a metric and a parameter; empty where a parameter is not active.

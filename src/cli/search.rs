@@ -8,7 +8,7 @@ use super::{Verb, interrupt, screen, table};
 use crate::cli::study_file::StudyFile;
 use clap::{Arg, ArgAction, ArgMatches};
 use hpt_engine::data::{DataSpec, SplitSpec};
-use hpt_engine::history::{Direction, Trial};
+use hpt_engine::history::Trial;
 use hpt_engine::prepared::Prepared;
 use hpt_engine::sampler::Acquisition;
 use hpt_engine::search::{SearchOutcome, SearchSpec, default_space, search};
@@ -45,10 +45,16 @@ interrupt or a crash the same command goes on where it stopped.
 Flags of a training (--epochs 10, --optimizer adam) fix a value for all trials; what varies is the [space] table of a \
 study file, or a space sized from the data.
 
+With several metrics (--metric accuracy,parameters) the result is the front: the trials that no other beats in all of \
+them. The one with the best first metric is retrained; models of the front are kept first (--keep-models). Pruners look at \
+the first metric, and where a later one is a cost they compare a network only with those that are no larger. A trial whose \
+number of parameters breaks a --constraint is not trained and stored as pruned.
+
 Examples:
   hpt-engine search
   hpt-engine search --data table.csv --target price --time-limit 10m
   hpt-engine search study.toml --trials 200
+  hpt-engine search --metric accuracy,parameters --constraint 'parameters <= 20000'
   hpt-engine search --command './objective.sh {learning_rate} {optimizer}' --space space.toml --direction minimize
 
 With --command every trial runs that program. Its last line is the value; a line `step value` before it is an \
@@ -88,13 +94,8 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
         return super::command::run(&options, &fixed, file.as_ref(), matches.get_flag("print_space"), console);
     }
     let spec = specify(&options, &own, fixed, file.as_ref(), console)?;
-    let stated = options.list("direction")?;
-    if let (Some(place), Some(name)) = (options.place("direction"), stated.first()) {
-        if stated.len() > 1 {
-            return Err(Failure::input(format!("{place} has {} entries; one is expected here", stated.len())));
-        }
-        super::storage::direction(place, name)?;
-        check_direction(&spec, place, name)?;
+    if let Some(place) = options.place("direction") {
+        check_directions(&spec, place, &options.list("direction")?)?;
     }
     if matches.get_flag("print_space") {
         return print_space(&spec, console);
@@ -140,7 +141,16 @@ fn specify(
     let sampler = options.text("sampler")?.unwrap_or(&default.sampler).to_owned();
     // BOHB is a sampler with Hyperband.
     let usual = if sampler == "bohb" { "hyperband" } else { &default.pruner };
-    let pruner = options.text("pruner")?.unwrap_or(usual).to_owned();
+    let objectives = options.objectives()?;
+    let pruner = match (options.text("pruner")?, objectives.first()) {
+        (Some(pruner), _) => pruner.to_owned(),
+        (None, Some(first)) if first.metric().is_none() => {
+            console
+                .note(&format!("no trial is pruned: the first objective, {first}, is no metric to look at each epoch"));
+            "none".to_owned()
+        }
+        _ => usual.to_owned(),
+    };
     pruner::entry(&pruner)?;
     let epochs = fixed.resolve()?.train.epochs as u64;
     let pruner_settings = pruner::Settings { max_resource: Some(epochs), ..pruner::Settings::default() };
@@ -148,7 +158,8 @@ fn specify(
         split,
         fixed,
         space,
-        metric: options.metric()?,
+        objectives,
+        constraints: options.constraints()?,
         sampler,
         acquisition: options.text("acquisition")?.map(Acquisition::by_name).transpose()?.unwrap_or(default.acquisition),
         pruner_settings: options.pruner(&pruner, pruner_settings)?,
@@ -220,21 +231,32 @@ pub fn enqueued(options: &Options) -> Result<Vec<Params>, Error> {
     items.iter().map(read).collect()
 }
 
-/// A direction that is stated must be the metric's.
-fn check_direction(spec: &SearchSpec, place: &str, stated: &str) -> Result<(), Error> {
-    let metric = match spec.metric {
-        Some(metric) => metric,
-        None => {
+/// Directions that are stated must be those of the objectives.
+fn check_directions(spec: &SearchSpec, place: &str, stated: &[String]) -> Result<(), Error> {
+    stated.iter().try_for_each(|name| super::storage::direction(place, name).map(drop))?;
+    let objectives = match spec.objectives.as_slice() {
+        [] => {
             let split = SplitSpec { seed: spec.seed, ..spec.split.clone() };
             let targets = Prepared::load(&spec.data, &split)?.targets()?;
-            hpt_engine::train::Metric::default_for(&targets)
+            vec![hpt_engine::train::Metric::default_for(&targets).into()]
         }
+        named => named.to_vec(),
     };
-    let own = if metric.larger_is_better() { Direction::Maximize } else { Direction::Minimize };
-    if stated == own.name() {
-        return Ok(());
+    if stated.len() != objectives.len() {
+        let names: Vec<&str> = objectives.iter().map(|objective| objective.name()).collect();
+        return Err(Error::input(format!(
+            "{place} has {}, the metric {}; one direction each is expected (they follow from the metrics and may be left out)",
+            table::plural(stated.len(), "entry").replace("entrys", "entries"),
+            names.join(", ")
+        )));
     }
-    Err(Error::input(format!("{place} is `{stated}`; the metric {metric} is one to {}", own.name())))
+    match stated.iter().zip(&objectives).find(|(name, objective)| **name != objective.direction().name()) {
+        Some((name, objective)) => Err(Error::input(format!(
+            "{place} is `{name}`; the metric {objective} is one to {}",
+            objective.direction().name()
+        ))),
+        None => Ok(()),
+    }
 }
 
 fn print_space(spec: &SearchSpec, console: &Console) -> Result<(), Failure> {
@@ -277,16 +299,20 @@ fn document(outcome: &SearchOutcome) -> Result<Json, Error> {
         fields.insert("intervals".to_owned(), intervals.into());
         fields
     });
+    let several = outcome.objectives.len() > 1;
+    let each = |names: Vec<&str>| if several { json!(names) } else { json!(names.first()) };
+    let front = || outcome.front.iter().map(outline).collect::<Vec<Json>>();
     let mut document = json!({
         "study": outcome.study.name(),
         "storage": outcome.study.storage().path().display().to_string(),
-        "direction": outcome.direction.name(),
-        "metric": outcome.metric.name(),
+        "direction": each(outcome.study.directions().iter().map(|direction| direction.name()).collect()),
+        "metric": each(outcome.objectives.iter().map(|objective| objective.name()).collect()),
         "trials": {"complete": counts.complete, "pruned": counts.pruned, "failed": counts.failed},
         "seconds": outcome.seconds,
         "trials_per_second": screen::rate(outcome),
         "stopped_by": outcome.stopped.name(),
-        "best": outline(&outcome.best),
+        "best": if several { front().into() } else { outline(&outcome.best) },
+        "retrained": outcome.best.number,
         "default": outcome.default_value,
         "validation": outcome.validation,
         "test": test,

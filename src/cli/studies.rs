@@ -25,8 +25,12 @@ pub const TRIALS: Verb = Verb {
     run: trials,
 };
 
-pub const BEST: Verb =
-    Verb { name: "best", about: "Show the best trial of a study", arguments: storage::arguments, run: best };
+pub const BEST: Verb = Verb {
+    name: "best",
+    about: "Show the best trial of a study, or the front of several objectives",
+    arguments: storage::arguments,
+    run: best,
+};
 
 fn studies(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
     let storage = Storage::open(storage::path(matches))?;
@@ -107,6 +111,13 @@ fn best(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
     let study = storage::open(matches)?;
     let best = study.best()?;
     console.result(&best_json(&study)?, || {
+        if let several @ 2.. = study.directions().len() {
+            let names = match study.metric_names() {
+                [] => (0..several).map(|i| format!("value {i}")).collect(),
+                names => names.to_vec(),
+            };
+            return screen::front(&best, &names);
+        }
         let rows: Vec<Vec<String>> = best.iter().map(row).collect();
         table::table_within(columns(), &["trial", "state", "value", "time", "parameters"], &rows)
     })

@@ -33,7 +33,7 @@ struct Text {
 }
 
 /// The keys beside the tables.
-const TOP: [&str; 3] = ["study", "metric", "direction"];
+const TOP: [&str; 4] = ["study", "metric", "direction", "constraints"];
 const TABLES: [&str; 4] = ["data", "train", "search", "space"];
 
 impl StudyFile {
@@ -49,12 +49,11 @@ impl StudyFile {
         file.read_search(&file.text.table(&mut table, "search")?)?;
         file.read_train(&file.text.table(&mut table, "train")?)?;
         file.read_data(&file.text.table(&mut table, "data")?)?;
-        // A program outside may have several values; the built-in trainer has one.
-        let several = file.options.raw("command").is_some();
-        for name in ["metric", "direction"] {
-            let Some(value) = top(name, &table) else { continue };
-            let value = if several { value } else { file.text.one(name, value)? };
-            file.offer(name, name, value);
+        // The flag is given once for each; a file has one list of them.
+        for (key, name) in [("metric", "metric"), ("direction", "direction"), ("constraints", "constraint")] {
+            if let Some(value) = top(key, &table) {
+                file.offer(key, name, value);
+            }
         }
         for name in file.options.list("direction")? {
             crate::cli::storage::direction(file.options.place("direction").unwrap_or("direction"), &name)?;
@@ -271,21 +270,6 @@ impl Text {
         }
     }
 
-    /// The value, or the only one of a list; several objectives are refused.
-    fn one(&self, name: &str, value: Toml) -> Result<Toml> {
-        match value {
-            Toml::Array(mut list) if list.len() == 1 => Ok(list.remove(0)),
-            Toml::Array(list) => {
-                let place = self.place(name);
-                Err(Error::input(format!(
-                    "{place} has {} entries; this version searches for one objective",
-                    list.len()
-                )))
-            }
-            value => Ok(value),
-        }
-    }
-
     /// A setting's value; a list of widths becomes text as on the command line.
     fn scalar(&self, path: &str, value: &Toml) -> Result<Value> {
         match value {
@@ -377,7 +361,6 @@ mod tests {
                 "[search]\nlearning_rate = 3",
                 "study.toml:2:17: [search] learning_rate: a fixed value belongs in [train]",
             ),
-            ("metric = [\"accuracy\", \"parameters\"]", "study.toml:1:10: metric has 2 entries"),
             ("[train", "study.toml:1:7: "),
         ] {
             let found = error(text);

@@ -41,7 +41,10 @@ pub fn trial_json(trial: &Trial, single: bool) -> Json {
 pub fn best_json(study: &Study) -> Result<Json> {
     let best = study.best()?;
     match (study.directions().len(), best.as_slice()) {
-        (_, []) => Err(Error::input(format!("study `{}`: no trial is complete yet", study.name()))),
+        (_, []) => Err(Error::input(format!(
+            "study `{}`: no trial is complete yet, or none keeps the constraints",
+            study.name()
+        ))),
         (1, [best, ..]) => Ok(outline(best, true).into()),
         (_, front) => Ok(front.iter().map(|trial| Json::from(outline(trial, false))).collect()),
     }

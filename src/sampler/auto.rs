@@ -1,6 +1,6 @@
 //! Chooses a sampler from the space, the objectives and the number of trials.
 
-use super::{Ask, GpSampler, GridSampler, Proposal, QmcSampler, Sampler, Settings, TpeSampler};
+use super::{Ask, GpSampler, GridSampler, Nsga2Sampler, Proposal, QmcSampler, Sampler, Settings, TpeSampler};
 use crate::history::Direction;
 use crate::space::Space;
 
@@ -8,6 +8,9 @@ use crate::space::Space;
 const MOST_SEEN: usize = 500;
 /// Most parameters that a Gaussian process can tell apart from a few hundred trials.
 const MOST_PARAMETERS: usize = 60;
+
+/// Trials with several objectives from which on evolution is chosen: it is made for thousands.
+const MANY: u64 = 1_000;
 
 /// Chooses for the user; [`Sampler::describe`] says what and why.
 #[derive(Clone, Debug)]
@@ -22,8 +25,9 @@ impl Auto {
     }
 
     /// The grid where it fits into the budget, quasi-random points where nothing can be learned from them any more,
-    /// otherwise the model that needs the fewest trials, as long as it is quick.
-    fn choose(&self, space: &Space, seen: usize) -> (Box<dyn Sampler>, String) {
+    /// otherwise the model that needs the fewest trials, as long as it is quick. For several objectives the densities of
+    /// [`TpeSampler`], or evolution where there are very many trials.
+    fn choose(&self, space: &Space, objectives: usize, seen: usize) -> (Box<dyn Sampler>, String) {
         let many = format!("more than {MOST_PARAMETERS} parameters are too many for a Gaussian process");
         match (space.size(), self.settings.trials) {
             (Some(size), Some(trials)) if size <= trials => (
@@ -34,6 +38,14 @@ impl Auto {
             (_, Some(trials)) if trials <= self.settings.startup => {
                 (Box::new(QmcSampler), format!("{trials} trials are too few for a model"))
             }
+            (_, Some(trials)) if objectives > 1 && trials >= MANY => (
+                Box::new(Nsga2Sampler::new(&self.settings)),
+                format!("{objectives} objectives and {MANY} trials or more"),
+            ),
+            _ if objectives > 1 => (
+                Box::new(TpeSampler::new(&self.settings)),
+                format!("{objectives} objectives and fewer than {MANY} trials, or nobody knows how many"),
+            ),
             _ if space.len() > MOST_PARAMETERS => (Box::new(TpeSampler::new(&self.settings)), many),
             _ if seen >= MOST_SEEN => {
                 (Box::new(TpeSampler::new(&self.settings)), format!("after {MOST_SEEN} trials it is quicker"))
@@ -49,15 +61,15 @@ impl Auto {
 
 impl Sampler for Auto {
     fn ask(&self, ask: &Ask) -> Proposal {
-        self.choose(ask.space, ask.history.len()).0.ask(ask)
+        self.choose(ask.space, ask.directions.len(), ask.history.len()).0.ask(ask)
     }
 
     fn is_exhaustive(&self, space: &Space) -> bool {
-        self.choose(space, 0).0.is_exhaustive(space)
+        self.choose(space, 1, 0).0.is_exhaustive(space)
     }
 
     fn describe(&self, space: &Space, directions: &[Direction]) -> String {
-        let (sampler, why) = self.choose(space, 0);
+        let (sampler, why) = self.choose(space, directions.len(), 0);
         format!("auto: {} ({why})", sampler.describe(space, directions))
     }
 }

@@ -12,9 +12,11 @@ mod designs;
 mod gp;
 mod grid;
 mod normal;
+mod nsga2;
 mod outcome;
 mod population;
 mod random;
+mod several;
 mod sobol;
 #[cfg(test)]
 mod tests;
@@ -25,6 +27,7 @@ pub use cmaes::CmaEsSampler;
 pub use designs::{HaltonSampler, LatinSampler};
 pub use gp::{Acquisition, GpSampler};
 pub use grid::GridSampler;
+pub use nsga2::Nsga2Sampler;
 pub use population::Population;
 pub use random::RandomSampler;
 pub use sobol::QmcSampler;
@@ -142,6 +145,11 @@ pub const SAMPLERS: &[Entry] = &[
         name: "bohb",
         summary: "Parzen estimators of the largest budget with enough trials, for hyperband",
         make: |settings| Box::new(BohbSampler::new(settings)),
+    },
+    Entry {
+        name: "nsga2",
+        summary: "evolution, for several objectives",
+        make: |settings| Box::new(Nsga2Sampler::new(settings)),
     },
 ];
 

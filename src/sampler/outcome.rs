@@ -4,6 +4,7 @@
 //!   weights drawn for the asking slot (Knowles, "ParEGO", IEEE Trans. Evol. Comput. 10, 2006).
 //! - A pruned trial counts with its last value plus what the complete trials typically gained from that step to their
 //!   end, but never as better than the best of them.
+//! - A trial that breaks constraints counts as worse than all that keep them (Deb's rule), by how much it breaks them.
 //! - A trial that failed, or whose value is not a number, counts as the worst value seen: a region that diverges is
 //!   avoided, not visited again. A failure that was repeated counts by its repetition alone.
 //! - Running and waiting trials are pending.
@@ -59,6 +60,8 @@ pub(super) enum Rank {
     Complete(f64),
     /// Stopped after this step with this loss.
     Pruned(u64, f64),
+    /// Breaks constraints by so much.
+    Infeasible(f64),
     /// Failed, or without a number.
     Broken,
     /// Not ended yet.
@@ -68,16 +71,18 @@ pub(super) enum Rank {
 impl Rank {
     /// True where the trial says something about its configuration's quality.
     pub(super) fn is_measured(&self) -> bool {
-        matches!(self, Rank::Complete(_) | Rank::Pruned(..))
+        matches!(self, Rank::Complete(_) | Rank::Pruned(..) | Rank::Infeasible(_))
     }
 
-    /// The better one is less: complete by loss, then pruned by step (the later the better) and loss, then the rest.
+    /// The better one is less: complete by loss, then pruned by step (the later the better) and loss, then those
+    /// that break constraints, then the rest.
     pub(super) fn order(&self, other: &Rank) -> Ordering {
         let key = |rank: &Rank| match *rank {
             Rank::Complete(loss) => (0, 0, loss),
             Rank::Pruned(step, loss) => (1, u64::MAX - step, loss),
-            Rank::Broken => (2, 0, 0.0),
-            Rank::Pending => (3, 0, 0.0),
+            Rank::Infeasible(violation) => (2, 0, violation),
+            Rank::Broken => (3, 0, 0.0),
+            Rank::Pending => (4, 0, 0.0),
         };
         let ((a, b, x), (c, d, y)) = (key(self), key(other));
         (a, b).cmp(&(c, d)).then(x.total_cmp(&y))
@@ -93,6 +98,7 @@ pub(super) fn ranked<'a>(ask: &Ask<'a>) -> Vec<(&'a Trial, Rank)> {
     let rank = |(trial, loss): (&'a Trial, Option<f64>)| {
         let rank = match (trial.state, loss) {
             (State::Running | State::Waiting, _) => Rank::Pending,
+            (State::Complete | State::Pruned, _) if !trial.is_feasible() => Rank::Infeasible(trial.violation()),
             (State::Complete, Some(loss)) => Rank::Complete(loss),
             (State::Pruned, Some(loss)) => Rank::Pruned(trial.last_intermediate().map_or(0, |(step, _)| step), loss),
             _ => Rank::Broken,
@@ -114,8 +120,34 @@ fn repeated(trials: &[&Trial]) -> HashSet<u64> {
     again.map(|trial| trial.number).collect()
 }
 
-/// The loss of each trial; none where it has no usable value.
+/// The loss of each trial; none where it has no usable value. One that breaks constraints is worse than all that keep
+/// them, the more so the more it breaks them, by up to twice their range.
 fn losses(ask: &Ask, trials: &[&Trial]) -> Vec<Option<f64>> {
+    let mut losses = plain_losses(ask, trials);
+    let broken = |trial: &Trial| {
+        let ended = matches!(trial.state, State::Complete | State::Pruned);
+        Some(trial.violation()).filter(|violation| ended && *violation > 0.0)
+    };
+    let most = trials.iter().filter_map(|trial| broken(trial)).filter(|v| v.is_finite()).fold(0.0, f64::max);
+    if trials.iter().all(|trial| broken(trial).is_none()) {
+        return losses;
+    }
+    let kept = trials.iter().zip(&losses).filter(|(trial, _)| broken(trial).is_none());
+    let kept = kept.filter_map(|(_, loss)| *loss).filter(|loss| loss.is_finite());
+    let (best, worst) = kept.fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), x| (a.min(x), b.max(x)));
+    let (worst, range) =
+        if best < worst { (worst, worst - best) } else { (if best == worst { worst } else { 0.0 }, 1.0) };
+    for (loss, trial) in losses.iter_mut().zip(trials) {
+        if let Some(violation) = broken(trial) {
+            let share = if most > 0.0 { (violation / most).min(1.0) } else { 1.0 };
+            *loss = Some(worst + range * (1.0 + share));
+        }
+    }
+    losses
+}
+
+/// The same without a look at constraints.
+fn plain_losses(ask: &Ask, trials: &[&Trial]) -> Vec<Option<f64>> {
     let number = |loss: f64| (!loss.is_nan()).then_some(loss);
     if let [direction] = *ask.directions {
         let mut gains = BTreeMap::new();
@@ -283,6 +315,27 @@ mod tests {
         let values = [1.0, f64::INFINITY, 3.0, f64::NEG_INFINITY];
         let history: Vec<Trial> = (0..4).map(|i| trial(i, State::Complete, Some(values[i as usize]), &[])).collect();
         assert_eq!(finished(&history, &[Direction::Minimize]).0, [1.0, 3.0, 3.0, 1.0]);
+    }
+
+    #[test]
+    fn what_breaks_constraints_is_worse_than_all_that_keeps_them() {
+        let mut history: Vec<Trial> = (0..4).map(|i| trial(i, State::Complete, Some(i as f64), &[])).collect();
+        history.push(trial(4, State::Pruned, None, &[]));
+        for (place, violation) in [(0, 0.5), (1, -1.0), (4, 2.0)] {
+            history[place].system.insert("constraints".into(), serde_json::json!([violation, 0.0]));
+        }
+        let (losses, _, measured) = finished(&history, &[Direction::Minimize]);
+        assert_eq!((losses, measured), (vec![5.5, 1.0, 2.0, 3.0, 7.0], 5));
+        let ask =
+            Ask { space: &Space::default(), directions: &[Direction::Minimize], history: &history, seed: 1, slot: 9 };
+        let ranks: Vec<Rank> = ranked(&ask).into_iter().map(|(_, rank)| rank).collect();
+        assert_eq!((ranks[0], ranks[1], ranks[4]), (Rank::Infeasible(0.5), Rank::Complete(1.0), Rank::Infeasible(2.0)));
+        assert!(ranks[1].order(&ranks[0]).is_lt() && ranks[0].order(&ranks[4]).is_lt());
+        // Where none keeps them, the direction is still known.
+        history.iter_mut().for_each(|trial| {
+            trial.system.insert("constraints".into(), serde_json::json!([trial.number + 1])).map_or((), drop)
+        });
+        assert_eq!(finished(&history, &[Direction::Minimize]).0, [1.2, 1.4, 1.6, 1.8, 2.0]);
     }
 
     #[test]

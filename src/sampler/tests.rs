@@ -249,6 +249,9 @@ fn auto_takes_the_grid_where_it_fits() {
     assert!(line(CONTINUUM, Some(10)).starts_with("auto: qmc"));
     assert!(!line(FINITE, None).contains("grid"));
     assert!(!line(CONTINUUM, Some(1000)).contains("grid"));
+    let two = |trials| auto(trials).describe(&space(CONTINUUM), &[Direction::Minimize; 2]);
+    assert!(two(Some(200)).starts_with("auto: tpe") && two(None).starts_with("auto: tpe"), "{}", two(None));
+    assert!(two(Some(2000)).starts_with("auto: nsga2"), "{}", two(Some(2000)));
     assert!(line(CONTINUUM, Some(1000)).contains("from trial 500 on tpe"));
     assert!(!line(CONTINUUM, Some(500)).contains("tpe"));
     let wide: String = (0..61).map(|i| format!("x{i} = {{ float = [0.0, 1.0] }}\n")).collect();
@@ -325,6 +328,74 @@ fn every_acquisition_finds_what_random_points_do_not() {
         assert!(by_model < 5e-3 && by_model < 0.3 * by_chance, "{acquisition:?}: {by_model} {by_chance}");
         let line = gp.describe(&space(CONTINUUM), &[Direction::Minimize]);
         assert!(line.contains(acquisition.words()), "{line}");
+    }
+}
+
+/// Two objectives of a configuration, both to be small.
+type Objectives = fn(&Space, &Params) -> Vec<f64>;
+
+/// The first of the functions of Zitzler, Deb and Thiele (Evol. Comput. 8, 2000): the front is f2 = 1 − √f1.
+fn zdt1(space: &Space, params: &Params) -> Vec<f64> {
+    let x: Vec<f64> = space.parameters().iter().map(|p| p.domain.to_unit(&params[&p.name])).collect();
+    let g = 1.0 + 9.0 * x[1..].iter().sum::<f64>() / (x.len() - 1) as f64;
+    vec![x[0], g * (1.0 - (x[0] / g).sqrt())]
+}
+
+/// A size and an error that falls with it, of a mixed and conditional space.
+fn trade_off(_: &Space, params: &Params) -> Vec<f64> {
+    let number = |name: &str| params.get(name).and_then(Value::as_f64).unwrap_or(0.0);
+    let size = (number("depth") * number("units") + 1.0).ln() / 9.0;
+    let rate = (number("rate").log10() + 2.5).powi(2)
+        + if params["kind"] == "b".into() { number("extra").powi(2) } else { 0.4 };
+    vec![size, (1.0 - size).powi(2) + 0.3 * rate]
+}
+
+/// The volume that `n` trials dominate.
+fn dominated(
+    sampler: &dyn Sampler,
+    space: &Space,
+    objectives: Objectives,
+    reference: &[f64],
+    n: u64,
+    seed: u64,
+) -> f64 {
+    let directions = [Direction::Minimize; 2];
+    let mut history: Vec<Trial> = Vec::new();
+    for slot in 0..n {
+        let Proposal::Params(params) =
+            sampler.ask(&Ask { space, directions: &directions, history: &history, seed, slot })
+        else {
+            break;
+        };
+        let values = objectives(space, &params);
+        let mut trial = finished(slot, params, State::Complete, 0.0);
+        trial.values = values;
+        history.push(trial);
+    }
+    let losses: Vec<Vec<f64>> = history.iter().map(|trial| trial.values.clone()).collect();
+    crate::history::pareto::hypervolume(&losses, reference)
+}
+
+#[test]
+fn fronts_grow_faster_than_by_chance() {
+    let continuum = (0..6).map(|i| format!("x{i} = {{ float = [0.0, 1.0] }}\n")).collect::<String>();
+    let mixed = "depth = { int = [1, 6] }\nunits = { int = [8, 512], log = true }\nrate = { log = [1e-5, 1.0] }\n\
+                 kind = { choice = [\"a\", \"b\", \"c\"] }\nextra = { float = [-1.0, 1.0], when = { kind = \"b\" } }";
+    let problems: [(&str, String, Objectives, [f64; 2]); 2] =
+        [("zdt1", continuum, zdt1, [1.1, 6.0]), ("trade-off", mixed.to_owned(), trade_off, [1.0, 1.5])];
+    let settings = Settings { trials: Some(120), ..Settings::default() };
+    for (problem, text, objectives, reference) in problems {
+        let space = space(&text);
+        let mean = |name: &str| {
+            let sampler = by_name(name, &settings).unwrap();
+            (0..5).map(|seed| dominated(&*sampler, &space, objectives, &reference, 120, seed)).sum::<f64>() / 5.0
+        };
+        let (chance, nsga2, tpe) = (mean("random"), mean("nsga2"), mean("tpe"));
+        eprintln!("{problem}: random {chance:.4}, nsga2 {nsga2:.4}, tpe {tpe:.4}");
+        let all = reference[0] * reference[1];
+        for (name, found) in [("nsga2", nsga2), ("tpe", tpe)] {
+            assert!(all - found < 0.97 * (all - chance), "{problem}: {name} {found}, random {chance}");
+        }
     }
 }
 

@@ -56,7 +56,7 @@ pub(super) fn expected_seconds(bridge: &Bridge<'_>, best: &Trial) -> f64 {
 pub(super) fn retrain(bridge: &Bridge<'_>, best: &Trial, stop: &Arc<AtomicBool>) -> Result<Finished> {
     let settings = settings_of(&bridge.spec.fixed, &best.params)?;
     let mut config = settings.resolve()?;
-    config.train.metric = Some(bridge.metric);
+    config.train.metric = Some(bridge.watched);
     // There are no validation rows left to watch; the number of epochs is known.
     config.train.early_stopping = None;
     let epochs = best.user.get(EPOCHS).and_then(serde_json::Value::as_u64).map(|epochs| epochs as usize);

@@ -8,6 +8,7 @@
 
 mod command;
 mod finish;
+mod measure;
 mod population;
 mod problem;
 mod space;
@@ -15,6 +16,7 @@ mod trial;
 
 pub use command::{CommandOutcome, CommandSpec, kill_commands, search_command};
 pub use finish::{Interval, Tested};
+pub use measure::{Bound, Constraint, Measure};
 pub use population::{PopulationSpec, TUNABLE};
 pub use problem::DataProblem;
 pub use space::{default_point, default_space};
@@ -22,14 +24,15 @@ pub use space::{default_point, default_space};
 use crate::backend::cores;
 use crate::data::{DataSpec, Dataset, SplitSpec};
 use crate::engine::{Device, Engine};
-use crate::history::{Direction, State, Trial};
+use crate::history::pareto::{Merit, best_first};
+use crate::history::{State, Trial};
 use crate::prepared::Prepared;
 use crate::random::{Purpose, Stream};
 use crate::sampler::Acquisition;
 use crate::settings::{Settings, check_space};
 use crate::space::{Params, Space};
 use crate::study::{Context, ObjectiveEnd, OptimizeSpec, StopRules, Stopped, Storage, Study, StudyConfig};
-use crate::train::{Metric, Scores};
+use crate::train::{Metric, Scores, TrainSpec};
 use crate::{Error, Result, pruner, sampler};
 use population::Members;
 use serde_json::json;
@@ -56,8 +59,11 @@ pub struct SearchSpec {
     pub fixed: Settings,
     /// What varies; none takes [`default_space`].
     pub space: Option<Space>,
-    /// What is optimised; none takes accuracy or RMSE.
-    pub metric: Option<Metric>,
+    /// What is optimised; empty takes accuracy or RMSE. With several the result is a front; the first metric among them is
+    /// what early stopping looks at, and pruners where it is the very first.
+    pub objectives: Vec<Measure>,
+    /// What a trial must keep to be among the best.
+    pub constraints: Vec<Constraint>,
     /// Name of the sampler.
     pub sampler: String,
     /// What the Gaussian process of the samplers `gp` and `auto` maximises.
@@ -113,7 +119,8 @@ impl SearchSpec {
             split: SplitSpec::default(),
             fixed: Settings::default(),
             space: None,
-            metric: None,
+            objectives: Vec::new(),
+            constraints: Vec::new(),
             sampler: "auto".to_owned(),
             acquisition: Acquisition::default(),
             pruner: "asha".to_owned(),
@@ -212,10 +219,8 @@ impl Progress for () {
 pub struct SearchOutcome {
     /// The study, still open.
     pub study: Study,
-    /// Whether the metric should be small or large.
-    pub direction: Direction,
-    /// What was optimised.
-    pub metric: Metric,
+    /// What was optimised; the study has the directions.
+    pub objectives: Vec<Measure>,
     /// Seconds of this call, everything included.
     pub seconds: f64,
     /// Trials that this call finished.
@@ -224,17 +229,19 @@ pub struct SearchOutcome {
     pub trial_seconds: f64,
     /// Why no more trials were run.
     pub stopped: Stopped,
-    /// The best trial.
+    /// The best trial, which was retrained; with several objectives that of the front with the best first one.
     pub best: Trial,
+    /// The best trial, or those that no other beats in all objectives.
+    pub front: Vec<Trial>,
     /// The best trial's metrics on the validation rows.
     pub validation: Scores,
     /// The retrained model's metrics on the test rows, where there are some.
     pub test: Option<Tested>,
     /// The saved model.
     pub model: PathBuf,
-    /// The best five trials, best first.
+    /// The best five trials, best first; with several objectives the front, by the first of them.
     pub top: Vec<Trial>,
-    /// The value of the default configuration, where the study has tried it.
+    /// The default configuration's value of the first objective, where the study has tried it.
     pub default_value: Option<f64>,
     /// Of a population, the best trial's hyperparameters from its first epoch on: `{"trial", "epochs": [from, to],
     /// "params"}` of each piece. Else empty.
@@ -275,8 +282,8 @@ pub fn search(spec: &SearchSpec, progress: &dyn Progress, stop: &Arc<AtomicBool>
     };
     drop(members);
     Ok(SearchOutcome {
-        direction: bridge.direction(),
-        metric: bridge.metric,
+        objectives: bridge.objectives.clone(),
+        front: bridge.study.best()?,
         seconds: started.elapsed().as_secs_f64(),
         finished: summary.finished,
         trial_seconds: summary.seconds,
@@ -285,7 +292,7 @@ pub fn search(spec: &SearchSpec, progress: &dyn Progress, stop: &Arc<AtomicBool>
         validation: trial::scores_of(&best),
         test: finished.test,
         model: finished.path,
-        top: bridge.top(5)?,
+        top: bridge.shown()?,
         default_value: bridge.default_value()?,
         schedule,
         best,
@@ -298,7 +305,9 @@ struct Bridge<'a> {
     spec: &'a SearchSpec,
     progress: &'a dyn Progress,
     prepared: Prepared,
-    metric: Metric,
+    objectives: Vec<Measure>,
+    /// What trainings report and early stopping looks at.
+    watched: Metric,
     study: Study,
     out: PathBuf,
     jobs: usize,
@@ -326,9 +335,16 @@ impl<'a> Bridge<'a> {
         let sets = prepared.sets(base.preprocess)?;
         sets.notes.iter().for_each(|note| progress.note(note));
         let mut train = base.train;
-        train.metric = spec.metric;
+        let named = spec.objectives.iter().copied().chain(spec.constraints.iter().map(|c| c.measure));
+        let metrics: Vec<Metric> = named.filter_map(Measure::metric).collect();
+        for metric in &metrics {
+            TrainSpec { metric: Some(*metric), ..train.clone() }.metric_for(&sets.train.targets)?;
+        }
+        train.metric = metrics.first().copied();
         train.criterion(&sets.train)?;
-        let metric = train.metric_for(&sets.train.targets)?;
+        let watched = train.metric_for(&sets.train.targets)?;
+        let objectives = if spec.objectives.is_empty() { vec![watched.into()] } else { spec.objectives.clone() };
+        check_objectives(spec, &objectives)?;
         let space = match &spec.space {
             Some(space) => space.clone(),
             None => default_space(sets.train.rows, &spec.fixed)?,
@@ -338,7 +354,7 @@ impl<'a> Bridge<'a> {
         check_samples(spec, &space, &sets.train)?;
         let storage = Storage::open_or_create(&spec.storage)?;
         let name = spec.study.clone().unwrap_or_else(|| prepared.name().to_owned());
-        let study = Study::create_or_open(&storage, &config(spec, &prepared, &name, metric, space))?;
+        let study = Study::create_or_open(&storage, &config(spec, &prepared, &name, &objectives, space))?;
         if spec.population.is_none() && study.attribute(POPULATION)?.is_some() {
             return Err(Error::input(format!(
                 "{}: the study `{name}` trains a population; go on with it (--population), or give another --study",
@@ -349,13 +365,9 @@ impl<'a> Bridge<'a> {
         // A study's name may hold what a path gives a meaning to.
         let folder = || PathBuf::from(name.replace(['/', '\\'], "_").trim_start_matches('.'));
         let out = spec.out.clone().unwrap_or_else(folder);
-        let bridge = Bridge { spec, progress, prepared, metric, study, out, jobs, threads };
+        let bridge = Bridge { spec, progress, prepared, objectives, watched, study, out, jobs, threads };
         bridge.remember_device()?;
         Ok(bridge)
-    }
-
-    fn direction(&self) -> Direction {
-        if self.metric.larger_is_better() { Direction::Maximize } else { Direction::Minimize }
     }
 
     /// Stores what products are computed with, and warns where an earlier part of the study used something else.
@@ -413,7 +425,7 @@ impl<'a> Bridge<'a> {
         objective: impl Fn(&mut Context<'_>) -> Result<Vec<f64>, ObjectiveEnd> + Sync,
     ) -> Result<crate::study::Summary> {
         let (spec, progress) = (self.spec, self.progress);
-        let best = || self.study.best().ok().and_then(|best| best.into_iter().next());
+        let best = || self.top(1).ok().and_then(|best| best.into_iter().next());
         let keep_back = |best: &Trial| budget.keep_back(finish::expected_seconds(self, best));
         if let Some(best) = best() {
             keep_back(&best);
@@ -487,14 +499,24 @@ impl<'a> Bridge<'a> {
         let Some(default) = space.and_then(default_point) else { return Ok(None) };
         let trials = self.study.trials()?;
         let trial = trials.iter().find(|trial| trial.state == State::Complete && trial.params == default);
-        Ok(trial.and_then(Trial::value))
+        Ok(trial.filter(|trial| trial.is_feasible()).and_then(Trial::value))
     }
 
     fn best(&self) -> Result<Trial> {
-        if let Some(best) = self.study.best()?.into_iter().next() {
+        if let Some(best) = self.top(1)?.into_iter().next() {
             return Ok(best);
         }
         let trials = self.study.trials()?;
+        let broken = trials.iter().filter(|trial| trial.state == State::Complete || !trial.is_feasible());
+        if let Some(nearest) = broken.min_by(|a, b| a.violation().total_cmp(&b.violation())) {
+            let list = self.spec.constraints.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            return Err(Error::Storage(format!(
+                "study `{}`: no trial keeps the constraints ({list}); trial {} comes nearest, {:.1} % beyond",
+                self.study.name(),
+                nearest.number,
+                100.0 * nearest.violation()
+            )));
+        }
         let reason = trials.iter().find_map(|trial| trial.system.get("hpt:reason"));
         let pruned = trials.iter().filter(|trial| trial.state == State::Pruned).count();
         let limit = |limit: Option<Duration>| limit.map(|limit| limit.as_secs_f64());
@@ -528,13 +550,25 @@ impl<'a> Bridge<'a> {
         }
     }
 
-    /// The best complete trials, best first.
+    /// The best complete trials that keep their constraints, best first: by the number of fronts before theirs, within a
+    /// front by the first objective.
     fn top(&self, count: usize) -> Result<Vec<Trial>> {
+        let directions = self.study.directions();
+        if let ([_], 1) = (directions, count) {
+            return self.study.best();
+        }
         let trials = self.study.trials()?;
-        let mut complete: Vec<&Trial> = trials.iter().filter(|trial| trial.state == State::Complete).collect();
-        let loss = |trial: &Trial| self.direction().loss(trial.value().unwrap_or(f64::NAN));
-        complete.sort_by(|a, b| loss(a).total_cmp(&loss(b)).then(a.number.cmp(&b.number)));
-        Ok(complete.into_iter().take(count).cloned().collect())
+        let known = trials.iter().filter_map(|trial| Some((trial, Merit::of(directions, trial)?)));
+        let (trials, merits): (Vec<&Trial>, Vec<Merit>) = known.filter(|(trial, _)| trial.is_feasible()).unzip();
+        Ok(best_first(&merits).into_iter().take(count).map(|place| trials[place].clone()).collect())
+    }
+
+    /// The trials of the last screen.
+    fn shown(&self) -> Result<Vec<Trial>> {
+        match self.study.directions().len() {
+            1 => self.top(5),
+            _ => self.top(self.study.best()?.len()),
+        }
     }
 }
 
@@ -580,12 +614,30 @@ fn check_samples(spec: &SearchSpec, space: &Space, train: &Dataset) -> Result<()
     Ok(())
 }
 
+/// Refuses objectives that say nothing and a pruner that could not judge by them.
+fn check_objectives(spec: &SearchSpec, objectives: &[Measure]) -> Result<()> {
+    if let Some((i, twice)) = objectives.iter().enumerate().find(|(i, one)| objectives[..*i].contains(one)) {
+        return Err(Error::input(format!("metric: {twice} is named twice (the second time in place {})", i + 1)));
+    }
+    if objectives[0].metric().is_none() && spec.pruner != "none" {
+        return Err(Error::input(format!(
+            "the pruner {} compares a metric epoch by epoch, and the first objective, {}, is none; put a metric first or take --pruner none",
+            spec.pruner, objectives[0]
+        )));
+    }
+    Ok(())
+}
+
 /// What makes the study this study: the same name with anything else is refused.
-fn config(spec: &SearchSpec, prepared: &Prepared, name: &str, metric: Metric, space: Space) -> StudyConfig {
-    let direction = if metric.larger_is_better() { Direction::Maximize } else { Direction::Minimize };
+fn config(spec: &SearchSpec, prepared: &Prepared, name: &str, objectives: &[Measure], space: Space) -> StudyConfig {
     let (train, validation, test) = prepared.rows();
-    let mut config = StudyConfig::new(name, direction, space);
-    config.metric_names = vec![metric.name().to_owned()];
+    let mut config = StudyConfig::new(name, objectives[0].direction(), space);
+    config.directions = objectives.iter().map(|objective| objective.direction()).collect();
+    config.metric_names = objectives.iter().map(ToString::to_string).collect();
+    if !spec.constraints.is_empty() {
+        let constraints: Vec<String> = spec.constraints.iter().map(ToString::to_string).collect();
+        config.attributes.insert("constraints".to_owned(), constraints.into());
+    }
     let data = json!({
         "name": prepared.name(),
         "task": prepared.task().name(),

@@ -112,6 +112,15 @@ pub(super) fn check(spec: &SearchSpec, space: &Space) -> Result<()> {
         let why = "there are members × generations trials; `epochs` says how long each member trains";
         return refuse("a number of trials", why);
     }
+    if let Some(objective) = spec.objectives.iter().find(|_| spec.objectives.len() > 1) {
+        return refuse(&format!("objective {objective} beside others"), "members are ranked by one metric");
+    }
+    if let Some(objective) = spec.objectives.iter().find(|objective| objective.metric().is_none()) {
+        return refuse(&format!("objective {objective}"), "members are ranked by a metric of every generation");
+    }
+    if let Some(constraint) = spec.constraints.first() {
+        return refuse(&format!("constraint {constraint}"), "members are ranked by their metric alone");
+    }
     if spec.repeats > 1 {
         return refuse("repeats", "a member's weights are those of one training");
     }
@@ -280,7 +289,7 @@ impl<'a> Members<'a> {
         let (slot, bridge) = (context.slot(), self.bridge);
         let generation = self.rule.generation(slot);
         let trials = bridge.study.trials()?;
-        let parent = self.rule.parent(bridge.direction(), &trials, bridge.spec.seed, slot);
+        let parent = self.rule.parent(bridge.study.directions()[0], &trials, bridge.spec.seed, slot);
         context.set_user(GENERATION, json!(generation));
         context.set_user(MEMBER, json!(slot % self.spec.members));
         context.set_user(PARENT, json!(parent.map(|parent| parent.number)));
@@ -395,7 +404,7 @@ impl Replay<'_> {
         let (mut seconds, mut done): (f64, Option<Replayed>) = (0.0, None);
         for trial in self.lineage {
             let mut config = settings_of(&bridge.spec.fixed, &trial.params)?.resolve()?;
-            config.train.metric = Some(bridge.metric);
+            config.train.metric = Some(bridge.watched);
             let plan = Plan::new(&config.model, sets.train.inputs, sets.train.targets.outputs())?;
             let useful = useful_threads(&plan, config.train.batch_size.min(sets.train.rows));
             let engine = Engine::new(bridge.spec.device, self.threads.min(useful).max(1))?;

@@ -1,7 +1,7 @@
 //! Trainings on data as a problem that samplers are compared on: a search without its last training.
 
 use super::trial::{Budget, Kept, Objective};
-use super::{Bridge, Progress, SearchSpec};
+use super::{Bridge, Measure, Progress, SearchSpec};
 use crate::compare::{Clock, Course, Problem};
 use crate::data::SplitSpec;
 use crate::history::{Direction, Trial};
@@ -31,11 +31,12 @@ impl DataProblem {
     pub fn new(spec: SearchSpec) -> Result<Self> {
         let split = SplitSpec { seed: 0, ..spec.split.clone() };
         let prepared = Prepared::load(&spec.data, &split)?;
-        let metric = match spec.metric {
-            Some(metric) => metric,
-            None => Metric::default_for(&prepared.targets()?),
+        let objective = match *spec.objectives.as_slice() {
+            [] => Measure::Metric(Metric::default_for(&prepared.targets()?)),
+            [objective] => objective,
+            _ => return Err(Error::input("samplers are compared by one objective; name one metric")),
         };
-        let direction = if metric.larger_is_better() { Direction::Maximize } else { Direction::Minimize };
+        let direction = objective.direction();
         let name = spec.study.clone().unwrap_or_else(|| prepared.name().to_owned());
         let folder = tempfile::tempdir().map_err(|e| Error::io(std::env::temp_dir(), e))?;
         Ok(DataProblem { spec, name, direction, folder })

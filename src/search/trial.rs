@@ -1,8 +1,10 @@
 //! One trial: settings from parameters, a training that reports every epoch, its record, its model if it is good.
 
 use super::Bridge;
+use super::measure::{self, Constraint, Measure};
 use crate::backend::cores;
 use crate::engine::{Engine, Fit, training_bytes, useful_threads};
+use crate::history::pareto::{Merit, best_first};
 use crate::history::{Direction, State, Trial};
 use crate::model::{Model, Plan};
 use crate::prepared::Sets;
@@ -72,8 +74,8 @@ impl Budget {
 pub(super) struct Kept {
     folder: PathBuf,
     count: usize,
-    direction: Direction,
-    best: Mutex<Vec<(f64, u64)>>,
+    directions: Vec<Direction>,
+    best: Mutex<Vec<(Merit, u64)>>,
 }
 
 impl Kept {
@@ -84,8 +86,8 @@ impl Kept {
             return Err(Error::input(format!("{name}: is a file, and the models need a folder; name one with --out")));
         }
         std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
-        let direction = study.directions().first().copied().unwrap_or(Direction::Minimize);
-        let kept = Kept { folder: folder.to_owned(), count, direction, best: Mutex::default() };
+        let directions = study.directions().to_vec();
+        let kept = Kept { folder: folder.to_owned(), count, directions, best: Mutex::default() };
         let trials = study.trials()?;
         // A file of that name may be another study's.
         let ours = |trial: &&Trial| {
@@ -94,7 +96,7 @@ impl Kept {
                 .is_ok_and(|training| training.study.as_deref() == Some(study.name()) && training.slot == trial.slot())
         };
         let found = trials.iter().filter(|trial| trial.state == State::Complete).filter(ours);
-        let found = found.filter_map(|trial| Some((trial.value()?, trial.number)));
+        let found = found.filter_map(|trial| Some((Merit::of(&kept.directions, trial)?, trial.number)));
         kept.best.lock().unwrap_or_else(PoisonError::into_inner).extend(found);
         Ok(kept)
     }
@@ -103,17 +105,22 @@ impl Kept {
         self.folder.join(format!("trial-{number}.safetensors"))
     }
 
-    /// Saves a trial's model if it is among the best, in place of the worst of them.
-    fn offer(&self, number: u64, value: f64, model: &Model) -> Result<()> {
+    /// Saves a trial's model if it is among the best, in place of the worst of them. With several objectives the front
+    /// comes first, and within a front the first objective decides.
+    fn offer(&self, number: u64, values: &[f64], violation: f64, model: &Model) -> Result<()> {
         let mut best = self.best.lock().unwrap_or_else(PoisonError::into_inner);
-        let better = best.iter().filter(|(other, _)| !self.direction.better(value, *other)).count();
-        if better >= self.count {
+        let losses = self.directions.iter().zip(values).map(|(direction, value)| direction.loss(*value) + 0.0);
+        best.push((Merit { losses: losses.collect(), violation }, number));
+        best.sort_by_key(|(_, number)| *number);
+        let merits: Vec<Merit> = best.iter().map(|(merit, _)| merit.clone()).collect();
+        let order = best_first(&merits);
+        let count = self.count.min(best.len());
+        if !order[..count].iter().any(|place| best[*place].1 == number) {
+            best.retain(|(_, other)| *other != number);
             return Ok(());
         }
         model.save(&self.path(number))?;
-        best.push((value, number));
-        best.sort_by(|a, b| self.direction.loss(a.0).total_cmp(&self.direction.loss(b.0)).then(a.1.cmp(&b.1)));
-        let count = self.count.min(best.len());
+        *best = order.into_iter().map(|place| best[place].clone()).collect();
         for (_, dropped) in best.drain(count..) {
             let path = self.path(dropped);
             match std::fs::remove_file(&path) {
@@ -152,47 +159,65 @@ impl Objective<'_> {
         let spec = self.bridge.spec;
         let Prepared { settings, config, sets, threads, engine } = self.prepare(context)?;
         let of_parts = crate::pruner::entry(&spec.pruner)?.of_parts;
-        let (mut values, mut first) = (Vec::with_capacity(spec.repeats), None);
+        let (mut watched, mut first) = (Vec::with_capacity(spec.repeats), None);
+        let mut measured: Vec<Measured> = Vec::with_capacity(spec.repeats);
         for repetition in 0..spec.repeats as u64 {
             let slot = context.slot() + repetition * REPETITION;
             let reports = repetition == 0 && !of_parts;
             let training = Repetition { config: &config, sets: &sets, slot, threads, reports };
             let (model, trained) = self.train(context, &engine, &training)?;
             let value = trained.metric.ok_or_else(|| Error::input("the trial ran no epoch"))?;
-            values.push(value);
+            watched.push(value);
+            measured.push(self.measure(&engine, &model, &trained, &sets, repetition == 0)?);
             if repetition == 0 {
                 first = Some((model, trained));
             }
             if of_parts {
                 match context.report(repetition + 1, value) {
                     // The last one ends the trial anyhow.
-                    _ if values.len() == spec.repeats => {}
+                    _ if watched.len() == spec.repeats => {}
                     Verdict::Continue => {}
                     Verdict::Prune => return Err(ObjectiveEnd::Pruned),
                     Verdict::Stop => return Err(ObjectiveEnd::Stopped),
                 }
             }
         }
-        let value = values.iter().sum::<f64>() / values.len() as f64;
+        let mean = |measure: Measure| self.mean(measure, &measured);
+        let values =
+            self.bridge.objectives.iter().map(|objective| mean(*objective)).collect::<Result<Vec<f64>, _>>()?;
+        let mut violations = Vec::with_capacity(spec.constraints.len());
+        for constraint in &spec.constraints {
+            violations.push(constraint.violation(mean(constraint.measure)?));
+        }
         let Some((model, trained)) = first else { return Err(ObjectiveEnd::Failed("no repetition".to_owned())) };
         if spec.repeats > 1 {
-            context.set_user("values", json!(values));
+            context.set_user("values", json!(watched));
         }
-        self.store(context, &engine, (&sets, &settings), model, value)?;
+        if let Some(seconds) = measured[0].inference_seconds {
+            context.set_user("inference_seconds", json!(seconds));
+        }
+        context.set_user(SCORES, json!(measured[0].scores));
+        // Where a constraint is met, by how much does not matter.
+        let violation = violations.iter().map(|violation| violation.max(0.0)).sum();
+        self.keep(context, (&sets, &settings), model, &values, violation);
         record(context, &trained, threads);
-        Ok(vec![value])
+        if !violations.is_empty() {
+            context.set_constraints(violations);
+        }
+        Ok(values)
     }
 
     /// What a trial's parameters mean, and the device to train it on.
-    fn prepare(&self, context: &Context<'_>) -> Result<Prepared, ObjectiveEnd> {
+    fn prepare(&self, context: &mut Context<'_>) -> Result<Prepared, ObjectiveEnd> {
         let spec = self.bridge.spec;
         let settings = settings_of(&spec.fixed, context.params()).map_err(failed)?;
         let mut config = settings.resolve().map_err(failed)?;
-        config.train.metric = Some(self.bridge.metric);
+        config.train.metric = Some(self.bridge.watched);
         let sets = self.bridge.prepared.sets(config.preprocess)?;
         let plan = Plan::new(&config.model, sets.train.inputs, sets.train.targets.outputs()).map_err(failed)?;
         let batch = config.train.batch_size.min(sets.train.rows);
         check_memory(&plan, batch, spec.trial_memory_limit)?;
+        self.price(context, &plan)?;
         let threads = match spec.threads {
             0 => self.bridge.threads.min(useful_threads(&plan, batch)),
             threads => threads,
@@ -209,27 +234,23 @@ impl Objective<'_> {
         Ok(Prepared { settings, config, sets, threads, engine })
     }
 
-    /// Measures a trial's model, and keeps it if it is among the best.
-    fn store(
+    /// Keeps a trial's model if it is among the best.
+    fn keep(
         &self,
-        context: &mut Context<'_>,
-        engine: &Engine,
+        context: &Context<'_>,
         (sets, settings): (&Sets, &Settings),
         mut model: Model,
-        value: f64,
-    ) -> Result<(), ObjectiveEnd> {
-        if let Some(validation) = &sets.validation {
-            context.set_user(SCORES, json!(engine.scores(&model, validation)?));
-        }
+        values: &[f64],
+        violation: f64,
+    ) {
         model.pipeline = Some(sets.pipeline.clone());
         model.training.settings = settings.to_json();
         model.training.seen = sets.seen.clone();
         model.training.study = Some(self.bridge.study.name().to_owned());
         // The trial is worth more than its model file.
-        if let Err(error) = self.kept.offer(context.number(), value, &model) {
+        if let Err(error) = self.kept.offer(context.number(), values, violation, &model) {
             self.bridge.progress.note(&format!("the model of trial {} is not kept: {error}", context.number()));
         }
-        Ok(())
     }
 
     /// One member of a population for one generation: its value, and what it ended with.
@@ -252,9 +273,83 @@ impl Objective<'_> {
             return Err(ObjectiveEnd::Stopped);
         }
         let value = trained.metric.ok_or_else(|| Error::input("the trial ran no epoch"))?;
-        self.store(context, &engine, (&sets, &settings), fit.model_of(&trained)?, value)?;
+        let model = fit.model_of(&trained)?;
+        if let Some(validation) = &sets.validation {
+            context.set_user(SCORES, json!(engine.scores(&model, validation)?));
+        }
+        self.keep(context, (&sets, &settings), model, &[value], 0.0);
         record(context, &trained, threads);
         Ok((value, checkpoint))
+    }
+
+    /// Says what the network costs where there is a second objective that depends on it, and does not train one whose
+    /// size breaks a constraint: such a trial is stored as pruned, with what of its constraints is known (0 for the rest).
+    fn price(&self, context: &mut Context<'_>, plan: &Plan) -> Result<(), ObjectiveEnd> {
+        let constraints = &self.bridge.spec.constraints;
+        if self.bridge.objectives.iter().skip(1).any(|objective| objective.metric().is_none()) {
+            context.set_cost(plan.parameters as f64)?;
+        }
+        let known = |constraint: &Constraint| match constraint.measure {
+            Measure::Parameters => constraint.violation(plan.parameters as f64),
+            _ => 0.0,
+        };
+        let known: Vec<f64> = constraints.iter().map(known).collect();
+        let Some(broken) = known.iter().position(|violation| *violation > 0.0) else { return Ok(()) };
+        let why = format!("not trained: it has {} parameters, against {}", plan.parameters, constraints[broken]);
+        context.set_user("parameters", json!(plan.parameters));
+        context.set_user("pruned_because", json!(why));
+        context.set_constraints(known);
+        Err(ObjectiveEnd::Pruned)
+    }
+
+    /// What the search looks at in one training.
+    fn measure(
+        &self,
+        engine: &Engine,
+        model: &Model,
+        trained: &Trained,
+        sets: &Sets,
+        is_first: bool,
+    ) -> Result<Measured, ObjectiveEnd> {
+        let bridge = self.bridge;
+        let wanted = || bridge.objectives.iter().copied().chain(bridge.spec.constraints.iter().map(|c| c.measure));
+        let watched = Measure::Metric(bridge.watched);
+        let mut measured = Measured {
+            watched: trained.metric.unwrap_or(f64::NAN),
+            parameters: trained.weights.len() as f64,
+            training_seconds: trained.seconds,
+            ..Measured::default()
+        };
+        let Some(validation) = &sets.validation else { return Ok(measured) };
+        // The first training's scores are stored.
+        if is_first || wanted().any(|measure| measure.metric().is_some() && measure != watched) {
+            measured.scores = engine.scores(model, validation)?;
+        }
+        if wanted().any(|measure| measure == Measure::InferenceSeconds) {
+            let mut least = f64::INFINITY;
+            for _ in 0..measure::PASSES {
+                let started = Instant::now();
+                engine.outputs(model, validation)?;
+                least = least.min(started.elapsed().as_secs_f64());
+            }
+            measured.inference_seconds = Some(least * 1000.0 / validation.rows.max(1) as f64);
+        }
+        Ok(measured)
+    }
+
+    /// The mean over the trainings of a trial.
+    fn mean(&self, measure: Measure, measured: &[Measured]) -> Result<f64, ObjectiveEnd> {
+        let of = |one: &Measured| match measure {
+            Measure::Metric(metric) if metric == self.bridge.watched => Some(one.watched),
+            Measure::Metric(metric) => one.scores.get(metric),
+            Measure::Parameters => Some(one.parameters),
+            Measure::TrainingSeconds => Some(one.training_seconds),
+            Measure::InferenceSeconds => one.inference_seconds,
+        };
+        let values: Option<Vec<f64>> = measured.iter().map(of).collect();
+        let values =
+            values.ok_or_else(|| ObjectiveEnd::Failed(format!("{measure} is undefined on the validation rows")))?;
+        Ok(values.iter().sum::<f64>() / values.len() as f64)
     }
 
     /// One training of a trial. The first repetition reports every epoch, and the pruner judges by it.
@@ -317,6 +412,17 @@ struct Prepared {
 pub(super) struct Segment<'a> {
     pub from: Option<&'a Checkpoint>,
     pub last_epoch: usize,
+}
+
+/// What one training showed.
+#[derive(Default)]
+struct Measured {
+    watched: f64,
+    scores: Scores,
+    parameters: f64,
+    training_seconds: f64,
+    /// For 1,000 rows.
+    inference_seconds: Option<f64>,
 }
 
 #[derive(Clone, Copy)]

@@ -26,6 +26,10 @@ pub(super) const LOST: &str = "hpt:lost";
 pub(super) const REASON: &str = "hpt:reason";
 /// System attribute of a failed trial that somebody deleted: what it was, and why.
 pub(super) const DELETED: &str = "hpt:deleted";
+/// System attribute: what a trial costs, known before it has ended.
+pub(super) const COST: &str = "hpt:cost";
+/// The token of a pruner that does not follow.
+pub(super) const NOBODY: u64 = 0;
 /// System attribute, Optuna's: parameters that somebody gave for a waiting trial.
 pub(super) const FIXED: &str = "fixed_params";
 
@@ -84,7 +88,7 @@ pub(super) struct Cache {
     by_number: HashMap<u64, usize>,
     /// Places of the trials that are not finished.
     open: BTreeSet<usize>,
-    /// Places of the complete trials with one value: the least and the largest, of equals the first.
+    /// Places of the complete trials that keep their constraints: the least and the largest, of equals the first.
     extremes: [Option<usize>; 2],
     pub(super) counts: Counts,
     pub(super) next_slot: u64,
@@ -155,7 +159,8 @@ impl Cache {
 
     /// Remembers a trial that is complete now if it is the least or the largest.
     fn offer(&mut self, at: usize) {
-        let Some(value) = self.at(at).value().filter(|_| self.at(at).state == State::Complete) else { return };
+        let counts = |trial: &Trial| trial.state == State::Complete && trial.is_feasible();
+        let Some(value) = self.at(at).value().filter(|_| counts(self.at(at))) else { return };
         for (extreme, direction) in [Direction::Minimize, Direction::Maximize].into_iter().enumerate() {
             let better = self.extremes[extreme].is_none_or(|best| {
                 let known = self.at(best).value().unwrap_or(f64::NAN);
@@ -257,6 +262,11 @@ impl Cache {
         direction: Direction,
         trial: &Trial,
     ) -> bool {
+        if let Some(cost) = cost(trial) {
+            let history: Vec<Trial> =
+                self.all().filter(|other| self::cost(other).is_some_and(|other| other <= cost)).map(curve).collect();
+            return pruner.should_prune(direction, &history, trial);
+        }
         match &self.followed.follower {
             Some(follower) if self.followed.token == token => follower.should_prune(trial),
             _ => pruner.should_prune(direction, self.glance(), trial),
@@ -289,6 +299,19 @@ impl Cache {
         }
         self.version = Some(version);
         Ok(())
+    }
+}
+
+fn cost(trial: &Trial) -> Option<f64> {
+    trial.system.get(COST).and_then(serde_json::Value::as_f64)
+}
+
+/// What a pruner looks at, without what a trial carries beside that.
+fn curve(trial: &Trial) -> Trial {
+    Trial {
+        values: trial.values.clone(),
+        intermediate: trial.intermediate.clone(),
+        ..rows::blank(trial.number, trial.state)
     }
 }
 

@@ -4,10 +4,9 @@ use super::cache::{Cache, Counts};
 use super::codec;
 use super::owner::Owner;
 use super::rows::{self, Stored, Table};
-use super::stop::dominates;
 use super::storage::{Fault, Storage};
 use super::transfer::{self, Prior};
-use crate::history::{Direction, State, Trial};
+use crate::history::{Direction, Trial, pareto};
 use crate::space::{Domain, Space};
 use crate::{Error, Result};
 use rusqlite::{Connection, OptionalExtension};
@@ -195,7 +194,7 @@ impl Study {
     }
 
     /// The best complete trial; with several objectives, those that no other is better than (the Pareto front), oldest
-    /// first. Empty while none is complete.
+    /// first. A trial that breaks a constraint is not among them. Empty while there is none.
     ///
     /// # Errors
     /// As [`Study::trials`].
@@ -205,15 +204,7 @@ impl Study {
         let cache = self.cache();
         Ok(match self.directions() {
             [direction] => cache.best(*direction).cloned().into_iter().collect(),
-            directions => {
-                let complete: Vec<&Trial> = cache
-                    .all()
-                    .filter(|trial| trial.state == State::Complete && trial.values.len() == directions.len())
-                    .collect();
-                let beaten =
-                    |trial: &Trial| complete.iter().any(|other| dominates(directions, &other.values, &trial.values));
-                complete.iter().filter(|trial| !beaten(trial)).map(|&trial| trial.clone()).collect()
-            }
+            directions => pareto::front(directions, cache.all()).into_iter().cloned().collect(),
         })
     }
 

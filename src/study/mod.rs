@@ -54,6 +54,8 @@ mod optimize;
 mod owner;
 mod rows;
 mod schema;
+#[cfg(test)]
+mod several_tests;
 mod stop;
 mod storage;
 #[cfg(test)]

@@ -6,11 +6,11 @@
 //! goes on later as if nothing had happened.
 
 use super::ask::{Asked, Runner, Terms};
-use super::cache::Counts;
+use super::cache::{COST, Counts};
 use super::handle::Study;
 use super::rows;
 use super::stop::{Rule, StopRules, Watch};
-use super::tell::Outcome;
+use super::tell::{Notes, Outcome};
 use crate::history::Trial;
 use crate::pruner::Pruner;
 use crate::sampler::Sampler;
@@ -18,7 +18,7 @@ use crate::space::Params;
 use crate::{Error, Result};
 use serde_json::Value as Json;
 use std::any::Any;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::{AcqRel, Acquire};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -37,7 +37,7 @@ const TAKE_OVER: Duration = Duration::from_secs(1);
 pub struct OptimizeSpec<'a> {
     /// Proposes trials.
     pub sampler: &'a dyn Sampler,
-    /// Stops trials early (only with one objective).
+    /// Stops trials early; with several objectives by what they report of the first.
     pub pruner: &'a dyn Pruner,
     /// The total the study should reach: complete, pruned, and failed by their own objective. None: no limit.
     pub trials: Option<u64>,
@@ -186,7 +186,7 @@ pub struct Context<'a> {
     run: &'a Run<'a>,
     trial: Trial,
     id: i64,
-    user: BTreeMap<String, Json>,
+    notes: Notes,
 }
 
 impl std::fmt::Debug for Context<'_> {
@@ -223,18 +223,30 @@ impl Context<'_> {
         if self.should_stop() {
             return Verdict::Stop;
         }
-        match *study.directions() {
-            [direction] => match study.cache().should_prune(spec.pruner, self.run.following, direction, &self.trial) {
-                true => Verdict::Prune,
-                false => Verdict::Continue,
-            },
-            _ => Verdict::Continue,
+        match study.cache().should_prune(spec.pruner, self.run.following, study.directions()[0], &self.trial) {
+            true => Verdict::Prune,
+            false => Verdict::Continue,
         }
+    }
+
+    /// Says what the trial costs before it has ended; see [`Study::set_cost`]. Written at once.
+    ///
+    /// # Errors
+    /// The storage fails, or somebody else has ended the trial.
+    pub fn set_cost(&mut self, cost: f64) -> Result<()> {
+        self.run.study.set_cost(self.trial.number, cost)?;
+        self.trial.system.insert(COST.into(), cost.into());
+        Ok(())
+    }
+
+    /// Keeps by how much the trial breaks each constraint (at most 0: it is kept); it is written when the trial ends.
+    pub fn set_constraints(&mut self, constraints: Vec<f64>) {
+        self.notes.constraints = Some(constraints);
     }
 
     /// Keeps a value with the trial, as a user attribute; it is written when the trial ends.
     pub fn set_user(&mut self, key: impl Into<String>, value: Json) {
-        self.user.insert(key.into(), value);
+        self.notes.user.insert(key.into(), value);
     }
 
     /// True where the study stops; then return [`ObjectiveEnd::Stopped`].
@@ -302,6 +314,7 @@ impl Study {
         let _fast_commits = self.inner.storage.running();
         self.reclaim()?;
         let jobs = spec.jobs.max(1);
+        let following = self.cache().follow(spec.pruner, self.directions()[0]);
         let run = Run {
             study: self,
             spec,
@@ -311,10 +324,7 @@ impl Study {
             workers: Arc::new(AtomicUsize::new(jobs)),
             changed: Condvar::new(),
             failed: AtomicBool::new(false),
-            following: match *self.directions() {
-                [direction] => self.cache().follow(spec.pruner, direction),
-                _ => 0,
-            },
+            following,
             watch: Mutex::new(Watch::new(spec.rules, self.directions(), &self.trials()?)),
             ruled: OnceLock::new(),
         };
@@ -438,9 +448,9 @@ impl Run<'_> {
         if let Some(on_start) = self.spec.on_start {
             on_start(&trial);
         }
-        let mut context = Context { run: self, trial, id, user: BTreeMap::new() };
+        let mut context = Context { run: self, trial, id, notes: Notes::default() };
         let end = catch_unwind(AssertUnwindSafe(|| objective(&mut context)));
-        let Context { user, trial, .. } = context;
+        let Context { notes, trial, .. } = context;
         let (outcome, fatal) = match end {
             Ok(Ok(values)) => {
                 let (got, wanted) = (values.len(), self.study.directions().len());
@@ -459,7 +469,7 @@ impl Run<'_> {
             Err(panic) => (Outcome::Failed(format!("the objective panicked: {}", message(&*panic))), None),
         };
         let unwritten = self.take_reports(id);
-        let done = self.study.finish(number, trial.intermediate, &unwritten, user, outcome)?;
+        let done = self.study.finish(number, trial.intermediate, &unwritten, notes, outcome)?;
         self.shared().finished += u64::from(done.is_some());
         if let Some(done) = &done {
             self.heed_rules(Some(done));

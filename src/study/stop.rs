@@ -7,7 +7,8 @@
 //! - **Patience**: so many trials in a row brought nothing better; with several objectives, nothing that enters the
 //!   front. Trials count in the order in which they finished; pruned and failed ones count too.
 
-use crate::history::{Direction, State, Trial};
+use crate::history::pareto::{self, dominates};
+use crate::history::{Direction, Trial};
 use crate::{Error, Result};
 
 /// What ends a study beside the number of its trials and the time.
@@ -53,7 +54,7 @@ impl StopRules {
 pub(super) struct Watch {
     rules: StopRules,
     directions: Vec<Direction>,
-    /// Values of the best trials so far: one, or the front.
+    /// Losses of the best trials so far: one, or the front.
     best: Vec<Vec<f64>>,
     /// Finished trials since the last improvement.
     without: u64,
@@ -74,14 +75,13 @@ impl Watch {
         if super::cache::is_put_aside(trial) {
             return;
         }
-        let usable = trial.state == State::Complete && trial.values.len() == self.directions.len();
-        if usable && self.improves(&trial.values) {
-            let directions = &self.directions;
-            self.best.retain(|known| !dominates(directions, &trial.values, known));
-            self.best.push(trial.values.clone());
-            self.without = 0;
-        } else {
-            self.without += 1;
+        match pareto::losses(&self.directions, trial).filter(|_| trial.is_feasible()) {
+            Some(losses) if self.improves(&losses) => {
+                self.best.retain(|known| !dominates(&losses, known));
+                self.best.push(losses);
+                self.without = 0;
+            }
+            _ => self.without += 1,
         }
     }
 
@@ -89,7 +89,7 @@ impl Watch {
     pub fn says(&self) -> Option<Rule> {
         let reached = |target: f64| {
             let best = self.best.first().and_then(|values| values.first());
-            best.is_some_and(|&best| !self.directions[0].better(target, best))
+            best.is_some_and(|&best| best <= self.directions[0].loss(target))
         };
         if self.rules.target.is_some_and(reached) {
             return Some(Rule::Target);
@@ -99,22 +99,16 @@ impl Watch {
         (!self.rules.patience.is_none_or(patient)).then_some(Rule::Patience)
     }
 
-    fn improves(&self, values: &[f64]) -> bool {
-        self.best.iter().all(|known| known != values && !dominates(&self.directions, known, values))
+    fn improves(&self, losses: &[f64]) -> bool {
+        self.best.iter().all(|known| known != losses && !dominates(known, losses))
     }
-}
-
-/// True where `a` is nowhere worse than `b` and somewhere better.
-pub(super) fn dominates(directions: &[Direction], a: &[f64], b: &[f64]) -> bool {
-    let worse = directions.iter().zip(a.iter().zip(b)).any(|(d, (&a, &b))| d.better(b, a));
-    let better = directions.iter().zip(a.iter().zip(b)).any(|(d, (&a, &b))| d.better(a, b));
-    better && !worse
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::rows;
     use super::*;
+    use crate::history::State;
 
     fn trial(number: u64, values: &[f64]) -> Trial {
         let state = if values.is_empty() { State::Pruned } else { State::Complete };

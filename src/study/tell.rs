@@ -1,14 +1,14 @@
 //! What a trial reports and how it ends. Finished trials never change again, from whichever process.
 
-use super::cache::REASON;
+use super::cache::{COST, NOBODY, REASON};
 use super::handle::Study;
 use super::rows::{self, Stored, Table};
 use super::storage::Fault;
-use crate::history::{State, Timestamp, Trial};
+use crate::history::{CONSTRAINTS, State, Timestamp, Trial};
 use crate::pruner::Pruner;
 use crate::{Error, Result};
 use rusqlite::Connection;
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
 
 /// How a trial ended.
@@ -20,6 +20,13 @@ pub enum Outcome {
     Pruned,
     /// Without a value, and why.
     Failed(String),
+}
+
+/// What a trial of [`Study::optimize`] leaves beside its values.
+#[derive(Debug, Default)]
+pub(super) struct Notes {
+    pub user: BTreeMap<String, Json>,
+    pub constraints: Option<Vec<f64>>,
 }
 
 impl Study {
@@ -35,16 +42,38 @@ impl Study {
         .map(drop)
     }
 
-    /// Whether a trial should stop after what it reported last. Never for a study with several objectives.
+    /// Whether a trial should stop after what it reported last. With several objectives what is reported belongs to the
+    /// first; a trial that has a cost ([`Study::set_cost`]) is compared with those alone that cost no more.
     ///
     /// # Errors
     /// [`Error::Input`] where the trial does not exist; the storage fails.
     pub fn should_prune(&self, number: u64, pruner: &dyn Pruner) -> Result<bool> {
         self.refresh()?;
-        let [direction] = *self.directions() else { return Ok(false) };
         let trial = self.cache().get(number).map(|(_, trial)| trial.clone());
         let trial = trial.ok_or_else(|| self.no_trial(number))?;
-        Ok(pruner.should_prune(direction, self.cache().glance(), &trial))
+        Ok(self.cache().should_prune(pruner, NOBODY, self.directions()[0], &trial))
+    }
+
+    /// Keeps with a running trial by how much it breaks each constraint (at most 0: it is kept), where Optuna looks for it.
+    ///
+    /// # Errors
+    /// [`Error::Input`] where the trial does not exist or does not run; the storage fails.
+    pub fn set_constraints(&self, number: u64, constraints: &[f64]) -> Result<()> {
+        self.change(number, |connection, stored| keep_constraints(connection, stored, constraints)).map(drop)
+    }
+
+    /// Says what a running trial costs, in whatever unit, before it has ended: pruners compare it with those alone that
+    /// cost no more. So what is cheap is not stopped for being worse than what is dear, which would thin out one end of
+    /// the front.
+    ///
+    /// # Errors
+    /// [`Error::Input`] where the trial does not exist or does not run; the storage fails.
+    pub fn set_cost(&self, number: u64, cost: f64) -> Result<()> {
+        self.change(number, |connection, stored| {
+            stored.trial.system.insert(COST.into(), json!(cost));
+            rows::attribute(connection, Table::TrialSystem, stored.id, COST, &json!(cost))
+        })
+        .map(drop)
     }
 
     /// Ends a running trial and returns it as it is stored.
@@ -75,13 +104,16 @@ impl Study {
         number: u64,
         reported: BTreeMap<u64, f64>,
         unwritten: &[(u64, f64)],
-        user: BTreeMap<String, Json>,
+        notes: Notes,
         outcome: Outcome,
     ) -> Result<Option<Trial>> {
         let done = self.change_if_running(number, |connection, stored| {
             rows::intermediate(connection, unwritten.iter().map(|&(step, value)| (stored.id, step, value)))?;
             stored.trial.intermediate.extend(reported);
-            for (key, value) in user {
+            if let Some(constraints) = &notes.constraints {
+                keep_constraints(connection, stored, constraints)?;
+            }
+            for (key, value) in notes.user {
                 rows::attribute(connection, Table::TrialUser, stored.id, &key, &value)?;
                 stored.trial.user.insert(key, value);
             }
@@ -161,4 +193,13 @@ impl Study {
         let count = self.cache().len();
         Error::input(format!("study `{}`: there is no trial {number}; it has {count}", self.name()))
     }
+}
+
+fn keep_constraints(connection: &Connection, stored: &mut Stored, constraints: &[f64]) -> Result<(), Fault> {
+    // JSON has only finite numbers, and Optuna compares each with 0.
+    let finite = |value: &f64| if value.is_nan() { f64::MAX } else { value.clamp(f64::MIN, f64::MAX) };
+    let value = json!(constraints.iter().map(finite).collect::<Vec<f64>>());
+    rows::attribute(connection, Table::TrialSystem, stored.id, CONSTRAINTS, &value)?;
+    stored.trial.system.insert(CONSTRAINTS.into(), value);
+    Ok(())
 }

@@ -409,23 +409,6 @@ fn trials_of_the_dead_are_put_back_and_those_of_the_living_are_not() {
 }
 
 #[test]
-fn several_objectives_have_a_front() {
-    let mut config = config("a");
-    config.directions = vec![Direction::Minimize, Direction::Maximize];
-    config.metric_names = vec!["loss".into(), "speed".into()];
-    let study = Study::in_memory(&config).unwrap();
-    for values in [[1.0, 1.0], [2.0, 2.0], [2.0, 1.0], [0.5, f64::NEG_INFINITY], [1.0, 1.0]] {
-        let trial = study.ask(&RandomSampler, 0).unwrap().unwrap();
-        study.report(trial.number, 1, values[0]).unwrap();
-        assert!(!study.should_prune(trial.number, &Percentile { percentile: 50.0, startup: 0, warmup: 0 }).unwrap());
-        study.tell(trial.number, Outcome::Complete(values.to_vec())).unwrap();
-    }
-    let front: Vec<u64> = study.best().unwrap().iter().map(|trial| trial.number).collect();
-    assert_eq!(front, [0, 1, 3, 4], "equal trials both stay");
-    assert_eq!(Study::open(study.storage(), Some("a")).unwrap().metric_names(), ["loss", "speed"]);
-}
-
-#[test]
 fn what_is_told_wrongly_is_refused() {
     let study = Study::in_memory(&config("a")).unwrap();
     let trial = study.ask(&RandomSampler, 0).unwrap().unwrap();

@@ -100,9 +100,14 @@ fn several_objectives_have_a_front() {
     let front = folder.json("best --storage s.db --json");
     let values: Vec<&Json> = front.as_array().unwrap().iter().map(|trial| &trial["values"]).collect();
     assert_eq!(values, [&serde_json::json!([1.0, 1.0]), &serde_json::json!([2.0, 2.0])]);
+    let table = folder.run("best --storage s.db").ok().out;
+    assert!(table.contains("value 1") && table.contains("2.0000"), "{table}");
     folder.run("ask --storage s.db").ok();
-    folder.run("tell --storage s.db --number 3 --values -1,x").fails(2, &["--values is `x`"]);
-    folder.run("tell --storage s.db --number 3 --value 1").fails(2, &["trial 3", "2 objectives"]);
+    folder.run("tell --storage s.db --number 3 --values 0,9 --constraints 0.5,-1").ok();
+    assert_eq!(folder.json("best --storage s.db --json"), front, "it breaks a constraint");
+    folder.run("ask --storage s.db").ok();
+    folder.run("tell --storage s.db --number 4 --values -1,x").fails(2, &["--values is `x`"]);
+    folder.run("tell --storage s.db --number 4 --value 1").fails(2, &["trial 4", "2 objectives"]);
 }
 
 #[test]

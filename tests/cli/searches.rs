@@ -1,6 +1,7 @@
 //! `search` from end to end.
 
 use super::*;
+use std::collections::HashSet;
 
 #[test]
 fn digits_are_tuned_tested_and_saved() {
@@ -9,7 +10,7 @@ fn digits_are_tuned_tested_and_saved() {
     #[rustfmt::skip]
     let expected = [
         "study", "storage", "direction", "metric", "trials", "seconds", "trials_per_second", "stopped_by", "best",
-        "default", "validation", "test", "model", "top",
+        "retrained", "default", "validation", "test", "model", "top",
     ];
     assert_eq!(keys(&found), expected);
     assert_eq!((&found["study"], &found["storage"]), (&Json::from("digits"), &Json::from("hpt-study.db")));
@@ -171,4 +172,52 @@ fn a_network_above_the_memory_limit_of_a_trial_is_not_begun() {
     );
     let all = trials(&folder, "hpt-study.db");
     assert_eq!((in_state(&all, "failed").len(), in_state(&all, "complete").len()), (1, 1));
+}
+
+#[test]
+fn several_metrics_give_a_front() {
+    let folder = Folder::new();
+    folder.write(
+        "study.toml",
+        "direction = [\"maximize\", \"minimize\"]\nmetric = [\"accuracy\", \"parameters\"]\n\
+         constraints = [\"parameters <= 12000\"]\n[train]\nepochs = 3\n[search]\nsampler = \"random\"\ntrials = 12\n\
+         [space]\nunits = { int = [8, 128] }\nlearning_rate = { log = [1e-3, 1e-2] }\n",
+    );
+    let found = folder.json("search study.toml --json");
+    assert_eq!(found["direction"], serde_json::json!(["maximize", "minimize"]));
+    assert_eq!(found["metric"], serde_json::json!(["accuracy", "parameters"]));
+    let front = found["best"].as_array().unwrap();
+    assert!(!front.is_empty() && front.iter().all(|trial| keys(trial) == ["number", "values", "params"]));
+    assert!(front.iter().all(|trial| trial["values"][1].as_f64().unwrap() <= 12_000.0), "{front:?}");
+    assert!(front.iter().any(|trial| trial["number"] == found["retrained"]));
+    assert!(found["trials"]["pruned"].as_u64() > Some(0), "some are too large to be trained: {}", found["trials"]);
+    let same = folder.json("best --storage hpt-study.db --json");
+    let numbers = |list: &Json| list.as_array().unwrap().iter().map(|t| t["number"].as_u64()).collect::<HashSet<_>>();
+    assert_eq!(numbers(&same), numbers(&found["best"]));
+    let screen = folder.run("search study.toml --metric accuracy,parameters").ok().out;
+    assert!(screen.contains("the front, by accuracy:") && screen.contains("the one that was retrained"), "{screen}");
+    let table = folder.run("best").ok().out;
+    assert!(table.contains("accuracy") && table.contains("parameters"), "{table}");
+}
+
+#[test]
+fn wrong_objectives_and_constraints_are_answered_in_words() {
+    let folder = Folder::new();
+    for (words, parts) in [
+        ("--metric accuracy,paramters", ["--metric: `paramters`", "did you mean `parameters`"]),
+        ("--metric accuracy,accuracy", ["accuracy is named twice", "place 2"]),
+        ("--metric accuracy,rmse", ["rmse", "not defined"]),
+        ("--metric parameters,accuracy --pruner asha", ["put a metric first", "--pruner none"]),
+        ("--metric accuracy,parameters --direction maximize", ["--direction has 1 entry", "one direction each"]),
+        ("--metric accuracy,parameters --direction maximize,maximize", ["the metric parameters", "minimize"]),
+        ("--metric accuracy,parameters --stop-at 0.9", ["one objective", "2"]),
+        ("--constraint parameters<5", ["--constraint is `parameters<5`", "NAME <= X"]),
+        ("--constraint params<=5", ["--constraint: `params`", "inference_seconds"]),
+        (
+            "--constraint parameters<=5 --command true --direction minimize",
+            ["--constraint", "means nothing to a command"],
+        ),
+    ] {
+        folder.run(&format!("search --trials 2 {words}")).fails(2, &parts);
+    }
 }

@@ -1,10 +1,11 @@
 """Reads a study file of hpt-engine with the real Optuna and compares it with what `hpt-engine trials --json` prints.
 
-    python check_study.py STUDY.db TRIALS.json [--continue N --out AFTER.json] [--dashboard]
+    python check_study.py STUDY.db TRIALS.json [--continue N --out AFTER.json] [--dashboard] [--front 1,5]
 
 - the tables are those that this Optuna creates; `load_study` gives the same trials, parameters (and their types),
   distributions, intermediate values, states, values and times; any warning of Optuna is an error;
 - `--continue N` runs N more trials in Optuna and writes all trials, in the shape of TRIALS.json, to AFTER.json;
+- `--front` is what `best_trials` must be, with constraints kept;
 - `--dashboard` asks the API of optuna-dashboard for the same study.
 
 Optuna's copy of the space is compared with the study's attribute `hpt:space`.
@@ -119,6 +120,23 @@ def check_best(study, expected):
         assert study.best_trial.number == best["number"], "the best trial"
 
 
+def check_front(study, expected):
+    """The Pareto front, to which a trial that breaks a constraint does not belong."""
+    found = [trial.number for trial in study.best_trials]
+    assert found == expected, f"the front is {expected} here, {found} in Optuna"
+    broken = [trial for trial in study.get_trials(deepcopy=False) if max(constraints(trial), default=0.0) > 0]
+    assert broken, "some trials break a constraint"
+    assert not {trial.number for trial in broken} & set(found)
+
+
+def constraints(trial):
+    if MAJOR >= 5:
+        from optuna.study._constrained_optimization import _get_constraints_from_system_attrs as read
+
+        return list(read(trial.system_attrs).values())
+    return trial.system_attrs.get("constraints") or []
+
+
 def go_on(study, distributions, trials):
     """More trials in Optuna: those that wait come first, with their given parameters."""
 
@@ -183,6 +201,7 @@ def main():
     parser.add_argument("--continue", dest="more", type=int, default=0)
     parser.add_argument("--out")
     parser.add_argument("--dashboard", action="store_true")
+    parser.add_argument("--front", help="numbers of the trials that no other beats, with commas")
     arguments = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("error")
@@ -198,6 +217,8 @@ def main():
     same(expected, as_json(study), "study")
     distributions = check_distributions(study)
     check_best(study, expected)
+    if arguments.front:
+        check_front(study, [int(number) for number in arguments.front.split(",")])
     if arguments.dashboard:
         check_dashboard(os.path.abspath(arguments.study), expected)
     if arguments.more:

@@ -2,9 +2,10 @@
 //!
 //! Quasi-random points first. Then the finished trials are divided into the best γ = min(⌈n/5⌉, 25) and the others, each
 //! part gives a density ([`parzen`]), and of some draws from the good density l the one with the largest l/g is proposed.
-//! - Complete trials rank by their value, several objectives as one scalar ([`outcome`](super::outcome)); after them
-//!   pruned ones, the later they stopped the better, at the same step by their value; failed ones and those without
-//!   a number come last and always count among the others, so what diverges is avoided.
+//! - Complete trials rank by their value, with several objectives by their front and what they add to its volume
+//!   ([`several`](super::several)); after them pruned ones, the later they stopped the better, at the same step by their
+//!   value; then those that break constraints, by how much; failed ones and those without a number come last and always
+//!   count among the others, so what diverges is avoided.
 //! - Trials under way count among the others ("constant liar"), which keeps workers apart.
 //! - In a finite space draws that some trial already has are passed over.
 //!
@@ -22,6 +23,7 @@ pub use bohb::BohbSampler;
 use super::codec::{Codec, Kind, Point};
 use super::outcome::{Rank, ranked};
 use super::random::{Tried, draw};
+use super::several;
 use super::sobol::quasi_random;
 use super::{Ask, Proposal, Sampler, Settings};
 use crate::history::{Direction, Trial};
@@ -56,7 +58,7 @@ impl TpeSampler {
 
 impl Sampler for TpeSampler {
     fn ask(&self, ask: &Ask) -> Proposal {
-        let trials = ranked(ask);
+        let trials = if ask.directions.len() == 1 { ranked(ask) } else { several::ranked(ask, gamma) };
         let measured = trials.iter().filter(|(_, rank)| rank.is_measured()).count();
         if (measured as u64) < self.startup {
             return quasi_random(ask);
@@ -66,8 +68,8 @@ impl Sampler for TpeSampler {
     }
 
     fn describe(&self, _: &Space, directions: &[Direction]) -> String {
-        let scalar = if directions.len() > 1 { ", objectives weighed anew each trial" } else { "" };
-        format!("tpe: tree-structured Parzen estimator after {} quasi-random trials{scalar}", self.startup)
+        let fronts = if directions.len() > 1 { ", good ones by fronts and hypervolume" } else { "" };
+        format!("tpe: tree-structured Parzen estimator after {} quasi-random trials{fronts}", self.startup)
     }
 }
 
@@ -97,10 +99,15 @@ fn propose(ask: &Ask, codec: &Codec, trials: &[(&Trial, Rank)]) -> Option<Params
     None
 }
 
+/// How many of so many measured trials are good.
+fn gamma(measured: usize) -> usize {
+    measured.div_ceil(5).min(MOST_GOOD)
+}
+
 /// Places of the best γ of the measured trials that are usable, and of the others that get a kernel; both rising.
 fn divide(ranks: &[Rank], is_usable: impl Fn(usize) -> bool) -> (Vec<usize>, Vec<usize>) {
     let mut order: Vec<usize> = (0..ranks.len()).filter(|place| ranks[*place].is_measured()).collect();
-    let gamma = order.len().div_ceil(5).min(MOST_GOOD);
+    let gamma = gamma(order.len());
     order.sort_by(|a, b| ranks[*a].order(&ranks[*b]));
     let mut good: Vec<usize> = order.into_iter().filter(|place| is_usable(*place)).take(gamma).collect();
     good.sort_unstable();

@@ -1,5 +1,7 @@
 //! What a study has seen: directions, trials and their states. The currency of samplers, pruners and storage.
 
+pub mod pareto;
+
 use crate::space::{Domain, Params};
 use std::collections::BTreeMap;
 
@@ -39,6 +41,9 @@ impl Direction {
         }
     }
 }
+
+/// System attribute of a trial, Optuna's: by how much it breaks each constraint.
+pub const CONSTRAINTS: &str = "constraints";
 
 /// Where a trial stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -112,6 +117,29 @@ impl Trial {
     /// Seconds from start to end, where both are known.
     pub fn seconds(&self) -> Option<f64> {
         Some(self.finished?.seconds_since(self.started?))
+    }
+
+    /// By how much it breaks each constraint, as Optuna keeps it: what is at most 0 is kept. Empty where nothing was said.
+    pub fn constraints(&self) -> Vec<f64> {
+        // JSON has no number for what is not one, nor for infinity.
+        let number = |value: &serde_json::Value| value.as_f64().unwrap_or(f64::INFINITY);
+        let list = self.system.get(CONSTRAINTS).and_then(|list| list.as_array());
+        // Optuna 5 may keep each under a name of its own.
+        let named = self
+            .system
+            .iter()
+            .filter(|(key, _)| key.strip_prefix(CONSTRAINTS).is_some_and(|rest| rest.starts_with(':')));
+        list.into_iter().flatten().chain(named.map(|(_, value)| value)).map(number).collect()
+    }
+
+    /// The sum of what breaks its constraints; 0 where it keeps all, or has none.
+    pub fn violation(&self) -> f64 {
+        self.constraints().iter().map(|value| value.max(0.0)).sum()
+    }
+
+    /// True where it keeps all constraints that are known of it.
+    pub fn is_feasible(&self) -> bool {
+        self.violation() <= 0.0
     }
 
     /// Its place in the plan: which keyed random numbers it draws. A repetition of a trial that died inherits it.
