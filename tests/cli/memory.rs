@@ -27,9 +27,10 @@ fn memory_does_not_grow_from_trial_to_trial() {
         }
     }
     assert!(search.wait().expect("it ends").success());
-    // The first trials fill caches, thread stacks and the allocator's lists. What a study remembers of a trial (names,
-    // values, attributes) is some 8 KiB; a training that were kept would be ten times that.
-    const REMEMBERED: u64 = 16 << 10;
+    // The first trials fill caches, thread stacks and the allocator's lists. A study remembers some 8 KiB of a trial
+    // (names, values, attributes), two or three times while several jobs read it; the buffers of the smallest network
+    // here are twice what is allowed, those of the usual ones twenty times.
+    const REMEMBERED: u64 = 32 << 10;
     assert_eq!(sizes.len(), 700);
     let most = |sizes: &[u64]| sizes.iter().copied().max().unwrap_or(0);
     let (early, late) = (most(&sizes[..200]), most(&sizes[200..]));
