@@ -14,7 +14,7 @@ pub enum Measure {
     Parameters,
     /// Wall-clock seconds of the training, validation excluded, with the threads that it has and beside other trials.
     TrainingSeconds,
-    /// Wall-clock seconds to evaluate 1,000 rows: the least of [`PASSES`] passes over the validation rows, with the
+    /// Wall-clock seconds to evaluate 1,000 rows: the least of five passes over the validation rows, with the
     /// threads of the trial and beside other trials.
     InferenceSeconds,
 }
