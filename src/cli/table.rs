@@ -13,7 +13,9 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let line = |cells: &[String]| {
         let padded = cells.iter().zip(&widths).enumerate().map(|(i, (cell, &width))| {
             let space = " ".repeat(width.saturating_sub(cell.chars().count()));
-            let left = i == 0 || header[i] == "state" || header[i] == "parameters";
+            // A trial's configuration is the last column; before it, `parameters` is a number.
+            let words = i + 1 == header.len() && ["parameters", "configuration"].contains(&header[i]);
+            let left = i == 0 || header[i] == "state" || words;
             if left { format!("{cell}{space}") } else { format!("{space}{cell}") }
         });
         padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
