@@ -29,9 +29,9 @@ fn study(folder: &Folder) -> Vec<Json> {
 
 #[test]
 fn a_script_is_tuned_and_the_document_has_the_keys_of_a_search() {
-    // Each word as it came, and what the environment says, for every trial.
+    // Each word as it came, and what the environment says, for every trial; one write, since two trials run at once.
     let folder = script(
-        "printf '%s|' \"$@\" >> said; printf '%s|%s|%s\\n' \"$HPT_X\" \"$HPT_KIND\" \"$HPT_DEPTH\" >> said\n\
+        "words=$(printf '%s|' \"$@\"); printf '%s%s|%s|%s\\n' \"$words\" \"$HPT_X\" \"$HPT_KIND\" \"$HPT_DEPTH\" >> said\n\
          echo working; awk -v x=\"$1\" 'BEGIN { print (x - 1) ^ 2 }'\n",
     );
     let command = "./o.sh {x} '{kind}' \"<{depth}>\"";
