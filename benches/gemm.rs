@@ -10,73 +10,32 @@
 use hpt_engine::backend::Cpu;
 use hpt_engine::bench::{PRODUCTS, Product, Timer, median};
 use hpt_kernels::isa::{Isa, peak};
+use hpt_kernels::matrix::Matrix;
 use std::time::Instant;
 
-/// Seconds that `calls` products of `matrixmultiply` take.
-fn matrixmultiply(timer: &Timer, product: &Product, c: &mut [f32], calls: usize) -> f64 {
+/// An operand as other libraries take it: where it lies, and its row and column strides.
+type Strided = (*const f32, isize, isize);
+
+/// Seconds that `calls` products of another library take.
+fn theirs(timer: &Timer, calls: usize, mut multiply: impl FnMut(Strided, Strided)) -> f64 {
+    let strided = |x: Matrix<'_>| (x.as_ptr(), x.row_stride() as isize, x.col_stride() as isize);
     let start = Instant::now();
-    for i in 0..calls {
-        let (a, b) = (timer.operands(i).0, timer.right(i));
-        let (ra, ca) = (a.row_stride() as isize, a.col_stride() as isize);
-        let (rb, cb) = (b.row_stride() as isize, b.col_stride() as isize);
-        let Product { m, k, n, .. } = *product;
-        // SAFETY: the strides are those of matrices that live as long as the timer; C is m × n.
-        unsafe {
-            matrixmultiply::sgemm(
-                m,
-                k,
-                n,
-                1.0,
-                a.as_ptr(),
-                ra,
-                ca,
-                b.as_ptr(),
-                rb,
-                cb,
-                0.0,
-                c.as_mut_ptr(),
-                n as isize,
-                1,
-            );
-        }
-    }
+    (0..calls).for_each(|i| multiply(strided(timer.operands(i).0), strided(timer.right(i))));
     start.elapsed().as_secs_f64()
 }
 
-/// Seconds that `calls` products of `gemm` take: of its part for f32, which is what it calls itself.
-fn gemm_crate(timer: &Timer, product: &Product, c: &mut [f32], calls: usize) -> f64 {
-    let start = Instant::now();
-    for i in 0..calls {
-        let (a, b) = (timer.operands(i).0, timer.right(i));
-        let (ra, ca) = (a.row_stride() as isize, a.col_stride() as isize);
-        let (rb, cb) = (b.row_stride() as isize, b.col_stride() as isize);
-        let Product { m, k, n, .. } = *product;
-        // SAFETY: as above.
-        unsafe {
-            gemm_f32::gemm::f32::get_gemm_fn()(
-                m,
-                n,
-                k,
-                c.as_mut_ptr(),
-                1,
-                n as isize,
-                false,
-                a.as_ptr(),
-                ca,
-                ra,
-                b.as_ptr(),
-                cb,
-                rb,
-                0.0f32,
-                1.0f32,
-                false,
-                false,
-                false,
-                gemm_common::Parallelism::None,
-            );
-        }
-    }
-    start.elapsed().as_secs_f64()
+/// C ← A·B by `matrixmultiply`.
+fn matrixmultiply(&Product { m, k, n, .. }: &Product, a: Strided, b: Strided, c: *mut f32) {
+    // SAFETY: the strides are those of matrices that live as long as the timer; C is m × n.
+    unsafe { matrixmultiply::sgemm(m, k, n, 1.0, a.0, a.1, a.2, b.0, b.1, b.2, 0.0, c, n as isize, 1) }
+}
+
+/// C ← A·B by `gemm`: by its part for f32, which is what it calls itself.
+fn gemm_crate(&Product { m, k, n, .. }: &Product, a: Strided, b: Strided, c: *mut f32) {
+    let (product, threads) = (gemm_f32::gemm::f32::get_gemm_fn(), gemm_common::Parallelism::None);
+    let (step, none) = (n as isize, false);
+    // SAFETY: as above.
+    unsafe { product(m, n, k, c, 1, step, none, a.0, a.2, a.1, b.0, b.2, b.1, 0.0, 1.0, none, none, none, threads) }
 }
 
 fn main() -> hpt_engine::Result<()> {
@@ -102,8 +61,8 @@ fn main() -> hpt_engine::Result<()> {
         for round in 0..23 {
             let round_times = [
                 timer.run(&cpu, calls),
-                matrixmultiply(&timer, product, &mut c, calls),
-                gemm_crate(&timer, product, &mut c, calls),
+                theirs(&timer, calls, |a, b| matrixmultiply(product, a, b, c.as_mut_ptr())),
+                theirs(&timer, calls, |a, b| gemm_crate(product, a, b, c.as_mut_ptr())),
             ];
             if round >= 2 {
                 times.iter_mut().zip(round_times).for_each(|(times, time)| times.push(time / calls as f64));
