@@ -2,7 +2,7 @@
 //!
 //! The same options as a search of the built-in trainer; those that only that one has are refused by name.
 
-use super::console::{Console, bold};
+use super::console::Console;
 use super::failure::Failure;
 use super::options::{DATA, Options};
 use super::progress::Bars;
@@ -169,7 +169,6 @@ fn screen_of(outcome: &CommandOutcome) -> String {
     if let ([direction], Ok(trials)) = (study.directions(), study.trials()) {
         parts.extend(screen::chart(&trials, *direction).map(|chart| format!("best {metric} against trials\n{chart}")));
     }
-    let counts = summary.counts;
     let best = match (study.directions().len(), outcome.best.first()) {
         (1, Some(best)) => {
             let value = best.value().map_or(String::new(), table::number);
@@ -177,19 +176,7 @@ fn screen_of(outcome: &CommandOutcome) -> String {
         }
         _ => format!("{} that no other beats", table::plural(outcome.best.len(), "trial")),
     };
-    parts.push(format!(
-        "{}: {} ({} complete, {} pruned, {} failed); {} in {}, {:.1} a second\nended because {}\n{}",
-        study.name(),
-        table::plural(counts.finished() as usize, "trial"),
-        counts.complete,
-        counts.pruned,
-        counts.failed,
-        table::plural(summary.finished as usize, "new trial"),
-        table::seconds(summary.seconds),
-        rate(outcome),
-        summary.stopped,
-        bold(&best),
-    ));
+    parts.push(screen::tally(study.name(), summary, rate(outcome), &best));
     let names = match study.metric_names() {
         [] => (0..study.directions().len())
             .map(|i| if i == 0 { "value".to_owned() } else { format!("value {i}") })

@@ -5,6 +5,7 @@ use super::table;
 use hpt_engine::history::{Direction, State, Trial};
 use hpt_engine::search::SearchOutcome;
 use hpt_engine::space::Value;
+use hpt_engine::study::Summary;
 
 /// Columns and lines of the chart.
 const WIDTH: usize = 60;
@@ -41,34 +42,39 @@ pub fn of(outcome: &SearchOutcome, data: &str) -> String {
     parts.join("\n\n")
 }
 
+/// What was done, how fast and why it ended, and what came of it.
+pub fn tally(study: &str, summary: &Summary, rate: f64, best: &str) -> String {
+    let Summary { counts, finished, seconds, stopped } = summary;
+    format!(
+        "{study}: {} ({} complete, {} pruned, {} failed); {} in {}, {rate:.1} a second\nended because {stopped}\n{}",
+        table::plural(counts.finished() as usize, "trial"),
+        counts.complete,
+        counts.pruned,
+        counts.failed,
+        table::plural(*finished as usize, "new trial"),
+        table::seconds(*seconds),
+        bold(best),
+    )
+}
+
 /// Counts, time, the best trial, the gain over the default configuration.
 fn found(outcome: &SearchOutcome) -> String {
     let counts = outcome.study.counts().unwrap_or_default();
     let value = outcome.best.value().unwrap_or(f64::NAN);
     let metric = outcome.objectives[0];
-    let mut text = format!(
-        "{}: {} ({} complete, {} pruned, {} failed); {} in {}, {:.1} a second\nended because {}\n{}",
-        outcome.study.name(),
-        table::plural(counts.finished() as usize, "trial"),
-        counts.complete,
-        counts.pruned,
-        counts.failed,
-        table::plural(outcome.finished as usize, "new trial"),
-        table::seconds(outcome.seconds),
-        rate(outcome),
-        outcome.stopped,
-        bold(&match outcome.front.len() {
-            _ if outcome.objectives.len() == 1 => {
-                format!("best: trial {}, validation {metric} {}", outcome.best.number, table::number(value))
-            }
-            n => format!(
-                "front: {}; trial {} has the best {metric}, {}, and is the one that was retrained",
-                table::plural(n, "trial"),
-                outcome.best.number,
-                table::number(value)
-            ),
-        }),
-    );
+    let best = match outcome.front.len() {
+        _ if outcome.objectives.len() == 1 => {
+            format!("best: trial {}, validation {metric} {}", outcome.best.number, table::number(value))
+        }
+        n => format!(
+            "front: {}; trial {} has the best {metric}, {}, and is the one that was retrained",
+            table::plural(n, "trial"),
+            outcome.best.number,
+            table::number(value)
+        ),
+    };
+    let (finished, seconds, stopped) = (outcome.finished, outcome.seconds, outcome.stopped);
+    let mut text = tally(outcome.study.name(), &Summary { counts, finished, seconds, stopped }, rate(outcome), &best);
     if let Some(default) = outcome.default_value {
         let gain = match outcome.study.directions()[0] {
             Direction::Maximize => value - default,
