@@ -90,6 +90,8 @@ impl Guard {
 pub(crate) type PlaneFn = fn(&Plane, &Plane, &Plane, &mut Plane);
 /// The same on 64-bit lanes; narrower operands arrive zero-extended, and the result is cut to its register.
 pub(crate) type WideFn = fn(&Wide, &Wide, &Wide, &mut Wide);
+/// An operation on one lane of four operands.
+pub(crate) type FourFn = fn(u64, u64, u64, u64) -> u64;
 /// What an arithmetic instruction runs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Function {
@@ -347,7 +349,7 @@ pub(crate) enum Op {
     /// Two values to a pair of halves.
     ConvertPair(Convert),
     /// A function of four values, a lane at a time; the fourth stands here.
-    Four(fn(u64, u64, u64, u64) -> u64, Slot),
+    Four(FourFn, Slot),
     /// `d = p ? a : b`.
     Select(Guard),
     /// `slct`: `d = c >= 0 ? a : b`; the flag says that c is a float.

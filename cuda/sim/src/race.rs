@@ -149,9 +149,8 @@ impl Cell {
         // In a set of several warps, those that are ordered must not be blamed.
         let warp = (0..LANES as u32).find(|&warp| {
             let limit = if warp == who.warp { who.clock } else { who.seen[warp as usize] };
-            self.readers & 1 << warp != 0 && self.read >= limit && (warp != who.warp || self.who & MANY_LANES != 0)
-        });
-        let Some(warp) = warp.or((self.readers == own).then_some(who.warp)) else { return None };
+            self.readers & 1 << warp != 0 && self.read >= limit
+        })?;
         let exact = self.who & MANY_LANES == 0;
         let thread = warp * LANES as u32 + if exact { (self.who >> LANE_AT) & 31 } else { 0 };
         Some(Other { wrote: false, thread: exact.then_some(thread), block: 0 })
@@ -199,12 +198,14 @@ impl GlobalCell {
 
     #[inline(always)]
     fn settle_readers(&mut self, here: Block<'_>) {
-        let many = self.cell.who & MANY_BLOCKS != 0;
-        if self.cell.readers != 0 && self.read_block != here.serial && !many || many && self.read_block < here.first {
-            if Self::ordered(self.read_block, self.read_epoch, here) {
-                self.cell.readers = 0;
-                self.cell.who &= WRITE_BITS;
-            }
+        let stale = if self.cell.who & MANY_BLOCKS != 0 {
+            self.read_block < here.first
+        } else {
+            self.read_block != here.serial && Self::ordered(self.read_block, self.read_epoch, here)
+        };
+        if stale {
+            self.cell.readers = 0;
+            self.cell.who &= WRITE_BITS;
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::words::Words;
 use super::{Builder, Decoded, Symbol};
-use crate::instr::{Carry, Function, Guard, Join, Logic, Op, Slot, Test};
+use crate::instr::{Carry, FourFn, Function, Guard, Join, Logic, Op, Slot, Test};
 use crate::ops::convert::{Convert, format};
 use crate::ops::float::{FloatOp, Kind};
 use crate::ops::half::HalfOp;
@@ -207,7 +207,7 @@ impl<'a> Builder<'a, '_> {
         let d = self.destination(&operands[0], ty.bits())?;
         let (a, b) = (self.source(&operands[1], ty)?, self.source(&operands[2], ty)?);
         let last = self.source(&operands[4], Type::U(32))?;
-        let (third, function): (_, fn(u64, u64, u64, u64) -> u64) = match (words.name, ty.bits()) {
+        let (third, function): (_, FourFn) = match (words.name, ty.bits()) {
             ("bfi", 32) => (Type::U(32), |a, b, c, d| int::insert(a, b, c, d, 32)),
             ("bfi", 64) => (Type::U(32), |a, b, c, d| int::insert(a, b, c, d, 64)),
             ("lop3", 32) => (ty, int::logic3),

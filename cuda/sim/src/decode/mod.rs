@@ -357,5 +357,5 @@ const SHARED_GAP: u32 = 64;
 /// The next address that is a multiple of `align` but not of twice that: code that relies on more is found out.
 fn misaligned(from: u32, align: u32) -> u32 {
     let start = from.next_multiple_of(align);
-    if start % (2 * align) == 0 { start + align } else { start }
+    if start.is_multiple_of(2 * align) { start + align } else { start }
 }

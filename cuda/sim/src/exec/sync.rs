@@ -11,7 +11,7 @@ use crate::warp::lanes;
 impl Core<'_> {
     pub(super) fn together(&mut self, instr: &Instr, mask: u32) -> Outcome<Flow> {
         match &instr.op {
-            Op::Barrier(barrier) => return self.barrier(barrier, mask),
+            Op::Barrier(barrier) => self.barrier(barrier, mask),
             Op::Shuffle(shuffle) => self.with(shuffle.members, mask, |core| core.shuffle(shuffle, mask)),
             Op::Vote(vote) => self.with(vote.members, mask, |core| core.vote(vote, mask)),
             Op::Match(found) => self.with(found.members, mask, |core| core.matching(found, mask)),

@@ -88,7 +88,7 @@ impl Convert {
         if self.saturate {
             return if value > 0.0 { to.round(value.min(1.0), Round::Nearest) } else { 0 };
         }
-        if self.relu && value < 0.0 || self.relu && bits == to.sign() {
+        if self.relu && (value < 0.0 || bits == to.sign()) {
             return 0;
         }
         bits

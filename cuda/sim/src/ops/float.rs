@@ -272,6 +272,14 @@ pub(crate) fn copysign(bits: u32) -> Option<Function> {
     })
 }
 
+fn nan(a: u32, b: u32) -> bool {
+    f(a).is_nan() || f(b).is_nan()
+}
+
+fn nan64(a: u64, b: u64) -> bool {
+    d(a).is_nan() || d(b).is_nan()
+}
+
 /// `setp` of f32 and f64: `equ`, `ltu`, … are also true where an operand is NaN.
 pub(crate) fn compare(op: &str, width: u32, flush: bool) -> Option<Result<ComparePlaneFn, CompareFn>> {
     if flush && width == 32 {
@@ -286,10 +294,10 @@ pub(crate) fn compare(op: &str, width: u32, flush: bool) -> Option<Result<Compar
         (32, "ge") => compare_plane!(|a, b| f(a) >= f(b)),
         (32, "equ") => compare_plane!(|a, b| !(f(a) < f(b) || f(a) > f(b))),
         (32, "neu") => compare_plane!(|a, b| f(a) != f(b)),
-        (32, "ltu") => compare_plane!(|a, b| !(f(a) >= f(b))),
-        (32, "leu") => compare_plane!(|a, b| !(f(a) > f(b))),
-        (32, "gtu") => compare_plane!(|a, b| !(f(a) <= f(b))),
-        (32, "geu") => compare_plane!(|a, b| !(f(a) < f(b))),
+        (32, "ltu") => compare_plane!(|a, b| f(a) < f(b) || nan(a, b)),
+        (32, "leu") => compare_plane!(|a, b| f(a) <= f(b) || nan(a, b)),
+        (32, "gtu") => compare_plane!(|a, b| f(a) > f(b) || nan(a, b)),
+        (32, "geu") => compare_plane!(|a, b| f(a) >= f(b) || nan(a, b)),
         (32, "num") => compare_plane!(|a, b| !f(a).is_nan() && !f(b).is_nan()),
         (32, "nan") => compare_plane!(|a, b| f(a).is_nan() || f(b).is_nan()),
         (64, "eq") => compare_wide!(|a, b| d(a) == d(b)),
@@ -300,10 +308,10 @@ pub(crate) fn compare(op: &str, width: u32, flush: bool) -> Option<Result<Compar
         (64, "ge") => compare_wide!(|a, b| d(a) >= d(b)),
         (64, "equ") => compare_wide!(|a, b| !(d(a) < d(b) || d(a) > d(b))),
         (64, "neu") => compare_wide!(|a, b| d(a) != d(b)),
-        (64, "ltu") => compare_wide!(|a, b| !(d(a) >= d(b))),
-        (64, "leu") => compare_wide!(|a, b| !(d(a) > d(b))),
-        (64, "gtu") => compare_wide!(|a, b| !(d(a) <= d(b))),
-        (64, "geu") => compare_wide!(|a, b| !(d(a) < d(b))),
+        (64, "ltu") => compare_wide!(|a, b| d(a) < d(b) || nan64(a, b)),
+        (64, "leu") => compare_wide!(|a, b| d(a) <= d(b) || nan64(a, b)),
+        (64, "gtu") => compare_wide!(|a, b| d(a) > d(b) || nan64(a, b)),
+        (64, "geu") => compare_wide!(|a, b| d(a) >= d(b) || nan64(a, b)),
         (64, "num") => compare_wide!(|a, b| !d(a).is_nan() && !d(b).is_nan()),
         (64, "nan") => compare_wide!(|a, b| d(a).is_nan() || d(b).is_nan()),
         _ => return None,
@@ -322,10 +330,10 @@ fn flushing(op: &str) -> Option<Result<ComparePlaneFn, CompareFn>> {
         "gt" => compare_plane!(|a, b| z(a) > z(b)),
         "ge" => compare_plane!(|a, b| z(a) >= z(b)),
         "neu" => compare_plane!(|a, b| z(a) != z(b)),
-        "ltu" => compare_plane!(|a, b| !(z(a) >= z(b))),
-        "leu" => compare_plane!(|a, b| !(z(a) > z(b))),
-        "gtu" => compare_plane!(|a, b| !(z(a) <= z(b))),
-        "geu" => compare_plane!(|a, b| !(z(a) < z(b))),
+        "ltu" => compare_plane!(|a, b| z(a) < z(b) || nan(a, b)),
+        "leu" => compare_plane!(|a, b| z(a) <= z(b) || nan(a, b)),
+        "gtu" => compare_plane!(|a, b| z(a) > z(b) || nan(a, b)),
+        "geu" => compare_plane!(|a, b| z(a) >= z(b) || nan(a, b)),
         "nan" => compare_plane!(|a, b| z(a).is_nan() || z(b).is_nan()),
         "num" => compare_plane!(|a, b| !z(a).is_nan() && !z(b).is_nan()),
         _ => return None,

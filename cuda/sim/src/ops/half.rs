@@ -49,9 +49,15 @@ impl HalfOp {
             _ => x.tanh(),
         };
         let result = match (self.relu, self.saturate) {
-            (true, _) if !(result > 0.0) && !result.is_nan() => 0.0,
-            (_, true) if !(result > 0.0) => 0.0,
-            (_, true) => result.min(1.0),
+            // NaN stays under .relu and becomes 0 under .sat.
+            (true, _) if result <= 0.0 => 0.0,
+            (_, true) => {
+                if result > 0.0 {
+                    result.min(1.0)
+                } else {
+                    0.0
+                }
+            }
             _ => result,
         };
         flush(format.round(result, Round::Nearest)) as u32

@@ -20,11 +20,11 @@ fn word(op: &str, signed: bool) -> Option<Function> {
         ("sub", _) => plane!(|a, b, _| a.wrapping_sub(b)),
         ("mul.lo", _) => plane!(|a, b, _| a.wrapping_mul(b)),
         ("mad.lo", _) => plane!(|a, b, c| a.wrapping_mul(b).wrapping_add(c)),
-        ("mul.hi", false) => plane!(|a, b, _| (u64::from(a) * u64::from(b) >> 32) as u32),
-        ("mul.hi", true) => plane!(|a, b, _| (i64::from(a as i32) * i64::from(b as i32) >> 32) as u32),
-        ("mad.hi", false) => plane!(|a, b, c| ((u64::from(a) * u64::from(b) >> 32) as u32).wrapping_add(c)),
+        ("mul.hi", false) => plane!(|a, b, _| ((u64::from(a) * u64::from(b)) >> 32) as u32),
+        ("mul.hi", true) => plane!(|a, b, _| ((i64::from(a as i32) * i64::from(b as i32)) >> 32) as u32),
+        ("mad.hi", false) => plane!(|a, b, c| (((u64::from(a) * u64::from(b)) >> 32) as u32).wrapping_add(c)),
         ("mad.hi", true) => {
-            plane!(|a, b, c| ((i64::from(a as i32) * i64::from(b as i32) >> 32) as u32).wrapping_add(c))
+            plane!(|a, b, c| (((i64::from(a as i32) * i64::from(b as i32)) >> 32) as u32).wrapping_add(c))
         }
         // Devices divide by zero without a trap: all ones, and the dividend remains.
         ("div", false) => plane!(|a, b, _| a.checked_div(b).unwrap_or(u32::MAX)),
@@ -68,9 +68,9 @@ fn double(op: &str, signed: bool) -> Option<Function> {
         ("sub", _) => wide!(|a, b, _| a.wrapping_sub(b)),
         ("mul.lo", _) => wide!(|a, b, _| a.wrapping_mul(b)),
         ("mad.lo", _) => wide!(|a, b, c| a.wrapping_mul(b).wrapping_add(c)),
-        ("mul.hi", false) => wide!(|a, b, _| (u128::from(a) * u128::from(b) >> 64) as u64),
-        ("mul.hi", true) => wide!(|a, b, _| (i128::from(a as i64) * i128::from(b as i64) >> 64) as u64),
-        ("mad.hi", false) => wide!(|a, b, c| ((u128::from(a) * u128::from(b) >> 64) as u64).wrapping_add(c)),
+        ("mul.hi", false) => wide!(|a, b, _| ((u128::from(a) * u128::from(b)) >> 64) as u64),
+        ("mul.hi", true) => wide!(|a, b, _| ((i128::from(a as i64) * i128::from(b as i64)) >> 64) as u64),
+        ("mad.hi", false) => wide!(|a, b, c| (((u128::from(a) * u128::from(b)) >> 64) as u64).wrapping_add(c)),
         ("div", false) => wide!(|a, b, _| a.checked_div(b).unwrap_or(u64::MAX)),
         ("div", true) => wide!(|a, b, _| if b == 0 { u64::MAX } else { (a as i64).wrapping_div(b as i64) as u64 }),
         ("rem", false) => wide!(|a, b, _| a.checked_rem(b).unwrap_or(a)),
@@ -109,8 +109,8 @@ fn half(op: &str, signed: bool) -> Option<Function> {
         ("sub", _) => wide!(|a, b, _| a.wrapping_sub(b)),
         ("mul.lo", _) => wide!(|a, b, _| a.wrapping_mul(b)),
         ("mad.lo", _) => wide!(|a, b, c| a.wrapping_mul(b).wrapping_add(c)),
-        ("mul.hi", false) => wide!(|a, b, _| a * b >> 16),
-        ("mul.hi", true) => wide!(|a, b, _| (i64::from(a as i16) * i64::from(b as i16) >> 16) as u64),
+        ("mul.hi", false) => wide!(|a, b, _| (a * b) >> 16),
+        ("mul.hi", true) => wide!(|a, b, _| ((i64::from(a as i16) * i64::from(b as i16)) >> 16) as u64),
         ("div", false) => wide!(|a, b, _| a.checked_div(b).unwrap_or(u64::MAX)),
         ("div", true) => wide!(|a, b, _| if b == 0 { u64::MAX } else { (a as i16).wrapping_div(b as i16) as u64 }),
         ("rem", false) => wide!(|a, b, _| a.checked_rem(b).unwrap_or(a)),

@@ -115,7 +115,7 @@ impl Format {
         let bits = (biased << self.fraction) + kept;
         if bits >= self.infinity() {
             let inward = matches!((round, negative), (Round::Zero, _) | (Round::Down, false) | (Round::Up, true));
-            return sign | self.infinity() - u64::from(inward);
+            return sign | (self.infinity() - u64::from(inward));
         }
         sign | bits
     }

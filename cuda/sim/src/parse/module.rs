@@ -478,9 +478,7 @@ impl<'a> Parser<'a> {
             offset = self.offset()?;
         } else {
             base = Some(self.word("a register or a variable")?);
-            if self.eat('+') {
-                offset = self.offset()?;
-            } else if self.peek().is_some_and(|spot| spot.token == Token::Mark('-')) {
+            if self.eat('+') || self.peek().is_some_and(|spot| spot.token == Token::Mark('-')) {
                 offset = self.offset()?;
             }
         }
