@@ -49,17 +49,10 @@ pub(crate) struct Who<'a> {
     pub warp: u32,
     pub clock: u32,
     pub seen: &'a [u32; LANES],
-    /// What happened before this time is ordered, whoever did it.
-    floor: u32,
+    /// The least of `seen`: what happened before is ordered, whoever did it.
+    pub floor: u32,
     /// An atomic or another access that never races with its like.
     pub strong: bool,
-}
-
-impl<'a> Who<'a> {
-    pub fn new(warp: u32, clock: u32, seen: &'a [u32; LANES], strong: bool) -> Self {
-        let floor = seen.iter().fold(clock, |least, &time| least.min(time));
-        Self { warp, clock, seen, floor, strong }
-    }
 }
 
 /// The block that accesses global memory.

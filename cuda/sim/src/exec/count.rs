@@ -10,7 +10,7 @@ impl Core<'_> {
     pub(super) fn count_sectors(&mut self, request: &Request<'_>) {
         self.counters.global_requests += 1;
         let first = request.addresses[request.mask.trailing_zeros() as usize];
-        match request.pattern() {
+        match request.pattern {
             Pattern::Same => {
                 self.counters.global_sectors += 1;
                 return;
@@ -46,7 +46,7 @@ impl Core<'_> {
     /// Passes over the 32 banks: lanes go in groups of as many as 128 bytes hold, and a bank gives one word a pass.
     pub(super) fn count_conflicts(&mut self, request: &Request<'_>) {
         self.counters.shared_requests += 1;
-        if request.pattern() != Pattern::Any {
+        if request.pattern != Pattern::Any {
             return;
         }
         let group = match request.width {

@@ -10,7 +10,7 @@ use crate::instr::{
     Access, FULL, LANES, LOCAL_START, LOCAL_WINDOW, Order, PARAM_WINDOW, SHARED_START, SHARED_WINDOW, Slot, Space, Wide,
 };
 use crate::memory::{OUTSIDE, PENDING, RAW, SET};
-use crate::race::{Block, Other, Who};
+use crate::race::{Block, Other};
 use crate::warp::lanes;
 
 /// The bytes of each lane.
@@ -25,6 +25,7 @@ pub(super) struct Request<'a> {
     pub width: usize,
     /// Bytes of an element of it.
     pub element: usize,
+    pub pattern: Pattern,
 }
 
 /// How the addresses of a warp lie.
@@ -35,6 +36,29 @@ pub(super) enum Pattern {
     /// All 32 lanes, one behind the other.
     Row,
     Any,
+}
+
+impl Pattern {
+    fn of(addresses: &Wide, mask: u32, width: u64) -> Self {
+        if mask == FULL {
+            let start = addresses[0];
+            let step = addresses[1].wrapping_sub(start);
+            if step != 0 && step != width {
+                return Self::Any;
+            }
+            let mut off = 0;
+            for (lane, &address) in addresses.iter().enumerate() {
+                off |= address ^ start.wrapping_add(lane as u64 * step);
+            }
+            return match (off, step) {
+                (0, 0) => Self::Same,
+                (0, _) => Self::Row,
+                _ => Self::Any,
+            };
+        }
+        let start = addresses[mask.trailing_zeros() as usize & 31];
+        if lanes(mask).all(|lane| addresses[lane] == start) { Self::Same } else { Self::Any }
+    }
 }
 
 /// Bytes that are touched as one.
@@ -49,34 +73,12 @@ pub(super) struct Piece {
 
 impl<'a> Request<'a> {
     pub fn new(addresses: &'a Wide, mask: u32, strong: bool, width: usize, element: usize) -> Self {
-        Self { addresses, mask, strong, width, element }
+        let pattern = Pattern::of(addresses, mask, width as u64);
+        Self { addresses, mask, strong, width, element, pattern }
     }
 
     fn first(&self) -> usize {
         self.mask.trailing_zeros() as usize
-    }
-
-    pub fn pattern(&self) -> Pattern {
-        let (start, width) = (self.addresses[self.first()], self.width as u64);
-        let (mut apart, mut off) = (0u64, 0u64);
-        if self.mask == FULL {
-            for (lane, &address) in self.addresses.iter().enumerate() {
-                apart |= address ^ start;
-                off |= address ^ start.wrapping_add(lane as u64 * width);
-            }
-        } else {
-            off = 1;
-            for (lane, &address) in self.addresses.iter().enumerate() {
-                apart |= (address ^ start) & u64::from(self.mask >> lane & 1).wrapping_neg();
-            }
-        }
-        if apart == 0 {
-            Pattern::Same
-        } else if off == 0 {
-            Pattern::Row
-        } else {
-            Pattern::Any
-        }
     }
 
     /// All lanes as one piece.
@@ -272,7 +274,7 @@ impl Core<'_> {
         read: bool,
         mut touch: impl FnMut(&mut Self, Piece) -> Outcome<()>,
     ) -> Outcome<()> {
-        let pattern = request.pattern();
+        let pattern = request.pattern;
         // A row that ends outside is gone through lane by lane, to name the first that is wrong.
         let whole = match pattern {
             Pattern::Same => read,
@@ -339,7 +341,7 @@ impl Core<'_> {
         at: usize,
         write: bool,
     ) -> Outcome<()> {
-        let who = Who::new(self.warp.index, self.warp.clock, &self.warp.seen, request.strong);
+        let who = self.warp.who(request.strong);
         let (serial, epoch) = (self.block.serial, self.block.epoch);
         let here = Block { serial, first: self.first, epoch, acquired: &self.block.acquired };
         let found = &mut self.memory.allocations[index];
@@ -359,7 +361,7 @@ impl Core<'_> {
 
     /// Looks for a race at the words of a piece of shared memory.
     pub(super) fn meet_shared(&mut self, request: &Request<'_>, piece: Piece, at: usize, write: bool) -> Outcome<()> {
-        let who = Who::new(self.warp.index, self.warp.clock, &self.warp.seen, request.strong);
+        let who = self.warp.who(request.strong);
         for (word, bytes, lane) in words(piece, at, request.width) {
             let cell = &mut self.block.cells[word];
             let met = if write { cell.write(who, lane, bytes) } else { cell.read(who, lane, bytes) };
@@ -495,15 +497,15 @@ impl Core<'_> {
     }
 
     fn load_param(&mut self, request: &Request<'_>, buffer: &mut Buffer) -> Outcome<()> {
-        for lane in lanes(request.mask) {
-            let at = request.addresses[lane] as usize;
-            let Some(bytes) = self.params.get(at..at.saturating_add(request.width)) else {
-                let detail = format!("byte {at} of {} bytes of parameters", self.params.len());
-                return Err(Trouble::new(FaultKind::OutOfBounds, lane as u32, detail));
+        self.pieces(request, true, |core, piece| {
+            let at = piece.address as usize;
+            let Some(bytes) = core.params.get(at..at.saturating_add(piece.bytes)) else {
+                let detail = format!("byte {at} of {} bytes of parameters", core.params.len());
+                return Err(Trouble::new(FaultKind::OutOfBounds, piece.lane as u32, detail));
             };
-            copy(&mut buffer[lane], bytes);
-        }
-        Ok(())
+            request.deliver(piece, bytes, &[], buffer, &mut [0; 16]);
+            Ok(())
+        })
     }
 }
 
