@@ -4,7 +4,7 @@
 //! against it. What a step needs is allocated by [`Backend::begin`]; after that nothing is.
 
 mod cpu;
-mod cuda;
+pub mod cuda;
 mod reference;
 
 pub use cpu::{Cpu, Worker, cores, natively};
