@@ -12,7 +12,7 @@ pub use cuda::{Gpu, gpus};
 pub use reference::Reference;
 
 use crate::data::Dataset;
-use crate::model::{Criterion, Plan};
+use crate::model::{Activation, Criterion, Layer, Plan};
 use crate::{Error, Result};
 use hpt_kernels::optimizer::Optimizer;
 use serde::{Deserialize, Serialize};
@@ -117,6 +117,12 @@ pub trait Backend: Sync {
 fn adapted(given: f32, offset: f64) -> (f32, f64) {
     let rate = f64::from(given) + offset;
     if rate < 0.0 { (0.0, -f64::from(given)) } else { (rate as f32, offset) }
+}
+
+/// Whether the backward pass of a layer needs its pre-activations: relu's derivative can be read off its output,
+/// unless a skip connection was added to that.
+fn keeps_z(layer: &Layer) -> bool {
+    layer.activation.derivative_needs_z() || (layer.residual && layer.activation != Activation::Identity)
 }
 
 /// What a device is.

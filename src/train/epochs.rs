@@ -474,8 +474,9 @@ pub fn evaluate<B: Backend>(
     let update = UpdateRule { optimizer, weight_decay: 0.0, l1: 0.0, clip_norm: None };
     let precision = Precision::Highest;
     let member = Member { plan, weights, batch_size: 1, criterion, update, seed: 0, slot: 0, precision };
-    let mut cohort = backend.begin(&[member])?;
+    // The data first: whoever holds memory of a device for a model must not wait for more.
     let uploaded = backend.upload(data.clone())?;
+    let mut cohort = backend.begin(&[member])?;
     let mut outputs = vec![0.0; data.rows * plan.outputs];
     let loss = backend.evaluate(&mut cohort, 0, &uploaded, &mut outputs)?;
     Ok((outputs, loss))
