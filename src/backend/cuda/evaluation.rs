@@ -15,7 +15,7 @@ use std::ops::Range;
 /// Rows of a block, where the network is not very wide.
 const BLOCK: usize = 2048;
 /// Bytes that the activations of a block may take.
-const ACTIVATIONS: usize = 64 << 20;
+const ACTIVATIONS: usize = 16 << 20;
 /// Bytes that the outputs of a piece may take.
 const OUTPUTS: usize = 64 << 20;
 

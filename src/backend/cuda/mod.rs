@@ -12,6 +12,8 @@ mod dispatch;
 pub mod driver;
 mod evaluation;
 mod memory;
+pub mod modules;
+mod nvidia;
 mod products;
 mod request;
 mod round;
@@ -82,31 +84,24 @@ impl Station {
         let (ready, opened) = channel();
         let ended = Arc::clone(&failure);
         let work = move || {
-            let served = catch_unwind(AssertUnwindSafe(|| -> Result<()> {
-                let driver = match opener() {
-                    Ok(driver) => driver,
-                    Err(error) => {
-                        let _ = ready.send(Err(error));
-                        return Ok(());
-                    }
-                };
-                let mut dispatcher = Dispatcher::new(driver);
-                let _ = ready.send(Ok((dispatcher.driver.limits().clone(), dispatcher.products.clone())));
-                let served = dispatcher.serve(&requests);
-                // Said before the dispatcher drops the requests that it holds: whoever waits for them reads it.
-                if let Err(error) = &served {
-                    let _ = ended.set(error.to_string());
+            let made = catch_unwind(AssertUnwindSafe(|| opener().map(Dispatcher::new)));
+            let mut dispatcher = match made.unwrap_or_else(|panic| Err(failed(panic.as_ref()))) {
+                Ok(dispatcher) => dispatcher,
+                Err(error) => {
+                    let _ = ready.send(Err(error));
+                    return;
                 }
-                served
-            }));
-            if let Err(panic) = served {
-                let _ = ended.set(format!("the GPU's dispatcher failed: {}", message(panic.as_ref())));
+            };
+            let _ = ready.send(Ok((dispatcher.driver.limits().clone(), dispatcher.products.clone())));
+            let served = catch_unwind(AssertUnwindSafe(|| dispatcher.serve(&requests)));
+            if let Err(error) = served.unwrap_or_else(|panic| Err(failed(panic.as_ref()))) {
+                // Said before the requests are dropped, which the dispatcher holds: whoever waits for them reads it.
+                let _ = ended.set(error.to_string());
             }
         };
         let thread = std::thread::Builder::new().name("cuda".to_owned()).spawn(work);
         let thread = thread.map_err(|e| Error::Device(format!("cannot start the GPU's thread: {e}")))?;
-        let lost = || Error::Device(failure.get().cloned().unwrap_or_else(|| "the GPU cannot be opened".to_owned()));
-        let opened = opened.recv().unwrap_or_else(|_| Err(lost()));
+        let opened = opened.recv().unwrap_or_else(|_| Err(Error::Device("the GPU's thread has ended".to_owned())));
         let (limits, products) = opened?;
         let line = Some(Line { queue, failure });
         Ok(Station { line, limits, products, load: AtomicUsize::new(0), thread: Some(thread) })
@@ -125,9 +120,11 @@ impl Station {
     }
 }
 
-fn message(panic: &(dyn Any + Send)) -> &str {
+/// The error that a panic of the dispatcher becomes.
+fn failed(panic: &(dyn Any + Send)) -> Error {
     let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
+    Error::Device(format!("the GPU's dispatcher failed: {text}"))
 }
 
 /// A dataset on every GPU of a [`Cuda`], for as long as somebody holds it.
