@@ -1,0 +1,202 @@
+//! `mma.sync.aligned.m16n8kK.row.col`: which lane holds which element, and what the tensor cores compute.
+//!
+//! D (16×8) = A (16×K) · B (K×8) + C. Fragments are those of the PTX manual ("Matrix fragments for mma.m16n8k…"), written
+//! once as functions from (row, column) to (register, half, lane). The arithmetic is either exact (sums in f64, one
+//! rounding to f32) or that of a generation of devices, as measured by FTTN (Li et al., "FTTN: Feature-Targeted Testing
+//! for Numerical Properties of NVIDIA & AMD Matrix Accelerators", 2024) and MMA-Sim (2025): products exact, all of them
+//! and C aligned to the largest exponent with a number of fractional bits, cut, added, and cut to f32.
+
+use super::round::{BF16, F16, F32, Format, Round, TF32};
+use crate::instr::{Element, LANES, Plane, Product};
+
+/// A generation of tensor cores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Generation {
+    /// sm_75.
+    Turing,
+    /// sm_80, sm_86.
+    Ampere,
+    /// sm_89.
+    Ada,
+    /// sm_90.
+    Hopper,
+}
+
+/// Arithmetic of `mma.sync`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mma {
+    /// Products and their sum in f64, one rounding to the result: what to compare with a tolerance.
+    Exact,
+    /// Bit for bit as a generation does it.
+    Bits(Generation),
+}
+
+const ROWS: usize = 16;
+const COLUMNS: usize = 8;
+
+impl Element {
+    fn format(self) -> Format {
+        match self {
+            Self::F16 => F16,
+            Self::Bf16 => BF16,
+            Self::Tf32 => TF32,
+        }
+    }
+}
+
+/// Register, half and lane of A's element (row, k).
+fn place_a(element: Element, row: usize, k: usize) -> (usize, usize, usize) {
+    let (high, group) = (row / 8, row % 8);
+    match element {
+        // Four columns a lane row, one element a register.
+        Element::Tf32 => (high + 2 * (k / 4), 0, group * 4 + k % 4),
+        _ => (high + 2 * (k / 8), k % 2, group * 4 + k % 8 / 2),
+    }
+}
+
+/// Register, half and lane of B's element (k, column).
+fn place_b(element: Element, k: usize, column: usize) -> (usize, usize, usize) {
+    match element {
+        Element::Tf32 => (k / 4, 0, column * 4 + k % 4),
+        _ => (k / 8, k % 2, column * 4 + k % 8 / 2),
+    }
+}
+
+/// Register, half and lane of C's and D's element.
+fn place_c(half: bool, row: usize, column: usize) -> (usize, usize, usize) {
+    let lane = row % 8 * 4 + column / 2;
+    if half { (row / 8, column % 2, lane) } else { (row / 8 * 2 + column % 2, 0, lane) }
+}
+
+fn bits(planes: &[Plane], (register, half, lane): (usize, usize, usize), element: Element) -> u64 {
+    let word = planes[register][lane];
+    u64::from(match element {
+        // The hardware looks at the upper 19 bits only.
+        Element::Tf32 => word >> 13,
+        _ => word >> (16 * half) & 0xffff,
+    })
+}
+
+/// The result's registers.
+pub(crate) fn multiply(product: &Product, mma: Mma, a: &[Plane], b: &[Plane], c: &[Plane]) -> Vec<Plane> {
+    let (element, format, k) = (product.element, product.element.format(), product.k);
+    let mut left = vec![0; ROWS * k];
+    let mut right = vec![0; COLUMNS * k];
+    for at in 0..k {
+        for row in 0..ROWS {
+            left[row * k + at] = bits(a, place_a(element, row, at), element);
+        }
+        for column in 0..COLUMNS {
+            right[column * k + at] = bits(b, place_b(element, at, column), element);
+        }
+    }
+    let exact = Exact {
+        left: left.iter().map(|&x| format.value(x)).collect(),
+        right: right.iter().map(|&x| format.value(x)).collect(),
+    };
+    let mut out = vec![[0; LANES]; product.d.len()];
+    for row in 0..ROWS {
+        for column in 0..COLUMNS {
+            let (register, half, lane) = place_c(product.half, row, column);
+            let (x, y) = (row * k..(row + 1) * k, column * k..(column + 1) * k);
+            let start = if product.half {
+                u64::from(c[register][lane] >> (16 * half) & 0xffff)
+            } else {
+                u64::from(c[register][lane])
+            };
+            let sum = match mma {
+                Mma::Exact => exact.dot(x, y, start, product.half),
+                Mma::Bits(generation) => stepwise(generation, format, &left[x], &right[y], start, product.half),
+            };
+            out[register][lane] |= (sum as u32) << (16 * half);
+        }
+    }
+    out
+}
+
+/// Operands as f64.
+struct Exact {
+    left: Vec<f64>,
+    right: Vec<f64>,
+}
+
+impl Exact {
+    fn dot(&self, x: std::ops::Range<usize>, y: std::ops::Range<usize>, start: u64, half: bool) -> u64 {
+        let format = if half { F16 } else { F32 };
+        let products = self.left[x].iter().zip(&self.right[y]).map(|(x, y)| x * y);
+        format.round(products.fold(format.value(start), |sum, product| sum + product), Round::Nearest)
+    }
+}
+
+/// The sum as a generation computes it: in as many steps as the hardware takes for this k.
+fn stepwise(generation: Generation, format: Format, x: &[u64], y: &[u64], start: u64, half: bool) -> u64 {
+    let (fraction, step) = match (generation, format == TF32) {
+        (Generation::Hopper, _) => (25, x.len()),
+        (_, true) => (24, 4.min(x.len())),
+        (_, false) => (24, 8.min(x.len())),
+    };
+    let target = if half { F16 } else { F32 };
+    let round = if half { Round::Nearest } else { Round::Zero };
+    let steps = x.chunks(step).zip(y.chunks(step));
+    steps.fold(start, |sum, (x, y)| aligned_sum(format, x, y, sum, target, round, fraction))
+}
+
+/// Sign, significand as a whole number, and exponent of its last bit.
+fn parts(format: Format, bits: u64) -> (bool, i64, i32) {
+    let exponent = (bits >> format.fraction & ((1 << format.exponent) - 1)) as i32;
+    let fraction = (bits & ((1 << format.fraction) - 1)) as i64;
+    let significand = if exponent == 0 { fraction } else { fraction | 1 << format.fraction };
+    (bits & format.sign() != 0, significand, exponent.max(1) - 1 + format.least() - format.fraction as i32)
+}
+
+/// One step: exact products and the start, aligned to the largest exponent, cut below `fraction` bits, added.
+fn aligned_sum(format: Format, x: &[u64], y: &[u64], start: u64, target: Format, round: Round, fraction: i32) -> u64 {
+    let special = |format: Format, bits: u64| bits & format.infinity() == format.infinity();
+    if special(target, start) || x.iter().chain(y).any(|&bits| special(format, bits)) {
+        let products = x.iter().zip(y).map(|(&x, &y)| format.value(x) * format.value(y));
+        return target.round(products.fold(target.value(start), |sum, product| sum + product), round);
+    }
+    // An operand's own exponent counts, not that of its first one: a product lies in [1, 4) times its power of two.
+    let mut terms = Vec::with_capacity(x.len() + 1);
+    let (sign, significand, last) = parts(target, start);
+    terms.push((sign, significand, last, last + target.fraction as i32));
+    for (&x, &y) in x.iter().zip(y) {
+        let ((sign_x, x, last_x), (sign_y, y, last_y)) = (parts(format, x), parts(format, y));
+        terms.push((sign_x != sign_y, x * y, last_x + last_y, last_x + last_y + 2 * format.fraction as i32));
+    }
+    let top = terms.iter().filter(|term| term.1 != 0).map(|term| term.3).max();
+    let Some(top) = top else {
+        let all_negative = terms.iter().all(|term| term.0);
+        return if all_negative { target.sign() } else { 0 };
+    };
+    let least = top - fraction;
+    let sum: i64 = terms
+        .iter()
+        .map(|&(negative, significand, last, _)| {
+            let shift = last - least;
+            let cut = if shift >= 0 { significand << shift.min(62) } else { significand >> (-shift).min(63) };
+            if negative { -cut } else { cut }
+        })
+        .sum();
+    target.assemble(sum < 0, sum.unsigned_abs(), least, round)
+}
+
+/// Lanes in which a register of the result depends on something that nothing wrote.
+pub(crate) fn vague(product: &Product, a: &[u32], b: &[u32], c: &[u32]) -> Vec<u32> {
+    let mut out = c.to_vec();
+    if a.iter().chain(b).all(|&mask| mask == 0) {
+        return out;
+    }
+    let (element, k) = (product.element, product.k);
+    let known = |masks: &[u32], (register, _, lane): (usize, usize, usize)| masks[register] >> lane & 1 == 0;
+    for row in 0..ROWS {
+        let row_known = (0..k).all(|at| known(a, place_a(element, row, at)));
+        for column in 0..COLUMNS {
+            if !row_known || !(0..k).all(|at| known(b, place_b(element, at, column))) {
+                let (register, _, lane) = place_c(product.half, row, column);
+                out[register] |= 1 << lane;
+            }
+        }
+    }
+    out
+}
