@@ -6,8 +6,11 @@
 /// An address in device memory; 0 is none.
 pub type Address = u64;
 
-/// Elements of the arena that one block of the kernels `norm`, `turn` and `update` has.
+/// Elements of the arena that one block of the kernels `norms`, `turn` and `update` has.
 pub const CHUNK: usize = 4096;
+
+/// Rows of a batch that one block of the kernels `gather`, `loss` and `link` has.
+pub const ROWS: usize = 64;
 
 /// A struct that goes to the device as its bytes.
 ///
@@ -20,6 +23,19 @@ pub fn bytes_of<T: Plain>(table: &[T]) -> &[u8] {
     // SAFETY: `Plain` promises that every byte is initialised.
     unsafe { std::slice::from_raw_parts(table.as_ptr().cast(), size_of_val(table)) }
 }
+
+/// The bytes of numbers that are to be written.
+pub fn bytes_of_mut<T: Plain>(table: &mut [T]) -> &mut [u8] {
+    // SAFETY: `Plain` promises that every byte is initialised and may have any value.
+    unsafe { std::slice::from_raw_parts_mut(table.as_mut_ptr().cast(), size_of_val(table)) }
+}
+
+// SAFETY: plain numbers.
+unsafe impl Plain for f32 {}
+// SAFETY: as above.
+unsafe impl Plain for f64 {}
+// SAFETY: as above.
+unsafe impl Plain for u32 {}
 
 macro_rules! table {
     ($(#[doc = $doc:literal])* $name:ident { $($field:ident: $type:ty,)* }) => {
