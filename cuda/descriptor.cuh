@@ -17,8 +17,8 @@ enum Optimizer { SGD, MOMENTUM, NESTEROV, ADAM, ADAMW, RMSPROP, RMSPROP_MOMENTUM
 // Bits of Layer::flags.
 enum { RESIDUAL = 1, FIRST = 2, LAST = 4, STEPPING = 8 };
 
-// Elements of the arena that one block of norm, turn and update has.
-enum { CHUNK = 4096 };
+// Elements of the arena that one block of norms, turn and update has; rows that one of gather, loss and link has.
+enum { CHUNK = 4096, ROWS = 64 };
 
 // One model, for as long as it stays on the device.
 struct Model {
@@ -106,3 +106,26 @@ struct Tables {
     u64 models, layers, runs, tiles;
     u64 tick;           // u32: index of the step in the round
 };
+
+// Every struct, then its fields in order: what the kernel `layout` reports.
+#define LAYOUT(SIZE, FIELD)                                                                                      \
+    SIZE(Model) FIELD(Model, features) FIELD(Model, targets) FIELD(Model, class_weights) FIELD(Model, x0)        \
+    FIELD(Model, outputs) FIELD(Model, row_losses) FIELD(Model, weights) FIELD(Model, slots)                     \
+    FIELD(Model, gradient) FIELD(Model, partials) FIELD(Model, direction) FIELD(Model, offset)                   \
+    FIELD(Model, beta) FIELD(Model, parameters) FIELD(Model, bytes) FIELD(Model, scale) FIELD(Model, inputs)     \
+    FIELD(Model, width) FIELD(Model, layers) FIELD(Model, first) FIELD(Model, key) FIELD(Model, input_threshold) \
+    FIELD(Model, input_scale) FIELD(Model, loss) FIELD(Model, delta) FIELD(Model, smoothing)                     \
+    FIELD(Model, weight_sum) FIELD(Model, optimizer) FIELD(Model, constants) FIELD(Model, weight_decay)          \
+    FIELD(Model, l1) FIELD(Model, clip_norm)                                                                     \
+    SIZE(Layer) FIELD(Layer, x) FIELD(Layer, y) FIELD(Layer, z) FIELD(Layer, dz) FIELD(Layer, dy)                \
+    FIELD(Layer, weights) FIELD(Layer, slots) FIELD(Layer, gradient) FIELD(Layer, inputs) FIELD(Layer, outputs)  \
+    FIELD(Layer, model) FIELD(Layer, activation) FIELD(Layer, threshold) FIELD(Layer, kept)                      \
+    FIELD(Layer, purpose) FIELD(Layer, flags)                                                                    \
+    SIZE(Rate) FIELD(Rate, rate) FIELD(Rate, shrink) FIELD(Rate, corrected) FIELD(Rate, root)                    \
+    FIELD(Rate, inverse) FIELD(Rate, rest)                                                                       \
+    SIZE(Run) FIELD(Run, rows) FIELD(Run, rates) FIELD(Run, losses) FIELD(Run, first_step) FIELD(Run, row_count) \
+    FIELD(Run, steps) FIELD(Run, batch) FIELD(Run, unused)                                                       \
+    SIZE(Tile) FIELD(Tile, subject) FIELD(Tile, place)                                                           \
+    SIZE(Tables) FIELD(Tables, models) FIELD(Tables, layers) FIELD(Tables, runs) FIELD(Tables, tiles)            \
+    FIELD(Tables, tick)
+

@@ -260,6 +260,8 @@ pub(crate) struct Barrier {
     pub id: Slot,
     /// `None`: all threads of the block.
     pub threads: Option<Slot>,
+    /// Whole warps only: none of a warp's lanes may have left before.
+    pub aligned: bool,
     pub arrive: bool,
     pub reduce: Option<(Reduce, Guard, Place)>,
 }

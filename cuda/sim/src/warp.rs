@@ -52,6 +52,8 @@ pub(crate) struct Warp {
     pub active: u32,
     pub splits: Vec<Split>,
     pub alive: u32,
+    /// Lanes that there were at the start.
+    pub born: u32,
     pub state: State,
     /// What a barrier's reduction goes to.
     pub reduction: Option<Place>,
@@ -96,6 +98,7 @@ impl Warp {
             active: 0,
             splits: Vec::new(),
             alive: 0,
+            born: 0,
             state: State::Ready,
             reduction: None,
             carry: 0,
@@ -116,6 +119,7 @@ impl Warp {
         self.index = index;
         self.alive = if lanes == LANES as u32 { FULL } else { (1 << lanes) - 1 };
         self.active = self.alive;
+        self.born = self.alive;
         self.vague.fill(FULL);
         self.vague_predicates.fill(FULL);
         self.predicates[0] = FULL;

@@ -154,7 +154,7 @@ impl<'a> Builder<'a, '_> {
     }
 
     fn barrier(&mut self, words: &mut Words<'a>, operands: &[Operand<'a>]) -> Decoded<()> {
-        words.take("aligned");
+        let aligned = words.take("aligned") || words.name == "bar";
         words.take("cta");
         if words.take("warp") {
             words.take("sync");
@@ -164,7 +164,6 @@ impl<'a> Builder<'a, '_> {
             return Ok(());
         }
         let kind = words.need_of(&["sync", "arrive", "red"])?;
-        words.take("aligned");
         let mut operands = operands.iter();
         let mut reduce = None;
         if kind == "red" {
@@ -186,7 +185,7 @@ impl<'a> Builder<'a, '_> {
         let id = self.source(id, Type::U(32))?;
         let threads = operands.next().map(|operand| self.source(operand, Type::U(32))).transpose()?;
         let arrive = kind == "arrive";
-        self.push_bare(Op::Barrier(Box::new(Barrier { id, threads, arrive, reduce })));
+        self.push_bare(Op::Barrier(Box::new(Barrier { id, threads, aligned, arrive, reduce })));
         Ok(())
     }
 

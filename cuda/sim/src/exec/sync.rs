@@ -73,12 +73,17 @@ impl Core<'_> {
         if mask == 0 && warp.active == warp.alive {
             return Ok(Flow::Next);
         }
-        if mask != warp.alive {
-            if mask == warp.active {
-                return Ok(Flow::Park);
-            }
-            let detail = format!("lanes {mask:#010x} of {:#010x} arrive at the barrier", warp.alive);
-            return Err(Trouble::new(FaultKind::BarrierDivergence, warp.alive.trailing_zeros(), detail));
+        if mask != warp.alive && mask == warp.active {
+            return Ok(Flow::Park);
+        }
+        let company = if barrier.aligned { warp.born } else { warp.alive };
+        if mask != company {
+            let left = warp.born & !warp.alive;
+            let detail = format!(
+                "lanes {mask:#010x} of {:#010x} arrive at the barrier, lanes {left:#010x} have left",
+                warp.born
+            );
+            return Err(Trouble::new(FaultKind::BarrierDivergence, warp.active.trailing_zeros(), detail));
         }
         let first = mask.trailing_zeros() as usize;
         let vague = warp.vague(barrier.id) & mask;
