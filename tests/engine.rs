@@ -122,7 +122,7 @@ fn steps<B: Backend>(backend: &B, case: &Case, data: &Arc<Dataset>, steps: usize
     let mut losses = vec![0.0; steps];
     let run = Run { first_step: 0, rows: &rows, batch_size: BATCH, rates: &rates, losses: &mut losses };
     backend.advance(&mut cohort, &uploaded, &mut [run]).unwrap();
-    (losses, backend.weights(&cohort, 0))
+    (losses, backend.weights(&cohort, 0).unwrap())
 }
 
 fn member<'a>(case: &Case, plan: &'a Plan, weights: &'a [f32], data: &Dataset) -> Member<'a> {
@@ -240,7 +240,7 @@ fn large_networks_are_the_same_bits_for_every_number_of_threads() {
             let mut losses = [0.0; 3];
             let run = Run { first_step: 0, rows: &rows, batch_size: 257, rates: &rates, losses: &mut losses };
             cpu.advance(&mut cohort, &data, &mut [run]).unwrap();
-            (losses, cpu.weights(&cohort, 0))
+            (losses, cpu.weights(&cohort, 0).unwrap())
         };
         let one = run(1);
         for threads in [2, 3, 4] {

@@ -58,7 +58,7 @@ impl Problem {
         run: usize,
     ) -> (B::Cohort, End) {
         let mut cohort = backend.begin(&[self.member(optimizer)]).unwrap();
-        backend.adapt_rate(&mut cohort, 0, beta);
+        backend.adapt_rate(&mut cohort, 0, beta).unwrap();
         let (uploaded, mut losses) = (backend.upload(self.data.clone()).unwrap(), vec![0.0; rates.len()]);
         for start in (0..rates.len()).step_by(run) {
             let part = start..rates.len().min(start + run);
@@ -67,7 +67,7 @@ impl Problem {
             let run = Run { first_step: start as u64, rows: &rows, batch_size: BATCH, rates, losses };
             backend.advance(&mut cohort, &uploaded, &mut [run]).unwrap();
         }
-        let end = (backend.weights(&cohort, 0), losses, backend.rate_offset(&cohort, 0));
+        let end = (backend.weights(&cohort, 0).unwrap(), losses, backend.rate_offset(&cohort, 0));
         (cohort, end)
     }
 }

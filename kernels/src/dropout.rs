@@ -32,8 +32,11 @@ pub struct Dropout {
 }
 
 impl Dropout {
-    /// Elements whose random word is below it are dropped: `round(p · 2^32)`.
-    fn threshold(&self) -> u32 {
+    /// Elements whose random word is below it are dropped: `round(p · 2³²)`.
+    ///
+    /// # Panics
+    /// The probability is not in `[0, 1)`.
+    pub fn threshold(&self) -> u32 {
         assert!((0.0..1.0).contains(&self.probability), "dropout probability {} is not in [0, 1)", self.probability);
         (f64::from(self.probability) * 4_294_967_296.0).round_ties_even() as u32
     }

@@ -248,9 +248,40 @@ pub(crate) fn written(x: f32) -> f64 {
     if short as f32 == x { short } else { f64::from(x) }
 }
 
-/// `1 − x`
-fn one_less(x: f32) -> f32 {
+/// `1 − x` of a constant that a user wrote as `x` (0.999 is meant, not the `f32` next to it).
+pub fn one_less(x: f32) -> f32 {
     (1.0 - written(x)) as f32
+}
+
+/// What of a step depends on its number and its rate alone, computed in `f64`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scalars {
+    /// AdamW: `1 − lr·weight_decay`; 1 for the others.
+    pub shrink: f32,
+    /// Adam and AdamW: `lr / (1 − β₁ᵗ)`; the rate itself for the others.
+    pub corrected: f32,
+    /// Adam and AdamW: `1 / √(1 − β₂ᵗ)`; 1 for the others.
+    pub root: f32,
+    /// Adam and AdamW: `1 / (1 − β₁ᵗ)`; 1 for the others.
+    pub inverse: f32,
+}
+
+impl Scalars {
+    /// Those of step `t`, counted from 1, at this rate.
+    pub fn new(optimizer: Optimizer, weight_decay: f32, learning_rate: f32, t: u64) -> Self {
+        let (Optimizer::Adam { beta1, beta2, .. } | Optimizer::AdamW { beta1, beta2, .. }) = optimizer else {
+            return Scalars { shrink: 1.0, corrected: learning_rate, root: 1.0, inverse: 1.0 };
+        };
+        let decoupled = if matches!(optimizer, Optimizer::AdamW { .. }) { weight_decay } else { 0.0 };
+        let lr = f64::from(learning_rate);
+        let correction = |beta: f32| 1.0 - written(beta).powf(t as f64);
+        Scalars {
+            shrink: (1.0 - lr * written(decoupled)) as f32,
+            corrected: (lr / correction(beta1)) as f32,
+            root: (1.0 / correction(beta2).sqrt()) as f32,
+            inverse: (1.0 / correction(beta1)) as f32,
+        }
+    }
 }
 
 impl Op for Update<'_> {
@@ -263,11 +294,11 @@ impl Op for Update<'_> {
             Optimizer::Momentum { momentum } => self.apply(s, Momentum { lr, momentum, nesterov: false }),
             Optimizer::Nesterov { momentum } => self.apply(s, Momentum { lr, momentum, nesterov: true }),
             Optimizer::Adam { beta1, beta2, epsilon } => {
-                let rule = self.adam(beta1, beta2, epsilon, 0.0);
+                let rule = self.adam(beta1, beta2, epsilon);
                 self.apply(s, rule);
             }
             Optimizer::AdamW { beta1, beta2, epsilon } => {
-                let rule = self.adam(beta1, beta2, epsilon, self.weight_decay);
+                let rule = self.adam(beta1, beta2, epsilon);
                 Update { weight_decay: 0.0, ..self }.apply(s, rule);
             }
             Optimizer::RmsProp { alpha, epsilon, momentum } => {
@@ -283,17 +314,10 @@ impl Op for Update<'_> {
 }
 
 impl Update<'_> {
-    fn adam(&self, beta1: f32, beta2: f32, epsilon: f32, decoupled: f32) -> Adam {
-        let lr = f64::from(self.learning_rate);
-        let correction = |beta: f32| 1.0 - written(beta).powf(self.step as f64);
-        Adam {
-            shrink: (1.0 - lr * written(decoupled)) as f32,
-            beta2,
-            one_less: [one_less(beta1), one_less(beta2)],
-            epsilon,
-            lr: (lr / correction(beta1)) as f32,
-            root: (1.0 / correction(beta2).sqrt()) as f32,
-        }
+    fn adam(&self, beta1: f32, beta2: f32, epsilon: f32) -> Adam {
+        let scalars = Scalars::new(self.optimizer, self.weight_decay, self.learning_rate, self.step);
+        let Scalars { shrink, corrected: lr, root, .. } = scalars;
+        Adam { shrink, beta2, one_less: [one_less(beta1), one_less(beta2)], epsilon, lr, root }
     }
 
     #[inline(always)]

@@ -4,7 +4,7 @@
 //! against it. What a step needs is allocated by [`Backend::begin`]; after that nothing is.
 
 mod cpu;
-mod cuda;
+pub mod cuda;
 mod reference;
 
 pub use cpu::{Cpu, Worker, cores, natively};
@@ -12,7 +12,7 @@ pub use cuda::{Gpu, gpus};
 pub use reference::Reference;
 
 use crate::data::Dataset;
-use crate::model::{Criterion, Plan};
+use crate::model::{Activation, Criterion, Layer, Plan};
 use crate::{Error, Result};
 use hpt_kernels::optimizer::Optimizer;
 use serde::{Deserialize, Serialize};
@@ -30,6 +30,12 @@ pub trait Backend: Sync {
 
     /// What the device is.
     fn caps(&self) -> Caps;
+
+    /// Operations of one run of steps that the training loop should ask for: some ten milliseconds on the CPU, so that a
+    /// request to stop is soon heard.
+    fn run_flops(&self) -> f64 {
+        2e9
+    }
 
     /// The precision that products run in where `wanted` is asked for: never a lower one.
     fn precision(&self, wanted: Precision) -> Precision;
@@ -61,20 +67,35 @@ pub trait Backend: Sync {
     -> Result<f64>;
 
     /// Keeps a model's weights on the device, in place of those kept before.
-    fn snapshot(&self, cohort: &mut Self::Cohort, member: usize);
+    ///
+    /// # Errors
+    /// The device failed; here and below.
+    fn snapshot(&self, cohort: &mut Self::Cohort, member: usize) -> Result<()>;
 
     /// Goes back to the weights kept last.
-    fn restore(&self, cohort: &mut Self::Cohort, member: usize);
+    ///
+    /// # Errors
+    /// As [`Backend::snapshot`].
+    fn restore(&self, cohort: &mut Self::Cohort, member: usize) -> Result<()>;
 
     /// A model's weights, in the order of its [`Plan`].
-    fn weights(&self, cohort: &Self::Cohort, member: usize) -> Vec<f32>;
+    ///
+    /// # Errors
+    /// As [`Backend::snapshot`].
+    fn weights(&self, cohort: &Self::Cohort, member: usize) -> Result<Vec<f32>>;
 
     /// What a model's optimizer remembers: [`Optimizer::slots`] vectors, each as long as the weights.
-    fn moments(&self, cohort: &Self::Cohort, member: usize) -> Vec<Vec<f32>>;
+    ///
+    /// # Errors
+    /// As [`Backend::snapshot`].
+    fn moments(&self, cohort: &Self::Cohort, member: usize) -> Result<Vec<Vec<f32>>>;
 
     /// Gives a model's optimizer the memory of another of the same network: what it has no slot for is left out, a slot
     /// for which there is nothing is zero.
-    fn set_moments(&self, cohort: &mut Self::Cohort, member: usize, moments: &[Vec<f32>]);
+    ///
+    /// # Errors
+    /// As [`Backend::snapshot`].
+    fn set_moments(&self, cohort: &mut Self::Cohort, member: usize, moments: &[Vec<f32>]) -> Result<()>;
 
     /// From its next step on a model adapts its learning rate by hypergradient descent (Baydin et al., "Online learning
     /// rate adaptation with hypergradient descent", ICLR 2018), in the additive form: step t takes the rate that it is
@@ -83,7 +104,10 @@ pub trait Backend: Sync {
     ///
     /// For SGD, momentum, Nesterov and Adam without clipping: the specification of a training
     /// refuses the rest.
-    fn adapt_rate(&self, cohort: &mut Self::Cohort, member: usize, beta: f64);
+    ///
+    /// # Errors
+    /// The device failed, or has no memory for it.
+    fn adapt_rate(&self, cohort: &mut Self::Cohort, member: usize, beta: f64) -> Result<()>;
 
     /// What adapting has added to a model's rate so far; 0 without.
     fn rate_offset(&self, cohort: &Self::Cohort, member: usize) -> f64;
@@ -93,6 +117,12 @@ pub trait Backend: Sync {
 fn adapted(given: f32, offset: f64) -> (f32, f64) {
     let rate = f64::from(given) + offset;
     if rate < 0.0 { (0.0, -f64::from(given)) } else { (rate as f32, offset) }
+}
+
+/// Whether the backward pass of a layer needs its pre-activations: relu's derivative can be read off its output,
+/// unless a skip connection was added to that.
+fn keeps_z(layer: &Layer) -> bool {
+    layer.activation.derivative_needs_z() || (layer.residual && layer.activation != Activation::Identity)
 }
 
 /// What a device is.

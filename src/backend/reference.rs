@@ -288,39 +288,43 @@ impl Backend for Reference {
         Ok(loss)
     }
 
-    fn snapshot(&self, cohort: &mut Cohort, member: usize) {
+    fn snapshot(&self, cohort: &mut Cohort, member: usize) -> Result<()> {
         let net = &mut cohort.nets[member];
         net.kept.copy_from_slice(&net.weights);
+        Ok(())
     }
 
-    fn restore(&self, cohort: &mut Cohort, member: usize) {
+    fn restore(&self, cohort: &mut Cohort, member: usize) -> Result<()> {
         let net = &mut cohort.nets[member];
         net.weights.copy_from_slice(&net.kept);
+        Ok(())
     }
 
-    fn weights(&self, cohort: &Cohort, member: usize) -> Vec<f32> {
-        cohort.nets[member].weights.iter().map(|&w| w as f32).collect()
+    fn weights(&self, cohort: &Cohort, member: usize) -> Result<Vec<f32>> {
+        Ok(cohort.nets[member].weights.iter().map(|&w| w as f32).collect())
     }
 
-    fn moments(&self, cohort: &Cohort, member: usize) -> Vec<Vec<f32>> {
+    fn moments(&self, cohort: &Cohort, member: usize) -> Result<Vec<Vec<f32>>> {
         let net = &cohort.nets[member];
         let slots = net.state[..net.rule.optimizer.slots()].iter();
-        slots.map(|slot| slot.iter().map(|&x| x as f32).collect()).collect()
+        Ok(slots.map(|slot| slot.iter().map(|&x| x as f32).collect()).collect())
     }
 
-    fn adapt_rate(&self, cohort: &mut Cohort, member: usize, beta: f64) {
+    fn adapt_rate(&self, cohort: &mut Cohort, member: usize, beta: f64) -> Result<()> {
         cohort.nets[member].adapt.0 = beta;
+        Ok(())
     }
 
     fn rate_offset(&self, cohort: &Cohort, member: usize) -> f64 {
         cohort.nets[member].adapt.1
     }
 
-    fn set_moments(&self, cohort: &mut Cohort, member: usize, moments: &[Vec<f32>]) {
+    fn set_moments(&self, cohort: &mut Cohort, member: usize, moments: &[Vec<f32>]) -> Result<()> {
         let net = &mut cohort.nets[member];
         for (i, slot) in net.state[..net.rule.optimizer.slots()].iter_mut().enumerate() {
             let given = moments.get(i);
             slot.iter_mut().enumerate().for_each(|(j, x)| *x = given.map_or(0.0, |given| f64::from(given[j])));
         }
+        Ok(())
     }
 }

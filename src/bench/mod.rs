@@ -5,11 +5,13 @@
 //! call to call. Each comes with what the arithmetic and the bytes of it must cost ([`Roofs`]), so that it can be read as
 //! a share of what is possible.
 
+mod cohort;
 mod passes;
 mod products;
 mod roofline;
 mod steps;
 
+pub use cohort::{COHORTS, CohortRate, CohortRow};
 pub use passes::{PASSES, Pass};
 pub use products::{Kind, PRODUCTS, Product, Timer};
 pub use roofline::{Mark, svg};

@@ -101,9 +101,12 @@ fn text(devices: &Devices) -> String {
         lines.push("gpus    none (no CUDA driver, or no GPU)".to_owned());
     }
     for gpu in gpus {
-        let Gpu { index, name, memory, compute_capability, driver } = gpu;
+        let Gpu { index, name, memory, compute_capability, driver, module } = gpu;
         let memory = table::bytes(*memory as u64);
-        lines.push(format!("cuda:{index}  {name}, {memory}, compute capability {compute_capability}, CUDA {driver}"));
+        let module = module.as_ref().map_or("no kernels for it".to_owned(), |module| format!("kernels {module}"));
+        lines.push(format!(
+            "cuda:{index}  {name}, {memory}, compute capability {compute_capability}, CUDA {driver}; {module}"
+        ));
     }
     lines.join("\n")
 }

@@ -10,9 +10,6 @@ use crate::{Error, Result};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Operations of one run of steps: some ten milliseconds, so that a request to stop is soon heard.
-const RUN_FLOPS: f64 = 2e9;
-
 /// What is trained, and how.
 #[derive(Clone, Copy)]
 pub struct Trainer<'a> {
@@ -192,7 +189,7 @@ pub fn train<B: Backend>(
 ) -> Result<Trained> {
     let mut session = Session::start(backend, trainer, training, validation)?;
     let stopped = session.run(on_epoch)?;
-    Ok(session.finish(stopped))
+    session.finish(stopped)
 }
 
 /// Goes on where another training of the same network ended (none: from the start), to [`Trainer::last_epoch`], and
@@ -233,11 +230,11 @@ pub fn resume<B: Backend>(
     let mut session = Session::start(backend, &trainer, training, validation)?;
     if let Some(from) = from {
         session.before = from.epochs;
-        backend.set_moments(&mut session.cohort, 0, &from.moments);
+        backend.set_moments(&mut session.cohort, 0, &from.moments)?;
     }
     let stopped = session.run(on_epoch)?;
-    let moments = backend.moments(&session.cohort, 0);
-    let trained = session.finish(stopped);
+    let moments = backend.moments(&session.cohort, 0)?;
+    let trained = session.finish(stopped)?;
     let checkpoint = Checkpoint { epochs: trained.epoch, weights: trained.weights.clone(), moments };
     Ok((trained, checkpoint))
 }
@@ -300,7 +297,7 @@ impl<'a, B: Backend> Session<'a, B> {
         let steps = data.rows.div_ceil(batch_size);
         let mut cohort = backend.begin(&[member])?;
         if let Some(beta) = spec.hypergradient()? {
-            backend.adapt_rate(&mut cohort, 0, beta);
+            backend.adapt_rate(&mut cohort, 0, beta)?;
         }
         Ok(Session {
             backend,
@@ -356,7 +353,7 @@ impl<'a, B: Backend> Session<'a, B> {
                 )));
             }
             (record.validation_loss, record.metric) = (Some(loss), Some(metric));
-            self.observe(epoch, self.metric.as_loss(metric));
+            self.observe(epoch, self.metric.as_loss(metric))?;
         } else {
             self.plateau.observe(train_loss);
         }
@@ -378,7 +375,7 @@ impl<'a, B: Backend> Session<'a, B> {
             *rate = rate_of as f32;
         }
         let batch_size = spec.batch_size.min(self.order.len());
-        let run_steps = ((RUN_FLOPS / self.trainer.plan.step_flops(batch_size)) as usize).clamp(1, steps);
+        let run_steps = ((self.backend.run_flops() / self.trainer.plan.step_flops(batch_size)) as usize).clamp(1, steps);
         for start in (0..steps).step_by(run_steps) {
             if (self.trainer.cancelled)() {
                 return Ok(None);
@@ -407,14 +404,15 @@ impl<'a, B: Backend> Session<'a, B> {
         f64::from(self.rates[step]) + self.backend.rate_offset(&self.cohort, 0)
     }
 
-    fn observe(&mut self, epoch: usize, loss: f64) {
+    fn observe(&mut self, epoch: usize, loss: f64) -> Result<()> {
         self.plateau.observe(loss);
         if self.best.is_none_or(|(_, best)| loss < best) {
             self.best = Some((epoch, loss));
             if self.trainer.spec.early_stopping.is_some() {
-                self.backend.snapshot(&mut self.cohort, 0);
+                self.backend.snapshot(&mut self.cohort, 0)?;
             }
         }
+        Ok(())
     }
 
     fn has_stalled(&self) -> bool {
@@ -422,20 +420,20 @@ impl<'a, B: Backend> Session<'a, B> {
         self.history.len() - best >= patience
     }
 
-    fn finish(mut self, stopped: Stopped) -> Trained {
+    fn finish(mut self, stopped: Stopped) -> Result<Trained> {
         let mut epoch = self.before + self.history.len();
         if let (Some(_), Some((best, _))) = (self.trainer.spec.early_stopping, self.best) {
-            self.backend.restore(&mut self.cohort, 0);
+            self.backend.restore(&mut self.cohort, 0)?;
             epoch = best;
         }
-        Trained {
-            weights: self.backend.weights(&self.cohort, 0),
+        Ok(Trained {
+            weights: self.backend.weights(&self.cohort, 0)?,
             epoch,
             metric: epoch.checked_sub(self.before + 1).and_then(|i| self.history[i].metric),
             seconds: self.history.iter().map(|epoch| epoch.seconds).sum(),
             history: self.history,
             stopped,
-        }
+        })
     }
 }
 
@@ -476,8 +474,9 @@ pub fn evaluate<B: Backend>(
     let update = UpdateRule { optimizer, weight_decay: 0.0, l1: 0.0, clip_norm: None };
     let precision = Precision::Highest;
     let member = Member { plan, weights, batch_size: 1, criterion, update, seed: 0, slot: 0, precision };
-    let mut cohort = backend.begin(&[member])?;
+    // The data first: whoever holds memory of a device for a model must not wait for more.
     let uploaded = backend.upload(data.clone())?;
+    let mut cohort = backend.begin(&[member])?;
     let mut outputs = vec![0.0; data.rows * plan.outputs];
     let loss = backend.evaluate(&mut cohort, 0, &uploaded, &mut outputs)?;
     Ok((outputs, loss))

@@ -8,7 +8,7 @@ use super::memory::Shared;
 use super::net::{Net, Step};
 use super::team::Worker;
 use crate::backend::adapted;
-use hpt_kernels::optimizer::Optimizer;
+use hpt_kernels::optimizer::{Optimizer, Scalars};
 use hpt_kernels::reduce::CHUNK;
 
 /// Sums of a chunk.
@@ -74,10 +74,9 @@ impl Net {
                 Optimizer::Nesterov { momentum } => {
                     direction.iter_mut().zip(slot(0)).for_each(|(d, b)| *d += momentum * b);
                 }
-                Optimizer::Adam { beta1, beta2, epsilon } => {
-                    let correction = |beta: f32| 1.0 - f64::from(beta).powf((at.step + 1) as f64);
-                    let scale = (1.0 / correction(beta1)) as f32;
-                    let root = (1.0 / correction(beta2).sqrt()) as f32;
+                Optimizer::Adam { epsilon, .. } => {
+                    let scalars = Scalars::new(self.rule.optimizer, 0.0, rate, at.step + 1);
+                    let Scalars { inverse: scale, root, .. } = scalars;
                     for ((d, m), v) in direction.iter_mut().zip(slot(0)).zip(slot(1)) {
                         *d = m * scale / (v.sqrt() * root + epsilon);
                     }

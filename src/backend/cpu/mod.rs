@@ -152,28 +152,32 @@ impl Backend for Cpu {
         Ok(cohort.nets[member].evaluate(self, data, outputs))
     }
 
-    fn snapshot(&self, cohort: &mut Cohort, member: usize) {
+    fn snapshot(&self, cohort: &mut Cohort, member: usize) -> Result<()> {
         cohort.nets[member].snapshot();
+        Ok(())
     }
 
-    fn restore(&self, cohort: &mut Cohort, member: usize) {
+    fn restore(&self, cohort: &mut Cohort, member: usize) -> Result<()> {
         cohort.nets[member].restore();
+        Ok(())
     }
 
-    fn weights(&self, cohort: &Cohort, member: usize) -> Vec<f32> {
-        cohort.nets[member].weights()
+    fn weights(&self, cohort: &Cohort, member: usize) -> Result<Vec<f32>> {
+        Ok(cohort.nets[member].weights())
     }
 
-    fn moments(&self, cohort: &Cohort, member: usize) -> Vec<Vec<f32>> {
-        cohort.nets[member].moments()
+    fn moments(&self, cohort: &Cohort, member: usize) -> Result<Vec<Vec<f32>>> {
+        Ok(cohort.nets[member].moments())
     }
 
-    fn set_moments(&self, cohort: &mut Cohort, member: usize, moments: &[Vec<f32>]) {
+    fn set_moments(&self, cohort: &mut Cohort, member: usize, moments: &[Vec<f32>]) -> Result<()> {
         cohort.nets[member].set_moments(moments);
+        Ok(())
     }
 
-    fn adapt_rate(&self, cohort: &mut Cohort, member: usize, beta: f64) {
+    fn adapt_rate(&self, cohort: &mut Cohort, member: usize, beta: f64) -> Result<()> {
         cohort.nets[member].adapt_rate(beta);
+        Ok(())
     }
 
     fn rate_offset(&self, cohort: &Cohort, member: usize) -> f64 {

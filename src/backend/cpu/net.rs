@@ -5,9 +5,9 @@ use super::arena::Arena;
 use super::learn::group_len;
 use super::memory::Shared;
 use super::{Cpu, Member};
-use crate::backend::{Run, UpdateRule};
+use crate::backend::{Run, UpdateRule, keeps_z};
 use crate::data::Dataset;
-use crate::model::{Activation, Criterion, Layer, Loss, Plan};
+use crate::model::{Criterion, Layer, Loss, Plan};
 use hpt_kernels::gemm::{Method, Scratch, packed_len};
 use hpt_kernels::isa::Isa;
 use hpt_kernels::philox::Key;
@@ -71,12 +71,6 @@ pub(super) struct WorkerMemory {
     /// Two layers' outputs of an evaluation block: EVAL_ROWS × widest.
     pub eval: [Vec<f32>; 2],
     pub losses: Vec<f32>,
-}
-
-/// Whether the backward pass of a layer needs its pre-activations: relu's derivative can be read off its output,
-/// unless a skip connection was added to that.
-pub(super) fn keeps_z(layer: &Layer) -> bool {
-    layer.activation.derivative_needs_z() || (layer.residual && layer.activation != Activation::Identity)
 }
 
 impl Net {

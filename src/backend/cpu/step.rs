@@ -5,8 +5,9 @@
 //! to as *the phase rule*.
 
 use super::memory::{Shared, rows_of};
-use super::net::{Net, Step, WorkerMemory, keeps_z};
+use super::net::{Net, Step, WorkerMemory};
 use super::team::{Split, Worker};
+use crate::backend::keeps_z;
 use crate::data::{Dataset, Features, Targets};
 use crate::model::{Activation, Loss};
 use crate::random::Purpose;

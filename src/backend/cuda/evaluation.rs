@@ -1,0 +1,149 @@
+//! Outputs of rows: pending evaluations of several models and datasets go together, in pieces that fit their memory.
+//!
+//! A piece is some consecutive rows, in blocks; a block's outputs and the sum of its losses depend on the model and the
+//! rows alone, and the sums are added in the order of the blocks.
+
+use super::descriptor::{Address, Model, Run, bytes_of_mut};
+use super::dispatch::Dispatcher;
+use super::memory::Space;
+use super::request::{Outputs, Reply};
+use super::round::Round;
+use super::tables::{Blueprint, Evaluating, Network};
+use crate::{Error, Result};
+use std::ops::Range;
+
+/// Rows of a block, where the network is not very wide.
+const BLOCK: usize = 2048;
+/// Bytes that the activations of a block may take.
+const ACTIVATIONS: usize = 16 << 20;
+/// Bytes that the outputs of a piece may take.
+const OUTPUTS: usize = 64 << 20;
+
+/// An evaluation that waits.
+pub(super) struct Pending {
+    pub model: u64,
+    pub data: u64,
+    pub reply: Reply<Outputs>,
+}
+
+/// An evaluation under way.
+struct Course {
+    pending: Pending,
+    /// Rows of the dataset.
+    rows: usize,
+    block: usize,
+    /// Rows of a piece.
+    piece: usize,
+    done: usize,
+    outputs: Vec<f32>,
+    sum: f64,
+}
+
+/// Rows of a block, from the network alone, and the widest hidden layer.
+fn block_of(blueprint: &Blueprint) -> (usize, usize) {
+    let hidden = blueprint.plan.layers.split_last().map_or(&[][..], |(_, hidden)| hidden);
+    let widest = hidden.iter().map(|layer| layer.outputs).max().unwrap_or(0);
+    let fits = ACTIVATIONS / (8 * widest.max(1));
+    (if fits >= BLOCK { BLOCK } else { fits.max(1).next_power_of_two() / 2 }.max(1), widest)
+}
+
+/// Bytes that an evaluation of a network takes at the least.
+pub(super) fn least_bytes(blueprint: &Blueprint) -> usize {
+    let (block, _) = block_of(blueprint);
+    buffers(&mut Space::default(), 0, blueprint, block).1
+}
+
+/// Buffers of a piece of so many rows, from `base` on, and where they end.
+fn buffers(space: &mut Space, base: Address, blueprint: &Blueprint, rows: usize) -> (Evaluating, usize) {
+    let (block, widest) = block_of(blueprint);
+    let mut take = |n: usize| base + space.take(n, 4) as Address;
+    let between = [take(block * widest), take(block * widest)];
+    let (outputs, row_losses) = (take(rows * blueprint.plan.outputs), take(block));
+    (Evaluating { block, between, outputs, row_losses }, space.0)
+}
+
+impl Dispatcher {
+    /// Computes all pending evaluations.
+    pub fn evaluate(&mut self) -> Result<()> {
+        let mut courses: Vec<Course> = Vec::new();
+        for pending in std::mem::take(&mut self.evaluations) {
+            let known = self.models.get(&pending.model).zip(self.data.get(&pending.data));
+            let Some((resident, data)) = known else { continue };
+            let (block, _) = block_of(&resident.blueprint);
+            let width = resident.blueprint.plan.outputs;
+            let rest = self.budget.evaluation - least_bytes(&resident.blueprint).min(self.budget.evaluation);
+            let piece = block + rest.min(OUTPUTS) / (4 * width) / block * block;
+            let (rows, outputs) = (data.rows, Vec::with_capacity(data.rows * width));
+            courses.push(Course { pending, rows, block, piece, done: 0, outputs, sum: 0.0 });
+        }
+        while !courses.is_empty() {
+            let group = self.group(&courses)?;
+            self.pieces(&mut courses[..group])?;
+            // Those that are through leave; the others go on with their next piece.
+            for place in (0..group).rev().filter(|&place| courses[place].done >= courses[place].rows).collect::<Vec<_>>() {
+                let Course { pending, outputs, sum, .. } = courses.remove(place);
+                // Whoever asked may have gone.
+                let _ = pending.reply.send(Ok((outputs, sum)));
+            }
+        }
+        Ok(())
+    }
+
+    /// How many of the courses fit the memory of evaluations together: at least one.
+    fn group(&mut self, courses: &[Course]) -> Result<usize> {
+        let (mut space, mut count) = (Space::default(), 0);
+        for course in courses {
+            buffers(&mut space, 0, &self.models[&course.pending.model].blueprint, course.next().len());
+            if space.0 > self.budget.evaluation {
+                break;
+            }
+            count += 1;
+        }
+        if count == 0 {
+            let device = &self.driver.limits().device;
+            return Err(Error::Device(format!("{device}: no memory for the outputs of a network")));
+        }
+        Ok(count)
+    }
+
+    /// Computes the next piece of each of the courses.
+    fn pieces(&mut self, courses: &mut [Course]) -> Result<()> {
+        let base = self.arena.reserve(self.driver.as_mut(), self.budget.evaluation)?;
+        let (mut space, mut round, mut places) = (Space::default(), Round::default(), Vec::new());
+        for course in courses.iter() {
+            let (resident, data) = (&self.models[&course.pending.model], &self.data[&course.pending.data]);
+            let rows = course.next();
+            let (buffers, _) = buffers(&mut space, base, &resident.blueprint, rows.len());
+            let network = Network::evaluating(&resident.blueprint, resident.base, &buffers, &self.products);
+            let row = data.inputs * if data.scale.is_some() { 1 } else { 4 };
+            let ahead = |address: Address, bytes: usize| address + (rows.start * bytes) as Address;
+            let model = data.of(network.model);
+            let targets = if model.targets == 0 { 0 } else { ahead(model.targets, data.target_bytes) };
+            let model = Model { features: ahead(model.features, row), targets, ..model };
+            let steps = rows.len().div_ceil(course.block) as u32;
+            let (row_count, batch) = (rows.len() as u32, course.block as u32);
+            round.add(&network, model, Run { row_count, steps, batch, ..Run::default() });
+            places.push(buffers.outputs);
+        }
+        let steps = courses.iter().map(|course| course.next().len().div_ceil(course.block)).max().unwrap_or(1).max(1);
+        let sums = round.run(self.driver.as_mut(), &mut self.buffers)?;
+        for ((course, sums), outputs) in courses.iter_mut().zip(sums.chunks_exact(steps)).zip(places) {
+            let rows = course.next();
+            let blocks = rows.len().div_ceil(course.block);
+            course.sum += sums[..blocks].iter().sum::<f64>();
+            let width = self.models[&course.pending.model].blueprint.plan.outputs;
+            let start = course.outputs.len();
+            course.outputs.resize(start + rows.len() * width, 0.0);
+            self.driver.read(outputs, bytes_of_mut(&mut course.outputs[start..]))?;
+            course.done = rows.end;
+        }
+        Ok(())
+    }
+}
+
+impl Course {
+    /// The rows of the next piece.
+    fn next(&self) -> Range<usize> {
+        self.done..self.rows.min(self.done + self.piece)
+    }
+}

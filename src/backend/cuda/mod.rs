@@ -1,0 +1,389 @@
+//! Hundreds of networks on one GPU, behind the same [`Backend`] as the CPU.
+//!
+//! Trainings keep their threads and their loop; each asks its GPU's dispatcher (`dispatch.rs`), which owns the device and
+//! makes rounds of steps of all models at once. What kernels read stands in `descriptor.rs`, made from members by
+//! `tables.rs`, put together by `round.rs`; `memory.rs` plans memory, `admission.rs` lets in what fits; `driver.rs` is
+//! what is needed of a device. A model's numbers depend on itself alone: tiles follow from shapes, sums have one order.
+
+mod admission;
+pub mod descriptor;
+mod devices;
+mod dispatch;
+pub mod driver;
+mod evaluation;
+mod memory;
+pub mod modules;
+mod nvidia;
+mod products;
+mod request;
+mod round;
+mod steps;
+mod tables;
+#[cfg(test)]
+mod tests;
+
+pub use devices::{Gpu, gpus};
+pub use products::Shape;
+
+use super::{Backend, Caps, Member, Precision, Run, UpdateRule};
+use crate::data::{Dataset, Targets};
+use crate::model::{Criterion, Plan};
+use crate::{Error, Result};
+use dispatch::Dispatcher;
+use driver::{Driver, Limits};
+use memory::{Budget, Layout, amount};
+use products::Products;
+use request::{Arena, Line, Request, Steps};
+use std::any::Any;
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::thread::JoinHandle;
+use tables::Blueprint;
+
+/// Makes a driver, in the thread that will use it.
+pub type Opener = Box<dyn FnOnce() -> Result<Box<dyn Driver>> + Send>;
+
+/// One or several GPUs as a device.
+#[derive(Debug)]
+pub struct Cuda {
+    gpus: Vec<Arc<Station>>,
+    next: AtomicU64,
+    /// Datasets that are on the devices, by their address on the host.
+    uploaded: Mutex<HashMap<usize, Weak<Placement>>>,
+}
+
+/// A GPU's dispatcher, seen from outside.
+#[derive(Debug)]
+struct Station {
+    /// None when it is being given back.
+    line: Option<Line>,
+    limits: Limits,
+    products: Products,
+    /// Bytes of the models that train there.
+    load: AtomicUsize,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Station {
+    fn drop(&mut self) {
+        self.line = None;
+        if let Some(thread) = self.thread.take() {
+            // What it died of has been told to whoever asked.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Station {
+    fn open(opener: Opener) -> Result<Self> {
+        let (queue, requests) = channel();
+        let failure = Arc::new(OnceLock::new());
+        let (ready, opened) = channel();
+        let ended = Arc::clone(&failure);
+        let work = move || {
+            let made = catch_unwind(AssertUnwindSafe(|| opener().map(Dispatcher::new)));
+            let mut dispatcher = match made.unwrap_or_else(|panic| Err(failed(panic.as_ref()))) {
+                Ok(dispatcher) => dispatcher,
+                Err(error) => {
+                    let _ = ready.send(Err(error));
+                    return;
+                }
+            };
+            let _ = ready.send(Ok((dispatcher.driver.limits().clone(), dispatcher.products.clone())));
+            let served = catch_unwind(AssertUnwindSafe(|| dispatcher.serve(&requests)));
+            if let Err(error) = served.unwrap_or_else(|panic| Err(failed(panic.as_ref()))) {
+                // Said before the requests are dropped, which the dispatcher holds: whoever waits for them reads it.
+                let _ = ended.set(error.to_string());
+            }
+        };
+        let thread = std::thread::Builder::new().name("cuda".to_owned()).spawn(work);
+        let thread = thread.map_err(|e| Error::Device(format!("cannot start the GPU's thread: {e}")))?;
+        let opened = opened.recv().unwrap_or_else(|_| Err(Error::Device("the GPU's thread has ended".to_owned())));
+        let (limits, products) = opened?;
+        let line = Some(Line { queue, failure });
+        Ok(Station { line, limits, products, load: AtomicUsize::new(0), thread: Some(thread) })
+    }
+
+    fn line(&self) -> Result<&Line> {
+        self.line.as_ref().ok_or_else(|| Error::Device("the GPU was given back".to_owned()))
+    }
+
+    /// Says something that has no answer.
+    fn tell(&self, request: Request) {
+        if let Some(line) = &self.line {
+            // Where nobody listens any more there is nothing to end.
+            let _ = line.queue.send(request);
+        }
+    }
+}
+
+/// The error that a panic of the dispatcher becomes.
+fn failed(panic: &(dyn Any + Send)) -> Error {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
+    Error::Device(format!("the GPU's dispatcher failed: {text}"))
+}
+
+/// A dataset on every GPU of a [`Cuda`], for as long as somebody holds it.
+#[derive(Debug)]
+pub struct Placement {
+    dataset: Arc<Dataset>,
+    id: u64,
+    gpus: Vec<Arc<Station>>,
+}
+
+impl AsRef<Dataset> for Placement {
+    fn as_ref(&self) -> &Dataset {
+        &self.dataset
+    }
+}
+
+impl Drop for Placement {
+    fn drop(&mut self) {
+        self.gpus.iter().for_each(|gpu| gpu.tell(Request::Forget(self.id)));
+    }
+}
+
+/// A dataset on the devices; copies share it.
+#[derive(Clone, Debug)]
+pub struct Data(Arc<Placement>);
+
+impl AsRef<Dataset> for Data {
+    fn as_ref(&self) -> &Dataset {
+        &self.0.dataset
+    }
+}
+
+/// Models in training on one GPU.
+#[derive(Debug)]
+pub struct Cohort {
+    gpu: Arc<Station>,
+    models: Vec<Enrolled>,
+    bytes: usize,
+}
+
+/// What the host keeps of a model.
+#[derive(Debug)]
+struct Enrolled {
+    id: u64,
+    update: UpdateRule,
+    criterion: Criterion,
+    outputs: usize,
+    offset: f64,
+}
+
+impl Drop for Cohort {
+    fn drop(&mut self) {
+        self.gpu.load.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.gpu.tell(Request::End(self.models.iter().map(|model| model.id).collect()));
+    }
+}
+
+impl Cuda {
+    /// The devices that these make, each with a dispatcher of its own.
+    ///
+    /// # Errors
+    /// One cannot be opened, or there is none.
+    pub fn with(openers: Vec<Opener>) -> Result<Self> {
+        let gpus = openers.into_iter().map(|opener| Station::open(opener).map(Arc::new)).collect::<Result<Vec<_>>>()?;
+        if gpus.is_empty() {
+            return Err(Error::input("no GPU was named"));
+        }
+        Ok(Cuda { gpus, next: AtomicU64::new(0), uploaded: Mutex::default() })
+    }
+
+    /// What the devices are.
+    pub fn limits(&self) -> impl Iterator<Item = &Limits> {
+        self.gpus.iter().map(|gpu| &gpu.limits)
+    }
+
+    /// Sees that a member and data of so many bytes could train here.
+    ///
+    /// # Errors
+    /// They fit none of the devices.
+    pub fn check(&self, member: &Member<'_>, data: usize) -> Result<()> {
+        let needed = Layout::new(member).bytes + data;
+        let largest = self.limits().map(|limits| Budget::new(limits.free).capacity).max().unwrap_or(0);
+        if needed <= largest {
+            return Ok(());
+        }
+        let (parameters, batch) = (member.plan.parameters, member.batch_size);
+        Err(Error::TooLarge(format!(
+            "a network of {parameters} parameters with batches of {batch} and its data need {} of a GPU that has {} for them",
+            amount(needed),
+            amount(largest)
+        )))
+    }
+
+    /// How many models like this one fit the devices beside data of so many bytes, at least 1.
+    pub fn room(&self, member: &Member<'_>, data: usize) -> usize {
+        let needed = Layout::new(member).bytes.max(1);
+        let of = |limits: &Limits| Budget::new(limits.free).capacity.saturating_sub(data) / needed;
+        self.limits().map(of).sum::<usize>().max(1)
+    }
+
+    /// Where the next model goes: to the least loaded device.
+    fn least_loaded(&self) -> &Arc<Station> {
+        let load = |gpu: &&Arc<Station>| gpu.load.load(Ordering::Relaxed) as f64 / gpu.limits.free.max(1) as f64;
+        let least = self.gpus.iter().min_by(|a, b| load(a).total_cmp(&load(b)));
+        least.unwrap_or(&self.gpus[0])
+    }
+
+    fn number(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// Bytes that a dataset takes on a GPU.
+pub fn data_bytes(data: &Dataset) -> usize {
+    admission::data_bytes(data)
+}
+
+impl Backend for Cuda {
+    type Data = Data;
+    type Cohort = Cohort;
+
+    fn caps(&self) -> Caps {
+        let join = |each: fn(&Limits) -> &str| {
+            let mut names: Vec<&str> = self.limits().map(each).collect();
+            names.dedup();
+            names.join("+")
+        };
+        Caps { device: join(|limits| &limits.device), isa: join(|limits| &limits.module), threads: 1 }
+    }
+
+    /// A whole epoch of a small network at once: between runs the device waits for the host.
+    fn run_flops(&self) -> f64 {
+        1e12
+    }
+
+    fn precision(&self, wanted: Precision) -> Precision {
+        let of = |gpu: &Arc<Station>| gpu.products.precision(wanted);
+        // Of several modules the most exact counts.
+        self.gpus.iter().map(of).min_by_key(|precision| *precision as u8).unwrap_or(Precision::Highest)
+    }
+
+    fn upload(&self, dataset: Arc<Dataset>) -> Result<Data> {
+        let mut uploaded = self.uploaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = Arc::as_ptr(&dataset) as usize;
+        if let Some(placement) = uploaded.get(&key).and_then(Weak::upgrade) {
+            return Ok(Data(placement));
+        }
+        uploaded.retain(|_, placement| placement.strong_count() > 0);
+        let id = self.number();
+        let placement = Arc::new(Placement { dataset, id, gpus: self.gpus.clone() });
+        for gpu in &self.gpus {
+            gpu.line()?.call(|reply| Request::Upload(id, Arc::clone(&placement.dataset), reply))?;
+        }
+        uploaded.insert(key, Arc::downgrade(&placement));
+        Ok(Data(placement))
+    }
+
+    fn begin(&self, members: &[Member<'_>]) -> Result<Cohort> {
+        let gpu = Arc::clone(self.least_loaded());
+        let blueprints: Vec<(u64, Blueprint)> =
+            members.iter().map(|member| (self.number(), Blueprint::new(member))).collect();
+        let enrol = |(member, (id, _)): (&Member<'_>, &(u64, Blueprint))| Enrolled {
+            id: *id,
+            update: member.update,
+            criterion: member.criterion.clone(),
+            outputs: member.plan.outputs,
+            offset: 0.0,
+        };
+        let models = members.iter().zip(&blueprints).map(enrol).collect();
+        let bytes = blueprints.iter().map(|(_, blueprint)| blueprint.layout.bytes).sum();
+        gpu.load.fetch_add(bytes, Ordering::Relaxed);
+        // Dropped on an error, it takes its load back.
+        let cohort = Cohort { gpu, models, bytes };
+        cohort.gpu.line()?.call(|reply| Request::Begin(blueprints, reply))?;
+        Ok(cohort)
+    }
+
+    fn advance(&self, cohort: &mut Cohort, data: &Data, runs: &mut [Run<'_>]) -> Result<()> {
+        let line = cohort.gpu.line()?;
+        let steps = |(model, run): (&Enrolled, &Run<'_>)| Steps {
+            model: model.id,
+            data: data.0.id,
+            first_step: run.first_step,
+            rows: run.rows.to_vec(),
+            batch: run.batch_size,
+            rates: Blueprint::rates(&model.update, run.first_step, run.rates),
+        };
+        let asked = cohort.models.iter().zip(runs.iter()).filter(|(_, run)| !run.rates.is_empty());
+        let answers: Vec<_> =
+            asked.map(|(model, run)| line.ask(|reply| Request::Advance(steps((model, run)), reply))).collect();
+        let asked = cohort.models.iter_mut().zip(runs).filter(|(_, run)| !run.rates.is_empty());
+        for ((model, run), answer) in asked.zip(&answers) {
+            let done = line.answer(answer)?;
+            run.losses.copy_from_slice(&done.losses);
+            model.offset = done.offset;
+        }
+        Ok(())
+    }
+
+    fn evaluate(&self, cohort: &mut Cohort, member: usize, data: &Data, outputs: &mut [f32]) -> Result<f64> {
+        let model = &cohort.models[member];
+        let dataset = data.as_ref();
+        if dataset.rows == 0 {
+            return Ok(0.0);
+        }
+        let (values, sum) = cohort.gpu.line()?.call(|reply| Request::Evaluate(model.id, data.0.id, reply))?;
+        outputs.copy_from_slice(&values);
+        let labels = if let Targets::Classes { labels, .. } = &dataset.targets { labels.as_slice() } else { &[] };
+        match dataset.targets {
+            Targets::None => Ok(0.0),
+            _ => Ok(sum * model.criterion.scale(labels, dataset.rows, model.outputs)),
+        }
+    }
+
+    fn snapshot(&self, cohort: &mut Cohort, member: usize) -> Result<()> {
+        let id = cohort.models[member].id;
+        cohort.gpu.line()?.call(|reply| Request::Snapshot(id, reply))
+    }
+
+    fn restore(&self, cohort: &mut Cohort, member: usize) -> Result<()> {
+        let id = cohort.models[member].id;
+        cohort.gpu.line()?.call(|reply| Request::Restore(id, reply))
+    }
+
+    fn weights(&self, cohort: &Cohort, member: usize) -> Result<Vec<f32>> {
+        let id = cohort.models[member].id;
+        cohort.gpu.line()?.call(|reply| Request::Read(id, Arena::Weights, reply))
+    }
+
+    fn moments(&self, cohort: &Cohort, member: usize) -> Result<Vec<Vec<f32>>> {
+        let Enrolled { id, update, .. } = &cohort.models[member];
+        let line = cohort.gpu.line()?;
+        let slots = 0..update.optimizer.slots();
+        slots.map(|slot| line.call(|reply| Request::Read(*id, Arena::Slot(slot), reply))).collect()
+    }
+
+    fn set_moments(&self, cohort: &mut Cohort, member: usize, moments: &[Vec<f32>]) -> Result<()> {
+        let Enrolled { id, update, .. } = &cohort.models[member];
+        let line = cohort.gpu.line()?;
+        (0..update.optimizer.slots()).try_for_each(|slot| {
+            let values = moments.get(slot).cloned().unwrap_or_default();
+            line.call(|reply| Request::Write(*id, slot, values, reply))
+        })
+    }
+
+    fn adapt_rate(&self, cohort: &mut Cohort, member: usize, beta: f64) -> Result<()> {
+        let id = cohort.models[member].id;
+        cohort.gpu.line()?.call(|reply| Request::Adapt(id, beta, reply))
+    }
+
+    fn rate_offset(&self, cohort: &Cohort, member: usize) -> f64 {
+        cohort.models[member].offset
+    }
+}
+
+/// A plan's member as an evaluation or a check needs it: nothing of it depends on a seed.
+impl<'a> Member<'a> {
+    /// A member that only says how large it is.
+    pub fn sized(plan: &'a Plan, batch_size: usize, update: UpdateRule, criterion: Criterion) -> Self {
+        Member { plan, weights: &[], batch_size, criterion, update, seed: 0, slot: 0, precision: Precision::Highest }
+    }
+}

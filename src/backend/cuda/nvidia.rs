@@ -1,0 +1,473 @@
+//! A GPU through NVIDIA's driver, which is opened when the program runs.
+//!
+//! The raw calls of cudarc on one stream: its safe layer keeps events and references of every buffer, which a single
+//! thread that owns everything needs none of. A missing library, a missing function or an old driver are errors; nothing
+//! here panics. Uploads go through a pinned buffer, so that they return at once and the caller's bytes may change;
+//! repeated launches are captured into a graph, which costs the host one call a step.
+
+use super::descriptor::{Address, Tables};
+use super::driver::{Driver, Launch, Limits};
+use super::modules::{Module, suitable};
+use crate::{Error, Result};
+use cudarc::driver::result::{self, function, graph, mem_pool, module, primary_ctx, stream};
+use cudarc::driver::{DriverError, sys};
+use std::collections::HashMap;
+use std::ffi::{CString, c_void};
+use std::ptr::null_mut;
+
+/// Bytes of the pinned buffers.
+const STAGING: usize = 16 << 20;
+/// Dynamic shared memory that needs no word before.
+const SHARED: u32 = 48 << 10;
+/// The oldest driver that has all functions: CUDA 11.4.
+const OLDEST: i32 = 11_040;
+
+/// Functions of the driver that are called here, each of which may be missing in a library that is too old.
+const FUNCTIONS: &[&str] = &[
+    "cuInit",
+    "cuDriverGetVersion",
+    "cuGetErrorName",
+    "cuGetErrorString",
+    "cuDeviceGet",
+    "cuDeviceGetCount",
+    "cuDeviceGetName",
+    "cuDeviceGetAttribute",
+    "cuDeviceTotalMem_v2",
+    "cuDevicePrimaryCtxRetain",
+    "cuDevicePrimaryCtxRelease_v2",
+    "cuCtxSetCurrent",
+    "cuStreamCreate",
+    "cuStreamSynchronize",
+    "cuStreamDestroy_v2",
+    "cuStreamBeginCapture_v2",
+    "cuStreamEndCapture",
+    "cuGraphInstantiateWithFlags",
+    "cuGraphLaunch",
+    "cuGraphDestroy",
+    "cuGraphExecDestroy",
+    "cuMemGetInfo_v2",
+    "cuMemAlloc_v2",
+    "cuMemFree_v2",
+    "cuMemAllocAsync",
+    "cuMemFreeAsync",
+    "cuDeviceGetDefaultMemPool",
+    "cuMemPoolSetAttribute",
+    "cuMemHostAlloc",
+    "cuMemFreeHost",
+    "cuMemcpyHtoDAsync_v2",
+    "cuMemcpyDtoHAsync_v2",
+    "cuMemcpyDtoDAsync_v2",
+    "cuMemsetD8Async",
+    "cuModuleLoadDataEx",
+    "cuModuleUnload",
+    "cuModuleGetFunction",
+    "cuFuncSetAttribute",
+    "cuLaunchKernel",
+];
+
+/// How far the way to the driver goes.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Presence {
+    /// There is no library.
+    Absent,
+    /// It cannot be used, and why.
+    Useless(String),
+    /// It is there, of this CUDA version (12040 is 12.4), with so many GPUs.
+    Ready {
+        version: i32,
+        count: usize,
+    },
+}
+
+/// Looks for the driver.
+pub(super) fn presence() -> Presence {
+    // SAFETY: the call only looks for the driver's library.
+    if !unsafe { sys::is_culib_present() } {
+        return Presence::Absent;
+    }
+    // SAFETY: the library is there, and what is looked up is not called here.
+    let has = |name: &&&str| unsafe { sys::culib().get::<*const c_void>(name.as_bytes()) }.is_ok();
+    if let Some(missing) = FUNCTIONS.iter().find(|name| !has(name)) {
+        return Presence::Useless(format!("the CUDA driver has no {missing}: it is too old, CUDA 11.4 is needed"));
+    }
+    let mut version = 0;
+    // SAFETY: the pointer is to a live integer.
+    let asked = result::init().and_then(|()| unsafe { sys::cuDriverGetVersion(&mut version) }.result());
+    match asked.and_then(|()| result::device::get_count()) {
+        Err(DriverError(sys::CUresult::CUDA_ERROR_NO_DEVICE)) => Presence::Ready { version, count: 0 },
+        Err(error) => Presence::Useless(format!("the CUDA driver fails: {}", text_of(error))),
+        Ok(_) if version < OLDEST => {
+            let (major, minor) = (version / 1000, version % 1000 / 10);
+            Presence::Useless(format!("the CUDA driver is of version {major}.{minor}; at least 11.4 is needed"))
+        }
+        Ok(count) => Presence::Ready { version, count: usize::try_from(count).unwrap_or(0) },
+    }
+}
+
+/// The driver's words for an error, with what helps where it is known.
+pub(super) fn text_of(error: DriverError) -> String {
+    use sys::CUresult as E;
+    let words = |text: Result<&std::ffi::CStr, DriverError>| text.map(|text| text.to_string_lossy().into_owned());
+    let name = words(error.error_name()).unwrap_or_else(|_| format!("error {}", error.0 as u32));
+    let text = words(error.error_string()).unwrap_or_default();
+    let help = match error.0 {
+        E::CUDA_ERROR_UNSUPPORTED_PTX_VERSION => "; the driver is older than the kernels, a newer one helps",
+        E::CUDA_ERROR_OUT_OF_MEMORY => "; another program may use the GPU",
+        E::CUDA_ERROR_ILLEGAL_ADDRESS | E::CUDA_ERROR_LAUNCH_FAILED => {
+            "; a kernel failed: this is an error of this program, please report it"
+        }
+        E::CUDA_ERROR_SYSTEM_DRIVER_MISMATCH => "; the driver was updated: load it anew or reboot",
+        _ => "",
+    };
+    format!("{text} ({name}){help}")
+}
+
+/// A kernel as it is launched.
+struct Function {
+    handle: sys::CUfunction,
+    threads: u32,
+    /// Dynamic shared memory that was asked for.
+    shared: u32,
+}
+
+/// Pinned memory of the host.
+struct Pinned {
+    start: *mut u8,
+    /// Bytes that transfers under way still read.
+    used: usize,
+}
+
+/// The launches of a step as a graph.
+struct Captured {
+    launches: Vec<Launch>,
+    exec: sys::CUgraphExec,
+}
+
+/// A GPU. Everything is of the thread that made it.
+pub struct Nvidia {
+    limits: Limits,
+    device: sys::CUdevice,
+    stream: sys::CUstream,
+    modules: Vec<sys::CUmodule>,
+    kernels: HashMap<&'static str, Function>,
+    up: Pinned,
+    down: Pinned,
+    /// Whether memory comes from a pool, in the order of the stream.
+    pooled: bool,
+    captured: Option<Captured>,
+}
+
+impl std::fmt::Debug for Nvidia {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Nvidia").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+/// What went wrong with a GPU.
+fn failed(device: &str, what: &str, error: DriverError) -> Error {
+    Error::Device(format!("{device}: {what}: {}", text_of(error)))
+}
+
+impl Nvidia {
+    /// The GPU of that number, ready to work.
+    ///
+    /// # Errors
+    /// There is no driver or no such GPU, no module suits it, or the driver fails.
+    pub fn open(index: usize) -> Result<Self> {
+        let label = format!("cuda:{index}");
+        let version = match presence() {
+            Presence::Ready { version, count } if index < count => version,
+            Presence::Useless(why) => return Err(Error::Device(format!("{label}: {why}"))),
+            Presence::Absent | Presence::Ready { .. } => {
+                return Err(Error::Device(format!("{label}: there is no such GPU")));
+            }
+        };
+        let fail = |what: &'static str| {
+            let label = label.clone();
+            move |error| failed(&label, what, error)
+        };
+        let device = result::device::get(index as i32).map_err(fail("cannot be opened"))?;
+        let name = result::device::get_name(device).map_err(fail("has no name"))?;
+        let capability = capability(device).map_err(fail("does not say what it can"))?;
+        let modules: Vec<&Module> = suitable(capability, version).collect();
+        let Some(best) = modules.first() else {
+            let (major, minor) = capability;
+            return Err(Error::Device(format!(
+                "{label} ({name}): compute capability {major}.{minor} is not supported; 7.5 is the least"
+            )));
+        };
+        // SAFETY: the device is the driver's; its context stays current in this thread, which is the only one to use it.
+        let stream = unsafe {
+            let context = primary_ctx::retain(device).map_err(fail("cannot be used"))?;
+            result::ctx::set_current(context).map_err(fail("cannot be used"))?;
+            stream::create(stream::StreamKind::NonBlocking).map_err(fail("cannot be used"))?
+        };
+        let attribute = |attribute| unsafe {
+            // SAFETY: the device is the driver's.
+            result::device::get_attribute(device, attribute)
+        };
+        use sys::CUdevice_attribute as Of;
+        let shared = attribute(Of::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN).map_err(fail("fails"))?;
+        let multiprocessors = attribute(Of::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT).map_err(fail("fails"))?;
+        let pooled = attribute(Of::CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED).is_ok_and(|has| has != 0);
+        let limits = Limits {
+            device: label.clone(),
+            name,
+            module: best.name.to_owned(),
+            free: 0,
+            shared: usize::try_from(shared).unwrap_or(0),
+            multiprocessors: u32::try_from(multiprocessors).unwrap_or(1).max(1),
+        };
+        let nothing = || Pinned { start: null_mut(), used: 0 };
+        let (up, down) = (nothing(), nothing());
+        let (kernels, loaded) = (HashMap::new(), Vec::new());
+        // From here on what is made is given back by `drop`.
+        let mut gpu =
+            Nvidia { limits, device, stream, modules: loaded, kernels, up, down, pooled, captured: None };
+        modules.into_iter().try_for_each(|module| gpu.load(module))?;
+        gpu.prepare_memory()?;
+        Ok(gpu)
+    }
+
+    fn failed(&self, what: &str, error: DriverError) -> Error {
+        failed(&format!("{} ({})", self.limits.device, self.limits.name), what, error)
+    }
+
+    /// Loads a module; its kernels count where an earlier one has none of that name.
+    fn load(&mut self, source: &Module) -> Result<()> {
+        let no_text = || Error::Device(format!("module {} holds a zero byte", source.name));
+        let text = CString::new(source.ptx).map_err(|_| no_text())?;
+        let mut log = vec![0u8; 8192];
+        let mut options =
+            [sys::CUjit_option::CU_JIT_ERROR_LOG_BUFFER, sys::CUjit_option::CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES];
+        let mut values = [log.as_mut_ptr().cast::<c_void>(), log.len() as *mut c_void];
+        let mut handle = null_mut();
+        // SAFETY: text, options and log live until the call returns, and the log is as long as is said.
+        let loaded = unsafe {
+            let (options, values) = (options.as_mut_ptr(), values.as_mut_ptr());
+            sys::cuModuleLoadDataEx(&mut handle, text.as_ptr().cast(), 2, options, values).result()
+        };
+        if let Err(error) = loaded {
+            let said = String::from_utf8_lossy(&log).trim_end_matches('\0').trim().to_owned();
+            let what = format!("module {} is not taken{}{said}", source.name, if said.is_empty() { "" } else { ": " });
+            return Err(self.failed(&what, error));
+        }
+        self.modules.push(handle);
+        for (name, threads) in source.kernels() {
+            if self.kernels.contains_key(name) {
+                continue;
+            }
+            let symbol = CString::new(name).map_err(|_| no_text())?;
+            // SAFETY: the module is loaded.
+            let handle = unsafe { module::get_function(handle, symbol) };
+            let handle = handle.map_err(|error| self.failed(&format!("kernel {name} is missing"), error))?;
+            self.kernels.insert(name, Function { handle, threads, shared: SHARED });
+        }
+        Ok(())
+    }
+
+    fn prepare_memory(&mut self) -> Result<()> {
+        const WRITE_COMBINED: u32 = 4;
+        // SAFETY: freed by `drop` and by nobody else.
+        let pinned = |flags| unsafe { result::malloc_host(STAGING, flags) };
+        self.up.start = pinned(WRITE_COMBINED).map_err(|e| self.failed("no pinned memory", e))?.cast();
+        self.down.start = pinned(0).map_err(|e| self.failed("no pinned memory", e))?.cast();
+        if self.pooled {
+            let mut keep = u64::MAX;
+            let threshold = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+            // SAFETY: the device is the driver's, and the value is of the attribute's type.
+            let set = unsafe {
+                result::device::get_default_mem_pool(self.device)
+                    .and_then(|pool| mem_pool::set_attribute(pool, threshold, (&raw mut keep).cast()))
+            };
+            set.map_err(|e| self.failed("its memory pool fails", e))?;
+        }
+        self.limits.free = result::mem_get_info().map_err(|e| self.failed("does not say how much is free", e))?.0;
+        Ok(())
+    }
+
+    /// Puts one launch on the stream.
+    fn launch(&mut self, launch: &Launch) -> Result<()> {
+        let Some(function) = self.kernels.get_mut(launch.kernel) else {
+            return Err(Error::Device(format!("{}: there is no kernel {}", self.limits.device, launch.kernel)));
+        };
+        let (handle, threads) = (function.handle, function.threads);
+        if launch.shared > function.shared {
+            function.shared = launch.shared;
+            let most = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            // SAFETY: the function is of a loaded module.
+            let set = unsafe { function::set_function_attribute(handle, most, launch.shared as i32) };
+            set.map_err(|e| self.failed(&format!("{} bytes of shared memory", launch.shared), e))?;
+        }
+        let mut tables: Tables = launch.tables;
+        let mut parameters = [(&raw mut tables).cast::<c_void>()];
+        let (grid, block) = ((launch.blocks, 1, 1), (threads, 1, 1));
+        // SAFETY: the kernel takes one `Tables` by value, which the driver copies before the call returns; what the tables
+        // point to lives as long as the dispatcher says.
+        let launched =
+            unsafe { result::launch_kernel(handle, grid, block, launch.shared, self.stream, &mut parameters) };
+        launched.map_err(|e| self.failed(&format!("kernel {} cannot be launched", launch.kernel), e))
+    }
+
+    /// The graph of these launches, captured anew where they are others than last time.
+    fn graph(&mut self, launches: &[Launch]) -> Result<sys::CUgraphExec> {
+        if let Some(captured) = self.captured.as_ref().filter(|captured| captured.launches == launches) {
+            return Ok(captured.exec);
+        }
+        self.forget_graph();
+        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        // SAFETY: the stream is ours; whatever happens between, the capture is ended.
+        unsafe { stream::begin_capture(self.stream, mode) }.map_err(|e| self.failed("no graph", e))?;
+        let launched = launches.iter().try_for_each(|launch| self.launch(launch));
+        // SAFETY: as above.
+        let ended = unsafe { stream::end_capture(self.stream) };
+        launched?;
+        let template = ended.map_err(|e| self.failed("no graph", e))?;
+        // SAFETY: the template is destroyed once, after its use.
+        let exec = unsafe {
+            let exec = graph::instantiate(template, sys::CUgraphInstantiate_flags_enum(0));
+            graph::destroy(template).map_err(|e| self.failed("a graph cannot be freed", e))?;
+            exec.map_err(|e| self.failed("no graph", e))?
+        };
+        self.captured = Some(Captured { launches: launches.to_vec(), exec });
+        Ok(exec)
+    }
+
+    fn forget_graph(&mut self) {
+        if let Some(captured) = self.captured.take() {
+            // SAFETY: it was made here and is used no more; a graph under way ends first. An error shows in the next call.
+            let _ = unsafe { graph::exec_destroy(captured.exec) };
+        }
+    }
+}
+
+/// Major and minor compute capability.
+pub(super) fn capability(device: sys::CUdevice) -> Result<(i32, i32), DriverError> {
+    use sys::CUdevice_attribute as Of;
+    // SAFETY: the device is the driver's.
+    let of = |attribute| unsafe { result::device::get_attribute(device, attribute) };
+    let major = of(Of::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
+    Ok((major, of(Of::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?))
+}
+
+impl Driver for Nvidia {
+    fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    fn has(&self, kernel: &str) -> bool {
+        self.kernels.contains_key(kernel)
+    }
+
+    fn allocate(&mut self, bytes: usize) -> Result<Option<Address>> {
+        // SAFETY: nobody uses the memory but through this driver.
+        let got = unsafe {
+            match self.pooled {
+                true => result::malloc_async(self.stream, bytes),
+                false => result::malloc_sync(bytes),
+            }
+        };
+        match got {
+            Ok(address) => Ok(Some(address)),
+            Err(DriverError(sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY)) => Ok(None),
+            Err(error) => Err(self.failed(&format!("{bytes} bytes cannot be reserved"), error)),
+        }
+    }
+
+    fn release(&mut self, address: Address) -> Result<()> {
+        // SAFETY: the address is one of `allocate`, and on the stream everything before has used it.
+        let freed = unsafe {
+            match self.pooled {
+                true => result::free_async(address, self.stream),
+                false => result::free_sync(address),
+            }
+        };
+        freed.map_err(|e| self.failed("memory cannot be freed", e))
+    }
+
+    fn write(&mut self, to: Address, bytes: &[u8]) -> Result<()> {
+        let mut at = to;
+        for part in bytes.chunks(STAGING) {
+            if self.up.used + part.len() > STAGING {
+                self.synchronize()?;
+            }
+            // SAFETY: the pinned buffer has STAGING bytes; from `used` on no transfer under way reads them.
+            let copied = unsafe {
+                let place = self.up.start.add(self.up.used);
+                std::ptr::copy_nonoverlapping(part.as_ptr(), place, part.len());
+                let place = std::slice::from_raw_parts(place, part.len());
+                result::memcpy_htod_async(at, place, self.stream)
+            };
+            copied.map_err(|e| self.failed("an upload fails", e))?;
+            self.up.used = (self.up.used + part.len()).next_multiple_of(64);
+            at += part.len() as Address;
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, from: Address, bytes: &mut [u8]) -> Result<()> {
+        let mut at = from;
+        for part in bytes.chunks_mut(STAGING) {
+            // SAFETY: the pinned buffer has STAGING bytes, and nothing else reads or writes it.
+            let place = unsafe { std::slice::from_raw_parts_mut(self.down.start, part.len()) };
+            // SAFETY: the slice lives until the stream is through, for which the next line waits.
+            let copied = unsafe { result::memcpy_dtoh_async(place, at, self.stream) };
+            copied.map_err(|e| self.failed("a download fails", e))?;
+            self.synchronize()?;
+            part.copy_from_slice(place);
+            at += part.len() as Address;
+        }
+        Ok(())
+    }
+
+    fn copy(&mut self, to: Address, from: Address, bytes: usize) -> Result<()> {
+        // SAFETY: both lie in allocations of this driver.
+        let copied = unsafe { result::memcpy_dtod_async(to, from, bytes, self.stream) };
+        copied.map_err(|e| self.failed("a copy fails", e))
+    }
+
+    fn zero(&mut self, at: Address, bytes: usize) -> Result<()> {
+        // SAFETY: it lies in an allocation of this driver.
+        unsafe { result::memset_d8_async(at, 0, bytes, self.stream) }.map_err(|e| self.failed("zeros fail", e))
+    }
+
+    fn repeat(&mut self, launches: &[Launch], times: usize) -> Result<()> {
+        if times == 1 {
+            return launches.iter().try_for_each(|launch| self.launch(launch));
+        }
+        let exec = self.graph(launches)?;
+        for _ in 0..times {
+            // SAFETY: the graph is instantiated, and what its tables point to lives as long as the dispatcher says.
+            unsafe { graph::launch(exec, self.stream) }.map_err(|e| self.failed("a step cannot be launched", e))?;
+        }
+        Ok(())
+    }
+
+    fn synchronize(&mut self) -> Result<()> {
+        // SAFETY: the stream is ours.
+        unsafe { stream::synchronize(self.stream) }.map_err(|e| self.failed("a step fails", e))?;
+        self.up.used = 0;
+        Ok(())
+    }
+}
+
+impl Drop for Nvidia {
+    fn drop(&mut self) {
+        // Where one of these fails the device is lost, and with it what they would free.
+        // SAFETY: everything was made here and is freed once, in the thread that made it.
+        unsafe {
+            let _ = stream::synchronize(self.stream);
+            self.forget_graph();
+            for pinned in [&self.up, &self.down] {
+                if !pinned.start.is_null() {
+                    let _ = result::free_host(pinned.start.cast());
+                }
+            }
+            for module in self.modules.drain(..) {
+                let _ = module::unload(module);
+            }
+            let _ = stream::destroy(self.stream);
+            let _ = primary_ctx::release(self.device);
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! The dispatcher on a device that computes nothing: who shares a round, who waits, who hears of an error.
+
+mod fake;
+
+use super::products::{Products, Shape};
+use super::*;
+use crate::backend::{Member, Precision, Run, UpdateRule};
+use crate::data::{Features, Targets};
+use crate::model::{Activation, Criterion, Loss, ModelSpec, Plan};
+use fake::{Fake, Seen};
+use hpt_kernels::optimizer::Optimizer;
+use std::sync::mpsc::channel;
+
+const MIB: usize = 1 << 20;
+
+fn dataset(rows: usize) -> Arc<Dataset> {
+    let features = Features::F32(vec![0.5; rows * 3]);
+    Arc::new(Dataset { rows, inputs: 3, features, targets: Targets::Classes { labels: vec![1; rows], classes: 2 } })
+}
+
+fn plan(units: usize) -> Plan {
+    Plan::new(&ModelSpec::uniform(&[units], Activation::Tanh, 0.0), 3, 2).unwrap()
+}
+
+fn member<'a>(plan: &'a Plan, weights: &'a [f32], batch: usize) -> Member<'a> {
+    let update = UpdateRule { optimizer: Optimizer::Sgd, weight_decay: 0.0, l1: 0.0, clip_norm: None };
+    let criterion = Criterion { loss: Loss::CrossEntropy, label_smoothing: 0.0, class_weights: None };
+    let precision = Precision::Highest;
+    Member { plan, weights, batch_size: batch, criterion, update, seed: 0, slot: 0, precision }
+}
+
+fn open(make: impl FnOnce(&Arc<Mutex<Seen>>) -> Fake + Send + 'static) -> (Cuda, Arc<Mutex<Seen>>) {
+    let seen = Arc::new(Mutex::new(Seen::default()));
+    let theirs = Arc::clone(&seen);
+    let opener: Opener = Box::new(move || Ok(Box::new(make(&theirs)) as Box<dyn Driver>));
+    (Cuda::with(vec![opener]).unwrap(), seen)
+}
+
+/// Trains a model by that many steps from `first` on and returns its losses.
+fn advance(cuda: &Cuda, cohort: &mut Cohort, data: &Data, first: u64, steps: usize, batch: usize) -> Result<Vec<f64>> {
+    // The last batch is a smaller one where it can be.
+    let rows: Vec<u32> = (0..(steps * batch - usize::from(batch > 1)) as u32).collect();
+    let (rates, mut losses) = (vec![0.5; steps], vec![0.0; steps]);
+    let run = Run { first_step: first, rows: &rows, batch_size: batch, rates: &rates, losses: &mut losses };
+    cuda.advance(cohort, data, &mut [run]).map(|()| losses)
+}
+
+fn expected(plan: &Plan, first: u64, steps: usize, batch: usize) -> Vec<f64> {
+    let loss = |i: usize| {
+        (first + i as u64) as f64 + 1e6 * (i * batch) as f64 + 1e-3 * 0.5 + 1e12 * plan.parameters as f64
+    };
+    (0..steps).map(loss).collect()
+}
+
+/// Runs longer than the window, which goes on where it stopped, and steps with a last, smaller batch.
+#[test]
+fn every_step_gets_its_rows_and_its_rate() {
+    let (cuda, seen) = open(|seen| Fake::new(64 * MIB, seen));
+    let data = cuda.upload(dataset(50)).unwrap();
+    for (batch, steps) in [(1, 9000), (7, 40), (40_000, 5), (100_000, 2)] {
+        let (plan, weights) = (plan(5), vec![0.25; plan(5).parameters]);
+        let mut cohort = cuda.begin(&[member(&plan, &weights, batch)]).unwrap();
+        assert_eq!(advance(&cuda, &mut cohort, &data, 3, steps, batch).unwrap(), expected(&plan, 3, steps, batch));
+        assert_eq!(cuda.weights(&cohort, 0).unwrap(), weights);
+        assert!(cuda.moments(&cohort, 0).unwrap().is_empty());
+    }
+    let rounds = seen.lock().unwrap().rounds.clone();
+    assert_eq!(rounds.iter().map(|round| round.2).sum::<usize>(), 9000 + 40 + 5 + 2);
+    assert!(rounds.len() < 12, "a model alone has rounds as long as its window: {rounds:?}");
+}
+
+#[test]
+fn outputs_of_all_blocks_are_counted_once() {
+    let (cuda, _) = open(|seen| Fake::new(8 * MIB, seen));
+    let (plan, weights) = (plan(5), vec![0.0; plan(5).parameters]);
+    let mut cohort = cuda.begin(&[member(&plan, &weights, 4)]).unwrap();
+    for rows in [1, 2047, 2048, 2049, 300_000] {
+        let data = cuda.upload(dataset(rows)).unwrap();
+        // The fake's row losses are 1, and the mean is over the rows.
+        assert_eq!(cuda.evaluate(&mut cohort, 0, &data, &mut vec![0.0; 2 * rows]).unwrap(), 1.0);
+    }
+}
+
+/// Newcomers join the next round, models with few steps left do not make the rounds of the others short for ever, and
+/// nobody who has asked waits for somebody who has not.
+#[test]
+fn models_share_rounds_and_newcomers_join() {
+    let (word, gate) = channel();
+    let (cuda, seen) = open(|seen| Fake::new(64 * MIB, seen).gated(gate));
+    let (cuda, plan) = (&cuda, &plan(5));
+    let weights = vec![0.0; plan.parameters];
+    let data = &cuda.upload(dataset(10)).unwrap();
+    let begin = || cuda.begin(&[member(plan, &weights, 2)]).unwrap();
+    let (mut first, mut second, mut third) = (begin(), begin(), begin());
+    std::thread::scope(|scope| {
+        let one = scope.spawn(|| advance(cuda, &mut first, data, 0, 100, 2));
+        word.send(()).unwrap();
+        // The first has asked alone, so its first round is short; then the second one is there.
+        while seen.lock().unwrap().rounds.is_empty() {
+            std::thread::yield_now();
+        }
+        let two = scope.spawn(|| advance(cuda, &mut second, data, 0, 10, 2));
+        let three = scope.spawn(|| advance(cuda, &mut third, data, 0, 30, 2));
+        (0..100).for_each(|_| word.send(()).unwrap());
+        for (thread, steps) in [(one, 100), (two, 10), (three, 30)] {
+            assert_eq!(thread.join().unwrap().unwrap(), expected(plan, 0, steps, 2));
+        }
+    });
+    let rounds = &seen.lock().unwrap().rounds;
+    assert_eq!(rounds[0], (1, 0, 16), "while others are away a round is short: {rounds:?}");
+    assert!(rounds.iter().any(|round| round.0 > 1), "nobody joined: {rounds:?}");
+    let single: usize = rounds.iter().map(|round| round.2).sum();
+    assert!((100..100 + 32).contains(&single), "models train one after the other: {rounds:?}");
+}
+
+#[test]
+fn what_does_not_fit_waits_and_what_never_fits_is_refused() {
+    let (cuda, seen) = open(|seen| Fake::new(160 * MIB, seen));
+    let plan = plan(60_000);
+    let weights = vec![0.0; plan.parameters];
+    let data = cuda.upload(dataset(10)).unwrap();
+    // With two arenas of 1.4 MiB and activations of 9 MiB, four of them fit.
+    std::thread::scope(|scope| {
+        let train = || {
+            let mut cohort = cuda.begin(&[member(&plan, &weights, 40)]).unwrap();
+            advance(&cuda, &mut cohort, &data, 0, 20, 40).unwrap()
+        };
+        let threads: Vec<_> = (0..9).map(|_| scope.spawn(train)).collect();
+        for thread in threads {
+            assert_eq!(thread.join().unwrap(), expected(&plan, 0, 20, 40));
+        }
+    });
+    let huge = Plan::new(&ModelSpec::uniform(&[2_000_000], Activation::Tanh, 0.0), 3, 2).unwrap();
+    let message = cuda.begin(&[member(&huge, &vec![0.0; huge.parameters], 2)]).unwrap_err();
+    let text = message.to_string();
+    assert!(matches!(message, Error::TooLarge(_)) && text.contains("12000002 parameters"), "{text}");
+    let data = cuda.upload(dataset(10 * MIB)).map(drop).unwrap_err().to_string();
+    assert!(data.contains("a dataset of 10485760 rows") && data.contains("cuda:0 (Fake)"), "{data}");
+    assert!(seen.lock().unwrap().most <= 160 * MIB);
+}
+
+#[test]
+fn what_ends_gives_its_memory_back_and_equal_data_are_there_once() {
+    let (cuda, seen) = open(|seen| Fake::new(64 * MIB, seen));
+    let (plan, rows) = (plan(5), dataset(1000));
+    let weights = vec![0.0; plan.parameters];
+    let held = || seen.lock().unwrap().held;
+    let first = cuda.upload(Arc::clone(&rows)).unwrap();
+    let with_data = held();
+    let again = cuda.upload(Arc::clone(&rows)).unwrap();
+    assert_eq!((held(), first.0.id), (with_data, again.0.id));
+    let mut cohort = cuda.begin(&[member(&plan, &weights, 2), member(&plan, &weights, 2)]).unwrap();
+    cuda.adapt_rate(&mut cohort, 1, 1e-3).unwrap();
+    assert!(held() > with_data);
+    drop((cohort, first));
+    // Something with an answer, behind what has none.
+    let other = cuda.upload(dataset(1)).unwrap();
+    assert_eq!(held(), with_data + 512);
+    drop((again, other));
+    drop(cuda.upload(dataset(2)).unwrap());
+    let last = cuda.upload(dataset(2)).unwrap();
+    assert_eq!(held(), 512);
+    drop((last, cuda));
+}
+
+/// Asks from several threads of which each waits for the device, and one that comes too late.
+fn everybody_hears(panics: bool, expected: &str) {
+    let (cuda, _) = open(move |seen| Fake::new(64 * MIB, seen).failing(3, panics));
+    let plan = plan(5);
+    let weights = vec![0.0; plan.parameters];
+    let data = cuda.upload(dataset(10)).unwrap();
+    std::thread::scope(|scope| {
+        let train = || {
+            let mut cohort = cuda.begin(&[member(&plan, &weights, 2)])?;
+            (0..100).try_for_each(|i| advance(&cuda, &mut cohort, &data, i, 50, 2).map(drop))
+        };
+        let threads: Vec<_> = (0..6).map(|_| scope.spawn(train)).collect();
+        for thread in threads {
+            let error = thread.join().unwrap().unwrap_err();
+            assert!(matches!(&error, Error::Device(text) if text.contains(expected)), "{error}");
+        }
+    });
+    let late = cuda.upload(dataset(3)).map(drop).unwrap_err().to_string();
+    assert!(late.contains(expected), "{late}");
+}
+
+#[test]
+fn an_error_of_the_device_reaches_everybody() {
+    everybody_hears(false, "the fake has failed");
+}
+
+#[test]
+fn a_panic_of_the_dispatcher_reaches_everybody() {
+    everybody_hears(true, "on purpose");
+}
+
+#[test]
+fn a_device_that_cannot_be_opened_says_why() {
+    let opener: Opener = Box::new(|| Err(Error::Device("no such thing".into())));
+    assert_eq!(Cuda::with(vec![opener]).unwrap_err().to_string(), "no such thing");
+    let opener: Opener = Box::new(|| panic!("a symbol is missing"));
+    assert!(Cuda::with(vec![opener]).unwrap_err().to_string().contains("a symbol is missing"));
+}
+
+#[test]
+fn models_go_to_the_device_with_the_most_room() {
+    let seen: Vec<_> = (0..2).map(|_| Arc::new(Mutex::new(Seen::default()))).collect();
+    let opener = |seen: &Arc<Mutex<Seen>>| -> Opener {
+        let seen = Arc::clone(seen);
+        Box::new(move || Ok(Box::new(Fake::new(64 * MIB, &seen)) as Box<dyn Driver>))
+    };
+    let cuda = Cuda::with(seen.iter().map(opener).collect()).unwrap();
+    let (plan, data) = (plan(5), cuda.upload(dataset(10)).unwrap());
+    let weights = vec![0.0; plan.parameters];
+    let mut cohorts: Vec<Cohort> = (0..4).map(|_| cuda.begin(&[member(&plan, &weights, 2)]).unwrap()).collect();
+    for cohort in &mut cohorts {
+        assert_eq!(advance(&cuda, cohort, &data, 0, 4, 2).unwrap(), expected(&plan, 0, 4, 2));
+    }
+    let rounds = seen.iter().map(|seen| seen.lock().unwrap().rounds.len());
+    assert_eq!(rounds.collect::<Vec<_>>(), [2, 2]);
+    assert_eq!(cuda.caps().device, "cuda:0");
+}
+
+#[test]
+fn tiles_depend_on_the_product_alone_and_precisions_never_fall() {
+    assert_eq!(Shape::of(128, 10, 784), Shape::Narrow);
+    assert_eq!(Shape::of(128, 256, 784), Shape::Small);
+    assert_eq!(Shape::of(4096, 4096, 4096), Shape::Large);
+    let seen = Arc::new(Mutex::new(Seen::default()));
+    let products = Products::of(&Fake::new(MIB, &seen));
+    assert_eq!(products.precision(Precision::Medium), Precision::Highest);
+    assert_eq!(products.kernel(super::products::Pass::Learn, [784, 256, 128], Precision::Medium).0, "learn_s");
+}

@@ -1,0 +1,164 @@
+//! A device in the interpreter, tables for it, and comparisons.
+
+use hpt_engine::backend::cuda::descriptor::{Address, Layer, Model, Plain, Run, Tables, Tile, bytes_of};
+use hpt_kernels::philox::{Key, philox4x32_10};
+use hpt_ptxsim::{Fault, Launch, Machine, Module, Options};
+use std::sync::OnceLock;
+
+/// The module for every GPU.
+pub const SIMT: &str = include_str!("../../cuda/ptx/simt.ptx");
+
+/// The module for every GPU, parsed once.
+pub fn simt() -> &'static Module {
+    static MODULE: OnceLock<Module> = OnceLock::new();
+    MODULE.get_or_init(|| Module::parse(SIMT).unwrap_or_else(|error| panic!("{error}")))
+}
+
+/// Tile shapes: suffix, rows, columns.
+pub const SHAPES: [(&str, usize, usize); 3] = [("s", 64, 64), ("l", 128, 128), ("n", 128, 16)];
+
+/// A device with a module.
+pub struct Gpu {
+    machine: Machine,
+    module: &'static Module,
+}
+
+impl Gpu {
+    pub fn new(module: &'static Module, options: Options) -> Self {
+        Gpu { machine: Machine::new(options), module }
+    }
+
+    pub fn simt(seed: u64) -> Self {
+        Gpu::new(simt(), Options { seed, ..Options::default() })
+    }
+
+    /// Memory that nothing has written.
+    pub fn room(&mut self, bytes: usize) -> Address {
+        self.machine.alloc(bytes.max(1))
+    }
+
+    pub fn put<T: Plain>(&mut self, table: &[T]) -> Address {
+        self.bytes(bytes_of(table))
+    }
+
+    pub fn bytes(&mut self, bytes: &[u8]) -> Address {
+        let address = self.room(bytes.len());
+        self.machine.write(address, bytes).unwrap();
+        address
+    }
+
+    pub fn f32s(&mut self, values: &[f32]) -> Address {
+        self.bytes(&values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>())
+    }
+
+    pub fn f64s(&mut self, values: &[f64]) -> Address {
+        self.bytes(&values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>())
+    }
+
+    pub fn u32s(&mut self, values: &[u32]) -> Address {
+        self.bytes(&values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>())
+    }
+
+    pub fn read_f32s(&self, address: Address, n: usize) -> Vec<f32> {
+        let mut bytes = vec![0; 4 * n];
+        self.machine.read(address, &mut bytes).unwrap_or_else(|fault| panic!("{fault}"));
+        bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+    }
+
+    pub fn read_u32s(&self, address: Address, n: usize) -> Vec<u32> {
+        self.read_f32s(address, n).into_iter().map(f32::to_bits).collect()
+    }
+
+    pub fn read_f64s(&self, address: Address, n: usize) -> Vec<f64> {
+        let mut bytes = vec![0; 8 * n];
+        self.machine.read(address, &mut bytes).unwrap_or_else(|fault| panic!("{fault}"));
+        bytes.chunks_exact(8).map(|b| f64::from_le_bytes(b.try_into().unwrap())).collect()
+    }
+
+    /// Launches a kernel on these tables at that tick.
+    pub fn launch(&mut self, kernel: &str, job: &Job, tick: u32) {
+        self.try_launch(kernel, job, tick).unwrap_or_else(|fault| panic!("{kernel}: {fault}"));
+    }
+
+    pub fn try_launch(&mut self, kernel: &str, job: &Job, tick: u32) -> Result<(), Fault> {
+        let tables = Tables {
+            models: self.put(&job.models),
+            layers: self.put(&job.layers),
+            runs: self.put(&job.runs),
+            tiles: self.put(&job.tiles),
+            tick: self.u32s(&[tick]),
+        };
+        self.start(kernel, job.tiles.len(), 0, tables)
+    }
+
+    pub fn start(&mut self, kernel: &str, blocks: usize, shared: u32, tables: Tables) -> Result<(), Fault> {
+        let kernel = self.module.kernel(kernel).unwrap_or_else(|| panic!("no kernel {kernel}"));
+        let threads = kernel.max_threads().expect("kernels say how many threads they were compiled for");
+        let (grid, block) = ([blocks as u32, 1, 1], [threads, 1, 1]);
+        let params = bytes_of(std::slice::from_ref(&tables));
+        self.machine.launch(kernel, Launch { grid, block, shared_bytes: shared, params }).map(|_| ())
+    }
+}
+
+/// Tables of one launch.
+#[derive(Clone, Default)]
+pub struct Job {
+    pub models: Vec<Model>,
+    pub layers: Vec<Layer>,
+    pub runs: Vec<Run>,
+    pub tiles: Vec<Tile>,
+}
+
+impl Job {
+    /// Adds all tiles of an m × n matrix of that layer.
+    pub fn tile(&mut self, layer: usize, [m, n]: [usize; 2], shape: &(&str, usize, usize)) {
+        let count = m.div_ceil(shape.1) * n.div_ceil(shape.2);
+        self.tiles.extend((0..count as u32).map(|place| Tile { subject: layer as u32, place }));
+    }
+
+    /// Adds `parts` tiles of that model.
+    pub fn parts(&mut self, model: usize, parts: usize) {
+        self.tiles.extend((0..parts as u32).map(|place| Tile { subject: model as u32, place }));
+    }
+}
+
+/// Keyed random numbers.
+pub struct Random(u64, u32);
+
+impl Random {
+    pub fn new(seed: u64) -> Self {
+        Random(seed, 0)
+    }
+
+    pub fn word(&mut self) -> u32 {
+        self.1 += 1;
+        philox4x32_10([self.1, 0, 0, 1], Key::new(self.0).0)[0]
+    }
+
+    pub fn below(&mut self, n: usize) -> usize {
+        (u64::from(self.word()) * n as u64 >> 32) as usize
+    }
+
+    /// Between −1 and 1.
+    pub fn unit(&mut self) -> f32 {
+        self.word() as i32 as f32 / 2_147_483_648.0
+    }
+
+    pub fn units(&mut self, n: usize) -> Vec<f32> {
+        (0..n).map(|_| self.unit()).collect()
+    }
+}
+
+pub fn wide(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|&x| f64::from(x)).collect()
+}
+
+/// Fails unless every number is within `tolerance` of what is expected, relative to the larger of it and `size`.
+pub fn close(what: &str, got: &[f32], expected: &[f64], size: f64, tolerance: f64) {
+    assert_eq!(got.len(), expected.len(), "{what}: length");
+    for (i, (&got, &expected)) in got.iter().zip(expected).enumerate() {
+        let error = (f64::from(got) - expected).abs();
+        let fits = error <= tolerance * expected.abs().max(size) || (got.is_nan() && expected.is_nan());
+        assert!(fits, "{what}: element {i} is {got}, not {expected}");
+    }
+}
