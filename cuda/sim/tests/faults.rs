@@ -103,6 +103,16 @@ fn lanes_of_a_warp_are_not_ordered_by_running_together() {
 }
 
 #[test]
+fn what_all_lanes_read_is_not_yet_free_to_write() {
+    let body =
+        ".shared .align 4 .b8 s[4];\nsetp.eq.u32 %p1, %r2, 5;\n@%p1 st.shared.u32 [s], 1;\nbar.warp.sync 0xffffffff;
+        ld.shared.u32 %r4, [s];\nSYNC\n@%p1 st.shared.u32 [s], 2; // here\n";
+    healthy(&body.replace("SYNC", "bar.warp.sync 0xffffffff;"), [1, 32]);
+    let fault = faulty(&body.replace("SYNC", ""), [1, 32], FaultKind::Race);
+    assert!(fault.detail.contains("read by several threads"), "{fault}");
+}
+
+#[test]
 fn lanes_may_write_one_word_together_only_with_one_value() {
     let body = ".shared .align 4 .b8 s[4];\nst.shared.u32 [s], VALUE; // here\n";
     healthy(&body.replace("VALUE", "%r1"), [1, 32]);

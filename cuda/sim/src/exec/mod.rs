@@ -241,8 +241,7 @@ impl Core<'_> {
                 self.warp.put_wide(instr.d, &ticks.map(u64::from), mask, 0);
             }
             Op::ActiveMask => {
-                let active = [self.warp.active; LANES];
-                self.warp.put(instr.d, &active, mask, 0);
+                self.warp.put(instr.d, &[mask; LANES], mask, 0);
             }
             Op::IsSpace(space, p) => self.is_space(*space, *p, instr.a, mask)?,
             Op::Atomic(atomic) => self.atomic(atomic, mask)?,
