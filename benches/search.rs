@@ -8,7 +8,7 @@
 //! `PROPOSE=100,500` times single proposals with histories of that many trials instead.
 
 use hpt_engine::compare::{self, FUNCTIONS, Grid};
-use hpt_engine::history::{Direction, State, Trial};
+use hpt_engine::history::{Direction, Record, State, Trial};
 use hpt_engine::sampler::{self, Ask, Proposal, Sampler, Settings};
 use hpt_engine::space::{Params, Space};
 use std::io::Write;
@@ -135,18 +135,7 @@ fn time_proposals(function: &Function, name: &str, sizes: &[u64]) {
 }
 
 fn complete(number: u64, params: Params, value: f64) -> Trial {
-    Trial {
-        number,
-        state: State::Complete,
-        params,
-        domains: Default::default(),
-        values: vec![value],
-        intermediate: Default::default(),
-        user: Default::default(),
-        system: Default::default(),
-        started: None,
-        finished: None,
-    }
+    Trial::from(Record { params, values: vec![value], ..Record::blank(number, State::Complete) })
 }
 
 fn closed_forms() -> Vec<Function> {

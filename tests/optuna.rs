@@ -96,13 +96,20 @@ fn sorted(value: &Json) -> Json {
     }
 }
 
-#[test]
-fn optuna_reads_our_studies_and_we_read_optunas() {
-    let Ok(pythons) = std::env::var("HPT_PYTHON") else {
+/// `HPT_PYTHON`, unless it is empty; says where tests are skipped for want of it.
+fn pythons() -> Option<String> {
+    let pythons = std::env::var("HPT_PYTHON").ok().filter(|pythons| !pythons.is_empty());
+    if pythons.is_none() {
         let required = std::env::var("HPT_REQUIRE_PYTHON").is_ok_and(|required| required == "1");
         assert!(!required, "HPT_PYTHON names no interpreter, and HPT_REQUIRE_PYTHON=1");
-        return eprintln!("skipped: HPT_PYTHON names no interpreter with Optuna");
-    };
+        eprintln!("skipped: HPT_PYTHON names no interpreter with Optuna");
+    }
+    pythons
+}
+
+#[test]
+fn optuna_reads_our_studies_and_we_read_optunas() {
+    let Some(pythons) = pythons() else { return };
     for python in pythons.split(':') {
         let folder = tempfile::tempdir().unwrap();
         let storage = Storage::open_or_create(folder.path().join("study.db")).unwrap();
@@ -167,7 +174,7 @@ fn what_is_printed_is_what_other_programs_rely_on() {
 
 #[test]
 fn studies_changed_by_hand_are_read_by_optuna() {
-    let Ok(pythons) = std::env::var("HPT_PYTHON") else { return eprintln!("skipped: HPT_PYTHON names no interpreter") };
+    let Some(pythons) = pythons() else { return };
     for python in pythons.split(':') {
         let folder = tempfile::tempdir().unwrap();
         let storage = Storage::open_or_create(folder.path().join("study.db")).unwrap();

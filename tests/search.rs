@@ -73,7 +73,8 @@ fn a_search_ends_with_a_tested_saved_model() {
     let total: u64 = confusion.iter().flat_map(|row| row.as_array().unwrap()).map(|n| n.as_u64().unwrap()).sum();
     assert_eq!(total, 359, "every test row is in the confusion matrix");
     for trial in outcome.study.trials().unwrap().iter() {
-        assert_eq!(trial.user["history"].as_array().unwrap().len(), 2);
+        let attributes = outcome.study.attributes_of(trial.number).unwrap();
+        assert_eq!(attributes["history"].as_array().unwrap().len(), 2);
         assert_eq!(trial.intermediate.len(), 2);
     }
 }

@@ -202,20 +202,13 @@ fn cell(levels: &[usize], column: usize, line: usize) -> char {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hpt_engine::history::Record;
 
     /// Finished trials with these values; none for a failed one.
     fn trials(values: &[Option<f64>]) -> Vec<Trial> {
-        let trial = |(number, value): (usize, &Option<f64>)| Trial {
-            number: number as u64,
-            state: if value.is_some() { State::Complete } else { State::Failed },
-            params: Default::default(),
-            domains: Default::default(),
-            values: value.iter().copied().collect(),
-            intermediate: Default::default(),
-            user: Default::default(),
-            system: Default::default(),
-            started: None,
-            finished: None,
+        let trial = |(number, value): (usize, &Option<f64>)| {
+            let state = if value.is_some() { State::Complete } else { State::Failed };
+            Trial::from(Record { values: value.iter().copied().collect(), ..Record::blank(number as u64, state) })
         };
         values.iter().enumerate().map(trial).collect()
     }

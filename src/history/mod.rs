@@ -4,6 +4,8 @@ pub mod pareto;
 
 use crate::space::{Domain, Params};
 use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 
 /// Whether smaller or larger values of an objective are better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -78,22 +80,48 @@ impl State {
     }
 }
 
-/// One trial as the storage has it.
+/// One trial as the storage has it: a [`Record`] that clones share, so that lists of trials cost little to copy. Whoever
+/// changes a shared one gets a copy of its own.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Trial {
+pub struct Trial(Arc<Record>);
+
+impl Deref for Trial {
+    type Target = Record;
+
+    fn deref(&self) -> &Record {
+        &self.0
+    }
+}
+
+impl DerefMut for Trial {
+    fn deref_mut(&mut self) -> &mut Record {
+        Arc::make_mut(&mut self.0)
+    }
+}
+
+impl From<Record> for Trial {
+    fn from(record: Record) -> Self {
+        Trial(Arc::new(record))
+    }
+}
+
+/// What is known of a trial.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
     /// Its number in the study, from 0.
     pub number: u64,
     /// Where it stands.
     pub state: State,
     /// The active parameters.
     pub params: Params,
-    /// Where each parameter came from (what Optuna calls its distribution).
-    pub domains: BTreeMap<String, Domain>,
+    /// Where each parameter came from (what Optuna calls its distribution). A study's trials with the same ones share them.
+    pub domains: Arc<BTreeMap<String, Domain>>,
     /// One value an objective; empty while there is none.
     pub values: Vec<f64>,
     /// Reported values by step (epochs count from 1).
     pub intermediate: BTreeMap<u64, f64>,
-    /// Attributes for users (history, timing, test results).
+    /// Attributes for users (timing, test results). A study leaves long ones in its storage
+    /// ([`Study::attributes_of`](crate::study::Study::attributes_of)).
     pub user: BTreeMap<String, serde_json::Value>,
     /// Attributes of the machinery (slot, plan, rungs).
     pub system: BTreeMap<String, serde_json::Value>,
@@ -103,7 +131,30 @@ pub struct Trial {
     pub finished: Option<Timestamp>,
 }
 
+impl Record {
+    /// One with nothing in it.
+    pub fn blank(number: u64, state: State) -> Self {
+        Record {
+            number,
+            state,
+            params: Params::new(),
+            domains: Arc::default(),
+            values: Vec::new(),
+            intermediate: BTreeMap::new(),
+            user: BTreeMap::new(),
+            system: BTreeMap::new(),
+            started: None,
+            finished: None,
+        }
+    }
+}
+
 impl Trial {
+    /// One with nothing in it.
+    pub fn blank(number: u64, state: State) -> Self {
+        Trial::from(Record::blank(number, state))
+    }
+
     /// The value of a single-objective trial.
     pub fn value(&self) -> Option<f64> {
         self.values.first().copied()

@@ -1,9 +1,11 @@
 //! Functions whose decomposition is known exactly.
 
 use super::*;
+use crate::history::Record;
 use crate::random::{Purpose, Stream};
 use crate::space::{Expand, Params};
 use std::f64::consts::PI;
+use std::sync::Arc;
 
 fn space(text: &str) -> Space {
     Space::from_toml(&text.parse().unwrap(), &Expand::default()).unwrap()
@@ -13,18 +15,13 @@ fn space(text: &str) -> Space {
 fn study(space: &Space, n: u64, f: impl Fn(&Params) -> f64) -> Vec<Trial> {
     let trial = |number| {
         let params = space.sample(&mut Stream::new(5, number, Purpose::Propose, 0));
-        Trial {
-            number,
-            state: State::Complete,
+        let domains = params.keys().map(|name| (name.clone(), space.get(name).unwrap().domain.clone()));
+        Trial::from(Record {
             values: vec![f(&params)],
-            domains: params.keys().map(|name| (name.clone(), space.get(name).unwrap().domain.clone())).collect(),
+            domains: Arc::new(domains.collect()),
             params,
-            intermediate: Default::default(),
-            user: Default::default(),
-            system: Default::default(),
-            started: None,
-            finished: None,
-        }
+            ..Record::blank(number, State::Complete)
+        })
     };
     (0..n).map(trial).collect()
 }
@@ -259,9 +256,10 @@ fn what_cannot_be_said_is_an_error_in_words() {
     fails(&known, &trials, &ImportanceSpec { rounds: 0, ..PAIRS }, "at least 1");
     let fixed = space("x = { choice = [1] }");
     let mut count = 0.0;
-    let varied = study(&fixed, 9, |_| 0.0).into_iter().map(|trial| {
+    let varied = study(&fixed, 9, |_| 0.0).into_iter().map(|mut trial| {
         count += 1.0;
-        Trial { values: vec![count], ..trial }
+        trial.values = vec![count];
+        trial
     });
     fails(&fixed, &varied.collect::<Vec<_>>(), &PAIRS, "more than one value");
     assert!(Method::by_name("fnova").unwrap_err().to_string().contains("did you mean `fanova`"));

@@ -1,22 +1,15 @@
 //! The contract of every pruner, and the rules of each.
 
 use super::*;
-use crate::history::{Direction, State, Trial};
+use crate::history::{Direction, Record, State, Trial};
 use crate::random::{Purpose, Stream};
 
 fn trial(number: u64, state: State, values: &[f64]) -> Trial {
-    Trial {
-        number,
-        state,
-        params: Default::default(),
-        domains: Default::default(),
+    Trial::from(Record {
         values: values.last().copied().into_iter().collect(),
         intermediate: values.iter().enumerate().map(|(i, &value)| (i as u64 + 1, value)).collect(),
-        user: Default::default(),
-        system: Default::default(),
-        started: None,
-        finished: None,
-    }
+        ..Record::blank(number, state)
+    })
 }
 
 /// Those that compare with others.

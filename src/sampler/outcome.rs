@@ -262,21 +262,16 @@ fn variance(values: &[f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::history::Record;
     use crate::space::Space;
 
     fn trial(number: u64, state: State, value: Option<f64>, curve: &[f64]) -> Trial {
-        Trial {
-            number,
-            state,
+        Trial::from(Record {
             params: [("x".to_owned(), (number as f64).into())].into_iter().collect(),
-            domains: Default::default(),
             values: value.into_iter().collect(),
             intermediate: curve.iter().enumerate().map(|(i, value)| (i as u64 + 1, *value)).collect(),
-            user: Default::default(),
-            system: Default::default(),
-            started: None,
-            finished: None,
-        }
+            ..Record::blank(number, state)
+        })
     }
 
     fn finished(history: &[Trial], directions: &[Direction]) -> (Vec<f64>, usize, usize) {
@@ -333,7 +328,8 @@ mod tests {
         assert!(ranks[1].order(&ranks[0]).is_lt() && ranks[0].order(&ranks[4]).is_lt());
         // Where none keeps them, the direction is still known.
         history.iter_mut().for_each(|trial| {
-            trial.system.insert("constraints".into(), serde_json::json!([trial.number + 1])).map_or((), drop)
+            let constraint = serde_json::json!([trial.number + 1]);
+            trial.system.insert("constraints".into(), constraint);
         });
         assert_eq!(finished(&history, &[Direction::Minimize]).0, [1.2, 1.4, 1.6, 1.8, 2.0]);
     }

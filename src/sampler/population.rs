@@ -149,6 +149,7 @@ impl Sampler for Population {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::history::Record;
     use crate::space::{Condition, Parameter, Test};
 
     fn rule() -> Population {
@@ -179,18 +180,8 @@ mod tests {
     fn generation(values: &[f64]) -> Vec<Trial> {
         let trial = |(slot, &value): (usize, &f64)| {
             let Proposal::Params(params) = rule().ask(&ask(&space(), &[], slot as u64)) else { panic!("{slot}") };
-            Trial {
-                number: slot as u64,
-                state: if value.is_nan() { State::Failed } else { State::Complete },
-                params,
-                domains: Default::default(),
-                values: if value.is_nan() { vec![] } else { vec![value] },
-                intermediate: Default::default(),
-                user: Default::default(),
-                system: Default::default(),
-                started: None,
-                finished: None,
-            }
+            let (state, values) = if value.is_nan() { (State::Failed, vec![]) } else { (State::Complete, vec![value]) };
+            Trial::from(Record { params, values, ..Record::blank(slot as u64, state) })
         };
         values.iter().enumerate().map(trial).collect()
     }

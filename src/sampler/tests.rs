@@ -1,7 +1,7 @@
 //! The contract of every sampler in the list, over spaces of every kind.
 
 use super::*;
-use crate::history::State;
+use crate::history::{Record, State};
 use crate::random::{Purpose, Stream};
 use crate::space::{Expand, Value, fingerprint};
 use std::collections::HashSet;
@@ -40,18 +40,8 @@ fn objective(params: &Params) -> f64 {
 }
 
 fn finished(number: u64, params: Params, state: State, value: f64) -> Trial {
-    Trial {
-        number,
-        state,
-        values: if state == State::Complete { vec![value] } else { Vec::new() },
-        params,
-        domains: Default::default(),
-        intermediate: Default::default(),
-        user: Default::default(),
-        system: Default::default(),
-        started: None,
-        finished: None,
-    }
+    let values = if state == State::Complete { vec![value] } else { Vec::new() };
+    Trial::from(Record { values, params, ..Record::blank(number, state) })
 }
 
 fn ask_at(sampler: &dyn Sampler, space: &Space, history: &[Trial], seed: u64, slot: u64) -> Proposal {

@@ -158,7 +158,7 @@ impl Study {
 
     /// Writes a waiting trial with these parameters in the next slot.
     fn queue(&self, connection: &Connection, params: &Params) -> Result<Stored, Fault> {
-        let mut trial = rows::blank(0, State::Waiting);
+        let mut trial = Trial::blank(0, State::Waiting);
         trial.system.insert(SLOT.into(), self.cache().next_slot.into());
         trial.system.insert(FIXED.into(), json!(params));
         rows::insert(connection, self.inner.id, trial)
@@ -242,7 +242,7 @@ impl Study {
         if key == REASON {
             return Ok(vec![Stored { id, trial }]);
         }
-        let mut again = rows::blank(0, State::Waiting);
+        let mut again = Trial::blank(0, State::Waiting);
         (again.params, again.domains) = (trial.params.clone(), trial.domains.clone());
         for key in [SLOT, FIXED] {
             if let Some(value) = trial.system.get(key) {
@@ -327,7 +327,7 @@ impl Study {
                 return Ok(None);
             }
             let has_params = waiting.as_ref().is_some_and(|trial| !trial.params.is_empty());
-            let mut trial = waiting.unwrap_or_else(|| rows::blank(0, State::Running));
+            let mut trial = waiting.unwrap_or_else(|| Trial::blank(0, State::Running));
             trial.state = State::Running;
             trial.started = Some(Timestamp::now());
             trial.system.insert(SLOT.into(), slot.into());
@@ -335,7 +335,7 @@ impl Study {
                 trial.system.insert(OWNER.into(), json!(self.inner.owner));
             }
             if !has_params {
-                trial.domains = domains(space, &params)?;
+                trial.domains = Arc::new(domains(space, &params)?);
                 trial.params = params;
             }
             let Next::Waiting(id) = *next_known else {

@@ -1,17 +1,19 @@
 //! The study's trials in memory, so that asking and telling do not read the file again.
 //!
 //! Readers share one list (`Arc<Vec<Trial>>`). What changes while somebody reads is laid beside the list until nobody
-//! does, so a slow proposal costs no copy; only who asks for the whole list while another still holds it makes one.
+//! does, so a slow proposal costs no copy; only who asks for the whole list while another still holds it makes one, of
+//! pointers: trials are shared. User attributes that are long stay in the file, and trials with the same domains share them.
 //! A pruner that follows the study is told of each change here, under the lock; one that does not borrows the list.
 //!
 //! SQLite's `data_version` tells whether another connection has written since the last look; if so, new trials are
 //! read and those not finished are read again (finished ones never change). What this process writes it puts here
 //! itself. Counts and the next slot are kept up to date with each change instead of being counted anew.
 
-use super::rows::{self, Stored, Which};
+use super::rows::{self, Scope, Stored, Which};
 use super::storage::Fault;
 use crate::history::{Direction, State, Trial};
 use crate::pruner::{Follower, Pruner};
+use crate::space::Domain;
 use rusqlite::Connection;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -96,7 +98,12 @@ pub(super) struct Cache {
     /// Reports (place, step, value) that came while somebody was reading.
     late: Vec<(usize, u64, f64)>,
     followed: Followed,
+    /// Domains of trials so far, each kind once.
+    domains: Vec<Arc<BTreeMap<String, Domain>>>,
 }
+
+/// Most kinds of domains that are remembered: a conditional space has a kind for each set of active parameters.
+const KINDS: usize = 256;
 
 /// The pruner that follows the study, and for whose sake.
 #[derive(Default)]
@@ -195,6 +202,7 @@ impl Cache {
         if known.is_ok_and(|at| self.at(at).state.is_finished()) && !deleted {
             return;
         }
+        let trial = self.slimmed(trial);
         if let Some(slot) = trial.system.get(SLOT).and_then(serde_json::Value::as_u64) {
             self.next_slot = self.next_slot.max(slot + 1);
         }
@@ -232,6 +240,23 @@ impl Cache {
         };
     }
 
+    /// The trial with its domains shared with others that have the same, and without an owner once nobody runs it.
+    fn slimmed(&mut self, mut trial: Trial) -> Trial {
+        if trial.state.is_finished() && trial.system.contains_key(OWNER) {
+            trial.system.remove(OWNER);
+        }
+        match self.domains.iter().position(|known| *known == trial.domains) {
+            Some(at) => {
+                trial.domains = Arc::clone(&self.domains[at]);
+                // Kinds of trials that come often are found soon.
+                self.domains.swap(at, at / 2);
+            }
+            None if self.domains.len() < KINDS => self.domains.push(Arc::clone(&trial.domains)),
+            None => {}
+        }
+        trial
+    }
+
     /// Notes what a running trial reported.
     pub(super) fn report(&mut self, number: u64, step: u64, value: f64) {
         if let Some(&at) = self.by_number.get(&number) {
@@ -263,8 +288,8 @@ impl Cache {
         trial: &Trial,
     ) -> bool {
         if let Some(cost) = cost(trial) {
-            let history: Vec<Trial> =
-                self.all().filter(|other| self::cost(other).is_some_and(|other| other <= cost)).map(curve).collect();
+            let no_dearer = |other: &&Trial| self::cost(other).is_some_and(|other| other <= cost);
+            let history: Vec<Trial> = self.all().filter(no_dearer).cloned().collect();
             return pruner.should_prune(direction, &history, trial);
         }
         match &self.followed.follower {
@@ -285,7 +310,7 @@ impl Cache {
             return Ok(());
         }
         for at in self.open.clone() {
-            for mut stored in rows::read(connection, path, study, Which::One(self.ids[at]))? {
+            for mut stored in rows::read(connection, path, study, Which::One(self.ids[at]), Scope::Memory)? {
                 if stored.trial.state == State::Running {
                     // What was reported here may not be in the file yet.
                     stored.trial.intermediate.extend(&self.at(at).intermediate);
@@ -294,7 +319,7 @@ impl Cache {
             }
         }
         let last = self.ids.last().copied().unwrap_or(-1);
-        for stored in rows::read(connection, path, study, Which::After(last))? {
+        for stored in rows::read(connection, path, study, Which::After(last), Scope::Memory)? {
             self.put(stored);
         }
         self.version = Some(version);
@@ -304,15 +329,6 @@ impl Cache {
 
 fn cost(trial: &Trial) -> Option<f64> {
     trial.system.get(COST).and_then(serde_json::Value::as_f64)
-}
-
-/// What a pruner looks at, without what a trial carries beside that.
-fn curve(trial: &Trial) -> Trial {
-    Trial {
-        values: trial.values.clone(),
-        intermediate: trial.intermediate.clone(),
-        ..rows::blank(trial.number, trial.state)
-    }
 }
 
 /// Puts each trial in its place; new ones come at the end, in their order.
@@ -333,7 +349,7 @@ mod tests {
     fn the_best_is_known_without_looking_at_all() {
         let mut cache = Cache::default();
         let put = |cache: &mut Cache, id: i64, state: State, value: f64| {
-            let mut trial = rows::blank(id as u64, state);
+            let mut trial = Trial::blank(id as u64, state);
             trial.values = if state == State::Complete { vec![value] } else { Vec::new() };
             if state == State::Failed {
                 trial.system.insert(DELETED.into(), true.into());
@@ -353,7 +369,7 @@ mod tests {
     }
 
     fn stored(id: i64, state: State) -> Stored {
-        Stored { id, trial: rows::blank(id as u64, state) }
+        Stored { id, trial: Trial::blank(id as u64, state) }
     }
 
     #[test]

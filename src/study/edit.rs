@@ -18,6 +18,7 @@ use crate::{Error, Result};
 use rusqlite::Connection;
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// System attribute of a trial whose result came from elsewhere.
 const ADDED: &str = "hpt:added";
@@ -37,11 +38,11 @@ impl Study {
         })?;
         let write = |connection: &Connection| {
             self.refresh_in(connection)?;
-            let mut trial = rows::blank(0, State::Running);
+            let mut trial = Trial::blank(0, State::Running);
             trial.started = Some(Timestamp::now());
             trial.system.insert(SLOT.into(), self.cache().next_slot.into());
             trial.system.insert(ADDED.into(), true.into());
-            trial.domains = domains(space, &params)?;
+            trial.domains = Arc::new(domains(space, &params)?);
             (trial.params, trial.intermediate) = (params, intermediate.clone());
             let mut stored = rows::insert(connection, self.inner.id, trial)?;
             self.end(connection, &mut stored, outcome)?;
@@ -92,7 +93,11 @@ impl Study {
     /// # Errors
     /// There is a study of that name; the storages fail.
     pub fn copy_to(&self, storage: &Storage, name: &str) -> Result<Study> {
-        let (trials, attributes) = (self.trials()?, self.all_attributes()?);
+        let attributes = self.all_attributes()?;
+        let read = |connection: &Connection| {
+            rows::read(connection, &self.path(), self.inner.id, rows::Which::After(-1), rows::Scope::Everything)
+        };
+        let trials = self.inner.storage.read(read)?;
         storage.write(|connection| {
             if handle::find(connection, name)?.is_some() {
                 let path = storage.path().display();
@@ -109,8 +114,8 @@ impl Study {
             for (table, key, value) in &attributes {
                 rows::attribute(connection, *table, id, key, value)?;
             }
-            for trial in trials.iter() {
-                rows::insert(connection, id, copied(trial))?;
+            for stored in &trials {
+                rows::insert(connection, id, copied(&stored.trial))?;
             }
             Ok(())
         })?;

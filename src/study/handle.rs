@@ -11,7 +11,7 @@ use crate::space::{Domain, Space};
 use crate::{Error, Result};
 use rusqlite::{Connection, OptionalExtension};
 use serde_json::Value as Json;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Prefix of our own attributes.
@@ -175,13 +175,30 @@ impl Study {
         self.inner.space.as_ref()
     }
 
-    /// All trials, oldest first, with what other processes have written.
+    /// All trials, oldest first, with what other processes have written; long user attributes are left out
+    /// ([`Study::attributes_of`]).
     ///
     /// # Errors
     /// The storage fails, or holds what cannot be read (an unknown distribution).
     pub fn trials(&self) -> Result<Arc<Vec<Trial>>> {
         self.refresh()?;
         Ok(self.cache().trials())
+    }
+
+    /// All user attributes of a trial, with the long ones that [`Study::trials`] leaves in the storage (512 bytes of JSON
+    /// and more, such as the history of a training).
+    ///
+    /// # Errors
+    /// [`Error::Input`] where there is no such trial; the storage fails.
+    pub fn attributes_of(&self, number: u64) -> Result<BTreeMap<String, Json>> {
+        self.refresh()?;
+        let id = self.cache().get(number).map(|(id, _)| id);
+        let id = id.ok_or_else(|| self.no_trial(number))?;
+        let read = |connection: &Connection| {
+            rows::read(connection, &self.path(), self.inner.id, rows::Which::One(id), rows::Scope::Everything)
+        };
+        let found = self.inner.storage.read(read)?;
+        Ok(found.into_iter().next().map(|stored| stored.trial.user.clone()).unwrap_or_default())
     }
 
     /// How many trials are in which state.
@@ -242,9 +259,10 @@ impl Study {
     /// Takes a trial that was committed into memory. Call before the connection is unlocked (the second half of
     /// [`Storage::write_then`]): memory must change in the order of the file.
     pub(super) fn keep(&self, stored: Stored) -> Trial {
-        let trial = stored.trial.clone();
-        self.cache().put(stored);
-        trial
+        let mut cache = self.cache();
+        let written = stored.trial.clone();
+        cache.put(stored);
+        cache.get(written.number).map_or(written, |(_, trial)| trial.clone())
     }
 
     pub(super) fn abandoned(&self) -> MutexGuard<'_, BTreeSet<u64>> {
@@ -401,7 +419,7 @@ fn conflict(connection: &Connection, path: &str, id: i64, space: &Space) -> Resu
         (Domain::Choice(a), Domain::Choice(b)) => a == b,
         _ => false,
     };
-    for stored in rows::read(connection, path, id, rows::Which::After(-1))? {
+    for stored in rows::read(connection, path, id, rows::Which::After(-1), rows::Scope::Memory)? {
         for parameter in space.parameters() {
             if let Some(known) =
                 stored.trial.domains.get(&parameter.name).filter(|known| !fits(known, &parameter.domain))

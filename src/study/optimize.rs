@@ -469,7 +469,7 @@ impl Run<'_> {
             Err(panic) => (Outcome::Failed(format!("the objective panicked: {}", message(&*panic))), None),
         };
         let unwritten = self.take_reports(id);
-        let done = self.study.finish(number, trial.intermediate, &unwritten, notes, outcome)?;
+        let done = self.study.finish(number, &trial.intermediate, &unwritten, notes, outcome)?;
         self.shared().finished += u64::from(done.is_some());
         if let Some(done) = &done {
             self.heed_rules(Some(done));

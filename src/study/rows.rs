@@ -7,9 +7,15 @@ use super::codec;
 use super::storage::Fault;
 use crate::Error;
 use crate::history::{State, Timestamp, Trial};
-use crate::space::{Domain, Params};
+use crate::space::Domain;
 use rusqlite::{Connection, Row, params};
-use std::collections::{BTreeMap, HashMap};
+use serde_json::Value as Json;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Longest JSON of a user attribute that is kept in memory, in bytes: the history of a training is longer, and a study of
+/// thousands of trials would hold little else.
+const LONGEST: usize = 512;
 
 /// A trial with its id in the database, which is unique over all studies of the file.
 #[derive(Clone, Debug)]
@@ -27,15 +33,31 @@ pub(super) enum Which {
     One(i64),
 }
 
+/// How much of a trial to read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// What is kept in memory: without user attributes longer than [`LONGEST`].
+    Memory,
+    /// All there is.
+    Everything,
+}
+
 /// The trials of a study, by increasing id. `path` is for messages.
-pub(super) fn read(connection: &Connection, path: &str, study: i64, which: Which) -> Result<Vec<Stored>, Fault> {
+pub(super) fn read(
+    connection: &Connection,
+    path: &str,
+    study: i64,
+    which: Which,
+    scope: Scope,
+) -> Result<Vec<Stored>, Fault> {
     let mut reader = Reader { connection, study, which, at: HashMap::new(), found: Vec::new() };
     reader.trials(path)?;
     reader.params(path)?;
     reader.each("trial_values", "c.objective, c.value, c.value_type", |trial, row| {
         let objective: usize = row.get(1)?;
-        trial.values.resize(trial.values.len().max(objective + 1), f64::NAN);
-        trial.values[objective] = codec::restored(row.get(2)?, row.get_ref(3)?.as_str()?);
+        let values = &mut trial.values;
+        values.resize(values.len().max(objective + 1), f64::NAN);
+        values[objective] = codec::restored(row.get(2)?, row.get_ref(3)?.as_str()?);
         Ok(())
     })?;
     let columns = "c.step, c.intermediate_value, c.intermediate_value_type";
@@ -44,7 +66,10 @@ pub(super) fn read(connection: &Connection, path: &str, study: i64, which: Which
         Ok(())
     })?;
     reader.each("trial_user_attributes", "c.key, c.value_json", |trial, row| {
-        trial.user.insert(row.get(1)?, codec::json(row.get_ref(2)?.as_str()?));
+        let text = row.get_ref(2)?.as_str()?;
+        if scope == Scope::Everything || text.len() <= LONGEST {
+            trial.user.insert(row.get(1)?, codec::json(text));
+        }
         Ok(())
     })?;
     reader.each("trial_system_attributes", "c.key, c.value_json", |trial, row| {
@@ -84,7 +109,7 @@ impl Reader<'_> {
             let Some(state) = codec::state(&name) else {
                 return Err(Error::input(format!("{path}: trial {id} has the unknown state `{name}`")).into());
             };
-            let mut trial = blank(number.unwrap_or_default(), state);
+            let mut trial = Trial::blank(number.unwrap_or_default(), state);
             (trial.started, trial.finished) = (time(row, 3)?, time(row, 4)?);
             self.at.insert(id, self.found.len());
             self.found.push(Stored { id, trial });
@@ -106,7 +131,7 @@ impl Reader<'_> {
                 Ok((domain, value))
             }) {
                 Ok((domain, value)) => {
-                    trial.domains.insert(name.clone(), domain);
+                    Arc::make_mut(&mut trial.domains).insert(name.clone(), domain);
                     trial.params.insert(name, value);
                 }
                 Err(why) => wrong = Some(format!("{path}: trial {}, parameter `{name}`: {why}", trial.number)),
@@ -144,22 +169,6 @@ impl Reader<'_> {
 
 fn time(row: &Row<'_>, column: usize) -> Result<Option<Timestamp>, Fault> {
     Ok(row.get_ref(column)?.as_str_or_null()?.and_then(codec::timestamp))
-}
-
-/// A trial with nothing in it.
-pub(super) fn blank(number: u64, state: State) -> Trial {
-    Trial {
-        number,
-        state,
-        params: Params::new(),
-        domains: BTreeMap::new(),
-        values: Vec::new(),
-        intermediate: BTreeMap::new(),
-        user: BTreeMap::new(),
-        system: BTreeMap::new(),
-        started: None,
-        finished: None,
-    }
 }
 
 /// Writes a new trial with everything in it; its number becomes the next one of the study.
@@ -239,13 +248,11 @@ pub(super) enum Table {
 }
 
 /// Sets one attribute of a study or trial.
-pub(super) fn attribute(
-    connection: &Connection,
-    table: Table,
-    id: i64,
-    key: &str,
-    value: &serde_json::Value,
-) -> Result<(), Fault> {
+pub(super) fn attribute(connection: &Connection, table: Table, id: i64, key: &str, value: &Json) -> Result<(), Fault> {
+    attribute_text(connection, table, id, key, &value.to_string())
+}
+
+fn attribute_text(connection: &Connection, table: Table, id: i64, key: &str, text: &str) -> Result<(), Fault> {
     let (table, owner) = match table {
         Table::StudyUser => ("study_user_attributes", "study_id"),
         Table::StudySystem => ("study_system_attributes", "study_id"),
@@ -256,7 +263,18 @@ pub(super) fn attribute(
         "INSERT INTO {table} ({owner}, key, value_json) VALUES (?1, ?2, ?3)
          ON CONFLICT ({owner}, key) DO UPDATE SET value_json = excluded.value_json"
     );
-    connection.prepare_cached(&sql)?.execute((id, key, value.to_string()))?;
+    connection.prepare_cached(&sql)?.execute((id, key, text))?;
+    Ok(())
+}
+
+/// Sets a user attribute of a trial, and takes it into memory unless it is long.
+pub(super) fn user(connection: &Connection, stored: &mut Stored, key: &str, value: &Json) -> Result<(), Fault> {
+    let text = value.to_string();
+    attribute_text(connection, Table::TrialUser, stored.id, key, &text)?;
+    match text.len() {
+        ..=LONGEST => drop(stored.trial.user.insert(key.to_owned(), value.clone())),
+        _ => drop(stored.trial.user.remove(key)),
+    }
     Ok(())
 }
 

@@ -106,13 +106,12 @@ impl Watch {
 
 #[cfg(test)]
 mod tests {
-    use super::super::rows;
     use super::*;
-    use crate::history::State;
+    use crate::history::{Record, State};
 
     fn trial(number: u64, values: &[f64]) -> Trial {
         let state = if values.is_empty() { State::Pruned } else { State::Complete };
-        Trial { values: values.to_vec(), ..rows::blank(number, state) }
+        Trial::from(Record { values: values.to_vec(), ..Record::blank(number, state) })
     }
 
     fn says(rules: StopRules, directions: &[Direction], values: &[&[f64]]) -> Option<Rule> {

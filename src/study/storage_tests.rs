@@ -1,4 +1,4 @@
-//! What is refused when a storage is opened, and in which words.
+//! What is refused when a storage is opened, and in which words; what of a trial stays in the file.
 
 use super::{Storage, Study, StudyConfig};
 use crate::Error;
@@ -6,6 +6,7 @@ use crate::history::Direction;
 use crate::sampler::RandomSampler;
 use crate::space::{Domain, Parameter, Space, Value};
 use rusqlite::Connection;
+use serde_json::json;
 use std::path::Path;
 use std::time::Duration;
 
@@ -170,4 +171,31 @@ fn a_study_of_optunas_is_read_and_what_is_unknown_is_named() {
     let error = Study::open(&storage, None).unwrap_err();
     assert_eq!(error.exit_code(), 2);
     assert!(error.to_string().contains("trial 0, parameter `beta`: its distribution `BetaDistribution`"), "{error}");
+}
+
+#[test]
+fn long_attributes_stay_in_the_file() {
+    let domain = Domain::Float { low: 0.0, high: 1.0, log: false, step: None };
+    let space = Space::new(vec![Parameter { name: "x".into(), domain, when: vec![] }]).unwrap();
+    let study = Study::in_memory(&StudyConfig::new("attributes", Direction::Minimize, space)).unwrap();
+    let trial = study.ask(&RandomSampler, 0).unwrap().unwrap();
+    study.ask(&RandomSampler, 0).unwrap();
+    let long = json!(vec![0.125; 200]);
+    study.set_trial_user(trial.number, "short", &json!(1)).unwrap();
+    study.set_trial_user(trial.number, "long", &long).unwrap();
+    let known = |study: &Study| study.trials().unwrap()[0].user.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(known(&study), ["short"]);
+    assert_eq!(study.attributes_of(trial.number).unwrap()["long"], long);
+    assert!(study.attributes_of(9).is_err());
+    // Read again, and in a copy, they are the same.
+    let copy = study.copy_to(study.storage(), "copy").unwrap();
+    for study in [&copy, &Study::open(study.storage(), Some(study.name())).unwrap()] {
+        assert_eq!(known(study), ["short"]);
+        assert_eq!(study.attributes_of(trial.number).unwrap()["long"], long);
+    }
+    // What becomes short is known again.
+    study.set_trial_user(trial.number, "long", &json!(2)).unwrap();
+    assert_eq!(known(&study), ["long", "short"]);
+    let trials = study.trials().unwrap();
+    assert!(std::sync::Arc::ptr_eq(&trials[0].domains, &trials[1].domains), "the same domains are one");
 }

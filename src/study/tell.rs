@@ -90,11 +90,7 @@ impl Study {
     /// # Errors
     /// [`Error::Input`] where the trial does not exist or does not run; the storage fails.
     pub fn set_trial_user(&self, number: u64, key: &str, value: &Json) -> Result<()> {
-        self.change(number, |connection, stored| {
-            stored.trial.user.insert(key.to_owned(), value.clone());
-            rows::attribute(connection, Table::TrialUser, stored.id, key, value)
-        })
-        .map(drop)
+        self.change(number, |connection, stored| rows::user(connection, stored, key, value)).map(drop)
     }
 
     /// Ends a trial of [`Study::optimize`]: `reported` is all it reported, `unwritten` what of it is not in the file yet.
@@ -102,7 +98,7 @@ impl Study {
     pub(super) fn finish(
         &self,
         number: u64,
-        reported: BTreeMap<u64, f64>,
+        reported: &BTreeMap<u64, f64>,
         unwritten: &[(u64, f64)],
         notes: Notes,
         outcome: Outcome,
@@ -113,9 +109,8 @@ impl Study {
             if let Some(constraints) = &notes.constraints {
                 keep_constraints(connection, stored, constraints)?;
             }
-            for (key, value) in notes.user {
-                rows::attribute(connection, Table::TrialUser, stored.id, &key, &value)?;
-                stored.trial.user.insert(key, value);
+            for (key, value) in &notes.user {
+                rows::user(connection, stored, key, value)?;
             }
             self.end(connection, stored, outcome)
         })?;

@@ -11,7 +11,6 @@
 //! has tried is not tried here. What is carried over is kept with the study (`hpt:priors`), so a later run needs no source.
 
 use super::handle::Study;
-use super::rows;
 use crate::history::{Direction, State, Trial};
 use crate::random::{Purpose, Stream};
 use crate::space::{Params, Space, Value};
@@ -166,7 +165,7 @@ pub(super) fn trials(priors: &[Prior], directions: &[Direction], own: &[Trial], 
     let losses: Vec<f64> = ranked(own, direction).into_iter().map(|(_, loss)| loss).collect();
     let (mean, deviation) = if losses.len() < 2 { (0.0, 1.0) } else { moments(losses.iter().copied()) };
     let trial = |(i, prior): (usize, &Prior)| {
-        let mut trial = rows::blank(FOREIGN + i as u64, State::Complete);
+        let mut trial = Trial::blank(FOREIGN + i as u64, State::Complete);
         // The loss of a loss is the value again.
         trial.values = vec![direction.loss(mean + deviation * prior.z)];
         trial.params = prior.params.clone();

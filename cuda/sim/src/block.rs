@@ -118,5 +118,6 @@ fn join(warps: &mut [Warp], barrier: &Rendezvous, all: bool) {
     for index in lanes(barrier.waiting) {
         warps[index].seen = seen;
         warps[index].clock = now;
+        warps[index].floor = seen.iter().copied().min().unwrap_or(0);
     }
 }

@@ -49,6 +49,8 @@ pub(crate) struct Who<'a> {
     pub warp: u32,
     pub clock: u32,
     pub seen: &'a [u32; LANES],
+    /// The least of `seen`: what happened before is ordered, whoever did it.
+    pub floor: u32,
     /// An atomic or another access that never races with its like.
     pub strong: bool,
 }
@@ -80,8 +82,10 @@ impl Cell {
     /// Whether the last write conflicts with an access of `bytes` by `lane`.
     #[inline(always)]
     fn written(&self, who: Who<'_>, lane: u32, bytes: u32) -> Option<Other> {
-        if self.who & WRITTEN == 0 || (self.who >> BYTES_AT) & bytes & 0xf == 0 || who.strong && self.who & STRONG != 0
-        {
+        if self.who & WRITTEN == 0 || self.wrote < who.floor {
+            return None;
+        }
+        if (self.who >> BYTES_AT) & bytes & 0xf == 0 || who.strong && self.who & STRONG != 0 {
             return None;
         }
         let thread = self.who & THREAD;
@@ -118,9 +122,18 @@ impl Cell {
         None
     }
 
+    /// More lanes of the warp than the one that read last.
+    #[inline(always)]
+    pub fn many_lanes(&mut self) {
+        self.who |= MANY_LANES;
+    }
+
     /// Whether every remembered read is ordered before `who` now.
     #[inline(always)]
     fn all_before(&self, who: Who<'_>) -> bool {
+        if self.read < who.floor {
+            return true;
+        }
         let own = 1 << who.warp;
         if self.readers & own != 0 && self.read >= who.clock {
             return false;
@@ -176,7 +189,12 @@ impl GlobalCell {
     /// Whether what `block` did at `epoch` is ordered before `here`.
     #[inline(always)]
     fn ordered(block: u32, epoch: u32, here: Block<'_>) -> bool {
-        block < here.first || here.acquired.get(&block).is_some_and(|&seen| epoch < seen)
+        block < here.first || !here.acquired.is_empty() && here.acquired.get(&block).is_some_and(|&seen| epoch < seen)
+    }
+
+    #[inline(always)]
+    pub fn many_lanes(&mut self) {
+        self.cell.many_lanes();
     }
 
     /// Forgets what is ordered before this block, so that the rest is of this block alone; else the other party.

@@ -8,6 +8,7 @@
 use crate::instr::{FULL, Guard, LANES, LOCAL_START, Place, Plane, Slot, Special, Start, Wide};
 use crate::kernel::Code;
 use crate::memory::{Bytes, RAW};
+use crate::race::Who;
 
 /// Lanes that stand at another place than the ones that run.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +61,8 @@ pub(crate) struct Warp {
     pub carry: u32,
     pub clock: u32,
     pub seen: [u32; LANES],
+    /// The least of `seen`.
+    pub floor: u32,
     pub pending: Vec<Pending>,
     /// The group that each lane's copies now join.
     pub group: [u32; LANES],
@@ -104,6 +107,7 @@ impl Warp {
             carry: 0,
             clock: 1,
             seen: [1; LANES],
+            floor: 1,
             pending: Vec::new(),
             group: [0; LANES],
             local: Bytes::default(),
@@ -136,6 +140,7 @@ impl Warp {
         self.reduction = None;
         self.clock = 1;
         self.seen = [1; LANES];
+        self.floor = 1;
         self.pending.clear();
         self.group = [0; LANES];
         self.ticks = 0;
@@ -153,6 +158,12 @@ impl Warp {
         let size = self.local.data.len() / LANES;
         let offset = address.checked_sub(u64::from(LOCAL_START))? as usize;
         (offset <= size && bytes <= size - offset).then_some(lane * size + offset)
+    }
+
+    /// This warp as one that accesses memory.
+    #[inline(always)]
+    pub fn who(&self, strong: bool) -> Who<'_> {
+        Who { warp: self.index, clock: self.clock, seen: &self.seen, floor: self.floor, strong }
     }
 
     #[inline(always)]

@@ -153,7 +153,7 @@ impl<'a> Runs<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::{State, Trial};
+    use crate::history::{Record, State, Trial};
     use crate::space::{Expand, Params};
 
     /// Values of `n` trials of a function, and the trials.
@@ -163,18 +163,8 @@ mod tests {
         for slot in 0..n {
             let ask = Ask { space: &space, directions: &[Direction::Minimize], history: &history, seed, slot };
             let Proposal::Params(params) = CmaEsSampler.ask(&ask) else { break };
-            history.push(Trial {
-                number: slot,
-                state: State::Complete,
-                values: vec![f(&params)],
-                params,
-                domains: Default::default(),
-                intermediate: Default::default(),
-                user: Default::default(),
-                system: Default::default(),
-                started: None,
-                finished: None,
-            });
+            let blank = Record::blank(slot, State::Complete);
+            history.push(Trial::from(Record { values: vec![f(&params)], params, ..blank }));
         }
         history
     }

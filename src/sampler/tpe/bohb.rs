@@ -87,6 +87,7 @@ fn loss_at(trial: &Trial, direction: Direction, step: u64) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::history::Record;
     use crate::space::{Domain, Parameter};
 
     fn space() -> Space {
@@ -95,18 +96,12 @@ mod tests {
     }
 
     fn trial(number: u64, x: f64, state: State, curve: &[(u64, f64)]) -> Trial {
-        Trial {
-            number,
-            state,
+        Trial::from(Record {
             params: [("x".to_owned(), x.into())].into_iter().collect(),
-            domains: Default::default(),
             values: curve.last().map(|(_, value)| *value).into_iter().collect(),
             intermediate: curve.iter().copied().collect(),
-            user: Default::default(),
-            system: Default::default(),
-            started: None,
-            finished: None,
-        }
+            ..Record::blank(number, state)
+        })
     }
 
     /// At step 3 x near `early` is best, at step 9 near `late`; one trial came to step 27.

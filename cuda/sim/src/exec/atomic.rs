@@ -31,7 +31,7 @@ impl Core<'_> {
         let mut old = [0; LANES];
         let width = atomic.ty.bytes() as usize;
         self.by_space(atomic.space, &addresses, mask, |core, space, addresses, mask| {
-            let request = Request { addresses, mask, strong: true, width, element: width };
+            let request = Request::new(addresses, mask, true, width, width);
             core.aligned(&request)?;
             if space == Space::Global {
                 core.count_sectors(&request);
@@ -63,25 +63,16 @@ impl Core<'_> {
         let (address, width) = (request.addresses[lane], request.width);
         let (bytes, at) = match space {
             Space::Global => {
-                let index = self.memory.find(address, width, lane as u32)?;
-                let found = &self.memory.allocations[index];
-                if found.constant {
-                    return Err(Trouble::new(
-                        FaultKind::ReadOnly,
-                        lane as u32,
-                        format!("{address:#x} is constant memory"),
-                    ));
-                }
-                let at = (address - found.base) as usize;
+                let (index, at) = self.writable(address, width, lane)?;
                 if self.options.races {
-                    self.meet_global(request, lane, index, at, true)?;
+                    self.meet_global(request, request.piece(lane), index, at, true)?;
                 }
                 (&mut self.memory.allocations[index].bytes, at)
             }
             Space::Shared => {
-                let at = self.shared_offset(request, lane)?;
+                let at = self.shared_offset(request.piece(lane))?;
                 if self.options.races {
-                    self.meet_shared(lane, at, width, true, true)?;
+                    self.meet_shared(request, request.piece(lane), at, true)?;
                 }
                 (&mut self.block.shared, at)
             }

@@ -1,15 +1,16 @@
 //! Loads and stores: addresses, alignment, bounds, what was written, who else was there.
 //!
 //! An access passes through a buffer of 16 bytes a lane, whatever its type; elements are cut from it, or put
-//! together in it, at the registers' side.
+//! together in it, at the registers' side. Memory is touched a piece at a time: one piece for all lanes where they read the same
+//! place or places in a row, which most accesses do, and otherwise one for each lane.
 
 use super::{Core, space_of};
 use crate::fault::{FaultKind, Outcome, Trouble};
 use crate::instr::{
-    Access, LANES, LOCAL_START, LOCAL_WINDOW, Order, PARAM_WINDOW, SHARED_START, SHARED_WINDOW, Slot, Space, Wide,
+    Access, FULL, LANES, LOCAL_START, LOCAL_WINDOW, Order, PARAM_WINDOW, SHARED_START, SHARED_WINDOW, Slot, Space, Wide,
 };
 use crate::memory::{OUTSIDE, PENDING, RAW, SET};
-use crate::race::{Block, Other, Who};
+use crate::race::{Block, Other};
 use crate::warp::lanes;
 
 /// The bytes of each lane.
@@ -24,6 +25,104 @@ pub(super) struct Request<'a> {
     pub width: usize,
     /// Bytes of an element of it.
     pub element: usize,
+    pub pattern: Pattern,
+}
+
+/// How the addresses of a warp lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pattern {
+    /// All lanes at one place.
+    Same,
+    /// All 32 lanes, one behind the other.
+    Row,
+    Any,
+}
+
+impl Pattern {
+    fn of(addresses: &Wide, mask: u32, width: u64) -> Self {
+        if mask == FULL {
+            let start = addresses[0];
+            let step = addresses[1].wrapping_sub(start);
+            if step != 0 && step != width {
+                return Self::Any;
+            }
+            let mut off = 0;
+            for (lane, &address) in addresses.iter().enumerate() {
+                off |= address ^ start.wrapping_add(lane as u64 * step);
+            }
+            return match (off, step) {
+                (0, 0) => Self::Same,
+                (0, _) => Self::Row,
+                _ => Self::Any,
+            };
+        }
+        let start = addresses[mask.trailing_zeros() as usize & 31];
+        if lanes(mask).all(|lane| addresses[lane] == start) { Self::Same } else { Self::Any }
+    }
+}
+
+/// Bytes that are touched as one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Piece {
+    /// The first lane.
+    pub lane: usize,
+    pub address: u64,
+    pub bytes: usize,
+    pub pattern: Pattern,
+}
+
+impl<'a> Request<'a> {
+    pub fn new(addresses: &'a Wide, mask: u32, strong: bool, width: usize, element: usize) -> Self {
+        let pattern = Pattern::of(addresses, mask, width as u64);
+        Self { addresses, mask, strong, width, element, pattern }
+    }
+
+    fn first(&self) -> usize {
+        self.mask.trailing_zeros() as usize
+    }
+
+    /// All lanes as one piece.
+    fn whole(&self, pattern: Pattern) -> Piece {
+        let lane = self.first();
+        let bytes = if pattern == Pattern::Row { LANES * self.width } else { self.width };
+        Piece { lane, address: self.addresses[lane], bytes, pattern }
+    }
+
+    pub fn piece(&self, lane: usize) -> Piece {
+        Piece { lane, address: self.addresses[lane], bytes: self.width, pattern: Pattern::Any }
+    }
+
+    /// Bytes of a piece of memory to the lanes that read it.
+    #[inline(always)]
+    fn deliver(&self, piece: Piece, data: &[u8], state: &[u8], buffer: &mut Buffer, vague: &mut [u32; 16]) {
+        let known = is_set(state);
+        match piece.pattern {
+            Pattern::Any => {
+                copy(&mut buffer[piece.lane], data);
+                if !known {
+                    mark(vague, state, self.element, 1 << piece.lane);
+                }
+            }
+            Pattern::Same => {
+                let mut one = [0; 16];
+                copy(&mut one, data);
+                *buffer = [one; LANES];
+                if !known {
+                    mark(vague, state, self.element, self.mask);
+                }
+            }
+            Pattern::Row => {
+                for (lane, part) in data.chunks_exact(self.width).enumerate() {
+                    copy(&mut buffer[lane], part);
+                }
+                if !known {
+                    for (lane, part) in state.chunks_exact(self.width).enumerate() {
+                        mark(vague, part, self.element, 1 << lane);
+                    }
+                }
+            }
+        }
+    }
 }
 
 impl Core<'_> {
@@ -37,7 +136,7 @@ impl Core<'_> {
         let mut vague = [0; 16];
         let strong = access.order != Order::Weak;
         self.by_space(access.space, &addresses, mask, |core, space, addresses, mask| {
-            let request = Request { addresses, mask, strong, width, element };
+            let request = Request::new(addresses, mask, strong, width, element);
             core.aligned(&request)?;
             match space {
                 Space::Global => core.load_global(&request, &mut buffer, &mut vague),
@@ -104,7 +203,7 @@ impl Core<'_> {
         }
         let strong = access.order != Order::Weak;
         self.by_space(access.space, &addresses, mask, |core, space, addresses, mask| {
-            let request = Request { addresses, mask, strong, width, element };
+            let request = Request::new(addresses, mask, strong, width, element);
             core.aligned(&request)?;
             match space {
                 Space::Global => core.store_global(&request, &buffer, &vague),
@@ -168,21 +267,40 @@ impl Core<'_> {
         Ok(())
     }
 
+    /// Calls `touch` for each piece of an access; lanes that read one place are one piece.
+    fn pieces(
+        &mut self,
+        request: &Request<'_>,
+        read: bool,
+        mut touch: impl FnMut(&mut Self, Piece) -> Outcome<()>,
+    ) -> Outcome<()> {
+        let pattern = request.pattern;
+        // A row that ends outside is gone through lane by lane, to name the first that is wrong.
+        let whole = match pattern {
+            Pattern::Same => read,
+            Pattern::Row => true,
+            Pattern::Any => false,
+        };
+        if whole && touch(self, request.whole(pattern)).is_ok() {
+            return Ok(());
+        }
+        lanes(request.mask).try_for_each(|lane| touch(self, request.piece(lane)))
+    }
+
     fn load_global(&mut self, request: &Request<'_>, buffer: &mut Buffer, vague: &mut [u32; 16]) -> Outcome<()> {
         self.count_sectors(request);
-        let width = request.width;
-        for lane in lanes(request.mask) {
-            let address = request.addresses[lane];
-            let index = self.memory.find(address, width, lane as u32)?;
-            let found = &self.memory.allocations[index];
-            let at = (address - found.base) as usize;
-            copy(&mut buffer[lane], &found.bytes.data[at..at + width]);
-            mark(vague, &found.bytes.state[at..at + width], request.element, lane);
-            if self.options.races && !found.constant {
-                self.meet_global(request, lane, index, at, false)?;
+        self.pieces(request, true, |core, piece| {
+            let index = core.memory.find(piece.address, piece.bytes, piece.lane as u32)?;
+            let found = &core.memory.allocations[index];
+            let at = (piece.address - found.base) as usize;
+            let (data, state) = (&found.bytes.data[at..at + piece.bytes], &found.bytes.state[at..at + piece.bytes]);
+            request.deliver(piece, data, state, buffer, vague);
+            if core.options.races && !found.constant {
+                core.meet_global(request, piece, index, at, false)
+            } else {
+                Ok(())
             }
-        }
-        Ok(())
+        })
     }
 
     fn store_global(&mut self, request: &Request<'_>, buffer: &Buffer, vague: &[u32; 16]) -> Outcome<()> {
@@ -191,80 +309,74 @@ impl Core<'_> {
             return Err(self.uninitialised(unknown, "what is stored to global memory"));
         }
         self.count_sectors(request);
-        let width = request.width;
-        for lane in lanes(request.mask) {
-            let address = request.addresses[lane];
-            let index = self.memory.find(address, width, lane as u32)?;
-            let found = &mut self.memory.allocations[index];
-            if found.constant {
-                return Err(Trouble::new(FaultKind::ReadOnly, lane as u32, format!("{address:#x} is constant memory")));
+        self.pieces(request, false, |core, piece| {
+            let (index, at) = core.writable(piece.address, piece.bytes, piece.lane)?;
+            if core.options.races {
+                let met = core.meet_global(request, piece, index, at, true);
+                met.or_else(|trouble| same(request, buffer, piece.lane, trouble))?;
             }
-            let at = (address - found.base) as usize;
-            if self.options.races {
-                self.meet_global(request, lane, index, at, true)
-                    .or_else(|trouble| same(request, buffer, lane, trouble))?;
-            }
-            let found = &mut self.memory.allocations[index].bytes;
-            found.data[at..at + width].copy_from_slice(&buffer[lane][..width]);
-            found.state[at..at + width].fill(SET);
-        }
-        Ok(())
+            let found = &mut core.memory.allocations[index].bytes;
+            scatter(&mut found.data[at..at + piece.bytes], buffer, piece, request.width);
+            found.state[at..at + piece.bytes].fill(SET);
+            Ok(())
+        })
     }
 
-    /// Looks for a race at the words of an access in global memory.
+    /// Allocation and offset of bytes that may be written.
+    pub(super) fn writable(&mut self, address: u64, bytes: usize, lane: usize) -> Outcome<(usize, usize)> {
+        let index = self.memory.find(address, bytes, lane as u32)?;
+        let found = &self.memory.allocations[index];
+        if found.constant {
+            return Err(Trouble::new(FaultKind::ReadOnly, lane as u32, format!("{address:#x} is constant memory")));
+        }
+        Ok((index, (address - found.base) as usize))
+    }
+
+    /// Looks for a race at the words of a piece of global memory.
     pub(super) fn meet_global(
         &mut self,
         request: &Request<'_>,
-        lane: usize,
+        piece: Piece,
         index: usize,
         at: usize,
         write: bool,
     ) -> Outcome<()> {
-        let who = Who { warp: self.warp.index, clock: self.warp.clock, seen: &self.warp.seen, strong: request.strong };
-        let here = Block {
-            serial: self.block.serial,
-            first: self.first,
-            epoch: self.block.epoch,
-            acquired: &self.block.acquired,
-        };
+        let who = self.warp.who(request.strong);
+        let (serial, epoch) = (self.block.serial, self.block.epoch);
+        let here = Block { serial, first: self.first, epoch, acquired: &self.block.acquired };
         let found = &mut self.memory.allocations[index];
-        for (word, bytes) in words(at, request.width) {
+        for (word, bytes, lane) in words(piece, at, request.width) {
             let cell = found.cell(word);
-            let other = if write {
-                cell.write(who, lane as u32, bytes, here)
-            } else {
-                cell.read(who, lane as u32, bytes, here)
-            };
-            if let Some(other) = other {
+            let met = if write { cell.write(who, lane, bytes, here) } else { cell.read(who, lane, bytes, here) };
+            if let Some(other) = met {
                 let address = found.base + 4 * word as u64;
                 return Err(self.race(other, lane, "global", address, write));
+            }
+            if piece.pattern == Pattern::Same && request.mask & (request.mask - 1) != 0 {
+                cell.many_lanes();
             }
         }
         Ok(())
     }
 
-    /// Looks for a race at the words of an access in shared memory.
-    pub(super) fn meet_shared(
-        &mut self,
-        lane: usize,
-        at: usize,
-        width: usize,
-        strong: bool,
-        write: bool,
-    ) -> Outcome<()> {
-        let who = Who { warp: self.warp.index, clock: self.warp.clock, seen: &self.warp.seen, strong };
-        for (word, bytes) in words(at, width) {
+    /// Looks for a race at the words of a piece of shared memory.
+    pub(super) fn meet_shared(&mut self, request: &Request<'_>, piece: Piece, at: usize, write: bool) -> Outcome<()> {
+        let who = self.warp.who(request.strong);
+        for (word, bytes, lane) in words(piece, at, request.width) {
             let cell = &mut self.block.cells[word];
-            let other = if write { cell.write(who, lane as u32, bytes) } else { cell.read(who, lane as u32, bytes) };
-            if let Some(other) = other {
+            let met = if write { cell.write(who, lane, bytes) } else { cell.read(who, lane, bytes) };
+            if let Some(other) = met {
                 return Err(self.race(other, lane, "shared", u64::from(SHARED_START) + 4 * word as u64, write));
+            }
+            if piece.pattern == Pattern::Same && request.mask & (request.mask - 1) != 0 {
+                cell.many_lanes();
             }
         }
         Ok(())
     }
 
     #[cold]
-    fn race(&self, other: Other, lane: usize, space: &str, address: u64, write: bool) -> Box<Trouble> {
+    fn race(&self, other: Other, lane: u32, space: &str, address: u64, write: bool) -> Box<Trouble> {
         let did = if other.wrote { "written" } else { "read" };
         let doing = if write { "write" } else { "read" };
         let block = match other.block {
@@ -278,68 +390,71 @@ impl Core<'_> {
         let thread = other.thread.map_or("several threads".to_owned(), |thread| format!("thread {thread}"));
         let detail =
             format!("{doing} of {space} word {address:#x}, {did} by {thread} of {block}, and nothing orders the two");
-        Trouble::new(FaultKind::Race, lane as u32, detail)
+        Trouble::new(FaultKind::Race, lane, detail)
     }
 
     fn load_shared(&mut self, request: &Request<'_>, buffer: &mut Buffer, vague: &mut [u32; 16]) -> Outcome<()> {
         self.count_conflicts(request);
-        for lane in lanes(request.mask) {
-            let at = self.shared_offset(request, lane)?;
-            let shared = &self.block.shared;
-            copy(&mut buffer[lane], &shared.data[at..at + request.width]);
-            mark(vague, &shared.state[at..at + request.width], request.element, lane);
-            if self.options.races {
-                self.meet_shared(lane, at, request.width, request.strong, false)?;
-            }
-        }
-        Ok(())
+        self.pieces(request, true, |core, piece| {
+            let at = core.shared_offset(piece)?;
+            let shared = &core.block.shared;
+            let (data, state) = (&shared.data[at..at + piece.bytes], &shared.state[at..at + piece.bytes]);
+            request.deliver(piece, data, state, buffer, vague);
+            if core.options.races { core.meet_shared(request, piece, at, false) } else { Ok(()) }
+        })
     }
 
     fn store_shared(&mut self, request: &Request<'_>, buffer: &Buffer, vague: &[u32; 16]) -> Outcome<()> {
         self.count_conflicts(request);
-        for lane in lanes(request.mask) {
-            let at = self.shared_offset(request, lane)?;
-            if self.options.races {
-                let met = self.meet_shared(lane, at, request.width, request.strong, true);
-                met.or_else(|trouble| same(request, buffer, lane, trouble))?;
+        let known = vague.iter().all(|&lanes| lanes == 0);
+        self.pieces(request, false, |core, piece| {
+            let at = core.shared_offset(piece)?;
+            if core.options.races {
+                let met = core.meet_shared(request, piece, at, true);
+                met.or_else(|trouble| same(request, buffer, piece.lane, trouble))?;
             }
-            let shared = &mut self.block.shared;
-            shared.data[at..at + request.width].copy_from_slice(&buffer[lane][..request.width]);
-            settle(&mut shared.state[at..at + request.width], vague, request.element, lane);
-        }
-        Ok(())
+            let shared = &mut core.block.shared;
+            scatter(&mut shared.data[at..at + piece.bytes], buffer, piece, request.width);
+            let state = &mut shared.state[at..at + piece.bytes];
+            state.fill(SET);
+            if !known {
+                for (step, part) in state.chunks_mut(request.width).enumerate() {
+                    unset(part, vague, request.element, piece.lane + step);
+                }
+            }
+            Ok(())
+        })
     }
 
-    /// Offset of a lane's access in the block's shared memory: inside one variable, and not under way.
-    pub(super) fn shared_offset(&self, request: &Request<'_>, lane: usize) -> Outcome<usize> {
+    /// Offset of a piece in the block's shared memory: inside one variable, and not under way.
+    #[inline(always)]
+    pub(super) fn shared_offset(&self, piece: Piece) -> Outcome<usize> {
         let shared = &self.block.shared.state;
-        let address = request.addresses[lane];
-        let at = address.wrapping_sub(u64::from(SHARED_START));
+        let at = piece.address.wrapping_sub(u64::from(SHARED_START));
         let size = shared.len() as u64;
-        if at >= size || request.width as u64 > size - at {
-            let detail = format!("{} bytes at shared address {address:#x}: the block has {size} bytes", request.width);
-            return Err(Trouble::new(
-                FaultKind::OutOfBounds,
-                lane as u32,
-                format!("{detail} from {SHARED_START:#x} on"),
-            ));
+        if at >= size || piece.bytes as u64 > size - at {
+            let detail =
+                format!("{} bytes at shared address {:#x}: the block has {size} bytes", piece.bytes, piece.address);
+            let detail = format!("{detail} from {SHARED_START:#x} on");
+            return Err(Trouble::new(FaultKind::OutOfBounds, piece.lane as u32, detail));
         }
         let at = at as usize;
-        let state = &shared[at..at + request.width];
-        if state.iter().any(|&state| state == OUTSIDE || state == PENDING) {
-            return Err(self.unfit(state, address, lane));
+        let state = &shared[at..at + piece.bytes];
+        if !is_set(state) && state.iter().any(|&state| state == OUTSIDE || state == PENDING) {
+            return Err(self.unfit(state, piece));
         }
         Ok(at)
     }
 
     #[cold]
-    fn unfit(&self, state: &[u8], address: u64, lane: usize) -> Box<Trouble> {
+    fn unfit(&self, state: &[u8], piece: Piece) -> Box<Trouble> {
+        let (address, lane) = (piece.address, piece.lane as u32);
         if state.contains(&OUTSIDE) {
             let detail = format!("shared address {address:#x} lies between two variables");
-            Trouble::new(FaultKind::OutOfBounds, lane as u32, detail)
+            Trouble::new(FaultKind::OutOfBounds, lane, detail)
         } else {
             let detail = format!("a cp.async to shared address {address:#x} has not been waited for");
-            Trouble::new(FaultKind::Asynchronous, lane as u32, detail)
+            Trouble::new(FaultKind::Asynchronous, lane, detail)
         }
     }
 
@@ -362,8 +477,8 @@ impl Core<'_> {
         for lane in lanes(request.mask) {
             let at = self.local_offset(request, lane)?;
             let local = &self.warp.local;
-            copy(&mut buffer[lane], &local.data[at..at + request.width]);
-            mark(vague, &local.state[at..at + request.width], request.element, lane);
+            let (data, state) = (&local.data[at..at + request.width], &local.state[at..at + request.width]);
+            request.deliver(request.piece(lane), data, state, buffer, vague);
         }
         Ok(())
     }
@@ -374,86 +489,24 @@ impl Core<'_> {
             let at = self.local_offset(request, lane)?;
             let local = &mut self.warp.local;
             local.data[at..at + request.width].copy_from_slice(&buffer[lane][..request.width]);
-            settle(&mut local.state[at..at + request.width], vague, request.element, lane);
+            let state = &mut local.state[at..at + request.width];
+            state.fill(SET);
+            unset(state, vague, request.element, lane);
         }
         Ok(())
     }
 
     fn load_param(&mut self, request: &Request<'_>, buffer: &mut Buffer) -> Outcome<()> {
-        for lane in lanes(request.mask) {
-            let at = request.addresses[lane] as usize;
-            let Some(bytes) = self.params.get(at..at.saturating_add(request.width)) else {
-                let detail = format!("byte {at} of {} bytes of parameters", self.params.len());
-                return Err(Trouble::new(FaultKind::OutOfBounds, lane as u32, detail));
+        self.pieces(request, true, |core, piece| {
+            let at = piece.address as usize;
+            let Some(bytes) = core.params.get(at..at.saturating_add(piece.bytes)) else {
+                let detail = format!("byte {at} of {} bytes of parameters", core.params.len());
+                return Err(Trouble::new(FaultKind::OutOfBounds, piece.lane as u32, detail));
             };
-            copy(&mut buffer[lane], bytes);
-        }
-        Ok(())
+            request.deliver(piece, bytes, &[], buffer, &mut [0; 16]);
+            Ok(())
+        })
     }
-
-    pub(super) fn count_sectors(&mut self, request: &Request<'_>) {
-        self.counters.global_requests += 1;
-        let mut sectors = [0; 2 * LANES];
-        let (mut count, mut sorted) = (0, true);
-        for lane in lanes(request.mask) {
-            let sector = request.addresses[lane] >> 5;
-            if count == 0 || sectors[count - 1] != sector {
-                sorted &= count == 0 || sectors[count - 1] < sector;
-                sectors[count] = sector;
-                count += 1;
-            }
-        }
-        if !sorted {
-            sectors[..count].sort_unstable();
-            let mut distinct = 1;
-            for index in 1..count {
-                distinct += usize::from(sectors[index] != sectors[index - 1]);
-            }
-            count = distinct;
-        }
-        self.counters.global_sectors += count as u64;
-    }
-
-    /// Passes over the 32 banks: lanes go in groups of as many as 128 bytes hold, and a bank gives one word a pass.
-    pub(super) fn count_conflicts(&mut self, request: &Request<'_>) {
-        self.counters.shared_requests += 1;
-        let group = match request.width {
-            16 => 8,
-            8 => 16,
-            _ => 32,
-        };
-        for start in (0..LANES).step_by(group) {
-            let part = request.mask & (((1u64 << group) - 1) << start) as u32;
-            if part == 0 {
-                continue;
-            }
-            self.counters.shared_conflicts += extra_passes(request, part);
-        }
-    }
-}
-
-/// Passes beyond the first that the lanes of a group need.
-fn extra_passes(request: &Request<'_>, part: u32) -> u64 {
-    // The words seen in each bank, as chains through `next`.
-    let (mut head, mut next, mut seen) = ([u8::MAX; 32], [u8::MAX; 32], [0u64; 32]);
-    let (mut used, mut most, mut depth) = (0u8, 1u8, [0u8; 32]);
-    for lane in lanes(part) {
-        for step in 0..request.width.div_ceil(4) as u64 {
-            let word = (request.addresses[lane] >> 2) + step;
-            let bank = (word & 31) as usize;
-            let mut at = head[bank];
-            while at != u8::MAX && seen[at as usize] != word {
-                at = next[at as usize];
-            }
-            if at == u8::MAX {
-                (seen[used as usize], next[used as usize], head[bank]) = (word, head[bank], used);
-                used += 1;
-                depth[bank] += 1;
-                most = most.max(depth[bank]);
-            }
-        }
-    }
-    u64::from(most - 1)
 }
 
 /// A store that met a lane of the same instruction is none if both store the same bytes to the same place.
@@ -465,11 +518,24 @@ fn same(request: &Request<'_>, buffer: &Buffer, lane: usize, trouble: Box<Troubl
     if twin { Ok(()) } else { Err(trouble) }
 }
 
-/// The words of `width` bytes at `at`, and which of their bytes.
+/// The words of a piece at `at`: which of their bytes, and by which lane.
 #[inline(always)]
-fn words(at: usize, width: usize) -> impl Iterator<Item = (usize, u32)> {
-    let bytes = if width >= 4 { 0xf } else { ((1 << width) - 1) << (at & 3) };
-    (at / 4..(at + width).div_ceil(4)).map(move |word| (word, bytes))
+fn words(piece: Piece, at: usize, width: usize) -> impl Iterator<Item = (usize, u32, u32)> {
+    let first = piece.lane;
+    let lane = move |offset: usize| if piece.pattern == Pattern::Row { offset / width } else { first } as u32;
+    // Lanes narrower than a word are told apart in it.
+    let step = width.min(4);
+    let ones = (1 << step) - 1;
+    (0..piece.bytes.div_ceil(step)).map(move |index| {
+        let offset = index * step;
+        ((at + offset) / 4, ones << ((at + offset) & 3), lane(offset))
+    })
+}
+
+/// Whether everything was written: the states' bits tell by themselves.
+#[inline(always)]
+pub(super) fn is_set(state: &[u8]) -> bool {
+    state.iter().fold(SET, |all, &state| all & state) == SET
 }
 
 #[inline(always)]
@@ -482,20 +548,23 @@ fn copy(into: &mut [u8; 16], from: &[u8]) {
     }
 }
 
-/// Marks the elements of a lane that hold something not written.
+/// What the lanes of a piece store.
 #[inline(always)]
-fn mark(vague: &mut [u32; 16], state: &[u8], element: usize, lane: usize) {
-    if state.iter().any(|&state| state != SET) {
-        for (index, part) in state.chunks(element).enumerate() {
-            vague[index] |= u32::from(part.iter().any(|&state| state != SET)) << lane;
-        }
+fn scatter(into: &mut [u8], buffer: &Buffer, piece: Piece, width: usize) {
+    for (step, part) in into.chunks_exact_mut(width).enumerate() {
+        part.copy_from_slice(&buffer[piece.lane + step][..width]);
     }
 }
 
-/// The state of what a lane stored.
-#[inline(always)]
-fn settle(state: &mut [u8], vague: &[u32; 16], element: usize, lane: usize) {
-    state.fill(SET);
+/// Marks the elements that hold something not written, for the lanes of a mask.
+fn mark(vague: &mut [u32; 16], state: &[u8], element: usize, lanes: u32) {
+    for (index, part) in state.chunks(element).enumerate() {
+        vague[index] |= if is_set(part) { 0 } else { lanes };
+    }
+}
+
+/// Takes back the state of elements that a lane stored without knowing them.
+fn unset(state: &mut [u8], vague: &[u32; 16], element: usize, lane: usize) {
     for (index, part) in state.chunks_mut(element).enumerate() {
         if vague[index] >> lane & 1 == 1 {
             part.fill(RAW);

@@ -5,6 +5,7 @@
 //! cannot, that is a fault, and not an order of events that happens to work.
 
 mod atomic;
+mod count;
 mod memory;
 mod sync;
 mod tensor;

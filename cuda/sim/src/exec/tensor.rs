@@ -4,9 +4,9 @@
 //! nobody may read or write the destination.
 
 use super::Core;
-use super::memory::Request;
+use super::memory::{Piece, Request};
 use crate::fault::{FaultKind, Outcome, Trouble};
-use crate::instr::{AsyncCopy, LANES, Matrices, Product, Space};
+use crate::instr::{AsyncCopy, LANES, Matrices, Product, SHARED_START, Space};
 use crate::memory::{PENDING, SET};
 use crate::ops::mma;
 use crate::warp::{Pending, lanes};
@@ -31,8 +31,8 @@ impl Core<'_> {
             }
         };
         let ignored = copy.ignore.map_or(0, |guard| self.warp.guard(guard).0);
-        let target = Request { addresses: &to, mask, strong: false, width, element: width };
-        let source = Request { addresses: &from, ..target };
+        let target = Request::new(&to, mask, false, width, width);
+        let source = Request::new(&from, mask, false, width, width);
         self.aligned(&target)?;
         self.aligned(&source)?;
         self.count_conflicts(&target);
@@ -43,17 +43,17 @@ impl Core<'_> {
                 let detail = format!("{size} bytes of a copy of {width}");
                 return Err(Trouble::new(FaultKind::OutOfBounds, lane as u32, detail));
             }
-            let at = self.shared_offset(&target, lane)?;
+            let at = self.shared_offset(target.piece(lane))?;
             if self.options.races {
-                self.meet_shared(lane, at, width, false, true)?;
+                self.meet_shared(&target, target.piece(lane), at, true)?;
             }
             if size > 0 {
                 reading |= 1 << lane;
                 let index = self.memory.find(from[lane], size, lane as u32)?;
                 if self.options.races {
-                    let part = Request { width: size, ..source };
+                    let part = Piece { bytes: size, ..source.piece(lane) };
                     let offset = (from[lane] - self.memory.allocations[index].base) as usize;
-                    self.meet_global(&part, lane, index, offset, false)?;
+                    self.meet_global(&source, part, index, offset, false)?;
                 }
             }
             self.block.shared.state[at..at + width].fill(PENDING);
@@ -68,7 +68,7 @@ impl Core<'_> {
             });
         }
         if reading != 0 {
-            self.count_sectors(&Request { mask: reading, ..source });
+            self.count_sectors(&Request::new(&from, reading, false, width, width));
         }
         Ok(())
     }
@@ -96,7 +96,9 @@ impl Core<'_> {
                 state[..copy.source].copy_from_slice(&found.bytes.state[at..at + copy.source]);
             }
             if self.options.races {
-                self.meet_shared(copy.lane as usize, copy.to, copy.bytes, false, true)?;
+                let places = [u64::from(SHARED_START) + copy.to as u64; LANES];
+                let request = Request::new(&places, 1 << copy.lane, false, copy.bytes, copy.bytes);
+                self.meet_shared(&request, request.piece(copy.lane as usize), copy.to, true)?;
             }
         }
         Ok(())
@@ -116,11 +118,11 @@ impl Core<'_> {
                     format!("a matrix at {:#x}, which is not shared memory", addresses[mask.trailing_zeros() as usize]);
                 return Err(Trouble::new(FaultKind::OutOfBounds, mask.trailing_zeros(), detail));
             }
-            let request = Request { addresses, mask, strong: false, width: 16, element: 2 };
+            let request = Request::new(addresses, mask, false, 16, 2);
             core.aligned(&request)?;
             core.count_conflicts(&request);
             for lane in lanes(mask) {
-                let at = core.shared_offset(&request, lane)?;
+                let at = core.shared_offset(request.piece(lane))?;
                 let shared = &core.block.shared;
                 rows[lane].copy_from_slice(&shared.data[at..at + 16]);
                 for element in 0..8 {
@@ -128,7 +130,7 @@ impl Core<'_> {
                     vague[lane] |= u8::from(state != [SET, SET]) << element;
                 }
                 if core.options.races {
-                    core.meet_shared(lane, at, 16, false, false)?;
+                    core.meet_shared(&request, request.piece(lane), at, false)?;
                 }
             }
             Ok(())

@@ -33,6 +33,8 @@ pub enum Mma {
 
 const ROWS: usize = 16;
 const COLUMNS: usize = 8;
+/// The greatest k.
+const DEPTH: usize = 16;
 
 impl Element {
     fn format(self) -> Format {
@@ -40,6 +42,16 @@ impl Element {
             Self::F16 => F16,
             Self::Bf16 => BF16,
             Self::Tf32 => TF32,
+        }
+    }
+
+    /// The value of an operand's bits.
+    #[inline(always)]
+    fn value(self, bits: u64) -> f64 {
+        match self {
+            Self::F16 => F16.value(bits),
+            Self::Bf16 => f64::from(f32::from_bits((bits as u32) << 16)),
+            Self::Tf32 => f64::from(f32::from_bits((bits as u32) << 13)),
         }
     }
 }
@@ -79,53 +91,45 @@ fn bits(planes: &[Plane], (register, half, lane): (usize, usize, usize), element
 
 /// The result's registers.
 pub(crate) fn multiply(product: &Product, mma: Mma, a: &[Plane], b: &[Plane], c: &[Plane]) -> Vec<Plane> {
-    let (element, format, k) = (product.element, product.element.format(), product.k);
-    let mut left = vec![0; ROWS * k];
-    let mut right = vec![0; COLUMNS * k];
-    for at in 0..k {
-        for row in 0..ROWS {
-            left[row * k + at] = bits(a, place_a(element, row, at), element);
-        }
-        for column in 0..COLUMNS {
-            right[column * k + at] = bits(b, place_b(element, at, column), element);
-        }
-    }
-    let exact = Exact {
-        left: left.iter().map(|&x| format.value(x)).collect(),
-        right: right.iter().map(|&x| format.value(x)).collect(),
-    };
+    let (element, k, half) = (product.element, product.k, product.half);
     let mut out = vec![[0; LANES]; product.d.len()];
+    let mut put = |row: usize, column: usize, value: &dyn Fn(u64) -> u64| {
+        let (register, upper, lane) = place_c(half, row, column);
+        let start = c[register][lane] >> (16 * upper);
+        let start = u64::from(if half { start & 0xffff } else { start });
+        out[register][lane] |= (value(start) as u32) << (16 * upper);
+    };
+    let left = |row: usize, at: usize| bits(a, place_a(element, row, at), element);
+    let right = |at: usize, column: usize| bits(b, place_b(element, at, column), element);
+    let Mma::Bits(generation) = mma else {
+        let mut columns = [[0.0; COLUMNS]; DEPTH];
+        for (at, values) in columns[..k].iter_mut().enumerate() {
+            *values = std::array::from_fn(|column| element.value(right(at, column)));
+        }
+        let format = if half { F16 } else { F32 };
+        for row in 0..ROWS {
+            let values: [f64; DEPTH] =
+                std::array::from_fn(|at| if at < k { element.value(left(row, at)) } else { 0.0 });
+            let mut sums = [0.0; COLUMNS];
+            for (x, columns) in values[..k].iter().zip(&columns) {
+                for (sum, y) in sums.iter_mut().zip(columns) {
+                    *sum += x * y;
+                }
+            }
+            for (column, sum) in sums.into_iter().enumerate() {
+                put(row, column, &|start| format.round(format.value(start) + sum, Round::Nearest));
+            }
+        }
+        return out;
+    };
+    let columns: Vec<Vec<u64>> = (0..COLUMNS).map(|column| (0..k).map(|at| right(at, column)).collect()).collect();
     for row in 0..ROWS {
-        for column in 0..COLUMNS {
-            let (register, half, lane) = place_c(product.half, row, column);
-            let (x, y) = (row * k..(row + 1) * k, column * k..(column + 1) * k);
-            let start = if product.half {
-                u64::from(c[register][lane] >> (16 * half) & 0xffff)
-            } else {
-                u64::from(c[register][lane])
-            };
-            let sum = match mma {
-                Mma::Exact => exact.dot(x, y, start, product.half),
-                Mma::Bits(generation) => stepwise(generation, format, &left[x], &right[y], start, product.half),
-            };
-            out[register][lane] |= (sum as u32) << (16 * half);
+        let x: Vec<u64> = (0..k).map(|at| left(row, at)).collect();
+        for (column, y) in columns.iter().enumerate() {
+            put(row, column, &|start| stepwise(generation, element.format(), &x, y, start, half));
         }
     }
     out
-}
-
-/// Operands as f64.
-struct Exact {
-    left: Vec<f64>,
-    right: Vec<f64>,
-}
-
-impl Exact {
-    fn dot(&self, x: std::ops::Range<usize>, y: std::ops::Range<usize>, start: u64, half: bool) -> u64 {
-        let format = if half { F16 } else { F32 };
-        let products = self.left[x].iter().zip(&self.right[y]).map(|(x, y)| x * y);
-        format.round(products.fold(format.value(start), |sum, product| sum + product), Round::Nearest)
-    }
 }
 
 /// The sum as a generation computes it: in as many steps as the hardware takes for this k.

@@ -52,8 +52,10 @@ impl Format {
 
     /// The value of `bits`, exact for every format.
     pub fn value(self, bits: u64) -> f64 {
-        if self == F64 {
-            return f64::from_bits(bits);
+        match self {
+            F64 => return f64::from_bits(bits),
+            F32 => return f64::from(f32::from_bits(bits as u32)),
+            _ => {}
         }
         let negative = bits & self.sign() != 0;
         let exponent = (bits >> self.fraction & ((1 << self.exponent) - 1)) as i32;
@@ -72,6 +74,9 @@ impl Format {
     pub fn round(self, value: f64, round: Round) -> u64 {
         if value.is_nan() {
             return self.nan();
+        }
+        if self == F32 && round == Round::Nearest {
+            return u64::from((value as f32).to_bits());
         }
         let (bits, sign) = (value.to_bits(), if value.is_sign_negative() { self.sign() } else { 0 });
         if value.is_infinite() {
@@ -152,7 +157,10 @@ mod tests {
             bits = bits.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(step);
             // Exponents around f32's range, subnormals and overflow included.
             let value = f64::from_bits(bits & !(0x7ff << 52) | ((bits >> 3) % 300 + 1023 - 160) << 52);
-            assert_eq!(F32.round(value, Round::Nearest) as u32, (value as f32).to_bits(), "{value:e}");
+            let exponent = (value.to_bits() >> 52 & 0x7ff) as i32 - 1075;
+            let significand = value.to_bits() & ((1 << 52) - 1) | 1 << 52;
+            let nearest = F32.assemble(value < 0.0, significand, exponent, Round::Nearest);
+            assert_eq!(nearest as u32, (value as f32).to_bits(), "{value:e}");
             let back = F32.value(F32.round(value, Round::Zero));
             assert!(back.abs() <= value.abs() && F32.value(F32.round(value, Round::Down)) <= value);
             assert!(F32.value(F32.round(value, Round::Up)) >= value);

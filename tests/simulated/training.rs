@@ -1,0 +1,153 @@
+//! Whole trainings on the interpreter: the loop with validation, early stopping, schedules and checkpoints.
+
+use super::device::{Look, simulated};
+use super::{Kind, data};
+use hpt_engine::backend::{Backend, Cpu};
+use hpt_engine::data::{Dataset, Features, Targets};
+use hpt_engine::model::{Activation, Init, ModelSpec, Plan, initialise};
+use hpt_engine::train::{
+    Control, Metric, Optimizer, Schedule, ScheduleKind, TrainSpec, Trained, Trainer, evaluate, resume, train,
+};
+use std::sync::Arc;
+
+struct Problem {
+    training: Arc<Dataset>,
+    validation: Arc<Dataset>,
+    plan: Plan,
+    weights: Vec<f32>,
+}
+
+impl Problem {
+    fn new(kind: Kind, network: &ModelSpec) -> Self {
+        let (training, validation) = (data(61, 7, kind, 3), data(30, 7, kind, 4));
+        let plan = Plan::new(network, 7, training.targets.outputs()).unwrap();
+        let weights = initialise(&plan, Init::Torch, 2, 0);
+        Problem { training, validation, plan, weights }
+    }
+
+    fn trainer<'a>(&'a self, spec: &'a TrainSpec, last_epoch: Option<usize>) -> Trainer<'a> {
+        let (plan, weights) = (&self.plan, self.weights.as_slice());
+        Trainer { plan, spec, weights, seed: 2, slot: 0, last_epoch, cancelled: &|| false }
+    }
+
+    fn train<B: Backend>(&self, backend: &B, spec: &TrainSpec) -> Trained {
+        let (training, validation) = (self.training.clone(), self.validation.clone());
+        let (training, validation) = (backend.upload(training).unwrap(), backend.upload(validation).unwrap());
+        let trainer = self.trainer(spec, None);
+        train(backend, &trainer, &training, Some(&validation), &mut |_| Control::Continue).unwrap()
+    }
+}
+
+/// Loss by loss, metric by metric.
+fn follows(spec: &TrainSpec, problem: &Problem) -> Trained {
+    let on_cpu = problem.train(&Cpu::new(1).unwrap(), spec);
+    let on_gpu = problem.train(&simulated(&[Look::default()]), spec);
+    assert_eq!(on_gpu.history.len(), on_cpu.history.len(), "{:?} against {:?}", on_gpu.history, on_cpu.history);
+    assert_eq!(on_gpu.epoch, on_cpu.epoch);
+    for (gpu, cpu) in on_gpu.history.iter().zip(&on_cpu.history) {
+        let near = |a: f64, b: f64| (a - b).abs() <= 1e-4 * (1.0 + b.abs());
+        assert!(near(gpu.train_loss, cpu.train_loss), "epoch {}: {} {}", gpu.epoch, gpu.train_loss, cpu.train_loss);
+        assert!(near(gpu.validation_loss.unwrap(), cpu.validation_loss.unwrap()), "{gpu:?} {cpu:?}");
+        assert!(near(gpu.learning_rate, cpu.learning_rate), "{} {}", gpu.learning_rate, cpu.learning_rate);
+    }
+    on_gpu
+}
+
+#[test]
+fn a_training_follows_the_cpus_loss_curve() {
+    let mut network = ModelSpec::uniform(&[20, 20], Activation::Relu, 0.2);
+    (network.residual, network.input_dropout) = (true, 0.1);
+    let problem = Problem::new(Kind::Classes(3), &network);
+    let schedule = Schedule { kind: ScheduleKind::Cosine, ..Schedule::default() };
+    let spec = TrainSpec { epochs: 5, batch_size: 16, learning_rate: 0.01, schedule, ..TrainSpec::default() };
+    follows(&spec, &problem);
+}
+
+#[test]
+fn early_stopping_goes_back_to_the_best_weights() {
+    let problem = Problem::new(Kind::Classes(2), &ModelSpec::uniform(&[32], Activation::Tanh, 0.0));
+    let spec = TrainSpec {
+        epochs: 40,
+        batch_size: 16,
+        learning_rate: 0.03,
+        early_stopping: Some(2),
+        metric: Some(Metric::Loss),
+        ..TrainSpec::default()
+    };
+    let trained = follows(&spec, &problem);
+    assert!(trained.epoch < trained.history.len(), "it has not stopped early");
+    let cuda = simulated(&[Look::default()]);
+    let criterion = spec.criterion(&problem.training).unwrap();
+    let (_, loss) = evaluate(&cuda, &problem.plan, &trained.weights, criterion, &problem.validation).unwrap();
+    assert_eq!(Some(loss), trained.history[trained.epoch - 1].validation_loss);
+}
+
+#[test]
+fn the_hypergradient_schedule_moves_the_rate_as_on_the_cpu() {
+    let problem = Problem::new(Kind::Classes(3), &ModelSpec::uniform(&[20], Activation::Tanh, 0.1));
+    for name in ["sgd", "momentum", "nesterov", "adam"] {
+        let schedule = Schedule {
+            kind: ScheduleKind::Hypergradient,
+            hypergradient_rate: Some(if name == "adam" { 1e-6 } else { 1e-3 }),
+            ..Schedule::default()
+        };
+        let (optimizer, learning_rate) = (Optimizer::by_name(name).unwrap(), if name == "adam" { 0.004 } else { 0.02 });
+        let spec = TrainSpec { epochs: 3, batch_size: 16, learning_rate, schedule, optimizer, ..TrainSpec::default() };
+        let trained = follows(&spec, &problem);
+        assert_ne!(trained.history[2].learning_rate, learning_rate, "{name}: the rate has not moved");
+    }
+}
+
+#[test]
+fn pieces_are_the_whole() {
+    let problem = Problem::new(Kind::Numbers(2), &ModelSpec::uniform(&[20], Activation::Gelu, 0.2));
+    let spec = TrainSpec { epochs: 4, batch_size: 16, ..TrainSpec::default() };
+    let cuda = simulated(&[Look::default()]);
+    let whole = problem.train(&cuda, &spec);
+    let data = cuda.upload(problem.training.clone()).unwrap();
+    let validation = cuda.upload(problem.validation.clone()).unwrap();
+    let piece = |from, last| {
+        let trainer = problem.trainer(&spec, Some(last));
+        resume(&cuda, &trainer, from, &data, Some(&validation), &mut |_| Control::Continue).unwrap()
+    };
+    let (_, first) = piece(None, 1);
+    let (_, second) = piece(Some(&first), 3);
+    let (end, _) = piece(Some(&second), 4);
+    assert!(end.weights == whole.weights);
+}
+
+/// Bytes are multiplied by their scale while they are read; without targets there is no loss.
+#[test]
+fn images_stay_bytes_and_rows_without_targets_have_outputs() {
+    let values: Vec<u8> = (0..40 * 6).map(|i| (i * 37 % 256) as u8).collect();
+    let scale = 1.0 / 255.0;
+    let floats = values.iter().map(|&byte| f32::from(byte) * scale).collect();
+    let targets = Targets::Classes { labels: (0..40).map(|i| i * 7 % 3).collect(), classes: 3 };
+    let dataset = |features, targets| Arc::new(Dataset { rows: 40, inputs: 6, features, targets });
+    let bytes = dataset(Features::U8 { values: values.clone(), scale }, targets.clone());
+    let plain = dataset(Features::F32(floats), targets.clone());
+    let plan = Plan::new(&ModelSpec::uniform(&[12], Activation::Silu, 0.0), 6, 3).unwrap();
+    let weights = initialise(&plan, Init::Torch, 2, 0);
+    let spec = TrainSpec { epochs: 2, batch_size: 16, ..TrainSpec::default() };
+    let cuda = simulated(&[Look::default(), Look { seed: 4, ..Look::default() }]);
+    let train_on = |dataset: &Arc<Dataset>| {
+        let data = cuda.upload(dataset.clone()).unwrap();
+        let trainer = Trainer {
+            plan: &plan,
+            spec: &spec,
+            weights: &weights,
+            seed: 2,
+            slot: 0,
+            last_epoch: None,
+            cancelled: &|| false,
+        };
+        train(&cuda, &trainer, &data, None, &mut |_| Control::Continue).unwrap()
+    };
+    let trained = train_on(&bytes);
+    assert!(trained.weights == train_on(&plain).weights);
+    let criterion = spec.criterion(&bytes).unwrap();
+    let unknown = dataset(Features::U8 { values, scale }, Targets::None);
+    let of = |dataset| evaluate(&cuda, &plan, &trained.weights, criterion.clone(), dataset).unwrap();
+    let ((known, loss), (outputs, none)) = (of(&bytes), of(&unknown));
+    assert!(known == outputs && loss > 0.0 && none == 0.0);
+}
