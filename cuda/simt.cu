@@ -222,12 +222,15 @@ KERNEL __launch_bounds__(THREADS) finish(const __grid_constant__ Tables tables) 
 }
 
 // All steps of the run of a model that fits one multiprocessor; it has no tick.
-KERNEL __launch_bounds__(THREADS, 2) epoch(const __grid_constant__ Tables tables) {
+KERNEL __launch_bounds__(THREADS, 1) epoch(const __grid_constant__ Tables tables) {
     Tile tile = tile_of(tables);
-    Entries entries;
-    entries.model = tables.models + tile.subject * sizeof(Model);
-    entries.layers = tables.layers + global<const Model>(entries.model)->first * sizeof(Layer);
-    entries.run = tables.runs + tile.subject * sizeof(Run);
+    __shared__ Entries entries;
+    if (threadIdx.x == 0) {
+        entries.model = tables.models + tile.subject * sizeof(Model);
+        entries.layers = tables.layers + global<const Model>(entries.model)->first * sizeof(Layer);
+        entries.run = tables.runs + tile.subject * sizeof(Run);
+    }
+    __syncthreads();
     epoch_of(entries);
 }
 

@@ -196,9 +196,9 @@ template <class S> struct Simt {
             left.store(as), right.store(bs);
             __syncthreads();
             left.fetch(from + S::BK), right.fetch(from + S::BK);
-            columns.add(bs);
 #pragma unroll
             for (int kk = 0; kk < S::BK; kk++) step(as + kk * S::PITCH_A + place.row, bs + kk * S::PITCH_B + place.col);
+            columns.add(bs);
             // The other turn's numbers were read before the barrier that has just been passed.
             turn ^= 1;
         }
