@@ -76,12 +76,6 @@ DEVICE u32 line_of(const Rows& o, u32 row) {
     return row >= o.rows ? (u32)OUTSIDE : o.numbers ? global<const u32>(o.numbers)[o.first + row] : o.first + row;
 }
 
-// The same number, of which the compiler knows nothing: or it would write every loop once for each kind of operand.
-DEVICE u32 opaque(u32 x) {
-    asm volatile("" : "+r"(x));
-    return x;
-}
-
 // Four neighbours of that line, from `col` on; what lies outside is 0.
 DEVICE float4 four(const Matrix& o, u32 kind, u32 line, u32 col) {
     f32 v[4] = {0.0f, 0.0f, 0.0f, 0.0f};
@@ -202,9 +196,9 @@ template <class S> struct Simt {
             left.store(as), right.store(bs);
             __syncthreads();
             left.fetch(from + S::BK), right.fetch(from + S::BK);
-            columns.add(bs);
 #pragma unroll
             for (int kk = 0; kk < S::BK; kk++) step(as + kk * S::PITCH_A + place.row, bs + kk * S::PITCH_B + place.col);
+            columns.add(bs);
             // The other turn's numbers were read before the barrier that has just been passed.
             turn ^= 1;
         }

@@ -4,6 +4,7 @@
 //! tell is speed. `faults.rs` breaks the text on purpose, to see that a mistake would not go unseen.
 
 mod elements;
+mod epoch;
 mod faults;
 mod harness;
 mod products;

@@ -14,6 +14,7 @@ mod evaluation;
 mod memory;
 pub mod modules;
 mod nvidia;
+pub mod persistent;
 mod products;
 mod request;
 mod round;
