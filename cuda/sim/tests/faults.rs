@@ -5,7 +5,7 @@
 mod common;
 
 use common::Arg::{Pointer, U32};
-use common::{Arg, Bench};
+use common::Bench;
 use hpt_ptxsim::{Counters, Fault, FaultKind, Launch, Machine, Module, Options};
 
 /// A module with one kernel `k` that takes a pointer and a number, in `%rd1` and `%r1`, with its thread in `%r2`,
@@ -465,6 +465,8 @@ fn what_is_not_known_is_an_error_with_its_line() {
         ("add.s32 %r4, %r2, %q9;", "`%q9` is not declared"),
         ("add.s32 %r4, %r2, %rd1;", "64 bits where 32"),
         ("add.s32 %r4, %r60, %r1;", "`%r60` is not declared"),
+        ("set.eq.f16x2.f16x2 %r4, %r1, %r2;", "unknown instruction"),
+        ("setp.gt.ftz.s32 %p1, %r1, %r2;", "unknown instruction"),
         ("bra NOWHERE;", "no label `NOWHERE`"),
         ("fma.f32 %f1, %f1, %f1, %f1;", "unknown instruction `fma.f32`"),
         ("cvt.f32.s32 %f1, %r1;", "unknown instruction"),
@@ -479,5 +481,4 @@ fn what_is_not_known_is_an_error_with_its_line() {
     }
     assert!(Module::parse("hello").is_err());
     assert!(Module::parse("").is_err());
-    let _: Option<Arg> = None;
 }
