@@ -71,7 +71,7 @@ pub const PATH: Opt = opt("data", "PATH", "CSV or TSV file (plain or gzip), fold
 pub const DELIMITER: Opt =
     opt("delimiter", "CHAR", "What separates cells: one character, or `tab` [default: found out]");
 /// Where to run.
-pub const DEVICE: Opt = opt("device", "DEVICE", "auto, cpu, cuda or cuda:1 [default: auto]");
+pub const DEVICE: Opt = opt("device", "DEVICE", "auto, cpu, cuda (all GPUs) or cuda:1; auto is the GPU for searches and large networks, if there is one that computes as the CPU does [default: auto]");
 pub const THREADS: Opt = opt("threads", "N", "Threads of one training, or auto [default: auto]");
 
 /// Which data, and how they are divided.
@@ -112,6 +112,7 @@ pub const SEARCH: &[Opt] = &[
     many("direction", "NAMES", "minimize or maximize the command's value; one each for several, with commas"),
     many("constraint", "NAME<=X", "What a trial must keep to be among the best, as in 'parameters <= 100000' or 'accuracy >= 0.9'; several may be given"),
     opt("jobs", "N", "Trials at once, or auto [default: auto; 1 for a command]"),
+    opt("cohort", "N", "Trials at once on a GPU, or auto: by its memory, and fewer for samplers that learn from trials [default: auto]"),
     opt("storage", "FILE", "File of studies [default: hpt-study.db]"),
     opt("study", "NAME", "Name of the study [default: the data's or the command's name]"),
     opt("repeats", "N", "Trainings of each trial with different seeds, averaged [default: 1]"),

@@ -174,6 +174,8 @@ fn specify(
         jobs: options.auto("jobs")?,
         threads: options.auto("threads")?,
         device: options.device()?,
+        cohort: options.auto("cohort")?,
+        engine: None,
         seed: options.seed()?,
         storage: options.text("storage")?.map_or(default.storage, PathBuf::from),
         study: options.text("study")?.map(str::to_owned),

@@ -53,6 +53,11 @@ impl Slot {
         self.0 & Self::HALF != 0
     }
 
+    /// The same register at another plane.
+    pub fn at(self, plane: usize) -> Self {
+        Self(plane as u32 | self.0 & (Self::WIDE | Self::HALF))
+    }
+
     pub fn bits(self) -> u32 {
         if self.is_wide() {
             64

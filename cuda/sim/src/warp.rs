@@ -5,7 +5,7 @@
 //! is seen: in an address, a branch, a guard, an atomic or global memory. So copies of padding are no fault, and a value
 //! that matters is one at the latest when it leaves the block.
 
-use crate::instr::{FULL, Guard, LANES, LOCAL_START, Place, Plane, Slot, Special, Start, Wide};
+use crate::instr::{FULL, Guard, LANES, LOCAL_START, Place, Plane, PlaneFn, Slot, Special, Start, Wide};
 use crate::kernel::Code;
 use crate::memory::{Bytes, RAW};
 use crate::race::Who;
@@ -199,6 +199,25 @@ impl Warp {
         let at = slot.plane();
         blend(&mut self.registers[at], values, mask);
         self.vague[at] = self.vague[at] & !mask | vague & mask;
+    }
+
+    /// Runs an operation on 32-bit registers.
+    #[inline(always)]
+    pub fn run(&mut self, function: PlaneFn, d: Slot, sources: [Slot; 3], mask: u32) {
+        let vague = sources.iter().fold(0, |all, &slot| all | self.vague(slot));
+        let at = d.plane();
+        let [a, b, c] = sources.map(Slot::plane);
+        if mask == FULL && at != a && at != b && at != c {
+            let (below, rest) = self.registers.split_at_mut(at);
+            let Some((out, above)) = rest.split_first_mut() else { return };
+            let source = |index: usize| if index < at { &below[index] } else { &above[index - at - 1] };
+            function(source(a), source(b), source(c), out);
+            self.vague[at] = vague;
+            return;
+        }
+        let mut out = [0; LANES];
+        function(&self.registers[a], &self.registers[b], &self.registers[c], &mut out);
+        self.put(d, &out, mask, vague);
     }
 
     /// The same for a register of any width; what does not fit it is cut.

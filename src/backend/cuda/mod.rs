@@ -24,11 +24,12 @@ mod tables;
 mod tests;
 
 pub use devices::{Gpu, gpus};
+pub use nvidia::Nvidia;
 pub use products::Shape;
 
 use super::{Backend, Caps, Member, Precision, Run, UpdateRule};
 use crate::data::{Dataset, Targets};
-use crate::model::{Criterion, Plan};
+use crate::model::Criterion;
 use crate::{Error, Result};
 use dispatch::Dispatcher;
 use driver::{Driver, Limits};
@@ -95,10 +96,11 @@ impl Station {
             };
             let _ = ready.send(Ok((dispatcher.driver.limits().clone(), dispatcher.products.clone())));
             let served = catch_unwind(AssertUnwindSafe(|| dispatcher.serve(&requests)));
-            if let Err(error) = served.unwrap_or_else(|panic| Err(failed(panic.as_ref()))) {
-                // Said before the requests are dropped, which the dispatcher holds: whoever waits for them reads it.
-                let _ = ended.set(error.to_string());
-            }
+            let why = match served.unwrap_or_else(|panic| Err(failed(panic.as_ref()))) {
+                Ok(()) => "the GPU was given back".to_owned(),
+                Err(error) => error.to_string(),
+            };
+            let _ = ended.set(why);
         };
         let thread = std::thread::Builder::new().name("cuda".to_owned()).spawn(work);
         let thread = thread.map_err(|e| Error::Device(format!("cannot start the GPU's thread: {e}")))?;
@@ -219,11 +221,14 @@ impl Cuda {
         )))
     }
 
-    /// How many models like this one fit the devices beside data of so many bytes, at least 1.
-    pub fn room(&self, member: &Member<'_>, data: usize) -> usize {
-        let needed = Layout::new(member).bytes.max(1);
-        let of = |limits: &Limits| Budget::new(limits.free).capacity.saturating_sub(data) / needed;
-        self.limits().map(of).sum::<usize>().max(1)
+    /// Bytes for models and data on all devices together.
+    pub fn capacity(&self) -> usize {
+        self.limits().map(|limits| Budget::new(limits.free).capacity).sum()
+    }
+
+    /// Bytes that a model takes.
+    pub fn model_bytes(member: &Member<'_>) -> usize {
+        Layout::new(member).bytes
     }
 
     /// Where the next model goes: to the least loaded device.
@@ -378,13 +383,5 @@ impl Backend for Cuda {
 
     fn rate_offset(&self, cohort: &Cohort, member: usize) -> f64 {
         cohort.models[member].offset
-    }
-}
-
-/// A plan's member as an evaluation or a check needs it: nothing of it depends on a seed.
-impl<'a> Member<'a> {
-    /// A member that only says how large it is.
-    pub fn sized(plan: &'a Plan, batch_size: usize, update: UpdateRule, criterion: Criterion) -> Self {
-        Member { plan, weights: &[], batch_size, criterion, update, seed: 0, slot: 0, precision: Precision::Highest }
     }
 }

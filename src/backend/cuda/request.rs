@@ -83,7 +83,7 @@ pub enum Request {
 pub struct Line {
     /// Its queue.
     pub queue: Sender<Request>,
-    /// Why it ended, if it did.
+    /// Why it ended; set whenever it has.
     pub failure: Arc<OnceLock<String>>,
 }
 
@@ -112,8 +112,8 @@ impl Line {
         self.answer(&self.ask(request))
     }
 
-    /// The error for whoever asks a dispatcher that has ended.
+    /// The error for whoever asks a dispatcher that has ended: it says why soon after it has dropped a request.
     pub fn ended(&self) -> Error {
-        Error::Device(self.failure.get().cloned().unwrap_or_else(|| "the GPU was given back".to_owned()))
+        Error::Device(self.failure.wait().clone())
     }
 }

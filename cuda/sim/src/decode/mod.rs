@@ -3,6 +3,7 @@
 //! Device functions are expanded where they are called, and their parameters are the caller's variables of the call: no
 //! stack, and recursion is refused.
 
+mod allocate;
 mod arithmetic;
 mod control;
 mod memory;
@@ -115,7 +116,10 @@ struct Builder<'a, 't> {
     scopes: Vec<Scope<'a>>,
     instructions: Vec<Instr>,
     origins: Vec<Origin>,
+    /// Planes of constants and special registers, which keep their place.
     planes: usize,
+    /// Planes of registers, before they are shared out.
+    registers: usize,
     predicates: usize,
     starts: Vec<(usize, Start)>,
     constants: HashMap<(u64, bool), Slot>,
@@ -148,6 +152,7 @@ impl<'a, 't> Builder<'a, 't> {
             instructions: Vec::new(),
             origins: Vec::new(),
             planes: 0,
+            registers: VIRTUAL,
             predicates: 1,
             starts: Vec::new(),
             constants: HashMap::new(),
@@ -239,7 +244,15 @@ impl<'a, 't> Builder<'a, 't> {
         Symbol::Register(self.fresh(ty.bits()))
     }
 
+    /// A place of its own for a register.
     fn fresh(&mut self, bits: u32) -> Slot {
+        let slot = Slot::new(self.registers, bits);
+        self.registers += 2;
+        slot
+    }
+
+    /// A place for something that stays the same.
+    fn pinned(&mut self, bits: u32) -> Slot {
         let slot = Slot::new(self.planes, bits);
         self.planes += if bits == 64 { 2 } else { 1 };
         slot
@@ -337,10 +350,11 @@ impl<'a, 't> Builder<'a, 't> {
             self.starts.push((slot.plane(), Start::Constant(dynamic)));
             self.starts.push((slot.plane() + 1, Start::Constant(0)));
         }
+        let planes = allocate::allocate(&mut self.instructions, self.planes);
         Code {
             instructions: self.instructions,
             origins: self.origins,
-            planes: self.planes,
+            planes,
             predicates: self.predicates,
             starts: self.starts,
             addresses: self.addresses,
@@ -350,6 +364,9 @@ impl<'a, 't> Builder<'a, 't> {
         }
     }
 }
+
+/// Registers are numbered from here on until they get their planes.
+const VIRTUAL: usize = 1 << 24;
 
 /// Bytes between variables of shared memory that nothing may touch.
 const SHARED_GAP: u32 = 64;

@@ -57,7 +57,7 @@ impl<'a> Builder<'a, '_> {
         if let Some(&slot) = self.constants.get(&(value, wide)) {
             return Slot::new(slot.plane(), bits);
         }
-        let slot = self.fresh(if wide { 64 } else { 32 });
+        let slot = self.pinned(if wide { 64 } else { 32 });
         self.starts.push((slot.plane(), Start::Constant(value as u32)));
         if wide {
             self.starts.push((slot.plane() + 1, Start::Constant((value >> 32) as u32)));
@@ -70,7 +70,7 @@ impl<'a> Builder<'a, '_> {
         if let Some(&slot) = self.specials.get(&special) {
             return slot;
         }
-        let slot = self.fresh(32);
+        let slot = self.pinned(32);
         self.starts.push((slot.plane(), Start::Special(special)));
         self.specials.insert(special, slot);
         slot
@@ -186,7 +186,7 @@ impl<'a> Builder<'a, '_> {
             Symbol::DynamicShared => match self.dynamic {
                 Some(slot) => slot,
                 None => {
-                    let slot = self.fresh(64);
+                    let slot = self.pinned(64);
                     self.dynamic = Some(slot);
                     slot
                 }
@@ -195,7 +195,7 @@ impl<'a> Builder<'a, '_> {
                 if let Some(&slot) = self.address_of.get(&index) {
                     return Some(slot);
                 }
-                let slot = self.fresh(64);
+                let slot = self.pinned(64);
                 self.addresses.push((slot.plane(), index));
                 self.address_of.insert(index, slot);
                 slot

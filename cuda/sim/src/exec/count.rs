@@ -20,7 +20,7 @@ impl Core<'_> {
                 self.counters.global_sectors += (last >> 5) - (first >> 5) + 1;
                 return;
             }
-            Pattern::Any => {}
+            Pattern::Groups | Pattern::Any => {}
         }
         let mut sectors = [0; 2 * LANES];
         let (mut count, mut sorted) = (0, true);
@@ -46,7 +46,7 @@ impl Core<'_> {
     /// Passes over the 32 banks: lanes go in groups of as many as 128 bytes hold, and a bank gives one word a pass.
     pub(super) fn count_conflicts(&mut self, request: &Request<'_>) {
         self.counters.shared_requests += 1;
-        if request.pattern != Pattern::Any {
+        if matches!(request.pattern, Pattern::Same | Pattern::Row) {
             return;
         }
         let group = match request.width {
@@ -66,24 +66,26 @@ impl Core<'_> {
 
 /// Passes beyond the first that the lanes of a group need.
 fn extra_passes(request: &Request<'_>, part: u32) -> u64 {
-    // The words seen in each bank, as chains through `next`.
-    let (mut head, mut next, mut seen) = ([u8::MAX; 32], [u8::MAX; 32], [0u64; 32]);
-    let (mut used, mut most, mut depth) = (0u8, 1u8, [0u8; 32]);
-    for lane in lanes(part) {
-        for step in 0..request.width.div_ceil(4) as u64 {
-            let word = (request.addresses[lane] >> 2) + step;
-            let bank = (word & 31) as usize;
-            let mut at = head[bank];
-            while at != u8::MAX && seen[at as usize] != word {
-                at = next[at as usize];
-            }
-            if at == u8::MAX {
-                (seen[used as usize], next[used as usize], head[bank]) = (word, head[bank], used);
-                used += 1;
-                depth[bank] += 1;
-                most = most.max(depth[bank]);
-            }
-        }
+    // Accesses are aligned, so that each has a slot of as many banks as it is wide; a slot gives one place a pass.
+    let (shift, slots) = match request.width {
+        16 => (4, 7),
+        8 => (3, 15),
+        _ => (2, 31),
+    };
+    let mut places = [u64::MAX; 32];
+    let clash = lanes(part).any(|lane| {
+        let place = request.addresses[lane] >> shift;
+        let slot = &mut places[(place & slots) as usize];
+        let clash = *slot != u64::MAX && *slot != place;
+        *slot = place;
+        clash
+    });
+    if !clash {
+        return 0;
     }
-    u64::from(most - 1)
+    let mut all: Vec<u64> = lanes(part).map(|lane| request.addresses[lane] >> shift).collect();
+    all.sort_unstable();
+    all.dedup();
+    let most = (0..=slots).map(|slot| all.iter().filter(|&place| place & slots == slot).count()).max();
+    most.unwrap_or(1) as u64 - 1
 }

@@ -35,29 +35,31 @@ pub(super) enum Pattern {
     Same,
     /// All 32 lanes, one behind the other.
     Row,
+    /// A few places, each for several lanes.
+    Groups,
     Any,
 }
 
 impl Pattern {
     fn of(addresses: &Wide, mask: u32, width: u64) -> Self {
-        if mask == FULL {
-            let start = addresses[0];
-            let step = addresses[1].wrapping_sub(start);
-            if step != 0 && step != width {
-                return Self::Any;
-            }
+        if mask != FULL {
+            let start = addresses[mask.trailing_zeros() as usize & 31];
+            return if lanes(mask).all(|lane| addresses[lane] == start) { Self::Same } else { Self::Any };
+        }
+        let start = addresses[0];
+        let step = addresses[1].wrapping_sub(start);
+        if step == 0 || step == width {
             let mut off = 0;
             for (lane, &address) in addresses.iter().enumerate() {
                 off |= address ^ start.wrapping_add(lane as u64 * step);
             }
-            return match (off, step) {
-                (0, 0) => Self::Same,
-                (0, _) => Self::Row,
-                _ => Self::Any,
-            };
+            if off == 0 {
+                return if step == 0 { Self::Same } else { Self::Row };
+            }
         }
-        let start = addresses[mask.trailing_zeros() as usize & 31];
-        if lanes(mask).all(|lane| addresses[lane] == start) { Self::Same } else { Self::Any }
+        // What tiles of products look like: rows or columns of lanes read together.
+        let twin = [1, 2, 4, 8, 16].into_iter().any(|lane| addresses[lane] == start);
+        if twin { Self::Groups } else { Self::Any }
     }
 }
 
@@ -66,9 +68,12 @@ impl Pattern {
 pub(super) struct Piece {
     /// The first lane.
     pub lane: usize,
+    /// All lanes that it is for.
+    pub lanes: u32,
     pub address: u64,
     pub bytes: usize,
-    pub pattern: Pattern,
+    /// One lane's bytes behind the other's; else all lanes have the same.
+    pub row: bool,
 }
 
 impl<'a> Request<'a> {
@@ -77,50 +82,54 @@ impl<'a> Request<'a> {
         Self { addresses, mask, strong, width, element, pattern }
     }
 
-    fn first(&self) -> usize {
-        self.mask.trailing_zeros() as usize
+    /// What these lanes read together, from the place of the first.
+    fn shared(&self, lanes: u32) -> Piece {
+        let lane = lanes.trailing_zeros() as usize;
+        Piece { lane, lanes, address: self.addresses[lane], bytes: self.width, row: false }
     }
 
-    /// All lanes as one piece.
-    fn whole(&self, pattern: Pattern) -> Piece {
-        let lane = self.first();
-        let bytes = if pattern == Pattern::Row { LANES * self.width } else { self.width };
-        Piece { lane, address: self.addresses[lane], bytes, pattern }
+    fn row(&self) -> Piece {
+        Piece { lane: 0, lanes: FULL, address: self.addresses[0], bytes: LANES * self.width, row: true }
     }
 
     pub fn piece(&self, lane: usize) -> Piece {
-        Piece { lane, address: self.addresses[lane], bytes: self.width, pattern: Pattern::Any }
+        self.shared(1 << lane)
+    }
+
+    /// Lanes of `among` at the place of its first.
+    fn twins(&self, among: u32) -> u32 {
+        let address = self.addresses[among.trailing_zeros() as usize];
+        let mut found = 0;
+        for (lane, &other) in self.addresses.iter().enumerate() {
+            found |= u32::from(other == address) << lane;
+        }
+        found & among
     }
 
     /// Bytes of a piece of memory to the lanes that read it.
     #[inline(always)]
     fn deliver(&self, piece: Piece, data: &[u8], state: &[u8], buffer: &mut Buffer, vague: &mut [u32; 16]) {
         let known = is_set(state);
-        match piece.pattern {
-            Pattern::Any => {
-                copy(&mut buffer[piece.lane], data);
-                if !known {
-                    mark(vague, state, self.element, 1 << piece.lane);
+        if piece.row {
+            for (lane, part) in data.chunks_exact(self.width).enumerate() {
+                copy(&mut buffer[lane], part);
+            }
+            if !known {
+                for (lane, part) in state.chunks_exact(self.width).enumerate() {
+                    mark(vague, part, self.element, 1 << lane);
                 }
             }
-            Pattern::Same => {
-                let mut one = [0; 16];
-                copy(&mut one, data);
-                *buffer = [one; LANES];
-                if !known {
-                    mark(vague, state, self.element, self.mask);
-                }
-            }
-            Pattern::Row => {
-                for (lane, part) in data.chunks_exact(self.width).enumerate() {
-                    copy(&mut buffer[lane], part);
-                }
-                if !known {
-                    for (lane, part) in state.chunks_exact(self.width).enumerate() {
-                        mark(vague, part, self.element, 1 << lane);
-                    }
-                }
-            }
+            return;
+        }
+        let mut one = [0; 16];
+        copy(&mut one, data);
+        if piece.lanes == FULL {
+            *buffer = [one; LANES];
+        } else {
+            lanes(piece.lanes).for_each(|lane| buffer[lane] = one);
+        }
+        if !known {
+            mark(vague, state, self.element, piece.lanes);
         }
     }
 }
@@ -274,17 +283,23 @@ impl Core<'_> {
         read: bool,
         mut touch: impl FnMut(&mut Self, Piece) -> Outcome<()>,
     ) -> Outcome<()> {
-        let pattern = request.pattern;
-        // A row that ends outside is gone through lane by lane, to name the first that is wrong.
-        let whole = match pattern {
-            Pattern::Same => read,
-            Pattern::Row => true,
-            Pattern::Any => false,
-        };
-        if whole && touch(self, request.whole(pattern)).is_ok() {
-            return Ok(());
+        let mask = request.mask;
+        match request.pattern {
+            Pattern::Same if read => return touch(self, request.shared(mask)),
+            Pattern::Groups if read => {
+                let mut left = mask;
+                while left != 0 {
+                    let together = request.twins(left);
+                    touch(self, request.shared(together))?;
+                    left &= !together;
+                }
+                return Ok(());
+            }
+            // A row that ends outside is gone through lane by lane, to name the first that is wrong.
+            Pattern::Row if touch(self, request.row()).is_ok() => return Ok(()),
+            _ => {}
         }
-        lanes(request.mask).try_for_each(|lane| touch(self, request.piece(lane)))
+        lanes(mask).try_for_each(|lane| touch(self, request.piece(lane)))
     }
 
     fn load_global(&mut self, request: &Request<'_>, buffer: &mut Buffer, vague: &mut [u32; 16]) -> Outcome<()> {
@@ -345,6 +360,7 @@ impl Core<'_> {
         let (serial, epoch) = (self.block.serial, self.block.epoch);
         let here = Block { serial, first: self.first, epoch, acquired: &self.block.acquired };
         let found = &mut self.memory.allocations[index];
+        let several = !piece.row && piece.lanes & (piece.lanes - 1) != 0;
         for (word, bytes, lane) in words(piece, at, request.width) {
             let cell = found.cell(word);
             let met = if write { cell.write(who, lane, bytes, here) } else { cell.read(who, lane, bytes, here) };
@@ -352,7 +368,7 @@ impl Core<'_> {
                 let address = found.base + 4 * word as u64;
                 return Err(self.race(other, lane, "global", address, write));
             }
-            if piece.pattern == Pattern::Same && request.mask & (request.mask - 1) != 0 {
+            if several {
                 cell.many_lanes();
             }
         }
@@ -362,13 +378,14 @@ impl Core<'_> {
     /// Looks for a race at the words of a piece of shared memory.
     pub(super) fn meet_shared(&mut self, request: &Request<'_>, piece: Piece, at: usize, write: bool) -> Outcome<()> {
         let who = self.warp.who(request.strong);
+        let several = !piece.row && piece.lanes & (piece.lanes - 1) != 0;
         for (word, bytes, lane) in words(piece, at, request.width) {
             let cell = &mut self.block.cells[word];
             let met = if write { cell.write(who, lane, bytes) } else { cell.read(who, lane, bytes) };
             if let Some(other) = met {
                 return Err(self.race(other, lane, "shared", u64::from(SHARED_START) + 4 * word as u64, write));
             }
-            if piece.pattern == Pattern::Same && request.mask & (request.mask - 1) != 0 {
+            if several {
                 cell.many_lanes();
             }
         }
@@ -522,7 +539,7 @@ fn same(request: &Request<'_>, buffer: &Buffer, lane: usize, trouble: Box<Troubl
 #[inline(always)]
 fn words(piece: Piece, at: usize, width: usize) -> impl Iterator<Item = (usize, u32, u32)> {
     let first = piece.lane;
-    let lane = move |offset: usize| if piece.pattern == Pattern::Row { offset / width } else { first } as u32;
+    let lane = move |offset: usize| if piece.row { offset / width } else { first } as u32;
     // Lanes narrower than a word are told apart in it.
     let step = width.min(4);
     let ones = (1 << step) - 1;

@@ -196,12 +196,7 @@ impl Core<'_> {
     fn execute(&mut self, instr: &Instr, mask: u32) -> Outcome<Flow> {
         let warp = &mut *self.warp;
         match &instr.op {
-            Op::Plane(function) => {
-                let mut out = [0; LANES];
-                function(warp.plane(instr.a), warp.plane(instr.b), warp.plane(instr.c), &mut out);
-                let vague = warp.vague(instr.a) | warp.vague(instr.b) | warp.vague(instr.c);
-                warp.put(instr.d, &out, mask, vague);
-            }
+            Op::Plane(function) => warp.run(*function, instr.d, [instr.a, instr.b, instr.c], mask),
             Op::Wide(function) => {
                 let mut out = [0; LANES];
                 function(&warp.wide(instr.a), &warp.wide(instr.b), &warp.wide(instr.c), &mut out);

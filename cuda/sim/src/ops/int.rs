@@ -138,9 +138,9 @@ fn half(op: &str, signed: bool) -> Option<Function> {
 /// `mul.wide` and `mad.wide`: the product and c have twice the width of the type.
 pub(crate) fn widening(ty: Type) -> Option<Function> {
     Some(match ty {
-        Type::U(32) => wide!(|a, b, c| (a * b).wrapping_add(c)),
+        Type::U(32) => wide!(|a, b, c| a.wrapping_mul(b).wrapping_add(c)),
         Type::S(32) => wide!(|a, b, c| (i64::from(a as i32) * i64::from(b as i32)).wrapping_add(c as i64) as u64),
-        Type::U(16) => wide!(|a, b, c| (a * b).wrapping_add(c)),
+        Type::U(16) => wide!(|a, b, c| a.wrapping_mul(b).wrapping_add(c)),
         Type::S(16) => wide!(|a, b, c| (i64::from(a as i16) * i64::from(b as i16)).wrapping_add(c as i64) as u64),
         _ => return None,
     })
@@ -165,8 +165,8 @@ fn pair(low: u32, high: u32) -> u64 {
 pub(crate) fn permute(mode: &str) -> Option<Function> {
     Some(match mode {
         "" => plane!(|a, b, c| select_bytes(a, b, |i| c >> (4 * i) & 15)),
-        "f4e" => plane!(|a, b, c| select_bytes(a, b, |i| (c + i) & 7)),
-        "b4e" => plane!(|a, b, c| select_bytes(a, b, |i| c.wrapping_sub(i) & 7)),
+        "f4e" => plane!(|a, b, c| select_bytes(a, b, |i| (c & 3) + i)),
+        "b4e" => plane!(|a, b, c| select_bytes(a, b, |i| (c & 3).wrapping_sub(i) & 7)),
         "rc8" => plane!(|a, b, c| select_bytes(a, b, |_| c & 3)),
         "ecl" => plane!(|a, b, c| select_bytes(a, b, |i| i.max(c & 3))),
         "ecr" => plane!(|a, b, c| select_bytes(a, b, |i| i.min(c & 3))),

@@ -204,3 +204,78 @@ pub(crate) fn vague(product: &Product, a: &[u32], b: &[u32], c: &[u32]) -> Vec<u
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 2^`exponent` as bf16, negative if asked.
+    fn power(exponent: i32, negative: bool) -> u64 {
+        BF16.round(if negative { -1.0 } else { 1.0 } * 2f64.powi(exponent), Round::Nearest)
+    }
+
+    /// The sum of ±2^e over the terms, as products with 1, with `start`.
+    fn sum(generation: Generation, terms: &[(i32, bool)], start: f32) -> f32 {
+        let mut x = vec![0; 16];
+        for (x, &(exponent, negative)) in x.iter_mut().zip(terms) {
+            *x = power(exponent, negative);
+        }
+        f32::from_bits(stepwise(generation, BF16, &x, &[power(0, false); 16], start.to_bits().into(), false) as u32)
+    }
+
+    #[test]
+    fn bits_below_the_window_are_cut() {
+        use Generation::{Ada, Ampere, Hopper};
+        let small = |exponent| [(exponent, false); 4];
+        // Four times 2⁻²⁵ beside 1: kept with 25 fractional bits, lost with 24; 2⁻²⁶ is lost with both.
+        assert_eq!(sum(Hopper, &small(-25), 1.0), 1.0 + f32::EPSILON);
+        assert_eq!(sum(Ampere, &small(-25), 1.0), 1.0);
+        assert_eq!(sum(Ada, &small(-24), 1.0), 1.0 + 2.0 * f32::EPSILON);
+        assert_eq!(sum(Hopper, &[(-26, false); 16], 1.0), 1.0);
+        // Negative terms are cut toward zero as well, and so is the result.
+        assert_eq!(sum(Hopper, &[(-26, true); 16], 1.0), 1.0);
+        assert_eq!(sum(Hopper, &[(-25, true)], 1.0), 1.0 - f32::EPSILON / 2.0);
+        assert_eq!(sum(Hopper, &[(-24, false)], -1.0), -(1.0 - f32::EPSILON / 2.0));
+        assert_eq!(sum(Hopper, &[(-24, false)], 1.0), 1.0);
+    }
+
+    #[test]
+    fn older_generations_take_two_steps() {
+        // In the first half 2⁻²⁵ is lost beside ±1; the second half alone keeps 2⁻²⁶.
+        let mut terms = [(-140, false); 16];
+        terms[..3].copy_from_slice(&[(0, false), (0, true), (-25, false)]);
+        terms[8] = (-26, false);
+        assert_eq!(sum(Generation::Ampere, &terms, 0.0), 2f32.powi(-26));
+        // In one step the first half's are kept, and the other is lost.
+        assert_eq!(sum(Generation::Hopper, &terms, 0.0), 2f32.powi(-25));
+    }
+
+    #[test]
+    fn exponents_are_those_of_the_operands() {
+        // 1.5 · 1.5 = 2.25 counts with the exponent 0: a window of 24 bits still reaches 2⁻²⁴.
+        let run = |generation, start: f32| {
+            let x = [BF16.round(1.5, Round::Nearest); 1];
+            f32::from_bits(aligned_sum_of(generation, &x, &x, start))
+        };
+        assert_eq!(run(24, 2f32.powi(-22)), 2.25 + 2f32.powi(-22));
+        assert_eq!(run(24, 2f32.powi(-23)), 2.25);
+    }
+
+    fn aligned_sum_of(fraction: i32, x: &[u64], y: &[u64], start: f32) -> u32 {
+        aligned_sum(BF16, x, y, start.to_bits().into(), F32, Round::Zero, fraction) as u32
+    }
+
+    #[test]
+    fn zeros_infinities_and_subnormals() {
+        let sum = |x: &[u64], y: &[u64], start: f32| f32::from_bits(aligned_sum_of(25, x, y, start));
+        let (zero, minus, one) = (0, BF16.sign(), power(0, false));
+        assert_eq!(sum(&[zero], &[one], -0.0).to_bits(), 0);
+        assert_eq!(sum(&[minus], &[one], -0.0).to_bits(), 0x8000_0000);
+        assert_eq!(sum(&[BF16.infinity()], &[one], 1.0), f32::INFINITY);
+        assert!(sum(&[BF16.infinity()], &[zero], 1.0).is_nan());
+        assert!(sum(&[one], &[one], f32::NAN).is_nan());
+        // The smallest subnormal bf16 is 2⁻¹³³; results may be subnormal too.
+        assert_eq!(sum(&[1], &[one], 0.0), 2f32.powi(-133));
+        assert_eq!(sum(&[1, power(-126, true)], &[one, power(-7, false)], 0.0), 0.0);
+    }
+}
