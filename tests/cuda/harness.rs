@@ -2,7 +2,7 @@
 
 use hpt_engine::backend::cuda::descriptor::{Address, Layer, Model, Plain, Run, Tables, Tile, bytes_of};
 use hpt_kernels::philox::{Key, philox4x32_10};
-use hpt_ptxsim::{Fault, Generation, Launch, Machine, Mma, Module, Options};
+use hpt_ptxsim::{Counters, Fault, Generation, Launch, Machine, Mma, Module, Options};
 use std::sync::OnceLock;
 
 /// The module for every GPU.
@@ -39,11 +39,13 @@ pub const SHAPES: [(&str, usize, usize); 3] = [("s", 64, 64), ("l", 128, 128), (
 pub struct Gpu {
     machine: Machine,
     module: &'static Module,
+    /// Of the last launch.
+    pub counters: Counters,
 }
 
 impl Gpu {
     pub fn new(module: &'static Module, options: Options) -> Self {
-        Gpu { machine: Machine::new(options), module }
+        Gpu { machine: Machine::new(options), module, counters: Counters::default() }
     }
 
     pub fn simt(seed: u64) -> Self {
@@ -120,7 +122,8 @@ impl Gpu {
         let threads = kernel.max_threads().expect("kernels say how many threads they were compiled for");
         let (grid, block) = ([blocks as u32, 1, 1], [threads, 1, 1]);
         let params = bytes_of(std::slice::from_ref(&tables));
-        self.machine.launch(kernel, Launch { grid, block, shared_bytes: shared, params }).map(|_| ())
+        self.counters = self.machine.launch(kernel, Launch { grid, block, shared_bytes: shared, params })?;
+        Ok(())
     }
 }
 

@@ -347,3 +347,41 @@ fn together(method: Method, shapes: &[[usize; 3]], seed: u64) -> Vec<Vec<u32>> {
     gpu.launch(&format!("forward_{}s", method.0), &job, 1);
     job.layers.iter().zip(shapes).map(|(layer, [m, n, _])| gpu.read_u32s(layer.y, m * n)).collect()
 }
+
+/// What a GPU would lose time by: conflicts in shared memory, scattered requests to global memory.
+#[test]
+fn memory_is_used_well() {
+    let [m, n, k] = [128, 128, 128];
+    let random = &mut Random::new(4);
+    let (x, weights, dz) = (random.units(m * k), random.units(k * n + n), random.units(m * n));
+    for method in [F32, TF32] {
+        for shape in 0..2 {
+            for pass in ["forward", "backward", "learn"] {
+                let gpu = &mut Gpu::of(method, 0);
+                let layer = Layer {
+                    x: gpu.f32s(&x),
+                    y: gpu.room(4 * m * n),
+                    dz: gpu.f32s(&dz),
+                    weights: gpu.f32s(&weights),
+                    gradient: gpu.room(4 * (k * n + n)),
+                    inputs: k as u32,
+                    outputs: n as u32,
+                    kept: 1.0,
+                    ..Layer::default()
+                };
+                let before = Layer { dz: gpu.room(4 * m * k), outputs: k as u32, ..layer };
+                let mut run = run(0, m, m);
+                run.rates = gpu.put(&[Rate::default(); 2]);
+                let mut job = Job { models: vec![model()], layers: vec![before, layer], runs: vec![run], tiles: vec![] };
+                job.tile(1, [m, n], &SHAPES[shape]);
+                let kernel = format!("{pass}_{}{}", method.0, SHAPES[shape].0);
+                gpu.launch(&kernel, &job, 1);
+                let c = gpu.counters;
+                let conflicts = c.shared_conflicts as f64 / c.shared_requests as f64;
+assert!(conflicts < 0.5, "{kernel}: {conflicts} conflicts a request of shared memory");
+                assert!(c.sectors_per_request() < 14.0, "{kernel}: {c:?}");
+                assert_eq!((c.local_requests, c.float_atomics), (0, 0), "{kernel}");
+            }
+        }
+    }
+}
