@@ -66,6 +66,11 @@ pub trait Sampler: Send + Sync {
     /// The configuration of the trial in slot `ask.slot`.
     fn ask(&self, ask: &Ask) -> Proposal;
 
+    /// Whether what trials came to has a say in what is proposed, not only which configurations there were.
+    fn learns(&self) -> bool {
+        true
+    }
+
     /// Whether it goes through every configuration once and then stops.
     fn is_exhaustive(&self, _space: &Space) -> bool {
         false
