@@ -91,11 +91,13 @@ pub struct Settings {
     pub startup: u64,
     /// What the Gaussian process maximises.
     pub acquisition: Acquisition,
+    /// Trials that run at once; proposals come one after the other.
+    pub at_once: usize,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { trials: None, resolution: 5, startup: 10, acquisition: Acquisition::default() }
+        Settings { trials: None, resolution: 5, startup: 10, acquisition: Acquisition::default(), at_once: 1 }
     }
 }
 

@@ -447,6 +447,7 @@ impl<'a> Bridge<'a> {
         let settings = sampler::Settings {
             trials: self.spec.trials,
             acquisition: self.spec.acquisition,
+            at_once: self.jobs,
             ..sampler::Settings::default()
         };
         sampler::by_name(&self.spec.sampler, &settings)
