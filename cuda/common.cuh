@@ -19,6 +19,18 @@ template <class T> DEVICE T* global(u64 address) {
     return (T*)__cvta_global_to_generic(address);
 }
 
+// The same number, of which the compiler knows nothing: or it would write a loop once for each case of a condition that stays
+// the same in it, and with a few such conditions never come to an end.
+DEVICE u32 opaque(u32 x) {
+    asm volatile("" : "+r"(x));
+    return x;
+}
+
+DEVICE u64 opaque(u64 x) {
+    asm volatile("" : "+l"(x));
+    return x;
+}
+
 // What a model has to do in this step of the round.
 struct At {
     u32 tick;   // of the round

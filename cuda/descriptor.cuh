@@ -52,6 +52,8 @@ struct Model {
     float weight_decay; // into the gradient; 0 for adamw, whose decay is in Rate::shrink
     float l1;
     float clip_norm;    // 0: none
+    u32 stride;         // of a model in shared memory: floats from a weight there to its first and to its second state
+    u32 unused;
 };
 
 // One layer of one model.
@@ -71,6 +73,7 @@ struct Layer {
     float kept;         // what is kept is multiplied by it
     u32 purpose;        // the counter's last word
     u32 flags;
+    u32 shared, pitch;  // of a model in shared memory: where W begins there, in floats, and floats from row to row; bias last
 };
 
 // What depends on a step alone. Computed in double on the host.
@@ -116,11 +119,11 @@ struct Tables {
     FIELD(Model, width) FIELD(Model, layers) FIELD(Model, first) FIELD(Model, key) FIELD(Model, input_threshold) \
     FIELD(Model, input_scale) FIELD(Model, loss) FIELD(Model, delta) FIELD(Model, smoothing)                     \
     FIELD(Model, weight_sum) FIELD(Model, optimizer) FIELD(Model, constants) FIELD(Model, weight_decay)          \
-    FIELD(Model, l1) FIELD(Model, clip_norm)                                                                     \
+    FIELD(Model, l1) FIELD(Model, clip_norm) FIELD(Model, stride) FIELD(Model, unused)                           \
     SIZE(Layer) FIELD(Layer, x) FIELD(Layer, y) FIELD(Layer, z) FIELD(Layer, dz) FIELD(Layer, dy)                \
     FIELD(Layer, weights) FIELD(Layer, slots) FIELD(Layer, gradient) FIELD(Layer, inputs) FIELD(Layer, outputs)  \
     FIELD(Layer, model) FIELD(Layer, activation) FIELD(Layer, threshold) FIELD(Layer, kept)                      \
-    FIELD(Layer, purpose) FIELD(Layer, flags)                                                                    \
+    FIELD(Layer, purpose) FIELD(Layer, flags) FIELD(Layer, shared) FIELD(Layer, pitch)                           \
     SIZE(Rate) FIELD(Rate, rate) FIELD(Rate, shrink) FIELD(Rate, corrected) FIELD(Rate, root)                    \
     FIELD(Rate, inverse) FIELD(Rate, rest)                                                                       \
     SIZE(Run) FIELD(Run, rows) FIELD(Run, rates) FIELD(Run, losses) FIELD(Run, first_step) FIELD(Run, row_count) \

@@ -37,7 +37,7 @@ DEVICE void walk(P& product, f32* shared, u32 m0, u32 n0, u32 m, u32 n, const Ma
     enum { GROUPS = S::BN / (16 * S::WORDS) };
 #pragma unroll 1
     for (int p = 0; p < S::GM; p++) {
-        __syncthreads();
+        if (p) __syncthreads();
         product.stage(p, shared);
         __syncthreads();
         for (u32 e = threadIdx.x; e < S::PART * GROUPS * 16; e += S::THREADS) {
@@ -204,7 +204,7 @@ template <class P> DEVICE void learn_tile(const Tables& tables) {
     Arena arena(layer, slots_of(rule));
 #pragma unroll 1
     for (int p = 0; p < S::GM; p++) {
-        __syncthreads();
+        if (p) __syncthreads();
         product.stage(p, shared);
         __syncthreads();
         for (u32 e = threadIdx.x; e < S::PART * S::BN / 4; e += S::THREADS) {

@@ -4,6 +4,7 @@
 // The order of a step: gather, forward of each layer, loss, backward of each layer but the first, learn, then norms or turn
 // and update where a model needs its whole gradient, finish, tick. Evaluation: forward of each layer, link, total, tick.
 #include "epilogue.cuh"
+#include "epoch.cuh"
 #include "loss.cuh"
 
 #define KERNEL extern "C" __global__ void
@@ -218,6 +219,19 @@ KERNEL __launch_bounds__(THREADS) finish(const __grid_constant__ Tables tables) 
     f64 product = sum_of_partials(model, partial), offset;
     adapted(model, global<const Rate>(run.rates)[at.tick], product, offset);
     if (threadIdx.x == 0) *global<f64>(model.offset) = offset;
+}
+
+// All steps of the run of a model that fits one multiprocessor; it has no tick.
+KERNEL __launch_bounds__(THREADS, 1) epoch(const __grid_constant__ Tables tables) {
+    Tile tile = tile_of(tables);
+    __shared__ Entries entries;
+    if (threadIdx.x == 0) {
+        entries.model = tables.models + tile.subject * sizeof(Model);
+        entries.layers = tables.layers + global<const Model>(entries.model)->first * sizeof(Layer);
+        entries.run = tables.runs + tile.subject * sizeof(Run);
+    }
+    __syncthreads();
+    epoch_of(entries);
 }
 
 // The end of a step.

@@ -76,12 +76,6 @@ DEVICE u32 line_of(const Rows& o, u32 row) {
     return row >= o.rows ? (u32)OUTSIDE : o.numbers ? global<const u32>(o.numbers)[o.first + row] : o.first + row;
 }
 
-// The same number, of which the compiler knows nothing: or it would write every loop once for each kind of operand.
-DEVICE u32 opaque(u32 x) {
-    asm volatile("" : "+r"(x));
-    return x;
-}
-
 // Four neighbours of that line, from `col` on; what lies outside is 0.
 DEVICE float4 four(const Matrix& o, u32 kind, u32 line, u32 col) {
     f32 v[4] = {0.0f, 0.0f, 0.0f, 0.0f};
@@ -202,9 +196,9 @@ template <class S> struct Simt {
             left.store(as), right.store(bs);
             __syncthreads();
             left.fetch(from + S::BK), right.fetch(from + S::BK);
-            columns.add(bs);
 #pragma unroll
             for (int kk = 0; kk < S::BK; kk++) step(as + kk * S::PITCH_A + place.row, bs + kk * S::PITCH_B + place.col);
+            columns.add(bs);
             // The other turn's numbers were read before the barrier that has just been passed.
             turn ^= 1;
         }
@@ -241,12 +235,16 @@ template <class S> struct Simt {
 // Does nothing with the columns of B.
 struct NoColumns {
     __device__ __forceinline__ void add(const f32*) {}
+    __device__ __forceinline__ void add_one(f32) {}
 };
 
 // The sum of each column of B, its rows in order; thread j has column j.
 template <class S> struct ColumnSums {
     bool wanted = false;
     f32 sum = 0.0f;
+    __device__ __forceinline__ void add_one(f32 x) {
+        sum += x;
+    }
     __device__ __forceinline__ void add(const f32* bs) {
         if (!wanted) return;
 #pragma unroll

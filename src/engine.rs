@@ -34,7 +34,10 @@
 //! # }
 //! ```
 
-use crate::backend::{Backend, Caps, Cpu, Precision, Reference, cores, gpus};
+use crate::backend::cuda::{Cuda, data_bytes};
+use crate::backend::{Backend, Caps, Cpu, Member, Precision, Reference, UpdateRule, cores, gpus};
+use crate::bench::{CohortRate, CohortRow};
+use crate::check::{self, Finding};
 use crate::data::{Dataset, Sketch, Targets};
 use crate::model::{Head, Model, ModelSpec, Plan, Training, initialise};
 use crate::train::{Checkpoint, Control, Epoch, Scores, TrainSpec, Trained, Trainer, evaluate, resume, train};
@@ -45,15 +48,15 @@ use std::sync::atomic::AtomicUsize;
 /// Where to train.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Device {
-    /// The fastest that there is.
+    /// The one that suits the work: see [`Engine::choose`].
     #[default]
     Auto,
     /// The CPU.
     Cpu,
     /// The f64 oracle, for tests.
     Reference,
-    /// The GPU of this number.
-    Cuda(usize),
+    /// The GPU of this number, or all GPUs.
+    Cuda(Option<usize>),
 }
 
 impl Device {
@@ -66,9 +69,9 @@ impl Device {
             "auto" => Ok(Device::Auto),
             "cpu" => Ok(Device::Cpu),
             "reference" => Ok(Device::Reference),
-            "cuda" => Ok(Device::Cuda(0)),
+            "cuda" => Ok(Device::Cuda(None)),
             _ => match name.strip_prefix("cuda:").and_then(|index| index.parse().ok()) {
-                Some(index) => Ok(Device::Cuda(index)),
+                Some(index) => Ok(Device::Cuda(Some(index))),
                 None => Err(Error::unknown("device", name, ["auto", "cpu", "cuda", "cuda:0"])),
             },
         }
@@ -83,6 +86,21 @@ pub fn useful_threads(plan: &Plan, batch: usize) -> usize {
     if plan.step_flops(batch) < THREADED_STEP { 1 } else { cores() }
 }
 
+/// Operations of a step from which [`Device::Auto`] gives a single training to a GPU: below, its launches take as long as
+/// the step on a CPU.
+pub const GPU_STEP: f64 = 1e8;
+
+/// What is to be done, where [`Device::Auto`] has to choose.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Work {
+    /// Many trainings, of which a GPU makes hundreds at once.
+    Search,
+    /// One training, with so many operations a step.
+    Training(f64),
+    /// Outputs of a trained model.
+    Outputs,
+}
+
 /// A device that is ready to train.
 #[derive(Debug)]
 pub struct Engine(Ready);
@@ -91,6 +109,7 @@ pub struct Engine(Ready);
 enum Ready {
     Cpu(Cpu),
     Reference(Reference),
+    Cuda(Arc<Cuda>),
 }
 
 /// A training: data, network, how, and who listens.
@@ -154,13 +173,17 @@ macro_rules! on_device {
         match &$engine.0 {
             Ready::Cpu($backend) => $body,
             Ready::Reference($backend) => $body,
+            Ready::Cuda(shared) => {
+                let $backend: &Cuda = shared;
+                $body
+            }
         }
     };
 }
 
 impl Engine {
     /// Makes a device ready; on the CPU with `threads` workers (0: one a core), at most one a core: they wait for each
-    /// other by spinning.
+    /// other by spinning. [`Device::Auto`] is the CPU here, where the work is not known.
     ///
     /// # Errors
     /// The device is not there, or this program cannot train on it.
@@ -168,20 +191,82 @@ impl Engine {
         match device {
             Device::Auto | Device::Cpu => Ok(Engine(Ready::Cpu(Cpu::new(threads.min(cores()))?))),
             Device::Reference => Ok(Engine(Ready::Reference(Reference))),
-            Device::Cuda(index) => {
-                let found = gpus()?;
-                Err(Error::input(match found.get(index) {
-                    Some(gpu) => format!(
-                        "device cuda:{index} ({}): this version does not train on GPUs yet; use cpu or auto",
-                        gpu.name
-                    ),
-                    None if found.is_empty() => {
-                        format!("device cuda:{index}: no CUDA driver or no GPU is on this machine; use cpu or auto")
-                    }
-                    None => format!("device cuda:{index}: there are {} GPUs, counted from 0", found.len()),
-                }))
-            }
+            Device::Cuda(index) => Ok(Engine(Ready::Cuda(Arc::new(Cuda::open(index)?)))),
         }
+    }
+
+    /// As [`Engine::new`], where [`Device::Auto`] is the GPUs if there are some that are worth it for this work, and if
+    /// they compute some steps as the CPU does ([`check::quick`]); else it is the CPU. The text says why GPUs that are
+    /// there are not taken.
+    ///
+    /// # Errors
+    /// As [`Engine::new`].
+    pub fn choose(device: Device, threads: usize, work: Work) -> Result<(Self, Option<String>)> {
+        let worth = match work {
+            Work::Search => true,
+            Work::Training(flops) => flops >= GPU_STEP,
+            Work::Outputs => false,
+        };
+        if device != Device::Auto || !worth {
+            return Ok((Engine::new(device, threads)?, None));
+        }
+        let cuda = match gpus() {
+            Ok(found) if found.is_empty() => return Ok((Engine::new(Device::Cpu, threads)?, None)),
+            Ok(_) => Cuda::open(None).and_then(|cuda| check::quick(&cuda).map(|()| cuda)),
+            Err(error) => Err(error),
+        };
+        match cuda {
+            Ok(cuda) => Ok((Engine(Ready::Cuda(Arc::new(cuda))), None)),
+            Err(why) => Ok((Engine::new(Device::Cpu, threads)?, Some(format!("the CPU is used, no GPU: {why}")))),
+        }
+    }
+
+    /// These GPUs.
+    pub fn cuda(cuda: Cuda) -> Self {
+        Engine(Ready::Cuda(Arc::new(cuda)))
+    }
+
+    /// The same device, on the CPU with so many threads. GPUs are shared: their trainings go together.
+    ///
+    /// # Errors
+    /// Threads could not be started.
+    pub fn with_threads(&self, threads: usize) -> Result<Self> {
+        match &self.0 {
+            Ready::Cpu(_) => Engine::new(Device::Cpu, threads),
+            Ready::Reference(_) => Engine::new(Device::Reference, threads),
+            Ready::Cuda(cuda) => Ok(Engine(Ready::Cuda(Arc::clone(cuda)))),
+        }
+    }
+
+    /// Whether trainings of several threads go together on the device.
+    pub fn makes_cohorts(&self) -> bool {
+        matches!(self.0, Ready::Cuda(_))
+    }
+
+    /// Sees that a training fits the memory of the device.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] where it does not; a specification that is invalid.
+    pub fn check(&self, fit: &Fit<'_>) -> Result<()> {
+        let plan = fit.shape()?;
+        match &self.0 {
+            Ready::Cuda(cuda) => cuda.check(&fit.sized(&plan)?, fit.data_bytes()),
+            _ => check_memory(&plan, fit.train.batch_size.min(fit.training.rows)),
+        }
+    }
+
+    /// How many trainings like these fit a GPU's memory at once; none on other devices.
+    ///
+    /// # Errors
+    /// As [`Engine::check`].
+    pub fn room(&self, fits: &[Fit<'_>]) -> Result<Option<usize>> {
+        let (Ready::Cuda(cuda), Some(first)) = (&self.0, fits.first()) else { return Ok(None) };
+        let mut bytes = 0;
+        for fit in fits {
+            bytes += Cuda::model_bytes(&fit.sized(&fit.shape()?)?);
+        }
+        let rest = cuda.capacity().saturating_sub(first.data_bytes());
+        Ok(Some((rest / (bytes / fits.len()).max(1)).max(1)))
     }
 
     /// The same device as one of `sharers`, a number that may change: a CPU takes its share of the cores at each run of
@@ -204,12 +289,43 @@ impl Engine {
         on_device!(self, backend => backend.precision(wanted))
     }
 
+    /// Compares the device with the oracle; see [`check::all`].
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn compare(&self, on_finding: &mut dyn FnMut(&Finding)) -> Result<Vec<Finding>> {
+        on_device!(self, backend => check::all(backend, on_finding))
+    }
+
+    /// Operations a second of the product m × n over k on a GPU, the median of several rounds; none on other devices.
+    ///
+    /// # Errors
+    /// It does not fit the GPU; the GPU failed.
+    pub fn product_flops(&self, [m, n, k]: [usize; 3], precision: Precision) -> Result<Option<f64>> {
+        let Ready::Cuda(cuda) = &self.0 else { return Ok(None) };
+        let flops = 2.0 * m as f64 * n as f64 * k as f64;
+        // Some milliseconds a round, at what a large GPU reaches.
+        let times = ((2e11 / flops) as usize).clamp(1, 1000);
+        let rounds = (0..9).map(|_| cuda.product_seconds([m, n, k], precision, times));
+        let mut seconds = rounds.collect::<Result<Vec<f64>>>()?;
+        seconds.sort_unstable_by(f64::total_cmp);
+        Ok(Some(flops / seconds[seconds.len() / 2]))
+    }
+
+    /// Measures a cohort on the device; see [`CohortRow::rate`].
+    ///
+    /// # Errors
+    /// Those of [`CohortRow::rate`].
+    pub fn measure(&self, cohort: &CohortRow, precision: Precision, rounds: usize) -> Result<CohortRate> {
+        on_device!(self, backend => cohort.rate(backend, precision, rounds))
+    }
+
     /// Trains a network and returns how that went; see [`train`] for `on_epoch` and the errors.
     ///
     /// # Errors
     /// Those of [`train`].
     pub fn fit(&self, fit: &Fit<'_>, on_epoch: &mut dyn FnMut(&Epoch) -> Control) -> Result<Trained> {
-        let plan = fit.plan()?;
+        let plan = fit.plan(self)?;
         let weights = initialise(&plan, fit.model.init, fit.seed, fit.slot);
         let trainer = fit.trainer(&plan, &weights);
         on_device!(self, backend => {
@@ -230,7 +346,7 @@ impl Engine {
         from: Option<&Checkpoint>,
         on_epoch: &mut dyn FnMut(&Epoch) -> Control,
     ) -> Result<(Trained, Checkpoint)> {
-        let plan = fit.plan()?;
+        let plan = fit.plan(self)?;
         let weights = match from {
             None => initialise(&plan, fit.model.init, fit.seed, fit.slot),
             Some(_) => Vec::new(),
@@ -319,11 +435,44 @@ fn check_memory(plan: &Plan, batch: usize) -> Result<()> {
 }
 
 impl Fit<'_> {
-    /// The network's plan, where it fits the memory.
-    fn plan(&self) -> Result<Plan> {
-        let plan = Plan::new(self.model, self.training.inputs, self.training.targets.outputs())?;
-        check_memory(&plan, self.train.batch_size.min(self.training.rows))?;
+    /// The network's plan.
+    fn shape(&self) -> Result<Plan> {
+        Plan::new(self.model, self.training.inputs, self.training.targets.outputs())
+    }
+
+    /// The network's plan, where it fits the memory; a GPU says so itself when the training begins.
+    fn plan(&self, engine: &Engine) -> Result<Plan> {
+        let plan = self.shape()?;
+        if !engine.makes_cohorts() {
+            check_memory(&plan, self.train.batch_size.min(self.training.rows))?;
+        }
         Ok(plan)
+    }
+
+    /// A member that takes as much memory as this training.
+    fn sized<'a>(&self, plan: &'a Plan) -> Result<Member<'a>> {
+        let spec = self.train;
+        let update = UpdateRule {
+            optimizer: spec.optimizer,
+            weight_decay: 0.0,
+            l1: 0.0,
+            clip_norm: spec.clip_norm.map(|norm| norm as f32),
+        };
+        Ok(Member {
+            plan,
+            weights: &[],
+            batch_size: spec.batch_size.min(self.training.rows),
+            criterion: spec.criterion(self.training)?,
+            update,
+            seed: 0,
+            slot: 0,
+            precision: Precision::Highest,
+        })
+    }
+
+    /// Bytes of its data on a GPU.
+    fn data_bytes(&self) -> usize {
+        data_bytes(self.training) + self.validation.map_or(0, |validation| data_bytes(validation))
     }
 
     fn trainer<'a>(&'a self, plan: &'a Plan, weights: &'a [f32]) -> Trainer<'a> {

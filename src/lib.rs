@@ -2,6 +2,7 @@
 
 pub mod backend;
 pub mod bench;
+pub mod check;
 pub mod compare;
 pub mod data;
 pub mod engine;

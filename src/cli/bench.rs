@@ -5,10 +5,12 @@ use super::failure::Failure;
 use super::{Verb, table};
 use clap::{Arg, ArgMatches, value_parser};
 use hpt_engine::Error;
-use hpt_engine::backend::{Cpu, cores};
-use hpt_engine::bench::{Kind, Mark, PASSES, PRODUCTS, Roofs, STEPS, Timer, svg};
+use hpt_engine::backend::{Cpu, Precision, cores};
+use hpt_engine::bench::{COHORTS, CohortRow, Kind, Mark, PASSES, PRODUCTS, Roofs, STEPS, Timer, svg};
+use hpt_engine::engine::{Device, Engine};
 use hpt_kernels::isa::Isa;
 use serde::Serialize;
+use serde_json::json;
 use std::path::PathBuf;
 
 pub const VERB: Verb = Verb {
@@ -28,6 +30,19 @@ pub const VERB: Verb = Verb {
                     .value_name("N")
                     .value_parser(value_parser!(u16).range(1..))
                     .help("Threads to compare with one [default: all cores]"),
+            )
+            .arg(
+                Arg::new("device")
+                    .long("device")
+                    .value_name("DEVICE")
+                    .help("Measure cohorts of networks trained at once, and products, on this device (cuda, cuda:1, cpu) instead"),
+            )
+            .arg(
+                Arg::new("precision")
+                    .long("precision")
+                    .value_name("NAME")
+                    .requires("device")
+                    .help("Precision of the cohorts' products: highest, high, medium [default: highest]"),
             )
             .arg(
                 Arg::new("roofline")
@@ -92,6 +107,10 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
     let isa = Isa::detect().map_err(Error::Input)?;
     let threads = matches.get_one::<u16>("threads").map_or_else(cores, |&n| usize::from(n));
     let wanted = Selection(matches.get_many::<String>("filter").unwrap_or_default().cloned().collect());
+    if let Some(device) = matches.get_one::<String>("device") {
+        let precision = matches.get_one::<String>("precision").map_or("highest", String::as_str);
+        return cohorts(Device::by_name(device)?, Precision::by_name(precision)?, threads, &wanted, console);
+    }
     let roofs = Roofs::measure(isa);
     let report = Report {
         isa: isa.name(),
@@ -112,6 +131,89 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
         console.note(&format!("the roofline is {}", path.display()));
     }
     console.result(&report, || text(&report))
+}
+
+/// What an epoch of a cohort took.
+#[derive(Serialize)]
+struct Cohort {
+    name: &'static str,
+    models: usize,
+    seconds: f64,
+    /// Steps of all networks together.
+    steps: u64,
+    steps_per_second: f64,
+    gflops: f64,
+    /// Mean loss of the first step and of the last.
+    loss: [f64; 2],
+}
+
+/// Cohorts on one device, and products on a GPU: what `benches/peers/gpu` has too.
+fn cohorts(
+    device: Device,
+    precision: Precision,
+    threads: usize,
+    wanted: &Selection,
+    console: &Console,
+) -> Result<(), Failure> {
+    let rows: Vec<&CohortRow> = COHORTS.iter().filter(|row| wanted.takes("cohorts", row.name)).collect();
+    let named = |size: usize| (size, format!("{size}×{size}×{size}"));
+    let sizes = [512, 1024, 2048, 4096].into_iter().map(named).filter(|(_, name)| wanted.takes("products", name));
+    let sizes: Vec<(usize, String)> = sizes.collect();
+    if rows.is_empty() && sizes.is_empty() {
+        let known: Vec<&str> = COHORTS.iter().map(|row| row.name).collect();
+        let known = known.join(", ");
+        return Err(Failure::input(format!("nothing has that in its name; known: {known}, and `product` on a GPU")));
+    }
+    let engine = Engine::new(device, threads)?;
+    let mut products = serde_json::Map::new();
+    for (size, name) in sizes {
+        progress(console, &name);
+        if let Some(flops) = engine.product_flops([size; 3], precision)? {
+            products.insert(name, json!(flops / 1e12));
+        }
+    }
+    let measure = |row: &CohortRow| -> Result<Cohort, Error> {
+        progress(console, row.name);
+        let rate = engine.measure(row, precision, 2)?;
+        Ok(Cohort {
+            name: row.name,
+            models: row.models,
+            seconds: rate.seconds,
+            steps: rate.steps,
+            steps_per_second: rate.steps as f64 / rate.seconds,
+            gflops: rate.flops / rate.seconds / 1e9,
+            loss: [rate.before, rate.after],
+        })
+    };
+    let cohorts = rows.into_iter().map(measure).collect::<Result<Vec<Cohort>, Error>>()?;
+    let caps = engine.caps();
+    let precision = engine.precision(precision).name();
+    let document = json!({
+        "device": caps.device,
+        "isa": caps.isa,
+        "precision": precision,
+        "cohorts": cohorts,
+        "products_tflops": products,
+    });
+    console.result(&document, || {
+        let cells = |row: &Cohort| {
+            vec![
+                row.name.to_owned(),
+                row.models.to_string(),
+                format!("{:.2} s", row.seconds),
+                table::count(row.steps_per_second as u64),
+                table::count(row.gflops as u64),
+            ]
+        };
+        let header = ["cohort", "networks", "an epoch", "steps/s", "GFLOP/s"];
+        let rows = cohorts.iter().map(cells).collect::<Vec<_>>();
+        let mut parts = vec![format!("{} ({}), {precision}", caps.device, caps.isa)];
+        if !rows.is_empty() {
+            parts.push(table::table(&header, &rows));
+        }
+        parts.extend(products.iter().map(|(name, rate)| format!("{name}: {:.2} TFLOP/s", rate.as_f64().unwrap_or(0.0))));
+        parts.join("\n\n")
+    })
 }
 
 /// Two devices: one thread, and all of them.

@@ -18,6 +18,7 @@ mod table;
 
 mod ask_tell;
 mod bench;
+mod check;
 mod command;
 mod compare;
 mod completions;
@@ -67,6 +68,7 @@ const VERBS: &[Verb] = &[
     edit::DELETE_TRIAL,
     devices::VERB,
     bench::VERB,
+    check::VERB,
     completions::VERB,
 ];
 

@@ -10,7 +10,7 @@ use super::{Verb, table};
 use clap::{Arg, ArgMatches, Command};
 use hpt_engine::Error;
 use hpt_engine::data::{Pipeline, ReadTargets, Task};
-use hpt_engine::engine::{Engine, Predictions};
+use hpt_engine::engine::{Engine, Predictions, Work};
 use hpt_engine::model::Model;
 use serde_json::{Map, Value as Json, json};
 use std::io::Write;
@@ -63,7 +63,7 @@ impl Loaded {
         Ok(Loaded {
             model,
             pipeline,
-            engine: Engine::new(options.device()?, options.auto("threads")?)?,
+            engine: Engine::choose(options.device()?, options.auto("threads")?, Work::Outputs)?.0,
             data: options.text("data")?.unwrap_or_default().to_owned(),
             delimiter: options.delimiter()?,
         })

@@ -7,7 +7,7 @@ use super::{Verb, interrupt, table};
 use clap::{Arg, ArgMatches};
 use hpt_engine::Error;
 use hpt_engine::data::Task;
-use hpt_engine::engine::{Engine, Fit, useful_threads};
+use hpt_engine::engine::{Device, Engine, Fit, Work, useful_threads};
 use hpt_engine::model::{Model, Plan};
 use hpt_engine::prepared::{Prepared, Sets};
 use hpt_engine::settings::Config;
@@ -66,17 +66,16 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
     let stop = interrupt::catch()?;
 
     // A device that is not there is said before the data are read.
-    Engine::new(device, 1)?;
+    let named = if device == Device::Auto { None } else { Some(Engine::new(device, 1)?) };
     let prepared = Prepared::load(&data, &split)?;
     let sets = prepared.sets(config.preprocess)?;
-    let threads = match threads {
-        0 => {
-            let plan = Plan::new(&config.model, sets.train.inputs, sets.train.targets.outputs())?;
-            useful_threads(&plan, config.train.batch_size.min(sets.train.rows))
-        }
-        threads => threads,
+    let plan = Plan::new(&config.model, sets.train.inputs, sets.train.targets.outputs())?;
+    let batch = config.train.batch_size.min(sets.train.rows);
+    let threads = if threads == 0 { useful_threads(&plan, batch) } else { threads };
+    let engine = match named {
+        Some(engine) => engine.with_threads(threads)?,
+        None => choose(console, &sets, &config, plan.step_flops(batch), threads)?,
     };
-    let engine = Engine::new(device, threads)?;
     prepared.notes().iter().chain(&sets.notes).for_each(|note| console.note(note));
     let metric = config.train.metric_for(&sets.train.targets)?;
     introduce(console, &prepared, &sets, &engine);
@@ -91,6 +90,22 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
     done.model.save(Path::new(out))?;
     let document = document(&prepared, &sets, &engine, &config, &done, out);
     console.result(&document, || report(&prepared, &engine, &done, metric, out, &data.path))
+}
+
+/// The device for `auto`: a GPU where it is worth it and the training fits.
+fn choose(console: &Console, sets: &Sets, config: &Config, flops: f64, threads: usize) -> Result<Engine, Error> {
+    let (engine, note) = Engine::choose(Device::Auto, threads, Work::Training(flops))?;
+    if let Some(note) = note {
+        console.note(&note);
+    }
+    let fit = Fit { validation: sets.validation.as_ref(), ..Fit::new(&sets.train, &config.model, &config.train) };
+    match engine.check(&fit) {
+        Err(Error::TooLarge(why)) if engine.makes_cohorts() => {
+            console.note(&format!("the CPU is used, no GPU: {why}"));
+            Engine::new(Device::Cpu, threads)
+        }
+        checked => checked.map(|()| engine),
+    }
 }
 
 /// What is about to happen.

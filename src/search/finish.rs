@@ -46,7 +46,12 @@ pub(super) fn expected_seconds(bridge: &Bridge<'_>, best: &Trial) -> f64 {
     let batch = settings_of(&bridge.spec.fixed, &best.params).and_then(|settings| settings.resolve());
     let batch = batch.map_or(1, |config| config.train.batch_size.min(train));
     let step = 6.0 * number("parameters").unwrap_or(0.0) * batch as f64;
-    let faster = if shared && step >= THREADED_STEP { 1.5 } else { 1.0 };
+    // A GPU that trained many at once has room for one alone.
+    let faster = match bridge.engine.makes_cohorts() {
+        true if bridge.jobs > 1 => 2.0,
+        false if shared && step >= THREADED_STEP => 1.5,
+        _ => 1.0,
+    };
     // A member of a population trained its own piece only; those before it took about as long.
     let seconds = seconds * (1.0 + number("generation").unwrap_or(0.0));
     1.1 * seconds * rows * (epochs / run.max(1.0)) / faster
@@ -66,7 +71,6 @@ pub(super) fn retrain(bridge: &Bridge<'_>, best: &Trial, stop: &Arc<AtomicBool>)
         0 => useful_threads(&plan, config.train.batch_size.min(sets.train.rows)),
         threads => threads,
     };
-    let engine = Engine::new(bridge.spec.device, threads)?;
     let cancelled = || stop.load(Ordering::Relaxed);
     let fit = Fit {
         seed: bridge.spec.seed,
@@ -75,6 +79,8 @@ pub(super) fn retrain(bridge: &Bridge<'_>, best: &Trial, stop: &Arc<AtomicBool>)
         cancelled: &cancelled,
         ..Fit::new(&sets.train, &config.model, &config.train)
     };
+    let engine = bridge.engine_for(&fit, threads)?;
+    let threads = engine.caps().threads;
     let of = epochs.unwrap_or(config.train.epochs);
     let (mut model, trained) = match Members::of(bridge)? {
         Some(members) => members.retrain(best, &sets, threads, &cancelled)?,

@@ -7,6 +7,7 @@
 //! [`search_command`] runs trials of a program outside, of which nothing but its values is known.
 
 mod command;
+mod devices;
 mod finish;
 mod measure;
 mod population;
@@ -21,7 +22,6 @@ pub use population::{PopulationSpec, TUNABLE};
 pub use problem::DataProblem;
 pub use space::{default_point, default_space};
 
-use crate::backend::cores;
 use crate::data::{DataSpec, Dataset, SplitSpec};
 use crate::engine::{Device, Engine};
 use crate::history::pareto::{Merit, best_first};
@@ -82,12 +82,16 @@ pub struct SearchSpec {
     pub trial_time_limit: Option<Duration>,
     /// Bytes that the training of one trial may take, the data aside; one that is planned to take more fails unstarted.
     pub trial_memory_limit: Option<u64>,
-    /// Trials at once; 0 chooses.
+    /// Trials at once; 0 chooses. On GPUs see `cohort`.
     pub jobs: usize,
     /// Threads of each trial; 0 chooses.
     pub threads: usize,
     /// Where to train.
     pub device: Device,
+    /// Trials at once on GPUs; 0 chooses by their memory, the trials, and whether the sampler learns from them.
+    pub cohort: usize,
+    /// A device that is ready, in place of `device`: several searches may share a GPU.
+    pub engine: Option<Arc<Engine>>,
     /// Seed of everything.
     pub seed: u64,
     /// The study's file.
@@ -100,6 +104,9 @@ pub struct SearchSpec {
     pub keep_models: usize,
     /// Configurations to try first; parameters left out are proposed by the sampler.
     pub enqueue: Vec<Params>,
+    /// Tell results in the order of the plan, seen so many places later: the same study with any number of jobs
+    /// ([`OptimizeSpec::deterministic`]).
+    pub deterministic: Option<u64>,
     /// What ends the search beside the number of trials and the time.
     pub rules: StopRules,
     /// Another study to learn from.
@@ -133,12 +140,15 @@ impl SearchSpec {
             jobs: 0,
             threads: 0,
             device: Device::Auto,
+            cohort: 0,
+            engine: None,
             seed: 0,
             storage: PathBuf::from("hpt-study.db"),
             study: None,
             repeats: 1,
             keep_models: 3,
             enqueue: Vec::new(),
+            deterministic: None,
             rules: StopRules::default(),
             warm_start: None,
             population: None,
@@ -310,6 +320,8 @@ struct Bridge<'a> {
     watched: Metric,
     study: Study,
     out: PathBuf,
+    /// The device; a CPU with one thread.
+    engine: Arc<Engine>,
     jobs: usize,
     threads: usize,
 }
@@ -352,6 +364,8 @@ impl<'a> Bridge<'a> {
         check_space("space:", &space)?;
         population::check(spec, &space)?;
         check_samples(spec, &space, &sets.train)?;
+        let engine = devices::open(spec, progress)?;
+        let (jobs, threads) = devices::workers(spec, &engine, &space, &sets)?;
         let storage = Storage::open_or_create(&spec.storage)?;
         let name = spec.study.clone().unwrap_or_else(|| prepared.name().to_owned());
         let study = Study::create_or_open(&storage, &config(spec, &prepared, &name, &objectives, space))?;
@@ -361,36 +375,12 @@ impl<'a> Bridge<'a> {
                 spec.storage.display()
             )));
         }
-        let (jobs, threads) = workers(spec);
         // A study's name may hold what a path gives a meaning to.
         let folder = || PathBuf::from(name.replace(['/', '\\'], "_").trim_start_matches('.'));
         let out = spec.out.clone().unwrap_or_else(folder);
-        let bridge = Bridge { spec, progress, prepared, objectives, watched, study, out, jobs, threads };
+        let bridge = Bridge { spec, progress, prepared, objectives, watched, study, out, engine, jobs, threads };
         bridge.remember_device()?;
         Ok(bridge)
-    }
-
-    /// Stores what products are computed with, and warns where an earlier part of the study used something else.
-    fn remember_device(&self) -> Result<()> {
-        let engine = Engine::new(self.spec.device, 1)?;
-        let caps = engine.caps();
-        let precision = engine.precision(self.spec.fixed.resolve()?.train.precision).name();
-        let now = json!({ "device": caps.device, "isa": caps.isa, "precision": precision });
-        match self.study.attribute("tier")? {
-            None => self.study.set_attribute("tier", &now),
-            Some(before) if before == now => Ok(()),
-            Some(before) => {
-                let text = |v: &serde_json::Value| {
-                    ["device", "isa", "precision"].map(|key| v[key].as_str().unwrap_or("?").to_owned()).join("/")
-                };
-                self.progress.note(&format!(
-                    "this study began on {}; now it goes on with {}: values may differ in the last digits",
-                    text(&before),
-                    text(&now)
-                ));
-                self.study.set_attribute("tier", &now)
-            }
-        }
     }
 
     /// Runs trials until there are enough, time is up or somebody stops it.
@@ -443,6 +433,7 @@ impl<'a> Bridge<'a> {
         optimize.rules = spec.rules;
         optimize.jobs = self.jobs;
         optimize.seed = spec.seed;
+        optimize.deterministic = spec.deterministic;
         optimize.stop = budget.stop_flag();
         let on_start = |trial: &Trial| progress.trial_started(trial);
         let on_report = |trial: u64, step: u64, value: f64| progress.epoch(trial, step, value);
@@ -456,6 +447,7 @@ impl<'a> Bridge<'a> {
         let settings = sampler::Settings {
             trials: self.spec.trials,
             acquisition: self.spec.acquisition,
+            at_once: self.jobs,
             ..sampler::Settings::default()
         };
         sampler::by_name(&self.spec.sampler, &settings)
@@ -570,22 +562,6 @@ impl<'a> Bridge<'a> {
             _ => self.top(self.study.best()?.len()),
         }
     }
-}
-
-/// Trials at once, and most threads of each. Where the threads are not given, a trial has its share of the cores, from
-/// run to run of steps: one while as many trials are at work as there are cores, more when the last ones are.
-fn workers(spec: &SearchSpec) -> (usize, usize) {
-    let cores = cores();
-    let jobs = match (spec.jobs, spec.threads) {
-        (0, 0) => spec
-            .population
-            .map(|population| population.members)
-            .or(spec.trials)
-            .map_or(cores, |trials| cores.min(trials.max(1) as usize)),
-        (0, threads) => (cores / threads).max(1),
-        (jobs, _) => jobs,
-    };
-    (jobs, if spec.threads == 0 { cores } else { spec.threads })
 }
 
 /// The first epoch at which successive halving compares: a ninth of all, or a third where there are too few trials

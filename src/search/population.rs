@@ -14,7 +14,7 @@
 
 use super::trial::{Budget, Kept, Objective, Segment, settings_of};
 use super::{Bridge, SearchSpec};
-use crate::engine::{Engine, Fit, useful_threads};
+use crate::engine::{Fit, useful_threads};
 use crate::history::{State, Trial};
 use crate::model::{Model, Plan};
 use crate::prepared::Sets;
@@ -407,7 +407,6 @@ impl Replay<'_> {
             config.train.metric = Some(bridge.watched);
             let plan = Plan::new(&config.model, sets.train.inputs, sets.train.targets.outputs())?;
             let useful = useful_threads(&plan, config.train.batch_size.min(sets.train.rows));
-            let engine = Engine::new(bridge.spec.device, self.threads.min(useful).max(1))?;
             let fit = Fit {
                 validation: sets.validation.as_ref(),
                 seed: bridge.spec.seed,
@@ -416,6 +415,7 @@ impl Replay<'_> {
                 cancelled: self.cancelled,
                 ..Fit::new(&sets.train, &config.model, &config.train)
             };
+            let engine = bridge.engine_for(&fit, self.threads.min(useful).max(1))?;
             let from = done.as_ref().map(|done| &done.checkpoint);
             let (mut trained, checkpoint) = engine.resume(&fit, from, &mut |epoch| {
                 on_epoch(epoch);

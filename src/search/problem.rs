@@ -4,12 +4,14 @@ use super::trial::{Budget, Kept, Objective};
 use super::{Bridge, Measure, Progress, SearchSpec};
 use crate::compare::{Clock, Course, Problem};
 use crate::data::SplitSpec;
+use crate::engine::{Device, Engine};
 use crate::history::{Direction, Trial};
 use crate::prepared::Prepared;
 use crate::study::{Stopped, Study};
 use crate::train::Metric;
 use crate::{Error, Result};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// The trials of a search on data. The seed of a run also divides the rows, so every seed is another split, the same for
@@ -38,6 +40,10 @@ impl DataProblem {
         };
         let direction = objective.direction();
         let name = spec.study.clone().unwrap_or_else(|| prepared.name().to_owned());
+        // One training after the other is the CPU's work, where no device is named; a GPU is opened once.
+        let device = if spec.device == Device::Auto { Device::Cpu } else { spec.device };
+        let engine = Some(Arc::new(Engine::new(device, 1)?));
+        let spec = SearchSpec { device, engine, cohort: 1, ..spec };
         let folder = tempfile::tempdir().map_err(|e| Error::io(std::env::temp_dir(), e))?;
         Ok(DataProblem { spec, name, direction, folder })
     }

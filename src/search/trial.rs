@@ -222,9 +222,14 @@ impl Objective<'_> {
             0 => self.bridge.threads.min(useful_threads(&plan, batch)),
             threads => threads,
         };
-        let mut engine = Engine::new(spec.device, threads)?;
+        let fit = Fit {
+            validation: sets.validation.as_ref(),
+            ..Fit::new(&sets.train, &config.model, &config.train)
+        };
+        let mut engine = self.bridge.engine_for(&fit, threads)?;
         let sharers = context.workers();
         let threads = match spec.threads {
+            _ if engine.makes_cohorts() => 1,
             0 => (cores() / sharers.load(Relaxed).max(1)).clamp(1, threads),
             threads => threads,
         };

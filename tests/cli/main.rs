@@ -7,6 +7,7 @@ mod bad_input;
 mod commands;
 mod compare;
 mod edits;
+mod gpu;
 mod importance;
 mod interrupts;
 mod memory;

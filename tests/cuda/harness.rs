@@ -2,7 +2,7 @@
 
 use hpt_engine::backend::cuda::descriptor::{Address, Layer, Model, Plain, Run, Tables, Tile, bytes_of};
 use hpt_kernels::philox::{Key, philox4x32_10};
-use hpt_ptxsim::{Fault, Launch, Machine, Module, Options};
+use hpt_ptxsim::{Counters, Fault, Generation, Launch, Machine, Mma, Module, Options};
 use std::sync::OnceLock;
 
 /// The module for every GPU.
@@ -14,6 +14,24 @@ pub fn simt() -> &'static Module {
     MODULE.get_or_init(|| Module::parse(SIMT).unwrap_or_else(|error| panic!("{error}")))
 }
 
+/// The module of tensor cores.
+pub const MMA: &str = include_str!("../../cuda/ptx/mma80.ptx");
+
+/// The module of tensor cores, parsed once.
+pub fn mma() -> &'static Module {
+    static MODULE: OnceLock<Module> = OnceLock::new();
+    MODULE.get_or_init(|| Module::parse(MMA).unwrap_or_else(|error| panic!("{error}")))
+}
+
+/// How products are computed: what the names of kernels have of it, and the largest error relative to the norm of the
+/// result (measured with a model of the tensor cores on sums of this length; rounding alone gives f32 half of its own).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Method(pub &'static str, pub f64);
+
+pub const F32: Method = Method("", 2e-6);
+pub const TF32X3: Method = Method("tf32x3_", 2e-6);
+pub const TF32: Method = Method("tf32_", 5e-4);
+
 /// Tile shapes: suffix, rows, columns.
 pub const SHAPES: [(&str, usize, usize); 3] = [("s", 64, 64), ("l", 128, 128), ("n", 128, 16)];
 
@@ -21,15 +39,26 @@ pub const SHAPES: [(&str, usize, usize); 3] = [("s", 64, 64), ("l", 128, 128), (
 pub struct Gpu {
     machine: Machine,
     module: &'static Module,
+    /// Of the last launch.
+    pub counters: Counters,
 }
 
 impl Gpu {
     pub fn new(module: &'static Module, options: Options) -> Self {
-        Gpu { machine: Machine::new(options), module }
+        Gpu { machine: Machine::new(options), module, counters: Counters::default() }
     }
 
     pub fn simt(seed: u64) -> Self {
         Gpu::new(simt(), Options { seed, ..Options::default() })
+    }
+
+    /// A device for products by that method; where it has tensor cores, they compute as that generation does.
+    pub fn of(method: Method, seed: u64) -> Self {
+        if method == F32 {
+            return Gpu::simt(seed);
+        }
+        let generation = [Generation::Hopper, Generation::Ampere, Generation::Ada][seed as usize % 3];
+        Gpu::new(mma(), Options { seed, mma: Mma::Bits(generation), ..Options::default() })
     }
 
     /// Memory that nothing has written.
@@ -51,10 +80,6 @@ impl Gpu {
         self.bytes(&values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>())
     }
 
-    pub fn f64s(&mut self, values: &[f64]) -> Address {
-        self.bytes(&values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>())
-    }
-
     pub fn u32s(&mut self, values: &[u32]) -> Address {
         self.bytes(&values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>())
     }
@@ -69,10 +94,11 @@ impl Gpu {
         self.read_f32s(address, n).into_iter().map(f32::to_bits).collect()
     }
 
-    pub fn read_f64s(&self, address: Address, n: usize) -> Vec<f64> {
-        let mut bytes = vec![0; 8 * n];
-        self.machine.read(address, &mut bytes).unwrap_or_else(|fault| panic!("{fault}"));
-        bytes.chunks_exact(8).map(|b| f64::from_le_bytes(b.try_into().unwrap())).collect()
+    /// None of them may be unwritten.
+    pub fn try_read_u32s(&self, address: Address, n: usize) -> Result<Vec<u32>, String> {
+        let mut bytes = vec![0; 4 * n];
+        self.machine.read(address, &mut bytes).map_err(|fault| fault.to_string())?;
+        Ok(bytes.chunks_exact(4).map(|b| u32::from_le_bytes(b.try_into().unwrap())).collect())
     }
 
     /// Launches a kernel on these tables at that tick.
@@ -96,7 +122,8 @@ impl Gpu {
         let threads = kernel.max_threads().expect("kernels say how many threads they were compiled for");
         let (grid, block) = ([blocks as u32, 1, 1], [threads, 1, 1]);
         let params = bytes_of(std::slice::from_ref(&tables));
-        self.machine.launch(kernel, Launch { grid, block, shared_bytes: shared, params }).map(|_| ())
+        self.counters = self.machine.launch(kernel, Launch { grid, block, shared_bytes: shared, params })?;
+        Ok(())
     }
 }
 
@@ -153,12 +180,17 @@ pub fn wide(values: &[f32]) -> Vec<f64> {
     values.iter().map(|&x| f64::from(x)).collect()
 }
 
-/// Fails unless every number is within `tolerance` of what is expected, relative to the larger of it and `size`.
-pub fn close(what: &str, got: &[f32], expected: &[f64], size: f64, tolerance: f64) {
+/// Fails unless the difference of the two, as vectors, is at most `tolerance` times the expected one, and no element of it
+/// stands out: what is right is off everywhere a little, what is wrong is off somewhere.
+pub fn close(what: &str, got: &[f32], expected: &[f64], tolerance: f64) {
     assert_eq!(got.len(), expected.len(), "{what}: length");
+    let norm = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
+    let size = norm(&mut expected.iter().copied()).max(1e-6);
+    let off = norm(&mut got.iter().zip(expected).map(|(&got, &expected)| f64::from(got) - expected));
+    assert!(off <= tolerance * size, "{what}: off by {} of its norm", off / size);
+    let typical = size / (expected.len() as f64).sqrt();
     for (i, (&got, &expected)) in got.iter().zip(expected).enumerate() {
         let error = (f64::from(got) - expected).abs();
-        let fits = error <= tolerance * expected.abs().max(size) || (got.is_nan() && expected.is_nan());
-        assert!(fits, "{what}: element {i} is {got}, not {expected}");
+        assert!(error <= 8.0 * tolerance * (typical + expected.abs()), "{what}: element {i} is {got}, not {expected}");
     }
 }

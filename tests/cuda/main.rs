@@ -3,7 +3,7 @@
 //! Every launch runs with the race detector and a seeded random order of warps and blocks. What the interpreter cannot
 //! tell is speed. `faults.rs` breaks the text on purpose, to see that a mistake would not go unseen.
 
-mod elements;
+mod epoch;
 mod faults;
 mod harness;
 mod products;

@@ -1,14 +1,12 @@
 //! forward, backward and learn in every tile shape, around the edges of tiles, with everything that their epilogues do.
 
-use crate::harness::{Gpu, Job, Random, SHAPES, close, wide};
+use crate::harness::{F32, Gpu, Job, Method, Random, SHAPES, TF32, TF32X3, close, wide};
 use hpt_engine::backend::cuda::descriptor::{Layer, Model, Rate, Run, flags};
 use hpt_kernels::activation::Activation;
 use hpt_kernels::dropout::Dropout;
 use hpt_kernels::philox::Key;
 use hpt_kernels::reference::{View, activation, column_sums, dropout_factor, gemm};
 
-/// Sums of up to some hundred products of numbers of size 1, in f32, and the functions after them.
-const TOLERANCE: f64 = 2e-5;
 const KEY: Key = Key([0x1234_5678, 0x9abc_def0]);
 const STEP: u64 = 0x1_0000_0007;
 const PURPOSE: u32 = 0x0600_0002;
@@ -65,9 +63,9 @@ fn input(gpu: &mut Gpu, random: &mut Random, source: Source, [m, k]: [usize; 2],
     numbers[batch..].iter().flat_map(|&row| values[row as usize * k..][..k].to_vec()).collect()
 }
 
-fn forward(shape: usize, [m, n, k]: [usize; 3], source: Source, which: Activation, probability: f32) {
+fn forward(method: Method, shape: usize, [m, n, k]: [usize; 3], source: Source, which: Activation, probability: f32) {
     let random = &mut Random::new((m * 1000 + n * 10 + k) as u64);
-    let gpu = &mut Gpu::simt(shape as u64);
+    let gpu = &mut Gpu::of(method, shape as u64);
     let mut job = Job { models: vec![model()], layers: vec![Layer::default()], ..Job::default() };
     let x = input(gpu, random, source, [m, k], &mut job);
     let weights = random.units(k * n + n);
@@ -89,19 +87,20 @@ fn forward(shape: usize, [m, n, k]: [usize; 3], source: Source, which: Activatio
         ..*layer
     };
     job.tile(0, [m, n], &SHAPES[shape]);
-    gpu.launch(&format!("forward_{}", SHAPES[shape].0), &job, 1);
+    let kernel = format!("forward_{}{}", method.0, SHAPES[shape].0);
+    gpu.launch(&kernel, &job, 1);
     let weights = wide(&weights);
     let mut expected = gemm(View::row_major(&x, m, k), View::row_major(&weights[..k * n], k, n));
     expected.iter_mut().enumerate().for_each(|(i, z)| *z += weights[k * n + i % n]);
-    let what = format!("forward_{} {m}×{n}×{k} {}", SHAPES[shape].0, which.name());
+    let what = format!("{kernel} {m}×{n}×{k} {}", which.name());
     if which.derivative_needs_z() {
-        close(&what, &gpu.read_f32s(z, m * n), &expected, 1.0, TOLERANCE);
+        close(&what, &gpu.read_f32s(z, m * n), &expected, method.1);
     }
     let factor = |i: usize| drop.map_or(1.0, |d| dropout_factor(&d, i / n, i % n));
     let skip = |i: usize| if residual { x[i] } else { 0.0 };
     let of = |(i, &z): (usize, &f64)| activation::forward(which, z) * factor(i) + skip(i);
     let expected: Vec<f64> = expected.iter().enumerate().map(of).collect();
-    close(&what, &gpu.read_f32s(y, m * n), &expected, 1.0, TOLERANCE);
+    close(&what, &gpu.read_f32s(y, m * n), &expected, method.1);
 }
 
 #[test]
@@ -109,25 +108,25 @@ fn forward_at_the_edges_of_tiles() {
     for shape in 0..3 {
         for (i, mnk) in EDGES.into_iter().enumerate() {
             let source = [Source::Matrix, Source::Floats, Source::Bytes][i % 3];
-            forward(shape, mnk, source, Activation::Relu, 0.0);
+            forward(F32, shape, mnk, source, Activation::Relu, 0.0);
         }
     }
-    forward(0, [70, 33, 40], Source::Bytes, Activation::Identity, 0.5);
-    forward(1, [3, 200, 20], Source::Floats, Activation::Tanh, 0.3);
-    forward(2, [3, 50, 21], Source::Floats, Activation::Relu, 0.7);
-    forward(0, [20, 20, 20], Source::Matrix, Activation::Gelu, 0.2);
+    forward(F32, 0, [70, 33, 40], Source::Bytes, Activation::Identity, 0.5);
+    forward(F32, 1, [3, 200, 20], Source::Floats, Activation::Tanh, 0.3);
+    forward(F32, 2, [3, 50, 21], Source::Floats, Activation::Relu, 0.7);
+    forward(F32, 0, [20, 20, 20], Source::Matrix, Activation::Gelu, 0.2);
 }
 
 #[test]
 fn forward_with_every_activation() {
     for (i, &which) in Activation::ALL.iter().enumerate() {
-        forward(i % 3, [9, 21, 5], Source::Matrix, which, 0.25);
+        forward(F32, i % 3, [9, 21, 5], Source::Matrix, which, 0.25);
     }
 }
 
-fn backward(shape: usize, [m, n, k]: [usize; 3], which: Activation, probability: f32, residual: [bool; 2]) {
+fn backward(method: Method, shape: usize, [m, n, k]: [usize; 3], which: Activation, probability: f32, residual: [bool; 2]) {
     let random = &mut Random::new((m * 1000 + n * 10 + k) as u64);
-    let gpu = &mut Gpu::simt(shape as u64 + 10);
+    let gpu = &mut Gpu::of(method, shape as u64 + 10);
     // The layer has n inputs and k outputs; the one before has n outputs.
     let (dz, weights) = (random.units(m * k), random.units(n * k + k));
     let (z, dy) = (random.units(m * n), random.units(m * n));
@@ -160,44 +159,45 @@ fn backward(shape: usize, [m, n, k]: [usize; 3], which: Activation, probability:
     };
     let mut job = Job { models: vec![model()], layers: vec![before, layer], runs: vec![run(0, m, m)], tiles: vec![] };
     job.tile(1, [m, n], &SHAPES[shape]);
-    gpu.launch(&format!("backward_{}", SHAPES[shape].0), &job, 1);
+    let kernel = format!("backward_{}{}", method.0, SHAPES[shape].0);
+    gpu.launch(&kernel, &job, 1);
     let (dz, weights) = (wide(&dz), wide(&weights[..n * k]));
     let mut expected = gemm(View::row_major(&dz, m, k), View::row_major(&weights, n, k).t());
-    let what = format!("backward_{} {m}×{n}×{k} {}", SHAPES[shape].0, which.name());
+    let what = format!("{kernel} {m}×{n}×{k} {}", which.name());
     if residual[1] {
         expected.iter_mut().zip(&dy).for_each(|(d, &dy)| *d += f64::from(dy));
     }
     if residual[0] {
-        close(&what, &gpu.read_f32s(kept_dy, m * n), &expected, 1.0, TOLERANCE);
+        close(&what, &gpu.read_f32s(kept_dy, m * n), &expected, method.1);
     }
     let of = |(i, d): (usize, &f64)| d * factor(i) * activation::derivative(which, f64::from(z[i]));
     let expected: Vec<f64> = expected.iter().enumerate().map(of).collect();
-    close(&what, &gpu.read_f32s(result, m * n), &expected, 1.0, TOLERANCE);
+    close(&what, &gpu.read_f32s(result, m * n), &expected, method.1);
 }
 
 #[test]
 fn backward_at_the_edges_of_tiles() {
     for shape in 0..3 {
         for mnk in EDGES {
-            backward(shape, mnk, Activation::Relu, 0.0, [false, false]);
+            backward(F32, shape, mnk, Activation::Relu, 0.0, [false, false]);
         }
     }
-    backward(0, [70, 33, 40], Activation::Relu, 0.5, [false, false]);
-    backward(1, [3, 200, 20], Activation::Relu, 0.3, [true, false]);
-    backward(2, [3, 50, 21], Activation::Identity, 0.7, [false, true]);
+    backward(F32, 0, [70, 33, 40], Activation::Relu, 0.5, [false, false]);
+    backward(F32, 1, [3, 200, 20], Activation::Relu, 0.3, [true, false]);
+    backward(F32, 2, [3, 50, 21], Activation::Identity, 0.7, [false, true]);
 }
 
 #[test]
 fn backward_with_every_activation() {
     for (i, &which) in Activation::ALL.iter().enumerate() {
-        backward(i % 3, [9, 21, 5], which, 0.25, [i % 2 == 0, i % 4 < 2]);
+        backward(F32, i % 3, [9, 21, 5], which, 0.25, [i % 2 == 0, i % 4 < 2]);
     }
 }
 
 /// dW and db by the optimizer SGD with rate 1 from weights of 0, or into the gradient.
-fn learn(shape: usize, [m, n, k]: [usize; 3], source: Source, into_gradient: bool) {
+fn learn(method: Method, shape: usize, [m, n, k]: [usize; 3], source: Source, into_gradient: bool) {
     let random = &mut Random::new((m * 1000 + n * 10 + k) as u64);
-    let gpu = &mut Gpu::simt(shape as u64 + 20);
+    let gpu = &mut Gpu::of(method, shape as u64 + 20);
     let mut job = Job { models: vec![model()], layers: vec![Layer::default()], ..Job::default() };
     let x = input(gpu, random, source, [k, m], &mut job);
     let dz = random.units(k * n);
@@ -208,14 +208,15 @@ fn learn(shape: usize, [m, n, k]: [usize; 3], source: Source, into_gradient: boo
     (layer.dz, layer.inputs, layer.outputs) = (gpu.f32s(&dz), m as u32, n as u32);
     (layer.weights, layer.gradient) = if into_gradient { (0, out) } else { (out, 0) };
     job.tile(0, [m, n], &SHAPES[shape]);
-    gpu.launch(&format!("learn_{}", SHAPES[shape].0), &job, 1);
+    let kernel = format!("learn_{}{}", method.0, SHAPES[shape].0);
+    gpu.launch(&kernel, &job, 1);
     let sign = if into_gradient { 1.0 } else { -1.0 };
     let dz = wide(&dz);
     let mut expected = gemm(View::row_major(&x, k, m).t(), View::row_major(&dz, k, n));
     expected.extend(column_sums(View::row_major(&dz, k, n)));
     expected.iter_mut().for_each(|g| *g *= sign);
-    let what = format!("learn_{} {m}×{n}×{k}", SHAPES[shape].0);
-    close(&what, &gpu.read_f32s(out, m * n + n), &expected, 1.0, TOLERANCE);
+    let what = format!("{kernel} {m}×{n}×{k}");
+    close(&what, &gpu.read_f32s(out, m * n + n), &expected, method.1);
 }
 
 #[test]
@@ -223,7 +224,7 @@ fn learn_at_the_edges_of_tiles() {
     for shape in 0..3 {
         for (i, mnk) in EDGES.into_iter().enumerate() {
             let source = [Source::Bytes, Source::Matrix, Source::Floats][i % 3];
-            learn(shape, mnk, source, i % 2 == 0);
+            learn(F32, shape, mnk, source, i % 2 == 0);
         }
     }
 }
@@ -266,4 +267,121 @@ fn models_that_are_through_are_left_alone() {
     gpu.launch("forward_s", &job, 1);
     assert_eq!(gpu.read_f32s(weights, 6), [1.0; 6]);
     assert_eq!(gpu.read_f32s(dz, 4), [1.0; 4]);
+}
+
+#[test]
+fn tensor_cores_at_the_edges_of_tiles() {
+    for method in [TF32, TF32X3] {
+        for shape in 0..3 {
+            for (i, mnk) in EDGES.into_iter().enumerate() {
+                let source = [Source::Matrix, Source::Floats, Source::Bytes][i % 3];
+                forward(method, shape, mnk, source, Activation::Identity, 0.0);
+                backward(method, shape, mnk, Activation::Identity, 0.0, [false, false]);
+                learn(method, shape, mnk, source, i % 2 == 0);
+            }
+        }
+    }
+    forward(TF32X3, 1, [33, 40, 68], Source::Matrix, Activation::Gelu, 0.3);
+    backward(TF32X3, 0, [33, 40, 68], Activation::Tanh, 0.3, [true, true]);
+}
+
+/// Sums of numbers of one sign: cutting digits off instead of rounding, of operands or of sums, would show here.
+#[test]
+fn tensor_cores_are_not_biased() {
+    let [m, n, k] = [64, 64, 1024];
+    let random = &mut Random::new(3);
+    let mut positive = |n: usize| random.units(n).into_iter().map(f32::abs).collect::<Vec<_>>();
+    let (x, mut weights) = (positive(m * k), positive(k * n));
+    weights.extend(vec![0.0; n]);
+    let wide_weights = wide(&weights);
+    let expected = gemm(View::row_major(&wide(&x), m, k), View::row_major(&wide_weights[..k * n], k, n));
+    for (method, tolerance) in [(TF32, 1e-4), (TF32X3, 1e-6)] {
+        let gpu = &mut Gpu::of(method, 0);
+        let y = gpu.room(4 * m * n);
+        let (x, weights) = (gpu.f32s(&x), gpu.f32s(&weights));
+        let layer = Layer { x, y, weights, inputs: k as u32, outputs: n as u32, kept: 1.0, ..Layer::default() };
+        let mut job = Job { models: vec![model()], layers: vec![layer], runs: vec![run(0, m, m)], tiles: vec![] };
+        job.tile(0, [m, n], &SHAPES[0]);
+        gpu.launch(&format!("forward_{}s", method.0), &job, 1);
+        let got = gpu.read_f32s(y, m * n);
+        close(&format!("{method:?}"), &got, &expected, tolerance);
+        let bias = got.iter().zip(&expected).map(|(&y, e)| f64::from(y) / e - 1.0).sum::<f64>() / (m * n) as f64;
+        assert!(bias.abs() < 0.3 * tolerance, "{method:?}: biased by {bias}");
+    }
+}
+
+/// Seven models of different shapes and a model alone: the same bits.
+#[test]
+fn companions_change_no_bits() {
+    for (method, seeds) in [(F32, [1, 2]), (TF32X3, [0, 3]), (TF32, [0, 6])] {
+        let shapes: Vec<[usize; 3]> = EDGES[..7].to_vec();
+        let alone: Vec<Vec<u32>> = shapes.iter().map(|&shape| together(method, &[shape], seeds[0]).remove(0)).collect();
+        assert!(alone == together(method, &shapes, seeds[1]), "{method:?}");
+    }
+}
+
+/// y of several models, whose numbers depend on their shapes alone.
+fn together(method: Method, shapes: &[[usize; 3]], seed: u64) -> Vec<Vec<u32>> {
+    let gpu = &mut Gpu::of(method, seed);
+    let mut job = Job::default();
+    for (i, &[m, n, k]) in shapes.iter().enumerate() {
+        let random = &mut Random::new((m * n * k) as u64);
+        let layer = Layer {
+            x: gpu.f32s(&random.units(m * k)),
+            y: gpu.room(4 * m * n),
+            weights: gpu.f32s(&random.units(k * n + n)),
+            inputs: k as u32,
+            outputs: n as u32,
+            model: i as u32,
+            activation: 6,
+            threshold: 1 << 30,
+            kept: 1.5,
+            purpose: PURPOSE,
+            ..Layer::default()
+        };
+        job.models.push(model());
+        job.layers.push(layer);
+        job.runs.push(run(0, m, m));
+        job.tile(i, [m, n], &SHAPES[0]);
+    }
+    gpu.launch(&format!("forward_{}s", method.0), &job, 1);
+    job.layers.iter().zip(shapes).map(|(layer, [m, n, _])| gpu.read_u32s(layer.y, m * n)).collect()
+}
+
+/// What a GPU would lose time by: conflicts in shared memory, scattered requests to global memory.
+#[test]
+fn memory_is_used_well() {
+    let [m, n, k] = [128, 128, 128];
+    let random = &mut Random::new(4);
+    let (x, weights, dz) = (random.units(m * k), random.units(k * n + n), random.units(m * n));
+    for method in [F32, TF32] {
+        for shape in 0..2 {
+            for pass in ["forward", "backward", "learn"] {
+                let gpu = &mut Gpu::of(method, 0);
+                let layer = Layer {
+                    x: gpu.f32s(&x),
+                    y: gpu.room(4 * m * n),
+                    dz: gpu.f32s(&dz),
+                    weights: gpu.f32s(&weights),
+                    gradient: gpu.room(4 * (k * n + n)),
+                    inputs: k as u32,
+                    outputs: n as u32,
+                    kept: 1.0,
+                    ..Layer::default()
+                };
+                let before = Layer { dz: gpu.room(4 * m * k), outputs: k as u32, ..layer };
+                let mut run = run(0, m, m);
+                run.rates = gpu.put(&[Rate::default(); 2]);
+                let mut job = Job { models: vec![model()], layers: vec![before, layer], runs: vec![run], tiles: vec![] };
+                job.tile(1, [m, n], &SHAPES[shape]);
+                let kernel = format!("{pass}_{}{}", method.0, SHAPES[shape].0);
+                gpu.launch(&kernel, &job, 1);
+                let c = gpu.counters;
+                let conflicts = c.shared_conflicts as f64 / c.shared_requests as f64;
+assert!(conflicts < 0.5, "{kernel}: {conflicts} conflicts a request of shared memory");
+                assert!(c.sectors_per_request() < 14.0, "{kernel}: {c:?}");
+                assert_eq!((c.local_requests, c.float_atomics), (0, 0), "{kernel}");
+            }
+        }
+    }
 }

@@ -9,8 +9,8 @@ use hpt_engine::backend::cuda::modules::MODULES;
 use hpt_engine::backend::cuda::{Cuda, Opener};
 use hpt_engine::{Error, Result};
 use hpt_ptxsim::{Fault, Kernel, Machine, Module, Options};
-use std::collections::HashMap;
-use std::sync::OnceLock;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Mutex, OnceLock};
 
 /// How the device is.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +52,19 @@ struct Simulated {
 fn decoded() -> &'static [Module] {
     static DECODED: OnceLock<Vec<Module>> = OnceLock::new();
     DECODED.get_or_init(|| MODULES.iter().map(|module| Module::parse(module.ptx).unwrap()).collect())
+}
+
+/// Names of kernels that have been launched in this process.
+static USED: Mutex<BTreeSet<&str>> = Mutex::new(BTreeSet::new());
+
+/// Whether a kernel has been launched.
+pub fn is_used(kernel: &str) -> bool {
+    USED.lock().unwrap().contains(kernel)
+}
+
+/// All kernels of the module that computes in f32.
+pub fn kernels() -> impl Iterator<Item = &'static str> {
+    MODULES[MODULES.len() - 1].kernels().into_keys()
 }
 
 impl Simulated {
@@ -122,6 +135,7 @@ impl Driver for Simulated {
     }
 
     fn repeat(&mut self, launches: &[Launch], times: usize) -> Result<()> {
+        USED.lock().unwrap().extend(launches.iter().map(|launch| launch.kernel));
         for launch in std::iter::repeat_n(launches, times).flatten() {
             let (kernel, threads) = self.kernels.get(launch.kernel).unwrap_or_else(|| panic!("{}", launch.kernel));
             let tables: [Tables; 1] = [launch.tables];

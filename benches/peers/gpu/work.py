@@ -50,7 +50,7 @@ def contestant(methods):
     assert after < before, f"{method} learned nothing: {before} to {after}"
     print(json.dumps({
         "work": name, "method": method, "precision": precision, "shape": asdict(work), "models": models, "steps": steps,
-        "seconds": seconds, "model_steps_per_second": models * steps / seconds, "loss": [before, after],
+        "seconds": seconds, "steps_per_second": models * steps / seconds, "loss": [before, after],
     }))
 
 

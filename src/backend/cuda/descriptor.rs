@@ -66,6 +66,7 @@ table! {
         beta: f64, parameters: u64, bytes: u32, scale: f32, inputs: u32, width: u32, layers: u32, first: u32,
         key: [u32; 2], input_threshold: u32, input_scale: f32, loss: u32, delta: f32, smoothing: f32, weight_sum: f32,
         optimizer: u32, constants: [f32; 4], weight_decay: f32, l1: f32, clip_norm: f32,
+        stride: u32, unused: u32,
     }
 }
 
@@ -74,7 +75,7 @@ table! {
     Layer {
         x: Address, y: Address, z: Address, dz: Address, dy: Address, weights: Address, slots: [Address; 2],
         gradient: Address, inputs: u32, outputs: u32, model: u32, activation: u32, threshold: u32, kept: f32,
-        purpose: u32, flags: u32,
+        purpose: u32, flags: u32, shared: u32, pitch: u32,
     }
 }
 

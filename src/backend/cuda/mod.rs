@@ -14,6 +14,7 @@ mod evaluation;
 mod memory;
 pub mod modules;
 mod nvidia;
+pub mod persistent;
 mod products;
 mod request;
 mod round;
@@ -21,13 +22,15 @@ mod steps;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod timing;
 
 pub use devices::{Gpu, gpus};
+pub use nvidia::Nvidia;
 pub use products::Shape;
 
 use super::{Backend, Caps, Member, Precision, Run, UpdateRule};
 use crate::data::{Dataset, Targets};
-use crate::model::{Criterion, Plan};
+use crate::model::Criterion;
 use crate::{Error, Result};
 use dispatch::Dispatcher;
 use driver::{Driver, Limits};
@@ -42,6 +45,7 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::thread::JoinHandle;
 use tables::Blueprint;
+use timing::Timed;
 
 /// Makes a driver, in the thread that will use it.
 pub type Opener = Box<dyn FnOnce() -> Result<Box<dyn Driver>> + Send>;
@@ -94,10 +98,11 @@ impl Station {
             };
             let _ = ready.send(Ok((dispatcher.driver.limits().clone(), dispatcher.products.clone())));
             let served = catch_unwind(AssertUnwindSafe(|| dispatcher.serve(&requests)));
-            if let Err(error) = served.unwrap_or_else(|panic| Err(failed(panic.as_ref()))) {
-                // Said before the requests are dropped, which the dispatcher holds: whoever waits for them reads it.
-                let _ = ended.set(error.to_string());
-            }
+            let why = match served.unwrap_or_else(|panic| Err(failed(panic.as_ref()))) {
+                Ok(()) => "the GPU was given back".to_owned(),
+                Err(error) => error.to_string(),
+            };
+            let _ = ended.set(why);
         };
         let thread = std::thread::Builder::new().name("cuda".to_owned()).spawn(work);
         let thread = thread.map_err(|e| Error::Device(format!("cannot start the GPU's thread: {e}")))?;
@@ -218,11 +223,22 @@ impl Cuda {
         )))
     }
 
-    /// How many models like this one fit the devices beside data of so many bytes, at least 1.
-    pub fn room(&self, member: &Member<'_>, data: usize) -> usize {
-        let needed = Layout::new(member).bytes.max(1);
-        let of = |limits: &Limits| Budget::new(limits.free).capacity.saturating_sub(data) / needed;
-        self.limits().map(of).sum::<usize>().max(1)
+    /// Bytes for models and data on all devices together.
+    pub fn capacity(&self) -> usize {
+        self.limits().map(|limits| Budget::new(limits.free).capacity).sum()
+    }
+
+    /// Bytes that a model takes.
+    pub fn model_bytes(member: &Member<'_>) -> usize {
+        Layout::new(member).bytes
+    }
+
+    /// Seconds of the product m × n over k on the first device, of `times` in a row.
+    ///
+    /// # Errors
+    /// It does not fit the memory; the device failed.
+    pub fn product_seconds(&self, shape: [usize; 3], precision: Precision, times: usize) -> Result<f64> {
+        self.gpus[0].line()?.call(|reply| Request::Time(Timed { shape, precision, times }, reply))
     }
 
     /// Where the next model goes: to the least loaded device.
@@ -377,13 +393,5 @@ impl Backend for Cuda {
 
     fn rate_offset(&self, cohort: &Cohort, member: usize) -> f64 {
         cohort.models[member].offset
-    }
-}
-
-/// A plan's member as an evaluation or a check needs it: nothing of it depends on a seed.
-impl<'a> Member<'a> {
-    /// A member that only says how large it is.
-    pub fn sized(plan: &'a Plan, batch_size: usize, update: UpdateRule, criterion: Criterion) -> Self {
-        Member { plan, weights: &[], batch_size, criterion, update, seed: 0, slot: 0, precision: Precision::Highest }
     }
 }

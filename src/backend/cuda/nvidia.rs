@@ -61,6 +61,7 @@ const FUNCTIONS: &[&str] = &[
     "cuModuleLoadDataEx",
     "cuModuleUnload",
     "cuModuleGetFunction",
+    "cuFuncGetAttribute",
     "cuFuncSetAttribute",
     "cuLaunchKernel",
 ];
@@ -261,6 +262,11 @@ impl Nvidia {
             // SAFETY: the module is loaded.
             let handle = unsafe { module::get_function(handle, symbol) };
             let handle = handle.map_err(|error| self.failed(&format!("kernel {name} is missing"), error))?;
+            // Asked for a property it is really loaded, which must not happen while launches are captured.
+            let registers = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_NUM_REGS;
+            // SAFETY: the function is of a loaded module.
+            unsafe { function::get_function_attribute(handle, registers) }
+                .map_err(|error| self.failed(&format!("kernel {name} cannot be loaded"), error))?;
             self.kernels.insert(name, Function { handle, threads, shared: SHARED });
         }
         Ok(())
@@ -284,6 +290,30 @@ impl Nvidia {
         }
         self.limits.free = result::mem_get_info().map_err(|e| self.failed("does not say how much is free", e))?.0;
         Ok(())
+    }
+
+    /// Runs the kernel with a planted bug that this tool of compute-sanitizer must find; what becomes of it is the tool's.
+    ///
+    /// # Errors
+    /// No such tool; the device fails before.
+    pub fn plant(index: usize, tool: &str) -> Result<()> {
+        let planted = Module { name: "planted", ptx: include_str!("../../../cuda/planted.ptx") };
+        let known = planted.kernels();
+        let Some((kernel, threads)) = known.get_key_value(tool) else {
+            return Err(Error::unknown("--planted", tool, known.into_keys()));
+        };
+        let mut gpu = Nvidia::open(index)?;
+        gpu.load(&planted)?;
+        // As exact as the driver can be: from a pool, neighbours may be ours.
+        gpu.pooled = false;
+        let Some(mut words) = gpu.allocate(128)? else { return Err(Error::Device("no memory".to_owned())) };
+        let handle = gpu.kernels[kernel].handle;
+        let mut parameters = [(&raw mut words).cast::<c_void>()];
+        // SAFETY: the kernel takes one address; what it does wrong is what it is for, and nothing else runs there.
+        let launched =
+            unsafe { result::launch_kernel(handle, (1, 1, 1), (*threads, 1, 1), 0, gpu.stream, &mut parameters) };
+        launched.map_err(|e| gpu.failed(&format!("kernel {kernel} cannot be launched"), e))?;
+        gpu.synchronize()
     }
 
     /// Puts one launch on the stream.

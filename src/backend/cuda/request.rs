@@ -5,6 +5,7 @@
 
 use super::descriptor::Rate;
 use super::tables::Blueprint;
+use super::timing::Timed;
 use crate::data::Dataset;
 use crate::{Error, Result};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -76,6 +77,8 @@ pub enum Request {
     Write(u64, usize, Vec<f32>, Reply<()>),
     /// Adapts a model's rate from now on.
     Adapt(u64, f64, Reply<()>),
+    /// Takes the time of a product.
+    Time(Timed, Reply<f64>),
 }
 
 /// The way to a dispatcher.
@@ -83,7 +86,7 @@ pub enum Request {
 pub struct Line {
     /// Its queue.
     pub queue: Sender<Request>,
-    /// Why it ended, if it did.
+    /// Why it ended; set whenever it has.
     pub failure: Arc<OnceLock<String>>,
 }
 
@@ -112,8 +115,8 @@ impl Line {
         self.answer(&self.ask(request))
     }
 
-    /// The error for whoever asks a dispatcher that has ended.
+    /// The error for whoever asks a dispatcher that has ended: it says why soon after it has dropped a request.
     pub fn ended(&self) -> Error {
-        Error::Device(self.failure.get().cloned().unwrap_or_else(|| "the GPU was given back".to_owned()))
+        Error::Device(self.failure.wait().clone())
     }
 }

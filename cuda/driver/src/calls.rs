@@ -1,0 +1,424 @@
+//! The functions, each with the name and the parameters that NVIDIA documents.
+//!
+//! # Safety
+//! Pointers are the caller's: those that results go to point to room for them, those that are read to what is expected.
+
+#![allow(non_snake_case)]
+#![allow(clippy::missing_safety_doc, clippy::undocumented_unsafe_blocks, clippy::too_many_arguments)]
+
+use super::state::*;
+use hpt_ptxsim::Module;
+use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
+
+type Handle = *mut c_void;
+
+/// A status from a result.
+fn status(result: Result<(), Status>) -> Status {
+    result.err().unwrap_or(SUCCESS)
+}
+
+/// Writes a result to where the caller wants it.
+///
+/// # Safety
+/// As the module says.
+unsafe fn give<T>(to: *mut T, value: Result<T, Status>) -> Status {
+    match value {
+        Ok(_) if to.is_null() => INVALID_VALUE,
+        Ok(value) => {
+            // SAFETY: by the caller's promise.
+            unsafe { to.write(value) };
+            SUCCESS
+        }
+        Err(status) => status,
+    }
+}
+
+fn known(device: c_int) -> Result<usize, Status> {
+    let count = state().devices.len();
+    usize::try_from(device).ok().filter(|device| *device < count).ok_or(INVALID_DEVICE)
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuInit(_flags: c_uint) -> Status {
+    if state().devices.is_empty() { NO_DEVICE } else { SUCCESS }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDriverGetVersion(version: *mut c_int) -> Status {
+    // SAFETY: as the module says; here and below.
+    unsafe { give(version, Ok(setting("HPT_SIM_DRIVER", 12_040) as c_int)) }
+}
+
+fn words(error: Status) -> (*const c_char, *const c_char) {
+    let row = WORDS.iter().find(|row| row.0 == error).unwrap_or(&WORDS[1]);
+    (row.1.as_ptr().cast(), row.2.as_ptr().cast())
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGetErrorName(error: Status, name: *mut *const c_char) -> Status {
+    unsafe { give(name, Ok(words(error).0)) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGetErrorString(error: Status, text: *mut *const c_char) -> Status {
+    unsafe { give(text, Ok(words(error).1)) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDeviceGetCount(count: *mut c_int) -> Status {
+    unsafe { give(count, Ok(state().devices.len() as c_int)) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDeviceGet(device: *mut c_int, ordinal: c_int) -> Status {
+    unsafe { give(device, known(ordinal).map(|device| device as c_int)) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDeviceGetName(name: *mut c_char, length: c_int, device: c_int) -> Status {
+    let text = c"Simulated GPU".to_bytes_with_nul();
+    match known(device) {
+        Ok(_) if length as usize >= text.len() => {
+            unsafe { std::ptr::copy_nonoverlapping(text.as_ptr(), name.cast(), text.len()) };
+            SUCCESS
+        }
+        Ok(_) => INVALID_VALUE,
+        Err(status) => status,
+    }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDeviceGetAttribute(value: *mut c_int, attribute: c_uint, device: c_int) -> Status {
+    let capability = setting("HPT_SIM_CAPABILITY", 90) as c_int;
+    let answer = match attribute {
+        16 => Ok(4),
+        75 => Ok(capability / 10),
+        76 => Ok(capability % 10),
+        97 => Ok(227 * 1024),
+        115 => Ok(1),
+        _ => Err(INVALID_VALUE),
+    };
+    unsafe { give(value, known(device).and(answer)) }
+}
+
+fn memory() -> usize {
+    (setting("HPT_SIM_MEMORY", 1024) as usize) << 20
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDeviceTotalMem_v2(bytes: *mut usize, device: c_int) -> Status {
+    unsafe { give(bytes, known(device).map(|_| memory())) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDevicePrimaryCtxRetain(context: *mut Handle, device: c_int) -> Status {
+    unsafe { give(context, known(device).map(|device| (device + 1) as Handle)) }
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuDevicePrimaryCtxRelease_v2(device: c_int) -> Status {
+    status(known(device).map(drop))
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuCtxSetCurrent(context: Handle) -> Status {
+    if context as usize > state().devices.len() {
+        return INVALID_CONTEXT;
+    }
+    CURRENT.set(context as usize);
+    SUCCESS
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemGetInfo_v2(free: *mut usize, total: *mut usize) -> Status {
+    let mut state = state();
+    let left = state.current().map(|device| memory() - state.devices[device].used);
+    match unsafe { give(free, left) } {
+        SUCCESS => unsafe { give(total, Ok(memory())) },
+        status => status,
+    }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuStreamCreate(stream: *mut Handle, _flags: c_uint) -> Status {
+    let mut state = state();
+    let made = state.current().map(|device| {
+        let handle = state.handle();
+        state.streams.insert(handle, Stream { device, ..Stream::default() });
+        handle as Handle
+    });
+    unsafe { give(stream, made) }
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuStreamSynchronize(stream: Handle) -> Status {
+    status(state().drain(stream as usize))
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuStreamDestroy_v2(stream: Handle) -> Status {
+    state().streams.remove(&(stream as usize)).map_or(INVALID_HANDLE, |_| SUCCESS)
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuStreamBeginCapture_v2(stream: Handle, _mode: c_uint) -> Status {
+    let mut state = state();
+    status(state.stream(stream as usize).and_then(|stream| match stream.capture {
+        Some(_) => Err(CAPTURE_UNSUPPORTED),
+        None => {
+            stream.capture = Some(Vec::new());
+            Ok(())
+        }
+    }))
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuStreamEndCapture(stream: Handle, graph: *mut Handle) -> Status {
+    let mut state = state();
+    let nodes = state.stream(stream as usize).and_then(|stream| stream.capture.take().ok_or(INVALID_VALUE));
+    let made = nodes.map(|nodes| {
+        let handle = state.handle();
+        state.graphs.insert(handle, nodes);
+        handle as Handle
+    });
+    unsafe { give(graph, made) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphInstantiateWithFlags(exec: *mut Handle, graph: Handle, _flags: u64) -> Status {
+    let mut state = state();
+    let made = state.graphs.get(&(graph as usize)).cloned().ok_or(INVALID_HANDLE).map(|nodes| {
+        let handle = state.handle();
+        state.graphs.insert(handle, nodes);
+        handle as Handle
+    });
+    unsafe { give(exec, made) }
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuGraphLaunch(exec: Handle, stream: Handle) -> Status {
+    let mut state = state();
+    let Some(nodes) = state.graphs.get(&(exec as usize)).cloned() else { return INVALID_HANDLE };
+    status(nodes.into_iter().try_for_each(|node| state.queue(stream as usize, Queued::Launch(node))))
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuGraphDestroy(graph: Handle) -> Status {
+    state().graphs.remove(&(graph as usize)).map_or(INVALID_HANDLE, |_| SUCCESS)
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuGraphExecDestroy(exec: Handle) -> Status {
+    cuGraphDestroy(exec)
+}
+
+fn allocated(bytes: usize) -> Result<u64, Status> {
+    let mut state = state();
+    let device = state.current()?;
+    let device = &mut state.devices[device];
+    if bytes == 0 {
+        return Err(INVALID_VALUE);
+    }
+    if device.used + bytes > memory() {
+        return Err(OUT_OF_MEMORY);
+    }
+    device.used += bytes;
+    let address = device.machine.alloc(bytes);
+    device.sizes.insert(address, bytes);
+    Ok(address)
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemAlloc_v2(address: *mut u64, bytes: usize) -> Status {
+    unsafe { give(address, allocated(bytes)) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemAllocAsync(address: *mut u64, bytes: usize, stream: Handle) -> Status {
+    let known = state().stream(stream as usize).map(drop);
+    unsafe { give(address, known.and_then(|()| allocated(bytes))) }
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuMemFree_v2(address: u64) -> Status {
+    let mut state = state();
+    let Some(stream) = state.streams.keys().next().copied() else { return INVALID_HANDLE };
+    status(state.queue(stream, Queued::Free(address)))
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuMemFreeAsync(address: u64, stream: Handle) -> Status {
+    status(state().queue(stream as usize, Queued::Free(address)))
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDeviceGetDefaultMemPool(pool: *mut Handle, device: c_int) -> Status {
+    unsafe { give(pool, known(device).map(|device| (device + 1) as Handle)) }
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuMemPoolSetAttribute(_pool: Handle, _attribute: c_uint, value: *mut c_void) -> Status {
+    if value.is_null() { INVALID_VALUE } else { SUCCESS }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemHostAlloc(start: *mut Handle, bytes: usize, _flags: c_uint) -> Status {
+    let mut buffer = vec![0u64; bytes.div_ceil(8)].into_boxed_slice();
+    let place = buffer.as_mut_ptr();
+    state().pinned.insert(place as usize, buffer);
+    unsafe { give(start, Ok(place.cast())) }
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuMemFreeHost(start: Handle) -> Status {
+    state().pinned.remove(&(start as usize)).map_or(INVALID_VALUE, |_| SUCCESS)
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuMemcpyHtoDAsync_v2(to: u64, from: *const c_void, bytes: usize, stream: Handle) -> Status {
+    status(state().queue(stream as usize, Queued::Up { to, from: from as usize, bytes }))
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuMemcpyDtoHAsync_v2(to: *mut c_void, from: u64, bytes: usize, stream: Handle) -> Status {
+    status(state().queue(stream as usize, Queued::Down { to: to as usize, from, bytes }))
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuMemcpyDtoDAsync_v2(to: u64, from: u64, bytes: usize, stream: Handle) -> Status {
+    status(state().queue(stream as usize, Queued::Copy { to, from, bytes }))
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuMemsetD8Async(at: u64, value: u8, bytes: usize, stream: Handle) -> Status {
+    status(state().queue(stream as usize, Queued::Fill { at, value, bytes }))
+}
+
+/// The PTX versions that drivers know, in the releases that tests ask for.
+fn knows(version: (u32, u32)) -> bool {
+    let newest = match setting("HPT_SIM_DRIVER", 12_040) {
+        ..11_000 => (6, 5),
+        11_000..12_000 => (7, 8),
+        12_000..13_000 => (8, 8),
+        _ => (9, 5),
+    };
+    version <= newest
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuModuleLoadDataEx(
+    module: *mut Handle,
+    image: *const c_void,
+    count: c_uint,
+    options: *const c_uint,
+    values: *const *mut c_void,
+) -> Status {
+    // SAFETY: a text ends with a zero byte.
+    let text = unsafe { CStr::from_ptr(image.cast()) }.to_string_lossy();
+    let mut state = state();
+    if let Err(status) = state.current() {
+        return status;
+    }
+    match Module::parse(&text) {
+        Ok(parsed) if !knows(parsed.version()) => UNSUPPORTED_PTX,
+        Ok(parsed) => {
+            let handle = state.handle();
+            state.modules.insert(handle, parsed);
+            unsafe { give(module, Ok(handle as Handle)) }
+        }
+        Err(error) => {
+            // Options 5 and 6 are the buffer for errors and its size.
+            let named = |option: c_uint| (0..count as usize).find(|&i| unsafe { *options.add(i) } == option);
+            if let (Some(buffer), Some(size)) = (named(5), named(6)) {
+                let (buffer, size) = unsafe { ((*values.add(buffer)).cast::<u8>(), *values.add(size) as usize) };
+                let said = error.to_string();
+                let length = said.len().min(size.saturating_sub(1));
+                unsafe { std::ptr::copy_nonoverlapping(said.as_ptr(), buffer, length) };
+            }
+            INVALID_PTX
+        }
+    }
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuModuleUnload(module: Handle) -> Status {
+    state().modules.remove(&(module as usize)).map_or(INVALID_HANDLE, |_| SUCCESS)
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuModuleGetFunction(function: *mut Handle, module: Handle, name: *const c_char) -> Status {
+    // SAFETY: a name ends with a zero byte.
+    let name = unsafe { CStr::from_ptr(name) }.to_string_lossy();
+    let mut state = state();
+    let Some(kernel) = state.modules.get(&(module as usize)).map(|module| module.kernel(&name).cloned()) else {
+        return INVALID_HANDLE;
+    };
+    let made = kernel.ok_or(NOT_FOUND).map(|kernel| {
+        let handle = state.handle();
+        state.functions.insert(handle, Function { kernel, shared: 48 * 1024 });
+        handle as Handle
+    });
+    unsafe { give(function, made) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuFuncGetAttribute(value: *mut c_int, attribute: c_uint, function: Handle) -> Status {
+    let mut state = state();
+    let known = state.functions.get_mut(&(function as usize)).ok_or(INVALID_HANDLE);
+    let answer = known.and_then(|function| match attribute {
+        // Registers of the text are not those of a machine.
+        4 => Ok(32),
+        8 => Ok(function.shared as c_int),
+        _ => Err(INVALID_VALUE),
+    });
+    unsafe { give(value, answer) }
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuFuncSetAttribute(function: Handle, attribute: c_uint, value: c_int) -> Status {
+    let mut state = state();
+    match (state.functions.get_mut(&(function as usize)), attribute) {
+        (Some(function), 8) if (0..=227 * 1024).contains(&value) => {
+            function.shared = value as u32;
+            SUCCESS
+        }
+        (None, _) => INVALID_HANDLE,
+        _ => INVALID_VALUE,
+    }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuLaunchKernel(
+    function: Handle,
+    grid_x: c_uint,
+    grid_y: c_uint,
+    grid_z: c_uint,
+    block_x: c_uint,
+    block_y: c_uint,
+    block_z: c_uint,
+    shared: c_uint,
+    stream: Handle,
+    params: *const *const c_void,
+    _extra: *const *const c_void,
+) -> Status {
+    let mut state = state();
+    let Some(Function { kernel, shared: most }) = state.functions.get(&(function as usize)) else {
+        return INVALID_HANDLE;
+    };
+    let threads = block_x * block_y * block_z;
+    let fits = threads > 0 && threads <= kernel.max_threads().unwrap_or(1024) && grid_x * grid_y * grid_z > 0;
+    if !fits || shared > *most {
+        return INVALID_VALUE;
+    }
+    let mut bytes = vec![0; kernel.param_bytes()];
+    for (i, param) in kernel.params().iter().enumerate() {
+        // SAFETY: there is a pointer to as many bytes as the kernel declares, for each parameter.
+        unsafe {
+            let from = (*params.add(i)).cast::<u8>();
+            std::ptr::copy_nonoverlapping(from, bytes.as_mut_ptr().add(param.offset), param.size);
+        }
+    }
+    let (grid, block) = ([grid_x, grid_y, grid_z], [block_x, block_y, block_z]);
+    let node = Node { function: function as usize, grid, block, shared, params: bytes };
+    status(state.queue(stream as usize, Queued::Launch(node)))
+}

@@ -1,0 +1,205 @@
+//! What the driver keeps: GPUs, streams with what is queued on them, modules, graphs.
+
+use hpt_ptxsim::{Kernel, Launch, Machine, Module, Options};
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+/// A result of the driver API.
+pub(crate) type Status = u32;
+pub(crate) const SUCCESS: Status = 0;
+pub(crate) const INVALID_VALUE: Status = 1;
+pub(crate) const OUT_OF_MEMORY: Status = 2;
+pub(crate) const NO_DEVICE: Status = 100;
+pub(crate) const INVALID_DEVICE: Status = 101;
+pub(crate) const INVALID_CONTEXT: Status = 201;
+pub(crate) const INVALID_PTX: Status = 218;
+pub(crate) const UNSUPPORTED_PTX: Status = 222;
+pub(crate) const INVALID_HANDLE: Status = 400;
+pub(crate) const NOT_FOUND: Status = 500;
+pub(crate) const LAUNCH_FAILED: Status = 719;
+pub(crate) const CAPTURE_UNSUPPORTED: Status = 900;
+
+/// Names and words of the results.
+pub(crate) const WORDS: &[(Status, &str, &str)] = &[
+    (SUCCESS, "CUDA_SUCCESS\0", "no error\0"),
+    (INVALID_VALUE, "CUDA_ERROR_INVALID_VALUE\0", "invalid argument\0"),
+    (OUT_OF_MEMORY, "CUDA_ERROR_OUT_OF_MEMORY\0", "out of memory\0"),
+    (NO_DEVICE, "CUDA_ERROR_NO_DEVICE\0", "no CUDA-capable device is detected\0"),
+    (INVALID_DEVICE, "CUDA_ERROR_INVALID_DEVICE\0", "invalid device ordinal\0"),
+    (INVALID_CONTEXT, "CUDA_ERROR_INVALID_CONTEXT\0", "invalid device context\0"),
+    (INVALID_PTX, "CUDA_ERROR_INVALID_PTX\0", "a PTX JIT compilation failed\0"),
+    (UNSUPPORTED_PTX, "CUDA_ERROR_UNSUPPORTED_PTX_VERSION\0", "the provided PTX was compiled with an unsupported toolchain\0"),
+    (INVALID_HANDLE, "CUDA_ERROR_INVALID_HANDLE\0", "invalid resource handle\0"),
+    (NOT_FOUND, "CUDA_ERROR_NOT_FOUND\0", "named symbol not found\0"),
+    (LAUNCH_FAILED, "CUDA_ERROR_LAUNCH_FAILED\0", "unspecified launch failure\0"),
+    (CAPTURE_UNSUPPORTED, "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED\0", "operation not permitted when stream is capturing\0"),
+];
+
+/// One launch with its parameters as they were when it was asked for.
+#[derive(Clone)]
+pub(crate) struct Node {
+    pub function: usize,
+    pub grid: [u32; 3],
+    pub block: [u32; 3],
+    pub shared: u32,
+    pub params: Vec<u8>,
+}
+
+/// What waits on a stream. Addresses of the host are looked at when it is its turn.
+pub(crate) enum Queued {
+    Launch(Node),
+    Up { to: u64, from: usize, bytes: usize },
+    Down { to: usize, from: u64, bytes: usize },
+    Copy { to: u64, from: u64, bytes: usize },
+    Fill { at: u64, value: u8, bytes: usize },
+    Free(u64),
+}
+
+#[derive(Default)]
+pub(crate) struct Stream {
+    pub device: usize,
+    pub queue: Vec<Queued>,
+    /// Launches that are captured.
+    pub capture: Option<Vec<Node>>,
+}
+
+pub(crate) struct Function {
+    pub kernel: Kernel,
+    pub shared: u32,
+}
+
+pub(crate) struct Device {
+    pub machine: Machine,
+    pub sizes: HashMap<u64, usize>,
+    pub used: usize,
+    /// Of the first fault; nothing works after it.
+    pub failed: Option<Status>,
+}
+
+pub(crate) struct State {
+    pub devices: Vec<Device>,
+    pub streams: HashMap<usize, Stream>,
+    pub modules: HashMap<usize, Module>,
+    pub functions: HashMap<usize, Function>,
+    pub graphs: HashMap<usize, Vec<Node>>,
+    /// Buffers of pinned memory.
+    pub pinned: HashMap<usize, Box<[u64]>>,
+    next: usize,
+    launches: u64,
+}
+
+thread_local! {
+    /// The device whose context is current, counted from 1; 0 for none.
+    pub(crate) static CURRENT: Cell<usize> = const { Cell::new(0) };
+}
+
+/// A number of the environment.
+pub(crate) fn setting(name: &str, usual: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
+}
+
+pub(crate) fn state() -> MutexGuard<'static, State> {
+    static STATE: OnceLock<Mutex<State>> = OnceLock::new();
+    let state = STATE.get_or_init(|| {
+        let device = |seed: u64| {
+            // Races are looked for where it is asked for: everything takes longer.
+            let races = setting("HPT_SIM_RACES", 0) != 0;
+            let machine = Machine::new(Options { seed, races, ..Options::default() });
+            Device { machine, sizes: HashMap::new(), used: 0, failed: None }
+        };
+        Mutex::new(State {
+            devices: (0..setting("HPT_SIM_GPUS", 1)).map(device).collect(),
+            streams: HashMap::new(),
+            modules: HashMap::new(),
+            functions: HashMap::new(),
+            graphs: HashMap::new(),
+            pinned: HashMap::new(),
+            next: 0x1000,
+            launches: 0,
+        })
+    });
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl State {
+    /// A new handle.
+    pub fn handle(&mut self) -> usize {
+        self.next += 16;
+        self.next
+    }
+
+    /// The device that is current in this thread.
+    pub fn current(&mut self) -> Result<usize, Status> {
+        match CURRENT.get().checked_sub(1) {
+            Some(device) => self.devices[device].failed.map_or(Ok(device), Err),
+            None => Err(INVALID_CONTEXT),
+        }
+    }
+
+    /// A stream that may be asked for something in this thread.
+    pub fn stream(&mut self, handle: usize) -> Result<&mut Stream, Status> {
+        let current = self.current()?;
+        let stream = self.streams.get_mut(&handle).ok_or(INVALID_HANDLE)?;
+        if stream.device == current { Ok(stream) } else { Err(INVALID_CONTEXT) }
+    }
+
+    /// Puts something on a stream; nothing but launches may be captured.
+    pub fn queue(&mut self, handle: usize, queued: Queued) -> Result<(), Status> {
+        let stream = self.stream(handle)?;
+        match (&mut stream.capture, queued) {
+            (Some(nodes), Queued::Launch(node)) => nodes.push(node),
+            (Some(_), _) => return Err(CAPTURE_UNSUPPORTED),
+            (None, queued) => stream.queue.push(queued),
+        }
+        Ok(())
+    }
+
+    /// Does what waits on a stream.
+    pub fn drain(&mut self, handle: usize) -> Result<(), Status> {
+        let stream = self.stream(handle)?;
+        if stream.capture.is_some() {
+            return Err(CAPTURE_UNSUPPORTED);
+        }
+        let (device, queue) = (stream.device, std::mem::take(&mut stream.queue));
+        for queued in queue {
+            if let Err(fault) = self.perform(device, queued) {
+                eprintln!("simulated GPU: {fault}");
+                self.devices[device].failed = Some(LAUNCH_FAILED);
+                return Err(LAUNCH_FAILED);
+            }
+        }
+        Ok(())
+    }
+
+    fn perform(&mut self, device: usize, queued: Queued) -> Result<(), String> {
+        let State { devices, functions, launches, .. } = self;
+        let Device { machine, sizes, used, .. } = &mut devices[device];
+        let done = match queued {
+            Queued::Launch(Node { function, grid, block, shared, params }) => {
+                *launches += 1;
+                if *launches > setting("HPT_SIM_FAILS", u64::MAX) {
+                    return Err("a kernel fails, as was asked for".to_owned());
+                }
+                let kernel = &functions.get(&function).ok_or("the function's module is gone")?.kernel;
+                let launch = Launch { grid, block, shared_bytes: shared, params: &params };
+                machine.launch(kernel, launch).map(drop)
+            }
+            Queued::Up { to, from, bytes } => {
+                // SAFETY: the caller of the driver promised that the bytes live until it has waited.
+                machine.write(to, unsafe { std::slice::from_raw_parts(from as *const u8, bytes) })
+            }
+            Queued::Down { to, from, bytes } => {
+                // SAFETY: as above.
+                machine.read(from, unsafe { std::slice::from_raw_parts_mut(to as *mut u8, bytes) })
+            }
+            Queued::Copy { to, from, bytes } => machine.copy(to, from, bytes),
+            Queued::Fill { at, value, bytes } => machine.fill(at, bytes, value),
+            Queued::Free(address) => {
+                *used -= sizes.remove(&address).unwrap_or(0);
+                machine.free(address)
+            }
+        };
+        done.map_err(|fault| fault.to_string())
+    }
+}

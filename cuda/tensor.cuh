@@ -1,0 +1,191 @@
+// The product of a tile by tensor cores (mma.sync m16n8k8 on TF32), in the place of Simt in tile.cuh.
+//
+// Operands wait in shared memory as f32, in their own order (a row along k, or k by k), brought by cp.async 16 bytes at a time
+// where they are f32 and aligned, else through registers; they are rounded to TF32 by cvt.rna when fragments are loaded: the
+// hardware alone would cut digits off, which biases sums of numbers of one sign. SPLIT is `high`: each operand is the sum of
+// two TF32 numbers and three products of the four are made (the fourth is below f32); since tensor cores cut off what they add
+// to, their sums go into f32 sums every 32 steps of k.
+#pragma once
+#include "tile.cuh"
+
+// BM × BN by warps of WM × WN, through STAGES turns of shared memory.
+template <int BM_, int BN_, int WM_, int WN_, int GM_, int STAGES_> struct TensorShape {
+    enum {
+        BM = BM_, BN = BN_, BK = 16, WM = WM_, WN = WN_, GM = GM_, STAGES = STAGES_,
+        WARPS_N = BN / WN, THREADS = BM / WM * WARPS_N * 32,
+        // Rows along k, and rows across: fragments are read without bank conflicts.
+        ALONG = BK + 4, PITCH_A = BM + 8, PITCH_B = BN + 8,
+        SIZE_A = BM * ALONG > BK * PITCH_A ? BM * ALONG : BK * PITCH_A,
+        SIZE_B = BN * ALONG > BK * PITCH_B ? BN * ALONG : BK * PITCH_B,
+        PART = BM / GM, PITCH_C = BN + 8,
+        STAGE = SIZE_A + SIZE_B,
+        SHARED = STAGES * STAGE > PART * PITCH_C ? STAGES * STAGE : PART * PITCH_C,
+        WORDS = BN < 64 ? BN / 16 : 4,
+    };
+};
+
+typedef TensorShape<64, 64, 32, 32, 1, 4> SmallTensor;
+typedef TensorShape<128, 128, 64, 32, 2, 2> LargeTensor;
+typedef TensorShape<128, 16, 32, 16, 1, 3> NarrowTensor;
+
+// 16 bytes from global to shared memory, or as many zeros; done when the group is waited for.
+DEVICE void copy_later(f32* to, const f32* from, bool inside) {
+    u32 target = (u32)__cvta_generic_to_shared(to), bytes = inside ? 16 : 0;
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(target), "l"(from), "r"(bytes) : "memory");
+}
+
+DEVICE void close_group() {
+    asm volatile("cp.async.commit_group;" ::: "memory");
+}
+
+template <int LEFT> DEVICE void wait_groups() {
+    asm volatile("cp.async.wait_group %0;" ::"n"(LEFT) : "memory");
+}
+
+// The nearest TF32 number, ties away from 0.
+DEVICE u32 tf32(f32 x) {
+    u32 bits;
+    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
+    return bits;
+}
+
+// c += a·b for 16 × 8 over 8. With g = lane / 4 and t = lane % 4 a thread has a at (g, t), (g + 8, t), (g, t + 4), (g + 8, t + 4),
+// b at (t, g), (t + 4, g), and c at (g, 2t), (g, 2t + 1), (g + 8, 2t), (g + 8, 2t + 1).
+DEVICE void multiply(f32 (&c)[4], const u32 (&a)[4], const u32 (&b)[2]) {
+    asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+// Brings R × BK elements of an operand to shared memory in the operand's own order.
+template <class S, class O, int R, int PITCH, bool ALONG_K> struct Carrier {
+    enum { FOURS = R * S::BK / 4, SLOTS = (FOURS + S::THREADS - 1) / S::THREADS, WIDE = ALONG_K ? S::BK / 4 : R / 4 };
+    const O& o;
+    u32 origin;
+    u32 lines[SLOTS];  // where rows stay the same from k to k
+
+    __device__ __forceinline__ Carrier(const O& operand, u32 origin_) : o(operand), origin(origin_) {
+        if (ALONG_K) {
+#pragma unroll
+            for (int s = 0; s < SLOTS; s++) lines[s] = line_of(o, origin + (threadIdx.x + s * S::THREADS) / WIDE);
+        }
+    }
+
+    __device__ __forceinline__ void carry(u32 k, f32* stage) {
+        u32 kind = opaque(o.kind);
+#pragma unroll
+        for (int s = 0; s < SLOTS; s++) {
+            u32 e = threadIdx.x + s * S::THREADS;
+            if (FOURS % S::THREADS != 0 && e >= FOURS) break;
+            u32 line = ALONG_K ? lines[s] : line_of(o, k + e / WIDE);
+            u32 col = (ALONG_K ? k : origin) + e % WIDE * 4;
+            f32* to = stage + e / WIDE * (ALONG_K ? (u32)S::ALONG : (u32)PITCH) + e % WIDE * 4;
+            if (kind == VECTORS) {
+                bool inside = line != OUTSIDE && col < o.cols;
+                copy_later(to, global<const f32>(o.data) + (inside ? (u64)line * o.cols + col : 0), inside);
+            } else {
+                *(float4*)to = four(o, kind, line, col);
+            }
+        }
+    }
+};
+
+template <class S, bool SPLIT> struct Tensor {
+    typedef S Shape;
+    enum { MT = S::WM / 16, NT = S::WN / 8 };
+    f32 acc[MT][NT][4];
+
+    template <bool A_ALONG_K, bool B_ALONG_K, class A, class Columns>
+    __device__ __forceinline__ void run(const A& a, const Matrix& b, u32 m0, u32 n0, u32 k, f32* shared,
+                                        Columns& columns) {
+        f32 part[MT][NT][4];
+        clear(acc);
+        if (SPLIT) clear(part);
+        Carrier<S, A, S::BM, S::PITCH_A, A_ALONG_K> left(a, m0);
+        Carrier<S, Matrix, S::BN, S::PITCH_B, B_ALONG_K> right(b, n0);
+        u32 steps = (k + S::BK - 1) / S::BK;
+#pragma unroll
+        for (u32 s = 0; s + 1 < S::STAGES; s++) {
+            if (s < steps) carry(left, right, s, shared);
+            close_group();
+        }
+        for (u32 s = 0; s < steps; s++) {
+            wait_groups<S::STAGES - 2>();
+            __syncthreads();
+            // The turn that is filled now was read before the barrier.
+            if (s + S::STAGES - 1 < steps) carry(left, right, s + S::STAGES - 1, shared);
+            close_group();
+            const f32 *as = shared + s % S::STAGES * S::STAGE, *bs = as + S::SIZE_A;
+            columns.add(bs);
+#pragma unroll
+            for (int kk = 0; kk < S::BK; kk += 8) step<A_ALONG_K, B_ALONG_K>(SPLIT ? part : acc, as, bs, kk);
+            if (SPLIT && (s % 2 == 1 || s + 1 == steps)) {
+#pragma unroll
+                for (int i = 0; i < MT * NT * 4; i++) acc[i / 4 / NT][i / 4 % NT][i % 4] += part[i / 4 / NT][i / 4 % NT][i % 4];
+                clear(part);
+            }
+        }
+        wait_groups<0>();
+        __syncthreads();
+    }
+
+    __device__ __forceinline__ void clear(f32 (&x)[MT][NT][4]) {
+#pragma unroll
+        for (int i = 0; i < MT * NT * 4; i++) x[i / 4 / NT][i / 4 % NT][i % 4] = 0.0f;
+    }
+
+    template <class Left, class Right>
+    __device__ __forceinline__ void carry(Left& left, Right& right, u32 s, f32* shared) {
+        f32* stage = shared + s % S::STAGES * S::STAGE;
+        left.carry(s * S::BK, stage), right.carry(s * S::BK, stage + S::SIZE_A);
+    }
+
+    // Eight steps of k from kk on.
+    template <bool A_ALONG_K, bool B_ALONG_K>
+    __device__ __forceinline__ void step(f32 (&c)[MT][NT][4], const f32* as, const f32* bs, int kk) {
+        u32 warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+        u32 row = warp / S::WARPS_N * S::WM + g, col = warp % S::WARPS_N * S::WN + g;
+        u32 high[NT][2], low[NT][2];
+#pragma unroll
+        for (int j = 0; j < NT; j++)
+#pragma unroll
+            for (int h = 0; h < 2; h++) {
+                u32 p = kk + t + 4 * h, n = col + 8 * j;
+                split(B_ALONG_K ? bs[n * S::ALONG + p] : bs[p * S::PITCH_B + n], high[j][h], low[j][h]);
+            }
+#pragma unroll
+        for (int i = 0; i < MT; i++) {
+            u32 big[4], small[4];
+#pragma unroll
+            for (int h = 0; h < 4; h++) {
+                u32 p = kk + t + h / 2 * 4, m = row + 16 * i + h % 2 * 8;
+                split(A_ALONG_K ? as[m * S::ALONG + p] : as[p * S::PITCH_A + m], big[h], small[h]);
+            }
+#pragma unroll
+            for (int j = 0; j < NT; j++) {
+                if (SPLIT) multiply(c[i][j], small, high[j]), multiply(c[i][j], big, low[j]);
+                multiply(c[i][j], big, high[j]);
+            }
+        }
+    }
+
+    // x ≈ big + small
+    __device__ __forceinline__ void split(f32 x, u32& big, u32& small) {
+        big = tf32(x);
+        small = SPLIT ? tf32(x - __uint_as_float(big)) : 0;
+    }
+
+    __device__ __forceinline__ void stage(int p, f32* shared) {
+        u32 warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+        u32 row = warp / S::WARPS_N * S::WM, col = warp % S::WARPS_N * S::WN + 2 * t;
+        if (row / S::PART != p) return;
+        f32* to = shared + (row % S::PART + g) * S::PITCH_C + col;
+#pragma unroll
+        for (int i = 0; i < MT; i++)
+#pragma unroll
+            for (int j = 0; j < NT; j++)
+#pragma unroll
+                for (int h = 0; h < 2; h++)
+                    *(float2*)(to + (16 * i + 8 * h) * S::PITCH_C + 8 * j) = make_float2(acc[i][j][2 * h], acc[i][j][2 * h + 1]);
+    }
+};

@@ -1,0 +1,258 @@
+//! A device held against the oracle: training steps of every activation, loss and optimizer, over shapes around the
+//! edges of tiles, and whole trainings against the CPU's.
+//!
+//! What `hpt-engine check` runs on a machine with a GPU, and what tests run on an interpreter of the same kernels. Sums of
+//! f32 have another order on every device, so numbers are near and not equal; how near is in one place, [`Bounds`].
+
+mod cases;
+
+pub use cases::{Case, cases, edges};
+
+use crate::backend::{Backend, Cpu, Member, Precision, Reference, Run, UpdateRule};
+use crate::data::Dataset;
+use crate::model::{Init, Plan, initialise};
+use crate::train::{Control, TrainSpec, Trained, Trainer, train};
+use crate::{Error, Result};
+use serde::Serialize;
+use std::sync::Arc;
+
+/// Seed and slot of everything.
+const KEY: (u64, u64) = (5, 1);
+
+/// How far numbers may be from the oracle's.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Bounds {
+    /// A step's loss, as a share of 1 + its size.
+    pub loss: f64,
+    /// A weight; Adam's and RMSprop's first steps divide by √v, which magnifies rounding where a gradient is near zero.
+    pub weight: f64,
+    /// The mean over the weights.
+    pub mean: f64,
+    /// An output.
+    pub output: f64,
+}
+
+impl Bounds {
+    /// After some steps of networks as small as the cases', by what products are computed with: f32, or three products
+    /// of halves, which round alike; one product of TF32, whose error is of the order of 1e-3.
+    pub fn of(precision: Precision) -> Self {
+        match precision {
+            Precision::Highest | Precision::High => Bounds { loss: 2e-5, weight: 2e-3, mean: 2e-6, output: 1e-3 },
+            Precision::Medium => Bounds { loss: 1e-2, weight: 5e-2, mean: 1e-3, output: 5e-2 },
+        }
+    }
+
+    /// The name and the share of the bound of the worst of them, and whether all are kept.
+    fn worst(&self, found: &Bounds) -> (&'static str, f64, bool) {
+        let shares = [
+            ("loss", found.loss / self.loss),
+            ("weight", found.weight / self.weight),
+            ("mean of the weights", found.mean / self.mean),
+            ("output", found.output / self.output),
+        ];
+        // What is not a number is beyond every bound.
+        let kept = shares.iter().all(|share| share.1 <= 1.0);
+        let worst = shares.into_iter().fold(("loss", 0.0), |a, b| if b.1 > a.1 || b.1.is_nan() { b } else { a });
+        (worst.0, worst.1, kept)
+    }
+}
+
+/// What a comparison came to.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Finding {
+    /// What was compared.
+    pub name: String,
+    /// What differs most …
+    pub what: &'static str,
+    /// … as a share of what it may.
+    pub share: f64,
+    /// Whether everything is near enough.
+    pub agrees: bool,
+}
+
+/// What steps come to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct End {
+    /// Each step's loss.
+    pub losses: Vec<f64>,
+    /// The weights after them.
+    pub weights: Vec<f32>,
+    /// Outputs of all rows …
+    pub outputs: Vec<f32>,
+    /// … and their loss.
+    pub loss: f64,
+}
+
+impl End {
+    /// How far it is from another.
+    fn from(&self, exact: &End) -> Bounds {
+        let relative = |a: f64, b: f64| (a - b).abs() / (1.0 + b.abs());
+        let largest = |offs: &mut dyn Iterator<Item = f64>| {
+            offs.fold(0.0, |worst: f64, off| if off > worst || off.is_nan() { off } else { worst })
+        };
+        let off = |a: &[f32], b: &[f32]| -> Vec<f64> {
+            a.iter().zip(b).map(|(a, b)| (f64::from(*a) - f64::from(*b)).abs()).collect()
+        };
+        let weights = off(&self.weights, &exact.weights);
+        let losses = self.losses.iter().zip(&exact.losses).map(|(a, b)| relative(*a, *b));
+        Bounds {
+            loss: largest(&mut losses.chain([0.2 * relative(self.loss, exact.loss)])),
+            weight: largest(&mut weights.iter().copied()),
+            mean: weights.iter().sum::<f64>() / weights.len().max(1) as f64,
+            output: largest(&mut off(&self.outputs, &exact.outputs).into_iter()),
+        }
+    }
+}
+
+impl Case {
+    /// The same with products of that precision.
+    fn at(self, precision: Precision) -> Self {
+        let name = format!("{}, {}", self.name, precision.name());
+        Case { name, train: TrainSpec { precision, ..self.train }, ..self }
+    }
+
+    /// Steps in runs of `run`, the last step with fewer rows.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn steps<B: Backend>(&self, backend: &B, steps: usize, run: usize) -> Result<End> {
+        let (data, spec, batch) = (self.data(), &self.train, self.batch);
+        let plan = Plan::new(&self.model, data.inputs, data.targets.outputs())?;
+        let weights = initialise(&plan, Init::Torch, KEY.0, KEY.1);
+        let uploaded = backend.upload(data.clone())?;
+        let member = Member {
+            plan: &plan,
+            weights: &weights,
+            batch_size: batch,
+            criterion: spec.criterion(&data)?,
+            update: UpdateRule {
+                optimizer: spec.optimizer,
+                weight_decay: spec.weight_decay as f32,
+                l1: spec.l1 as f32,
+                clip_norm: spec.clip_norm.map(|norm| norm as f32),
+            },
+            seed: KEY.0,
+            slot: KEY.1,
+            precision: spec.precision,
+        };
+        let mut cohort = backend.begin(&[member])?;
+        let rows: Vec<u32> =
+            (0..steps * batch - usize::from(batch > 1)).map(|i| (i * 7 % data.rows) as u32).collect();
+        let rates = vec![spec.learning_rate as f32; steps];
+        let mut losses = vec![0.0; steps];
+        for start in (0..steps).step_by(run) {
+            let part = start..steps.min(start + run);
+            let run = Run {
+                first_step: start as u64,
+                rows: &rows[start * batch..rows.len().min(part.end * batch)],
+                batch_size: batch,
+                rates: &rates[part.clone()],
+                losses: &mut losses[part],
+            };
+            backend.advance(&mut cohort, &uploaded, &mut [run])?;
+        }
+        let mut outputs = vec![0.0; data.rows * plan.outputs];
+        let loss = backend.evaluate(&mut cohort, 0, &uploaded, &mut outputs)?;
+        Ok(End { losses, weights: backend.weights(&cohort, 0)?, outputs, loss })
+    }
+
+    /// Some steps against the oracle's.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn compare<B: Backend>(&self, backend: &B) -> Result<Finding> {
+        let steps = self.steps;
+        let found = self.steps(backend, steps, steps)?.from(&self.steps(&Reference, steps, steps)?);
+        let (what, share, agrees) = Bounds::of(self.train.precision).worst(&found);
+        Ok(Finding { name: self.name.clone(), what, share, agrees })
+    }
+}
+
+/// A training of some epochs on the device and on the CPU, epoch by epoch: rows are shuffled, there is dropout, weights
+/// are validated.
+///
+/// # Errors
+/// The device failed.
+pub fn training<B: Backend>(backend: &B) -> Result<Finding> {
+    let case = cases::training();
+    let (data, validation) = (case.data(), Case { seed: 8, ..case.clone() }.data());
+    let (on_device, on_cpu) = (run(backend, &case, &data, &validation)?, run(&Cpu::new(1)?, &case, &data, &validation)?);
+    let off = |a: f64, b: f64| (a - b).abs() / (1.0 + b.abs()) / 1e-4;
+    let pairs = on_device.history.iter().zip(&on_cpu.history);
+    let validated = |epoch: &crate::train::Epoch| epoch.validation_loss.unwrap_or(f64::NAN);
+    let offs = pairs.flat_map(|(a, b)| [off(a.train_loss, b.train_loss), off(validated(a), validated(b))]);
+    let share = offs.fold(0.0, |worst: f64, off| if off > worst || off.is_nan() { off } else { worst });
+    let name = format!("{} epochs against the CPU", on_cpu.history.len());
+    Ok(Finding { name, what: "loss of an epoch", share, agrees: share <= 1.0 })
+}
+
+fn run<B: Backend>(backend: &B, case: &Case, data: &Arc<Dataset>, validation: &Arc<Dataset>) -> Result<Trained> {
+    let plan = Plan::new(&case.model, data.inputs, data.targets.outputs())?;
+    let weights = initialise(&plan, Init::Torch, KEY.0, KEY.1);
+    let spec: &TrainSpec = &case.train;
+    let (seed, slot) = KEY;
+    let trainer =
+        Trainer { plan: &plan, spec, weights: &weights, seed, slot, last_epoch: None, cancelled: &|| false };
+    let (data, validation) = (backend.upload(data.clone())?, backend.upload(validation.clone())?);
+    train(backend, &trainer, &data, Some(&validation), &mut |_| Control::Continue)
+}
+
+/// That the same network gives the same bits alone and among all the others that are at work at the same time.
+///
+/// # Errors
+/// The device failed.
+pub fn companions<B: Backend>(backend: &B) -> Result<Finding> {
+    let cases: Vec<Case> = cases().into_iter().step_by(5).collect();
+    let alone = cases.iter().map(|case| case.steps(backend, 6, 6)).collect::<Result<Vec<End>>>()?;
+    let together = std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            cases.iter().enumerate().map(|(i, case)| scope.spawn(move || case.steps(backend, 6, 1 + i % 4))).collect();
+        let ends = threads.into_iter().map(|thread| thread.join());
+        let failed = || Error::Device("a comparison failed".to_owned());
+        ends.map(|end| end.unwrap_or_else(|_| Err(failed()))).collect::<Result<Vec<End>>>()
+    })?;
+    let others = alone.iter().zip(&together).filter(|(alone, together)| alone != together).count();
+    let name = format!("{} networks at once, bit for bit", cases.len());
+    Ok(Finding { name, what: "networks with other bits", share: others as f64, agrees: others == 0 })
+}
+
+/// All comparisons; each is told when it is made.
+///
+/// # Errors
+/// The device failed.
+pub fn all<B: Backend>(backend: &B, on_finding: &mut dyn FnMut(&Finding)) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    let mut take = |finding: Finding| {
+        on_finding(&finding);
+        findings.push(finding);
+    };
+    for case in cases().iter().chain(&edges()) {
+        take(case.compare(backend)?);
+    }
+    for precision in [Precision::High, Precision::Medium] {
+        // Where the device has kernels of that precision.
+        for case in edges().into_iter().filter(|_| backend.precision(precision) == precision) {
+            take(case.at(precision).compare(backend)?);
+        }
+    }
+    take(training(backend)?);
+    take(companions(backend)?);
+    Ok(findings)
+}
+
+/// Two networks and a training: whether a device can be trusted at all, in some milliseconds.
+///
+/// # Errors
+/// [`Error::Device`] where it computes other numbers than the oracle; the device failed.
+pub fn quick<B: Backend>(backend: &B) -> Result<()> {
+    let cases = cases();
+    let chosen = cases.iter().filter(|case| matches!(case.name.as_str(), "gelu" | "adam, clipped"));
+    let findings = chosen.map(|case| case.compare(backend)).chain([training(backend)]).collect::<Result<Vec<_>>>()?;
+    match findings.iter().find(|finding| !finding.agrees) {
+        Some(Finding { name, what, share, .. }) => Err(Error::Device(format!(
+            "{}: {name}: the {what} is {share:.0} times as far from the CPU's as rounding explains; `hpt-engine check` compares everything",
+            backend.caps().device
+        ))),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,114 @@
+//! Where a search trains: the device, how many trials go there at once, and what the study remembers of it.
+
+use super::{Bridge, Progress, SAMPLES, SearchSpec, trial};
+use crate::backend::cores;
+use crate::engine::{Device, Engine, Fit, Work};
+use crate::prepared::Sets;
+use crate::random::{Purpose, Stream};
+use crate::settings::Config;
+use crate::space::Space;
+use crate::{Error, Result};
+use serde_json::json;
+use std::sync::Arc;
+
+/// Samplers that propose without a look at results: all trials may be asked for at once.
+const BLIND: &[&str] = &["random", "grid", "qmc", "halton", "lhs"];
+
+/// Most trials that a GPU gets at once unasked.
+const COHORT: u64 = 512;
+
+/// The device of a search.
+pub(super) fn open(spec: &SearchSpec, progress: &dyn Progress) -> Result<Arc<Engine>> {
+    if let Some(engine) = &spec.engine {
+        return Ok(Arc::clone(engine));
+    }
+    let (engine, note) = Engine::choose(spec.device, 1, Work::Search)?;
+    if let Some(note) = note {
+        progress.note(&note);
+    }
+    if spec.cohort > 0 && !engine.makes_cohorts() {
+        progress.note("cohort is for GPUs; on the CPU the number of trials at once is jobs");
+    }
+    Ok(Arc::new(engine))
+}
+
+/// Trials at once, and most threads of each. Where the threads are not given, a trial has its share of the cores, from
+/// run to run of steps: one while as many trials are at work as there are cores, more when the last ones are.
+pub(super) fn workers(spec: &SearchSpec, engine: &Engine, space: &Space, sets: &Sets) -> Result<(usize, usize)> {
+    let cores = cores();
+    let all = spec.population.map(|population| population.members).or(spec.trials);
+    if engine.makes_cohorts() {
+        let jobs = match (spec.cohort, spec.jobs) {
+            (0, 0) => cohort(spec, engine, space, sets)?,
+            (0, jobs) => jobs,
+            (cohort, _) => cohort,
+        };
+        // More than there are trials would only wait.
+        return Ok((all.map_or(jobs, |all| jobs.min(all.max(1) as usize)), 1));
+    }
+    let jobs = match (spec.jobs, spec.threads) {
+        (0, 0) => all.map_or(cores, |trials| cores.min(trials.max(1) as usize)),
+        (0, threads) => (cores / threads).max(1),
+        (jobs, _) => jobs,
+    };
+    Ok((jobs, if spec.threads == 0 { cores } else { spec.threads }))
+}
+
+/// Trials at once on a GPU: all members of a population; all trials of a sampler that does not look at results, a quarter
+/// (at least 16) of one that learns from them, so that it has something to learn from; as many as fit the memory.
+fn cohort(spec: &SearchSpec, engine: &Engine, space: &Space, sets: &Sets) -> Result<usize> {
+    let wanted = match (spec.population, spec.trials) {
+        (Some(population), _) => population.members,
+        (None, trials) if BLIND.contains(&spec.sampler.as_str()) => trials.unwrap_or(COHORT).min(COHORT),
+        (None, trials) => (trials.unwrap_or(COHORT / 2) / 4).clamp(16, COHORT),
+    };
+    let drawn = |i: u64| space.sample(&mut Stream::new(spec.seed, i, Purpose::Bootstrap, 0));
+    let config = |i: u64| trial::settings_of(&spec.fixed, &drawn(i))?.resolve();
+    let configs = (0..SAMPLES / 4).map(config).collect::<Result<Vec<Config>>>()?;
+    let fits: Vec<Fit<'_>> = configs.iter().map(|config| fit_of(config, sets)).collect();
+    Ok(engine.room(&fits)?.map_or(1, |room| room.min(wanted as usize)).max(1))
+}
+
+/// The training of a configuration.
+fn fit_of<'a>(config: &'a Config, sets: &'a Sets) -> Fit<'a> {
+    Fit { validation: sets.validation.as_ref(), ..Fit::new(&sets.train, &config.model, &config.train) }
+}
+
+impl Bridge<'_> {
+    /// The device for one training, on the CPU with so many threads; a CPU in place of a GPU that was not asked for by name
+    /// and that the training does not fit.
+    pub(super) fn engine_for(&self, fit: &Fit<'_>, threads: usize) -> Result<Engine> {
+        if self.engine.makes_cohorts()
+            && self.spec.device == Device::Auto
+            && self.spec.engine.is_none()
+            && let Err(Error::TooLarge(why)) = self.engine.check(fit)
+        {
+            self.progress.note(&format!("a trial is trained on the CPU: {why}"));
+            return Engine::new(Device::Cpu, threads);
+        }
+        self.engine.with_threads(threads)
+    }
+
+    /// Stores what products are computed with, and warns where an earlier part of the study used something else.
+    pub(super) fn remember_device(&self) -> Result<()> {
+        let engine = &self.engine;
+        let caps = engine.caps();
+        let precision = engine.precision(self.spec.fixed.resolve()?.train.precision).name();
+        let now = json!({ "device": caps.device, "isa": caps.isa, "precision": precision });
+        match self.study.attribute("tier")? {
+            None => self.study.set_attribute("tier", &now),
+            Some(before) if before == now => Ok(()),
+            Some(before) => {
+                let text = |v: &serde_json::Value| {
+                    ["device", "isa", "precision"].map(|key| v[key].as_str().unwrap_or("?").to_owned()).join("/")
+                };
+                self.progress.note(&format!(
+                    "this study began on {}; now it goes on with {}: values may differ in the last digits",
+                    text(&before),
+                    text(&now)
+                ));
+                self.study.set_attribute("tier", &now)
+            }
+        }
+    }
+}

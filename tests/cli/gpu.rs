@@ -1,0 +1,136 @@
+//! `--device cuda` through a driver library whose GPUs are an interpreter of the kernels: what a user with a GPU meets,
+//! and what one without.
+
+use super::{Folder, Ran, classes, keys};
+use serde_json::Value as Json;
+use std::path::PathBuf;
+
+/// The library that stands in for the driver's, built with these tests.
+fn library() -> PathBuf {
+    let tests = std::env::current_exe().unwrap();
+    tests.parent().unwrap().join("libhpt_simdriver.so")
+}
+
+/// A folder with a table, and with a driver in `driver/`.
+fn folder() -> Folder {
+    let folder = Folder::new();
+    folder.write("t.csv", &classes(90));
+    std::fs::create_dir(folder.path("driver")).unwrap();
+    std::os::unix::fs::symlink(library(), folder.path("driver/libcuda.so")).unwrap();
+    folder
+}
+
+impl Folder {
+    /// Runs the program where there are GPUs, as the environment describes them.
+    fn with_gpu(&self, environment: &[(&str, &str)], words: &str) -> Ran {
+        let words: Vec<&str> = words.split_whitespace().collect();
+        let mut command = self.command(&words);
+        command.env("LD_LIBRARY_PATH", self.path("driver")).envs(environment.iter().copied());
+        Ran::of(command.output().unwrap())
+    }
+}
+
+const TRAIN: &str = "train --data t.csv --hidden 12,12 --dropout 0.1 --batch-size 16 --epochs 3 --json --out m.safetensors";
+
+#[test]
+fn devices_lists_gpus_with_what_would_run_on_them() {
+    let folder = folder();
+    let document = folder.with_gpu(&[("HPT_SIM_GPUS", "2")], "devices --json").json();
+    let gpus = document["gpus"].as_array().unwrap();
+    assert_eq!(gpus.len(), 2);
+    assert_eq!(keys(&gpus[1]), ["index", "name", "memory", "compute_capability", "driver", "module"]);
+    let text = |key: &str| gpus[1][key].as_str().unwrap_or("none").to_owned();
+    assert_eq!([text("name"), text("compute_capability"), text("driver")], ["Simulated GPU", "9.0", "12.4"]);
+    assert_ne!(text("module"), "none");
+    let human = folder.with_gpu(&[], "devices").ok().out;
+    assert!(human.contains("cuda:0  Simulated GPU, 1.0 GiB, compute capability 9.0, CUDA 12.4; kernels "), "{human}");
+    let old = folder.with_gpu(&[("HPT_SIM_CAPABILITY", "61")], "devices").ok().out;
+    assert!(old.contains("compute capability 6.1, CUDA 12.4; no kernels for it"), "{old}");
+}
+
+#[test]
+fn a_training_on_the_gpu_is_that_of_the_cpu() {
+    let folder = folder();
+    let cpu = folder.json(&format!("{TRAIN} --device cpu --precision highest"));
+    let gpu = folder.with_gpu(&[], &format!("{TRAIN} --device cuda --precision highest")).json();
+    assert_eq!((gpu["device"].as_str(), gpu["precision"].as_str()), (Some("cuda:0"), Some("highest")));
+    for (a, b) in gpu["history"].as_array().unwrap().iter().zip(cpu["history"].as_array().unwrap()) {
+        for key in ["train_loss", "validation_loss"] {
+            let (a, b) = (a[key].as_f64().unwrap(), b[key].as_f64().unwrap());
+            assert!((a - b).abs() < 1e-4, "{key}: {a} {b}");
+        }
+    }
+    // The model that it saved gives the same answers on both.
+    let rows = |ran: Ran| ran.json()["predictions"].as_array().unwrap().clone();
+    let predict = "predict --model m.safetensors --data t.csv --json";
+    let on_gpu = rows(folder.with_gpu(&[], &format!("{predict} --device cuda:0")));
+    for (a, b) in on_gpu.iter().zip(rows(folder.run(predict))) {
+        let of = |row: &Json| row["probability_yes"].as_f64().unwrap();
+        assert!((of(a) - of(&b)).abs() < 1e-5, "{a} {b}");
+    }
+    let measure = "evaluate --model m.safetensors --data t.csv --json";
+    let scores = folder.with_gpu(&[], &format!("{measure} --device cuda")).json();
+    assert!((scores["loss"].as_f64().unwrap() - folder.json(measure)["loss"].as_f64().unwrap()).abs() < 1e-5);
+}
+
+#[test]
+fn a_search_goes_to_the_gpu_by_itself_and_goes_on_without_it() {
+    let folder = folder();
+    let search = "search --data t.csv --hidden 8 --epochs 2 --batch-size 16 --seed 1 --storage s.db --out models --json";
+    let two = [("HPT_SIM_GPUS", "2")];
+    let ran = folder.with_gpu(&two, &format!("{search} --trials 4 --cohort 4 --sampler random")).ok();
+    assert!(!ran.err.contains("the CPU is used"), "{}", ran.err);
+    let document: Json = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(document["trials"]["complete"].as_u64().unwrap() + document["trials"]["pruned"].as_u64().unwrap(), 4);
+    let ran = folder.run(&format!("{search} --trials 5 --sampler random --cohort 2")).ok();
+    assert!(ran.err.contains("this study began on cuda:0+cuda:1/"), "{}", ran.err);
+    assert!(ran.err.contains("cohort is for GPUs"), "{}", ran.err);
+    let ran = folder.with_gpu(&[], "search --data t.csv --hidden 8 --epochs 2 --batch-size 16 --population 3 --storage p.db --out p --json --device cuda");
+    assert_eq!(ran.json()["trials"]["complete"], 6);
+}
+
+#[test]
+fn a_gpu_that_is_not_there_or_cannot_is_said_in_words() {
+    let folder = folder();
+    let cuda = |environment: &[(&str, &str)], device: &str| {
+        folder.with_gpu(environment, &format!("train --data t.csv --epochs 1 --device {device}"))
+    };
+    folder.run("train --data t.csv --device cuda").fails(2, &["no CUDA driver is on this machine", "use cpu or auto"]);
+    folder.run("train --data t.csv --device cuda:x").fails(2, &["`cuda:x`", "cuda:0"]);
+    cuda(&[], "cuda:7").fails(2, &["device cuda:7", "there is one GPU, cuda:0"]);
+    cuda(&[("HPT_SIM_GPUS", "3")], "cuda:3").fails(2, &["there are 3 GPUs, cuda:0 to cuda:2"]);
+    cuda(&[("HPT_SIM_GPUS", "0")], "cuda").fails(2, &["the CUDA driver knows no GPU"]);
+    cuda(&[("HPT_SIM_DRIVER", "10020")], "cuda").fails(1, &["version 10.2", "at least 11.4"]);
+    cuda(&[("HPT_SIM_CAPABILITY", "60")], "cuda").fails(2, &["Simulated GPU is too old", "7.5"]);
+    cuda(&[("HPT_SIM_CAPABILITY", "60")], "cuda:0").fails(1, &["compute capability 6.0 is not supported"]);
+    let failing = cuda(&[("HPT_SIM_FAILS", "12")], "cuda").fails(1, &["cuda:0 (Simulated GPU)", "CUDA_ERROR_LAUNCH_FAILED"]);
+    assert!(failing.err.contains("unspecified launch failure"), "{}", failing.err);
+    let wide = "train --data t.csv --epochs 1 --hidden 3000,3000 --batch-size 64";
+    let small = [("HPT_SIM_MEMORY", "96")];
+    folder.with_gpu(&small, &format!("{wide} --device cuda")).fails(2, &["parameters needs", "cuda:0 (Simulated GPU)"]);
+    let fallback = folder.with_gpu(&small, &format!("{wide} --device auto --json"));
+    assert!(fallback.err.contains("the CPU is used, no GPU"), "{}", fallback.err);
+    assert_eq!(fallback.json()["device"], "cpu");
+}
+
+/// The comparisons that `cuda/check` makes on a real one.
+#[test]
+fn check_compares_everything_with_the_oracle() {
+    let document = folder().with_gpu(&[], "check --device cuda --json").json();
+    assert_eq!((document["agrees"].as_bool(), document["device"].as_str()), (Some(true), Some("cuda:0")));
+    assert!(document["findings"].as_array().unwrap().len() > 30);
+    let on_cpu = Folder::new().run("check").ok();
+    assert!(on_cpu.out.contains("cpu: ") && on_cpu.out.contains("agree"), "{}", on_cpu.out);
+}
+
+/// The bugs that compute-sanitizer's tools have to find are bugs.
+#[test]
+fn planted_bugs_are_found() {
+    let folder = folder();
+    let planted = |tool: &str| folder.with_gpu(&[("HPT_SIM_RACES", "1")], &format!("check --planted {tool}"));
+    for (tool, what) in [("memcheck", "outofbounds"), ("initcheck", "uninitialised"), ("racecheck", "race in"), ("synccheck", "mask")] {
+        let ran = planted(tool);
+        assert!(ran.code == Some(1) && ran.err.to_lowercase().contains(what), "{tool}: {}", ran.err);
+    }
+    planted("memchek").fails(2, &["--planted", "did you mean `memcheck`?"]);
+}
