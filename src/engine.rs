@@ -297,6 +297,21 @@ impl Engine {
         on_device!(self, backend => check::all(backend, on_finding))
     }
 
+    /// Operations a second of the product m × n over k on a GPU, the median of several rounds; none on other devices.
+    ///
+    /// # Errors
+    /// It does not fit the GPU; the GPU failed.
+    pub fn product_flops(&self, [m, n, k]: [usize; 3], precision: Precision) -> Result<Option<f64>> {
+        let Ready::Cuda(cuda) = &self.0 else { return Ok(None) };
+        let flops = 2.0 * m as f64 * n as f64 * k as f64;
+        // Some milliseconds a round, at what a large GPU reaches.
+        let times = ((2e11 / flops) as usize).clamp(1, 1000);
+        let rounds = (0..9).map(|_| cuda.product_seconds([m, n, k], precision, times));
+        let mut seconds = rounds.collect::<Result<Vec<f64>>>()?;
+        seconds.sort_unstable_by(f64::total_cmp);
+        Ok(Some(flops / seconds[seconds.len() / 2]))
+    }
+
     /// Measures a cohort on the device; see [`CohortRow::rate`].
     ///
     /// # Errors

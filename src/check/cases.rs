@@ -1,7 +1,7 @@
 //! What is compared: small networks that together use every activation, loss, optimizer and option, and shapes around
 //! the edges of tiles.
 
-use super::PRECISION;
+use crate::backend::Precision;
 use crate::data::{Dataset, Features, Targets};
 use crate::model::{Activation, Loss, ModelSpec};
 use crate::random::{Purpose, Stream};
@@ -74,7 +74,7 @@ impl Case {
 }
 
 fn base() -> TrainSpec {
-    TrainSpec { learning_rate: 0.02, precision: PRECISION, ..TrainSpec::default() }
+    TrainSpec { learning_rate: 0.02, precision: Precision::Highest, ..TrainSpec::default() }
 }
 
 /// Every activation (with skip connections and dropout), optimizer (with penalties, with and without clipping) and loss.
@@ -106,8 +106,23 @@ pub fn cases() -> Vec<Case> {
     cases.push(Case::new("class weights, smoothing", &plain, smoothed, Kind::Classes(5)));
     cases.push(Case::new("weights of labels", &plain, balanced, Kind::Labels(2)));
     cases.push(Case::new("linear", &ModelSpec::uniform(&[], Activation::Relu, 0.0), base(), Kind::Numbers(1)));
-    cases
+    // A GPU trains a network that fits one multiprocessor in another way, so each of them is there in two sizes: a batch
+    // of these does not fit. With as many more features a step at the same rate is as much larger, and so is rounding.
+    let larger = |case: &Case| Case {
+        train: TrainSpec { learning_rate: 0.002, ..case.train.clone() },
+        name: format!("{}, {LARGER} features", case.name),
+        inputs: LARGER,
+        batch: 97,
+        rows: 200,
+        steps: 3,
+        ..case.clone()
+    };
+    let twins: Vec<Case> = cases.iter().map(larger).collect();
+    cases.into_iter().zip(twins).flat_map(|(case, twin)| [case, twin]).collect()
 }
+
+/// Features of the larger ones.
+const LARGER: usize = 600;
 
 /// Widths, batches and inputs around the edges of tiles, bytes among the features, many classes.
 pub fn edges() -> Vec<Case> {

@@ -33,8 +33,14 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// Of f32 after five steps of networks as small as the cases'.
-    pub const F32: Bounds = Bounds { loss: 2e-5, weight: 2e-3, mean: 2e-6, output: 1e-3 };
+    /// After some steps of networks as small as the cases', by what products are computed with: f32, or three products
+    /// of halves, which round alike; one product of TF32, whose error is of the order of 1e-3.
+    pub fn of(precision: Precision) -> Self {
+        match precision {
+            Precision::Highest | Precision::High => Bounds { loss: 2e-5, weight: 2e-3, mean: 2e-6, output: 1e-3 },
+            Precision::Medium => Bounds { loss: 1e-2, weight: 5e-2, mean: 1e-3, output: 5e-2 },
+        }
+    }
 
     /// The name and the share of the bound of the worst of them, and whether all are kept.
     fn worst(&self, found: &Bounds) -> (&'static str, f64, bool) {
@@ -99,6 +105,12 @@ impl End {
 }
 
 impl Case {
+    /// The same with products of that precision.
+    fn at(self, precision: Precision) -> Self {
+        let name = format!("{}, {}", self.name, precision.name());
+        Case { name, train: TrainSpec { precision, ..self.train }, ..self }
+    }
+
     /// Steps in runs of `run`, the last step with fewer rows.
     ///
     /// # Errors
@@ -151,7 +163,7 @@ impl Case {
     pub fn compare<B: Backend>(&self, backend: &B) -> Result<Finding> {
         let steps = self.steps;
         let found = self.steps(backend, steps, steps)?.from(&self.steps(&Reference, steps, steps)?);
-        let (what, share, agrees) = Bounds::F32.worst(&found);
+        let (what, share, agrees) = Bounds::of(self.train.precision).worst(&found);
         Ok(Finding { name: self.name.clone(), what, share, agrees })
     }
 }
@@ -190,7 +202,7 @@ fn run<B: Backend>(backend: &B, case: &Case, data: &Arc<Dataset>, validation: &A
 /// # Errors
 /// The device failed.
 pub fn companions<B: Backend>(backend: &B) -> Result<Finding> {
-    let cases: Vec<Case> = cases().into_iter().step_by(3).collect();
+    let cases: Vec<Case> = cases().into_iter().step_by(5).collect();
     let alone = cases.iter().map(|case| case.steps(backend, 6, 6)).collect::<Result<Vec<End>>>()?;
     let together = std::thread::scope(|scope| {
         let threads: Vec<_> =
@@ -217,6 +229,12 @@ pub fn all<B: Backend>(backend: &B, on_finding: &mut dyn FnMut(&Finding)) -> Res
     for case in cases().iter().chain(&edges()) {
         take(case.compare(backend)?);
     }
+    for precision in [Precision::High, Precision::Medium] {
+        // Where the device has kernels of that precision.
+        for case in edges().into_iter().filter(|_| backend.precision(precision) == precision) {
+            take(case.at(precision).compare(backend)?);
+        }
+    }
     take(training(backend)?);
     take(companions(backend)?);
     Ok(findings)
@@ -238,6 +256,3 @@ pub fn quick<B: Backend>(backend: &B) -> Result<()> {
         None => Ok(()),
     }
 }
-
-/// The precision of the comparisons.
-pub const PRECISION: Precision = Precision::Highest;

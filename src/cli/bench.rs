@@ -35,7 +35,7 @@ pub const VERB: Verb = Verb {
                 Arg::new("device")
                     .long("device")
                     .value_name("DEVICE")
-                    .help("Measure cohorts of networks trained at once on this device (cuda, cuda:1, cpu) instead"),
+                    .help("Measure cohorts of networks trained at once, and products, on this device (cuda, cuda:1, cpu) instead"),
             )
             .arg(
                 Arg::new("precision")
@@ -147,7 +147,7 @@ struct Cohort {
     loss: [f64; 2],
 }
 
-/// Cohorts on one device: `cohort-256-128` and the others that `benches/peers/gpu` has.
+/// Cohorts on one device, and products on a GPU: what `benches/peers/gpu` has too.
 fn cohorts(
     device: Device,
     precision: Precision,
@@ -156,11 +156,22 @@ fn cohorts(
     console: &Console,
 ) -> Result<(), Failure> {
     let rows: Vec<&CohortRow> = COHORTS.iter().filter(|row| wanted.takes("cohorts", row.name)).collect();
-    if rows.is_empty() {
+    let named = |size: usize| (size, format!("{size}×{size}×{size}"));
+    let sizes = [512, 1024, 2048, 4096].into_iter().map(named).filter(|(_, name)| wanted.takes("products", name));
+    let sizes: Vec<(usize, String)> = sizes.collect();
+    if rows.is_empty() && sizes.is_empty() {
         let known: Vec<&str> = COHORTS.iter().map(|row| row.name).collect();
-        return Err(Failure::input(format!("no cohort has that in its name; known: {}", known.join(", "))));
+        let known = known.join(", ");
+        return Err(Failure::input(format!("nothing has that in its name; known: {known}, and `product` on a GPU")));
     }
     let engine = Engine::new(device, threads)?;
+    let mut products = serde_json::Map::new();
+    for (size, name) in sizes {
+        progress(console, &name);
+        if let Some(flops) = engine.product_flops([size; 3], precision)? {
+            products.insert(name, json!(flops / 1e12));
+        }
+    }
     let measure = |row: &CohortRow| -> Result<Cohort, Error> {
         progress(console, row.name);
         let rate = engine.measure(row, precision, 2)?;
@@ -177,7 +188,13 @@ fn cohorts(
     let cohorts = rows.into_iter().map(measure).collect::<Result<Vec<Cohort>, Error>>()?;
     let caps = engine.caps();
     let precision = engine.precision(precision).name();
-    let document = json!({"device": caps.device, "isa": caps.isa, "precision": precision, "cohorts": cohorts});
+    let document = json!({
+        "device": caps.device,
+        "isa": caps.isa,
+        "precision": precision,
+        "cohorts": cohorts,
+        "products_tflops": products,
+    });
     console.result(&document, || {
         let cells = |row: &Cohort| {
             vec![
@@ -190,7 +207,12 @@ fn cohorts(
         };
         let header = ["cohort", "networks", "an epoch", "steps/s", "GFLOP/s"];
         let rows = cohorts.iter().map(cells).collect::<Vec<_>>();
-        format!("{} ({}), {precision}\n\n{}", caps.device, caps.isa, table::table(&header, &rows))
+        let mut parts = vec![format!("{} ({}), {precision}", caps.device, caps.isa)];
+        if !rows.is_empty() {
+            parts.push(table::table(&header, &rows));
+        }
+        parts.extend(products.iter().map(|(name, rate)| format!("{name}: {:.2} TFLOP/s", rate.as_f64().unwrap_or(0.0))));
+        parts.join("\n\n")
     })
 }
 

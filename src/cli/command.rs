@@ -102,6 +102,7 @@ fn specify(options: &Options, settings: &Settings, file: Option<&StudyFile>) -> 
         storage: options.text("storage")?.map_or(default.storage.clone(), PathBuf::from),
         study: options.text("study")?.map(str::to_owned),
         enqueue: enqueued(options)?,
+        deterministic: options.width()?,
         rules: options.stop_rules()?,
         warm_start: options.warm_start()?,
         ..default

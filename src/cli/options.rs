@@ -31,18 +31,25 @@ pub struct Opt {
     help: &'static str,
     /// May be given several times.
     many: bool,
+    /// Its value may be left out.
+    bare: bool,
     /// The words it takes, where they are few.
     words: fn() -> Vec<&'static str>,
 }
 
 /// An option with one value.
 pub const fn opt(name: &'static str, value: &'static str, help: &'static str) -> Opt {
-    Opt { name, value, help, many: false, words: Vec::new }
+    Opt { name, value, help, many: false, bare: false, words: Vec::new }
 }
 
 /// One that may be given several times.
 pub const fn many(name: &'static str, value: &'static str, help: &'static str) -> Opt {
     Opt { many: true, ..opt(name, value, help) }
+}
+
+/// One whose value may be left out: it is then 1. A value needs `=`.
+pub const fn flagged(name: &'static str, value: &'static str, help: &'static str) -> Opt {
+    Opt { bare: true, ..opt(name, value, help) }
 }
 
 /// One that takes one of a few words.
@@ -113,6 +120,7 @@ pub const SEARCH: &[Opt] = &[
     many("constraint", "NAME<=X", "What a trial must keep to be among the best, as in 'parameters <= 100000' or 'accuracy >= 0.9'; several may be given"),
     opt("jobs", "N", "Trials at once, or auto [default: auto; 1 for a command]"),
     opt("cohort", "N", "Trials at once on a GPU, or auto: by its memory, and fewer for samplers that learn from trials [default: auto]"),
+    flagged("deterministic", "WIDTH", "Make the same study with any number of jobs: results are told in order, and a trial sees those before it. With =4, those four places before it, so that a sampler that learns may have four trials under way. A time limit still ends it anywhere"),
     opt("storage", "FILE", "File of studies [default: hpt-study.db]"),
     opt("study", "NAME", "Name of the study [default: the data's or the command's name]"),
     opt("repeats", "N", "Trainings of each trial with different seeds, averaged [default: 1]"),
@@ -152,7 +160,11 @@ fn arg(name: &'static str, value: &'static str, help: String, heading: &'static 
 pub fn add(command: Command, table: &'static [Opt], heading: &'static str) -> Command {
     command.args(table.iter().map(|opt| {
         let arg = arg(opt.name, opt.value, described(opt.help, &(opt.words)()), heading);
-        if opt.many { arg.action(ArgAction::Append) } else { arg }
+        match opt {
+            Opt { many: true, .. } => arg.action(ArgAction::Append),
+            Opt { bare: true, .. } => arg.num_args(0..=1).require_equals(true).default_missing_value("1"),
+            _ => arg,
+        }
     }))
 }
 
@@ -365,6 +377,14 @@ impl Options {
             settings.set(place, pruner, &name, value)?;
         }
         Ok(settings)
+    }
+
+    /// After how many places results are seen, where they are told in order.
+    pub fn width(&self) -> Result<Option<u64>, Error> {
+        match self.raw("deterministic") {
+            Some((_, Toml::Boolean(wanted))) => Ok(wanted.then_some(1)),
+            _ => self.count("deterministic", 1),
+        }
     }
 
     /// What ends a study.

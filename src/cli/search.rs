@@ -182,6 +182,7 @@ fn specify(
         repeats: options.count("repeats", 1)?.unwrap_or(1) as usize,
         keep_models: options.count("keep_models", 0)?.map_or(default.keep_models, |n| n as usize),
         enqueue: enqueued(options)?,
+        deterministic: options.width()?,
         rules: options.stop_rules()?,
         warm_start: options.warm_start()?,
         population: options.population()?,

@@ -39,6 +39,11 @@ pub trait Pruner: Send + Sync {
     /// the trial itself in it is skipped.
     fn should_prune(&self, direction: Direction, history: &[Trial], trial: &Trial) -> bool;
 
+    /// Whether it looks at other trials.
+    fn compares(&self) -> bool {
+        true
+    }
+
     /// A follower of a study with this direction, which has seen nothing yet; none where looking at the history is no
     /// worse.
     fn follow(&self, _direction: Direction) -> Option<Box<dyn Follower>> {
@@ -161,6 +166,10 @@ pub struct Never;
 
 impl Pruner for Never {
     fn should_prune(&self, _: Direction, _: &[Trial], _: &Trial) -> bool {
+        false
+    }
+
+    fn compares(&self) -> bool {
         false
     }
 

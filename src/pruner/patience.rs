@@ -63,6 +63,10 @@ impl Pruner for Patience {
         Some(Box::new(Patient { alone, direction, then }))
     }
 
+    fn compares(&self) -> bool {
+        self.then.as_ref().is_some_and(|then| then.compares())
+    }
+
     fn describe(&self) -> String {
         let still = format!("{} reports without an improvement", self.patience);
         match &self.then {

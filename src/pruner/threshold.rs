@@ -28,6 +28,10 @@ impl Pruner for Threshold {
         value.is_nan() || step > self.warmup && outside
     }
 
+    fn compares(&self) -> bool {
+        false
+    }
+
     fn describe(&self) -> String {
         let bound = |what: &str, bound: Option<f64>| bound.map(|bound| format!("{what} {bound}"));
         let bounds: Vec<String> =

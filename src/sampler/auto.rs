@@ -9,6 +9,9 @@ const MOST_SEEN: usize = 500;
 /// Most parameters that a Gaussian process can tell apart from a few hundred trials.
 const MOST_PARAMETERS: usize = 60;
 
+/// Trials at once from which on they would wait for the Gaussian process, whose proposals take up to a tenth of a second.
+const MANY_AT_ONCE: usize = 32;
+
 /// Trials with several objectives from which on evolution is chosen: it is made for thousands.
 const MANY: u64 = 1_000;
 
@@ -45,6 +48,10 @@ impl Auto {
             _ if objectives > 1 => (
                 Box::new(TpeSampler::new(&self.settings)),
                 format!("{objectives} objectives and fewer than {MANY} trials, or nobody knows how many"),
+            ),
+            _ if self.settings.at_once >= MANY_AT_ONCE => (
+                Box::new(TpeSampler::new(&self.settings)),
+                format!("{} trials at once would wait for a Gaussian process", self.settings.at_once),
             ),
             _ if space.len() > MOST_PARAMETERS => (Box::new(TpeSampler::new(&self.settings)), many),
             _ if seen >= MOST_SEEN => {

@@ -31,6 +31,10 @@ impl Sampler for HaltonSampler {
         at_or_random(ask, &point.collect::<Vec<_>>())
     }
 
+    fn learns(&self) -> bool {
+        false
+    }
+
     fn describe(&self, _: &Space, _: &[Direction]) -> String {
         "halton: scrambled Halton points, spread more evenly than random ones".to_owned()
     }
@@ -61,6 +65,10 @@ impl Sampler for LatinSampler {
             (strata[place] as f64 + inside) / self.points as f64
         });
         at_or_random(ask, &point.collect::<Vec<_>>())
+    }
+
+    fn learns(&self) -> bool {
+        false
     }
 
     fn describe(&self, _: &Space, _: &[Direction]) -> String {

@@ -28,6 +28,10 @@ impl Sampler for GridSampler {
         true
     }
 
+    fn learns(&self) -> bool {
+        false
+    }
+
     fn describe(&self, space: &Space, _: &[Direction]) -> String {
         let grid = Grid::new(space, self.resolution);
         match grid.size() {

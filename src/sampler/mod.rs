@@ -66,6 +66,11 @@ pub trait Sampler: Send + Sync {
     /// The configuration of the trial in slot `ask.slot`.
     fn ask(&self, ask: &Ask) -> Proposal;
 
+    /// Whether what trials came to has a say in what is proposed, not only which configurations there were.
+    fn learns(&self) -> bool {
+        true
+    }
+
     /// Whether it goes through every configuration once and then stops.
     fn is_exhaustive(&self, _space: &Space) -> bool {
         false
@@ -86,11 +91,13 @@ pub struct Settings {
     pub startup: u64,
     /// What the Gaussian process maximises.
     pub acquisition: Acquisition,
+    /// Trials that run at once; proposals come one after the other.
+    pub at_once: usize,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { trials: None, resolution: 5, startup: 10, acquisition: Acquisition::default() }
+        Settings { trials: None, resolution: 5, startup: 10, acquisition: Acquisition::default(), at_once: 1 }
     }
 }
 

@@ -21,6 +21,10 @@ impl Sampler for RandomSampler {
         draw(ask, 0)
     }
 
+    fn learns(&self) -> bool {
+        false
+    }
+
     fn describe(&self, _: &Space, _: &[Direction]) -> String {
         "random: independent random points".to_owned()
     }

@@ -145,6 +145,10 @@ impl Sampler for QmcSampler {
         quasi_random(ask)
     }
 
+    fn learns(&self) -> bool {
+        false
+    }
+
     fn describe(&self, _: &Space, _: &[Direction]) -> String {
         "qmc: scrambled Sobol points, spread more evenly than random ones".to_owned()
     }

@@ -104,6 +104,9 @@ pub struct SearchSpec {
     pub keep_models: usize,
     /// Configurations to try first; parameters left out are proposed by the sampler.
     pub enqueue: Vec<Params>,
+    /// Tell results in the order of the plan, seen so many places later: the same study with any number of jobs
+    /// ([`OptimizeSpec::deterministic`]).
+    pub deterministic: Option<u64>,
     /// What ends the search beside the number of trials and the time.
     pub rules: StopRules,
     /// Another study to learn from.
@@ -145,6 +148,7 @@ impl SearchSpec {
             repeats: 1,
             keep_models: 3,
             enqueue: Vec::new(),
+            deterministic: None,
             rules: StopRules::default(),
             warm_start: None,
             population: None,
@@ -429,6 +433,7 @@ impl<'a> Bridge<'a> {
         optimize.rules = spec.rules;
         optimize.jobs = self.jobs;
         optimize.seed = spec.seed;
+        optimize.deterministic = spec.deterministic;
         optimize.stop = budget.stop_flag();
         let on_start = |trial: &Trial| progress.trial_started(trial);
         let on_report = |trial: u64, step: u64, value: f64| progress.epoch(trial, step, value);
@@ -442,6 +447,7 @@ impl<'a> Bridge<'a> {
         let settings = sampler::Settings {
             trials: self.spec.trials,
             acquisition: self.spec.acquisition,
+            at_once: self.jobs,
             ..sampler::Settings::default()
         };
         sampler::by_name(&self.spec.sampler, &settings)

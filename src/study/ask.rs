@@ -8,6 +8,8 @@
 use super::cache::{Cache, DELETED, FIXED, LOST, OWNER, REASON, SLOT};
 use super::codec;
 use super::handle::Study;
+use super::optimize::Run;
+use super::order::View;
 use super::owner::{Life, Owner};
 use super::rows::{self, Stored, Table};
 use super::storage::Fault;
@@ -48,12 +50,14 @@ pub(super) struct Terms<'a> {
     pub runner: Runner,
     /// Looked at once the next trial is known: true hands out none. So what a stop puts back waits for the next run.
     pub stopping: &'a dyn Fn() -> bool,
+    /// The loop that asks, which may want results in a fixed order.
+    pub run: Option<&'a Run<'a>>,
 }
 
-impl Terms<'_> {
+impl Terms<'static> {
     /// Any next trial, whatever the total.
     fn any(runner: Runner) -> Self {
-        Terms { limit: None, runner, stopping: &|| false }
+        Terms { limit: None, runner, stopping: &|| false, run: None }
     }
 }
 
@@ -269,16 +273,12 @@ impl Study {
     }
 
     pub(super) fn ask_on(&self, sampler: &dyn Sampler, seed: u64, terms: Terms<'_>) -> Result<Asked> {
-        let Terms { limit, runner, stopping } = terms;
+        let Terms { limit, runner, stopping, run } = terms;
         let _one_at_a_time = self.inner.asking.lock().unwrap_or_else(PoisonError::into_inner);
         let space = self.needed_space()?;
         loop {
             self.refresh()?;
-            let (next, history) = {
-                let mut cache = self.cache();
-                let next = next(&cache, limit);
-                (next, self.known_to_samplers(&mut cache))
-            };
+            let next = next(&self.cache(), limit);
             // After the look at what is next: whoever puts a trial back because of a stop has seen the stop, so one who
             // sees that trial sees the stop too.
             if stopping() {
@@ -293,6 +293,13 @@ impl Study {
                     (slot.unwrap_or(self.cache().next_slot), trial)
                 }
             };
+            let view = run.filter(|_| sampler.learns()).and_then(|run| run.view(slot));
+            if let (Some(run), Some(view)) = (run, view)
+                && !run.wait_for_view(view)?
+            {
+                return Ok(Asked::Stopping);
+            }
+            let history = self.known_to_samplers(&mut self.cache(), view);
             let directions = self.directions();
             let propose = || sampler.ask(&Ask { space, directions, history: &history, seed, slot });
             let params = match &waiting {
@@ -360,12 +367,15 @@ impl Study {
         self.inner.storage.write_then(write, |stored| stored.map(|stored| self.keep(stored)))
     }
 
-    /// The trials that a sampler learns from: without those that somebody deleted, with those of a warm start.
-    fn known_to_samplers(&self, cache: &mut Cache) -> Arc<Vec<Trial>> {
-        let (trials, counts) = (cache.trials(), cache.counts);
+    /// The trials that a sampler learns from: without those that somebody deleted, with those of a warm start, as the view
+    /// shows them.
+    fn known_to_samplers(&self, cache: &mut Cache, view: Option<View>) -> Arc<Vec<Trial>> {
+        let all = cache.trials();
+        let trials = view.map_or(Arc::clone(&all), |view| Arc::new(view.of(&all)));
+        let complete = trials.iter().filter(|trial| trial.state == State::Complete).count();
         let priors = self.inner.priors.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let priors = super::transfer::trials(&priors, self.directions(), &trials, counts.complete);
-        if counts.deleted == 0 && priors.is_empty() {
+        let priors = super::transfer::trials(&priors, self.directions(), &trials, complete);
+        if cache.counts.deleted == 0 && priors.is_empty() {
             return trials;
         }
         let own = trials.iter().filter(|trial| !trial.system.contains_key(DELETED)).cloned();

@@ -327,7 +327,7 @@ impl Cache {
     }
 }
 
-fn cost(trial: &Trial) -> Option<f64> {
+pub(super) fn cost(trial: &Trial) -> Option<f64> {
     trial.system.get(COST).and_then(serde_json::Value::as_f64)
 }
 

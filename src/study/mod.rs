@@ -51,6 +51,9 @@ mod codec;
 mod edit;
 mod handle;
 mod optimize;
+mod order;
+#[cfg(test)]
+mod order_tests;
 mod owner;
 mod rows;
 mod schema;

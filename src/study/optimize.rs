@@ -47,6 +47,10 @@ pub struct OptimizeSpec<'a> {
     pub rules: StopRules,
     /// Trials at once, at least 1.
     pub jobs: usize,
+    /// Tells results in the order of the plan, each trial seeing those so many places before it: the study is then the same
+    /// with any number of jobs, at the cost that fewer than `jobs` trials may run at once. With 1 it is the study of one
+    /// job; with w, at most w trials run at once where the sampler learns. Time limits cut any study off where they do.
+    pub deterministic: Option<u64>,
     /// Keys the proposals.
     pub seed: u64,
     /// Set to true from elsewhere (a signal handler), it stops the study as soon as objectives notice.
@@ -69,6 +73,7 @@ impl<'a> OptimizeSpec<'a> {
             time_limit: None,
             rules: StopRules::default(),
             jobs: 1,
+            deterministic: None,
             seed: 0,
             stop: Arc::default(),
             on_start: None,
@@ -84,6 +89,7 @@ impl std::fmt::Debug for OptimizeSpec<'_> {
             .field("trials", &self.trials)
             .field("time_limit", &self.time_limit)
             .field("jobs", &self.jobs)
+            .field("deterministic", &self.deterministic)
             .field("seed", &self.seed)
             .finish_non_exhaustive()
     }
@@ -223,8 +229,16 @@ impl Context<'_> {
         if self.should_stop() {
             return Verdict::Stop;
         }
-        match study.cache().should_prune(spec.pruner, self.run.following, study.directions()[0], &self.trial) {
+        let prunes = match self.run.view(self.slot()) {
+            None => study.cache().should_prune(spec.pruner, self.run.following, study.directions()[0], &self.trial),
+            Some(view) => self.run.prunes_in_order(view, &self.trial).unwrap_or_else(|error| {
+                self.run.fail(error);
+                false
+            }),
+        };
+        match prunes {
             true => Verdict::Prune,
+            false if self.should_stop() => Verdict::Stop,
             false => Verdict::Continue,
         }
     }
@@ -254,9 +268,10 @@ impl Context<'_> {
         self.run.stopping().is_some()
     }
 
-    /// How many workers of this call are still at work, this one included: with the last trials they become fewer.
+    /// How many workers of this call are at work, this one included: with the last trials they become fewer, and what waits
+    /// for others (`deterministic`) is not among them.
     pub fn workers(&self) -> Arc<AtomicUsize> {
-        Arc::clone(&self.run.workers)
+        Arc::clone(&self.run.at_work)
     }
 
     /// When the study's time is up.
@@ -266,15 +281,17 @@ impl Context<'_> {
 }
 
 /// One call of [`Study::optimize`].
-struct Run<'a> {
-    study: &'a Study,
-    spec: &'a OptimizeSpec<'a>,
+pub(super) struct Run<'a> {
+    pub(super) study: &'a Study,
+    pub(super) spec: &'a OptimizeSpec<'a>,
     deadline: Option<Instant>,
     /// Reported and not written yet: trial id, step, value.
     reports: Mutex<Vec<(i64, u64, f64)>>,
     shared: Mutex<Shared>,
-    /// How many are still at work; changes with `shared` locked.
-    workers: Arc<AtomicUsize>,
+    /// How many are left; changes with `shared` locked.
+    workers: AtomicUsize,
+    /// How many of them do not wait for others.
+    pub(super) at_work: Arc<AtomicUsize>,
     /// Signalled when `shared` or `workers` changes.
     changed: Condvar,
     /// Set with `shared.fatal`.
@@ -321,7 +338,8 @@ impl Study {
             deadline: spec.time_limit.and_then(|limit| started.checked_add(limit)),
             reports: Mutex::default(),
             shared: Mutex::default(),
-            workers: Arc::new(AtomicUsize::new(jobs)),
+            workers: AtomicUsize::new(jobs),
+            at_work: Arc::new(AtomicUsize::new(jobs)),
             changed: Condvar::new(),
             failed: AtomicBool::new(false),
             following,
@@ -364,7 +382,7 @@ impl Run<'_> {
     }
 
     /// Why no trial should start or go on, if so.
-    fn stopping(&self) -> Option<Stopped> {
+    pub(super) fn stopping(&self) -> Option<Stopped> {
         if self.spec.stop.load(Ordering::Relaxed) || self.failed.load(Ordering::Relaxed) {
             Some(Stopped::Interrupted)
         } else if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
@@ -388,7 +406,13 @@ impl Run<'_> {
         }
     }
 
-    fn fail(&self, error: Error) {
+    /// Waits until something changes here, or a moment.
+    pub(super) fn pause(&self) {
+        let shared = self.shared();
+        drop(self.changed.wait_timeout(shared, GROUP / 4).unwrap_or_else(PoisonError::into_inner));
+    }
+
+    pub(super) fn fail(&self, error: Error) {
         self.shared().fatal.get_or_insert(error);
         self.failed.store(true, Ordering::Relaxed);
         self.changed.notify_all();
@@ -402,7 +426,8 @@ impl Run<'_> {
         let _leaving = Leaving(self);
         while self.stopping().is_none() {
             let stopping = || self.stopping().is_some();
-            let terms = Terms { limit: self.spec.trials, runner: Runner::Process, stopping: &stopping };
+            let terms =
+                Terms { limit: self.spec.trials, runner: Runner::Process, stopping: &stopping, run: Some(self) };
             match self.study.ask_on(self.spec.sampler, self.spec.seed, terms) {
                 Ok(Asked::Trial(trial)) => {
                     let number = trial.number;
@@ -431,8 +456,7 @@ impl Run<'_> {
     fn wait_for_others(&self) -> bool {
         let others = self.study.cache().open().any(|(_, trial)| self.study.foreign(trial).is_some());
         if others {
-            let shared = self.shared();
-            drop(self.changed.wait_timeout(shared, GROUP).unwrap_or_else(PoisonError::into_inner));
+            self.pause();
         }
         others
     }
@@ -468,6 +492,10 @@ impl Run<'_> {
             Ok(Err(ObjectiveEnd::Fatal(error))) => return self.put_back(number, Some(error)),
             Err(panic) => (Outcome::Failed(format!("the objective panicked: {}", message(&*panic))), None),
         };
+        // What a rule has stopped before this trial's turn has not been reached.
+        if !self.wait_for_turn(trial.slot())? && self.ruled.get().is_some() {
+            return self.put_back(number, None);
+        }
         let unwritten = self.take_reports(id);
         let done = self.study.finish(number, &trial.intermediate, &unwritten, notes, outcome)?;
         self.shared().finished += u64::from(done.is_some());
@@ -550,6 +578,7 @@ impl Drop for Leaving<'_> {
         // Under the lock that the keeper waits with, so that it cannot miss the last one.
         let _shared = self.0.shared();
         self.0.workers.fetch_sub(1, AcqRel);
+        self.0.at_work.fetch_sub(1, AcqRel);
         self.0.changed.notify_all();
     }
 }

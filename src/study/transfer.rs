@@ -156,9 +156,9 @@ pub(super) fn read(kept: Json) -> Vec<Prior> {
 }
 
 /// The priors that are not displaced yet as trials, on the scale of the study's own.
-pub(super) fn trials(priors: &[Prior], directions: &[Direction], own: &[Trial], complete: u64) -> Vec<Trial> {
+pub(super) fn trials(priors: &[Prior], directions: &[Direction], own: &[Trial], complete: usize) -> Vec<Trial> {
     let [direction] = *directions else { return Vec::new() };
-    let count = priors.len().saturating_sub(complete as usize);
+    let count = priors.len().saturating_sub(complete);
     if count == 0 {
         return Vec::new();
     }

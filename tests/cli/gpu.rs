@@ -128,10 +128,9 @@ fn check_compares_everything_with_the_oracle() {
 fn planted_bugs_are_found() {
     let folder = folder();
     let planted = |tool: &str| folder.with_gpu(&[("HPT_SIM_RACES", "1")], &format!("check --planted {tool}"));
-    for (tool, what) in [("memcheck", "out of bounds"), ("initcheck", "ninitialised"), ("racecheck", "race")] {
+    for (tool, what) in [("memcheck", "outofbounds"), ("initcheck", "uninitialised"), ("racecheck", "race in"), ("synccheck", "mask")] {
         let ran = planted(tool);
-        assert!(ran.code == Some(1) && ran.err.to_lowercase().contains(&what.to_lowercase()), "{tool}: {}", ran.err);
+        assert!(ran.code == Some(1) && ran.err.to_lowercase().contains(what), "{tool}: {}", ran.err);
     }
-    assert_eq!(planted("synccheck").code, Some(1));
     planted("memchek").fails(2, &["--planted", "did you mean `memcheck`?"]);
 }

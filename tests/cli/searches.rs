@@ -221,3 +221,26 @@ fn wrong_objectives_and_constraints_are_answered_in_words() {
         folder.run(&format!("search --trials 2 {words}")).fails(2, &parts);
     }
 }
+
+#[test]
+fn deterministic_searches_are_the_same_with_any_number_of_jobs() {
+    let folder = Folder::new();
+    let run = |jobs: usize, more: &str| {
+        let storage = format!("{jobs}{}.db", more.len());
+        let words = "search --epochs 9 --trials 14 --seed 4 --keep-models 0 --out models --json";
+        let found = folder.run(&format!("{words} --jobs {jobs} --storage {storage} {more}")).ok().json();
+        let mut trials = folder.run(&format!("trials --storage {storage} --json")).ok().json()["trials"].clone();
+        for trial in trials.as_array_mut().unwrap() {
+            for key in ["seconds", "started", "finished"] {
+                trial[key] = Json::Null;
+            }
+        }
+        (found["best"].clone(), found["test"].clone(), trials)
+    };
+    let alone = run(1, "");
+    assert!(alone.2.as_array().unwrap().iter().any(|trial| trial["state"] == "pruned"), "{:?}", alone.2);
+    assert_eq!(run(2, "--deterministic"), alone);
+    let wide = run(1, "--deterministic=2 --sampler tpe");
+    assert_eq!(run(2, "--deterministic=2 --sampler tpe"), wide);
+    folder.run("search --deterministic=0").fails(2, &["--deterministic is `0`", "from 1 on"]);
+}

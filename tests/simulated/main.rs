@@ -6,6 +6,7 @@ mod search;
 mod training;
 
 use device::{Look, is_used, kernels, simulated};
+use hpt_engine::backend::Precision;
 use hpt_engine::check::{self, Case, End, cases, edges};
 use hpt_engine::data::{Dataset, Features, Targets};
 use hpt_engine::random::{Purpose, Stream};
@@ -51,7 +52,7 @@ fn the_gpu_follows_the_oracle() {
 #[test]
 fn companions_change_no_bit() {
     let cases = cases();
-    let chosen: Vec<&Case> = cases.iter().step_by(4).take(7).collect();
+    let chosen: Vec<&Case> = cases.iter().step_by(7).take(7).collect();
     let alone: Vec<End> =
         chosen.iter().map(|case| case.steps(&simulated(&[Look::default()]), 6, 6).unwrap()).collect();
     for (seed, order) in [(2, [0, 1, 2, 3, 4, 5, 6]), (3, [6, 3, 1, 5, 0, 2, 4])] {
@@ -65,6 +66,12 @@ fn companions_change_no_bit() {
             assert!(end == alone[i], "{} has other bits among others (seed {seed})", chosen[i].name);
         }
     }
+}
+
+#[test]
+fn products_are_timed() {
+    let cuda = simulated(&[Look::default()]);
+    assert!(cuda.product_seconds([65, 33, 17], Precision::Highest, 2).unwrap() > 0.0);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! Pointers are the caller's: those that results go to point to room for them, those that are read to what is expected.
 
 #![allow(non_snake_case)]
-#![allow(clippy::missing_safety_doc, clippy::too_many_arguments)]
+#![allow(clippy::missing_safety_doc, clippy::undocumented_unsafe_blocks, clippy::too_many_arguments)]
 
 use super::state::*;
 use hpt_ptxsim::Module;

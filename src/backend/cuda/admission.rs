@@ -161,7 +161,8 @@ impl Dispatcher {
         }
         let bytes = layout.bytes;
         blueprint.weights = Vec::new();
-        let network = Network::of(&blueprint, base, None, &self.products);
+        let shared = self.driver.limits().shared;
+        let network = Network::of(&blueprint, base, None, &self.products, shared);
         self.models.insert(id, Resident { base, blueprint, network, adapting: None, bytes, job: None });
         Ok(())
     }

@@ -142,6 +142,7 @@ impl Dispatcher {
                 }
             }
             Request::Adapt(id, beta, reply) => self.adapt(id, beta, reply)?,
+            Request::Time(timed, reply) => self.time(timed, &reply)?,
         }
         Ok(())
     }
@@ -199,7 +200,8 @@ impl Dispatcher {
             Adapting { beta, gradient: base + gradient as Address, direction: base + direction as Address };
         self.driver.zero(adapting.direction, 4 * parameters)?;
         resident.adapting = Some(adapting);
-        resident.network = Network::of(&resident.blueprint, resident.base, Some(adapting), &self.products);
+        let shared = self.driver.limits().shared;
+        resident.network = Network::of(&resident.blueprint, resident.base, Some(adapting), &self.products, shared);
         let _ = reply.send(Ok(()));
         Ok(())
     }

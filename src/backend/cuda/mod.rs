@@ -22,6 +22,7 @@ mod steps;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod timing;
 
 pub use devices::{Gpu, gpus};
 pub use nvidia::Nvidia;
@@ -44,6 +45,7 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::thread::JoinHandle;
 use tables::Blueprint;
+use timing::Timed;
 
 /// Makes a driver, in the thread that will use it.
 pub type Opener = Box<dyn FnOnce() -> Result<Box<dyn Driver>> + Send>;
@@ -229,6 +231,14 @@ impl Cuda {
     /// Bytes that a model takes.
     pub fn model_bytes(member: &Member<'_>) -> usize {
         Layout::new(member).bytes
+    }
+
+    /// Seconds of the product m × n over k on the first device, of `times` in a row.
+    ///
+    /// # Errors
+    /// It does not fit the memory; the device failed.
+    pub fn product_seconds(&self, shape: [usize; 3], precision: Precision, times: usize) -> Result<f64> {
+        self.gpus[0].line()?.call(|reply| Request::Time(Timed { shape, precision, times }, reply))
     }
 
     /// Where the next model goes: to the least loaded device.

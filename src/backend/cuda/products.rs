@@ -77,19 +77,29 @@ const NAMES: [[[&str; 3]; 3]; 3] = [
     ],
 ];
 
-/// The kernels of products that a module has.
+/// The kernels of products that a device's modules have.
 #[derive(Clone, Debug)]
-pub struct Products([[[bool; 3]; 3]; 3]);
+pub struct Products {
+    /// By pass, method, shape.
+    there: [[[bool; 3]; 3]; 3],
+    epoch: bool,
+}
 
 impl Products {
     /// Those of the driver's module.
     pub fn of(driver: &dyn Driver) -> Self {
-        Products(NAMES.map(|methods| methods.map(|shapes| shapes.map(|name| driver.has(name)))))
+        let there = NAMES.map(|methods| methods.map(|shapes| shapes.map(|name| driver.has(name))));
+        Products { there, epoch: driver.has("epoch") }
+    }
+
+    /// Whether there is the kernel that makes all steps of a small model by one block.
+    pub fn has_epoch(&self) -> bool {
+        self.epoch
     }
 
     /// The precision that products run in where `wanted` is asked for.
     pub fn precision(&self, wanted: Precision) -> Precision {
-        let any = |method: Method| self.0.iter().any(|methods| methods[method as usize].contains(&true));
+        let any = |method: Method| self.there.iter().any(|methods| methods[method as usize].contains(&true));
         let lowest = METHODS.into_iter().rev().find(|&method| method <= lowest(wanted) && any(method));
         match lowest {
             Some(Method::Tf32) => Precision::Medium,
@@ -102,7 +112,7 @@ impl Products {
     /// f32 where there is no such kernel for the shape.
     pub fn kernel(&self, pass: Pass, [m, n, k]: [usize; 3], wanted: Precision) -> (&'static str, (usize, usize)) {
         let shape = Shape::of(m, n, k);
-        let there = |method: Method| method == Method::F32 || self.0[pass as usize][method as usize][shape as usize];
+        let there = |method: Method| method == Method::F32 || self.there[pass as usize][method as usize][shape as usize];
         let fitting = METHODS.into_iter().rev().find(|&method| method <= lowest(wanted) && there(method));
         (NAMES[pass as usize][fitting.unwrap_or(Method::F32) as usize][shape as usize], shape.size())
     }

@@ -5,6 +5,7 @@
 
 use super::descriptor::Rate;
 use super::tables::Blueprint;
+use super::timing::Timed;
 use crate::data::Dataset;
 use crate::{Error, Result};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -76,6 +77,8 @@ pub enum Request {
     Write(u64, usize, Vec<f32>, Reply<()>),
     /// Adapts a model's rate from now on.
     Adapt(u64, f64, Reply<()>),
+    /// Takes the time of a product.
+    Time(Timed, Reply<f64>),
 }
 
 /// The way to a dispatcher.

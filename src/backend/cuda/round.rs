@@ -5,7 +5,7 @@
 
 use super::descriptor::{Address, Layer, Model, Run, Tables, Tile, bytes_of};
 use super::driver::{Driver, Launch};
-use super::tables::{Network, Phase, Subject};
+use super::tables::{Network, Phase, Subject, order};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 
@@ -58,9 +58,12 @@ pub struct Round {
     models: Vec<Model>,
     layers: Vec<Layer>,
     runs: Vec<Run>,
-    phases: BTreeMap<(u32, &'static str), Vec<Tile>>,
-    /// Most steps of a run.
+    /// By order, kernel and shared memory.
+    phases: BTreeMap<(u32, &'static str, u32), Vec<Tile>>,
+    /// Most steps of a run …
     steps: usize,
+    /// … and of one that is made step by step.
+    launched: usize,
 }
 
 impl Round {
@@ -71,14 +74,17 @@ impl Round {
         self.layers.extend(network.layers.iter().map(|layer| Layer { model: index, ..*layer }));
         self.runs.push(run);
         self.steps = self.steps.max(run.steps as usize);
-        for Phase { order, kernel, subject, tiles } in &network.phases {
+        if network.resident.is_none() {
+            self.launched = self.launched.max(run.steps as usize);
+        }
+        for Phase { order, kernel, subject, shared, tiles } in &network.phases {
             let base = if *subject == Subject::Layer { first } else { index };
             let moved = tiles.iter().map(|tile| Tile { subject: tile.subject + base, place: tile.place });
-            self.phases.entry((*order, kernel)).or_default().extend(moved);
+            self.phases.entry((*order, kernel, *shared)).or_default().extend(moved);
         }
     }
 
-    /// Makes the steps and returns the losses, `steps` of each model in a row.
+    /// Makes the steps and returns the losses: for each model a row of as many as the longest run has.
     ///
     /// # Errors
     /// The device failed.
@@ -88,15 +94,23 @@ impl Round {
         for (i, run) in self.runs.iter_mut().enumerate() {
             run.losses = losses + (i * self.steps * size_of::<f64>()) as Address;
         }
-        let launches = self.send(driver, buffers)?;
-        driver.repeat(&launches, self.steps)?;
+        let (step, whole) = self.send(driver, buffers)?;
+        if !whole.is_empty() {
+            driver.repeat(&whole, 1)?;
+        }
+        if step.len() > 1 {
+            driver.repeat(&step, self.launched)?;
+        }
         let mut bytes = vec![0; count * size_of::<f64>()];
         driver.read(losses, &mut bytes)?;
         Ok(bytes.chunks_exact(8).map(|b| f64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]])).collect())
     }
 
-    /// Puts the tables on the device; returns the launches of a step.
-    fn send(&self, driver: &mut dyn Driver, buffers: &mut Buffers) -> Result<Vec<Launch>> {
+    /// Puts the tables on the device; returns the launches of a step, and those that make all steps at once.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn send(&self, driver: &mut dyn Driver, buffers: &mut Buffers) -> Result<(Vec<Launch>, Vec<Launch>)> {
         let mut standing = Vec::new();
         let mut put = |bytes: &[u8]| {
             standing.resize(standing.len().next_multiple_of(ALIGN), 0);
@@ -105,7 +119,7 @@ impl Round {
             at as Address
         };
         let (models, layers) = (put(bytes_of(&self.models)), put(bytes_of(&self.layers)));
-        let phases: Vec<_> = self.phases.iter().map(|(key, tiles)| (key.1, tiles.len(), put(bytes_of(tiles)))).collect();
+        let phases: Vec<_> = self.phases.iter().map(|(key, tiles)| (*key, tiles.len(), put(bytes_of(tiles)))).collect();
         let before = (buffers.standing.address, buffers.standing.bytes);
         let base = buffers.standing.reserve(driver, standing.len())?;
         if buffers.sent != standing || before != (buffers.standing.address, buffers.standing.bytes) {
@@ -118,14 +132,13 @@ impl Round {
         let runs = buffers.changing.reserve(driver, changing.len())?;
         driver.write(runs, &changing)?;
         let tables = Tables { models: base + models, layers: base + layers, runs, tiles: 0, tick: runs + tick };
-        let launch = |(kernel, blocks, tiles): (&'static str, usize, Address)| Launch {
-            kernel,
-            blocks: blocks as u32,
-            shared: 0,
-            tables: Tables { tiles: base + tiles, ..tables },
-        };
-        let mut launches: Vec<Launch> = phases.into_iter().map(launch).collect();
-        launches.push(Launch { kernel: "tick", blocks: 1, shared: 0, tables });
-        Ok(launches)
+        let (mut step, mut whole) = (Vec::new(), Vec::new());
+        for ((order, kernel, shared), blocks, tiles) in phases {
+            let launches = if order == order::WHOLE { &mut whole } else { &mut step };
+            let tables = Tables { tiles: base + tiles, ..tables };
+            launches.push(Launch { kernel, blocks: blocks as u32, shared, tables });
+        }
+        step.push(Launch { kernel: "tick", blocks: 1, shared: 0, tables });
+        Ok((step, whole))
     }
 }

@@ -6,11 +6,14 @@ use super::driver::Driver;
 use super::memory::Layout;
 use super::request::{Done, Reply, Steps};
 use super::round::Round;
+use super::tables::Network;
 use crate::Result;
 use std::ops::Range;
 
 /// Steps that a round has at least, where the models have so many left.
 const SHORT: usize = 16;
+/// The same for models whose steps one block makes: they are short, and their weights come and go with each round.
+const SHORT_RESIDENT: usize = 256;
 
 /// Steps that a model still has to make.
 pub(super) struct Job {
@@ -80,18 +83,20 @@ impl Dispatcher {
             (least, most, working) = (least.min(job.ready()), most.max(job.ready()), working + 1);
         }
         let steps = if working == self.models.len() { least.max(SHORT.min(most)) } else { SHORT.min(most) };
-        let mut round = Round::default();
+        let most_of = |network: &Network| if network.resident.is_some() { steps.max(SHORT_RESIDENT) } else { steps };
+        let (mut round, mut longest) = (Round::default(), 1);
         for Resident { base, blueprint, network, job, .. } in self.models.values() {
             if let Some((job, data)) = job.as_ref().and_then(|job| Some((job, self.data.get(&job.steps.data)?))) {
-                let run = job.run(steps, *base, &blueprint.layout);
+                let run = job.run(most_of(network), *base, &blueprint.layout);
+                longest = longest.max(run.steps as usize);
                 round.add(network, data.of(network.model), run);
             }
         }
         let losses = if working > 0 { round.run(self.driver.as_mut(), &mut self.buffers)? } else { Vec::new() };
-        let mut losses = losses.chunks_exact(steps.max(1));
+        let mut losses = losses.chunks_exact(longest);
         for resident in self.models.values_mut() {
             let Some(mut job) = resident.job.take() else { continue };
-            let made = job.ready().min(steps);
+            let made = job.ready().min(most_of(&resident.network));
             job.losses.extend(losses.next().into_iter().flat_map(|losses| &losses[..made]));
             job.made += made;
             if job.made < job.steps.rates.len() {

@@ -5,6 +5,7 @@
 
 use super::descriptor::{Address, CHUNK, Layer, Model, ROWS, Rate, Tile, flags};
 use super::memory::{Layout, clips};
+use super::persistent;
 use super::products::{Pass, Products};
 use crate::backend::{Member, Precision, UpdateRule};
 use crate::model::{Activation, Criterion, Loss, Plan};
@@ -88,6 +89,8 @@ pub mod order {
     pub const UPDATE: u32 = BACKWARD + 3;
     /// The step's loss.
     pub const FINISH: u32 = BACKWARD + 4;
+    /// All steps of a round by one block.
+    pub const WHOLE: u32 = u32::MAX;
 }
 
 /// A model's part of one launch.
@@ -99,6 +102,8 @@ pub struct Phase {
     pub kernel: &'static str,
     /// What the tiles' subjects are, counted from the model's first layer or the model itself.
     pub subject: Subject,
+    /// Bytes of dynamic shared memory.
+    pub shared: u32,
     /// One a block.
     pub tiles: Vec<Tile>,
 }
@@ -107,13 +112,15 @@ impl Phase {
     /// One tile a part of the model.
     fn of_model(order: u32, kernel: &'static str, parts: usize) -> Self {
         let tiles = (0..parts as u32).map(|place| Tile { subject: 0, place }).collect();
-        Phase { order, kernel, subject: Subject::Model, tiles }
+        Phase { order, kernel, subject: Subject::Model, shared: 0, tiles }
     }
 }
 
 /// A model as the tables have it; `features`, `targets` and `first` are set when it takes part in a round.
 #[derive(Clone, Debug)]
 pub struct Network {
+    /// Bytes of shared memory of the block that makes all steps of a round; none where a step is made of launches.
+    pub resident: Option<u32>,
     /// The entry of the model.
     pub model: Model,
     /// The entries of its layers.
@@ -134,8 +141,14 @@ pub struct Adapting {
 }
 
 impl Network {
-    /// The network of a member whose allocation begins at `base`.
-    pub fn of(blueprint: &Blueprint, base: Address, adapting: Option<Adapting>, products: &Products) -> Self {
+    /// The network of a member whose allocation begins at `base`, on a device whose blocks have `shared` bytes.
+    pub fn of(
+        blueprint: &Blueprint,
+        base: Address,
+        adapting: Option<Adapting>,
+        products: &Products,
+        shared: usize,
+    ) -> Self {
         let Blueprint { plan, layout, update, .. } = blueprint;
         let at = |offset: usize| base + offset as Address;
         let or_none = |offset: Option<usize>| offset.map_or(0, at);
@@ -164,8 +177,16 @@ impl Network {
             (layer.threshold, layer.kept) = dropout;
             x = layer.y;
         }
-        let phases = step(blueprint, adapting.is_some(), products);
-        Network { model, layers, phases }
+        let slots = update.optimizer.slots();
+        let resident = match products.has_epoch() {
+            true => persistent::settle(&mut model, &mut layers, slots, blueprint.batch, shared),
+            false => None,
+        };
+        let phases = match resident {
+            Some(bytes) => vec![Phase { shared: alike(bytes, shared), ..Phase::of_model(order::WHOLE, "epoch", 1) }],
+            None => step(blueprint, adapting.is_some(), products),
+        };
+        Network { resident, model, layers, phases }
     }
 
     /// The network for outputs of rows in blocks of `block`: each layer's outputs go to one of two buffers in turn, those
@@ -189,8 +210,34 @@ impl Network {
         let mut phases = forward(plan, buffers.block, Precision::Highest, products);
         phases.push(Phase::of_model(order::LOSS, "link", buffers.block.div_ceil(ROWS)));
         phases.push(Phase::of_model(order::FINISH, "total", 1));
-        Network { model, layers, phases }
+        Network { resident: None, model, layers, phases }
     }
+}
+
+impl Network {
+    /// The forward product y (m × n) of x (m × k) and w (k × n, then n zeros or more), at these addresses, by a kernel and
+    /// the size of its tiles.
+    pub fn product([m, n, k]: [usize; 3], [x, w, y]: [Address; 3], kernel: (&'static str, (usize, usize))) -> Self {
+        let layer =
+            Layer { x, y, weights: w, inputs: k as u32, outputs: n as u32, kept: 1.0, ..Layer::default() };
+        let (kernel, (rows, columns)) = kernel;
+        let tile = |place: usize| Tile { subject: 0, place: place as u32 };
+        let tiles = (0..m.div_ceil(rows) * n.div_ceil(columns)).map(tile).collect();
+        let phase = Phase { order: order::FORWARD, kernel, subject: Subject::Layer, shared: 0, tiles };
+        let model = Model { inputs: k as u32, width: n as u32, layers: 1, ..Model::default() };
+        Network { resident: None, model, layers: vec![layer], phases: vec![phase] }
+    }
+}
+
+/// Bytes of shared memory that a block of the kernel `epoch` has of its own, and that the driver keeps of each.
+const OWN: u32 = 1024;
+
+/// The dynamic shared memory for a block that needs so much, the same for all of which as many fit a multiprocessor: they
+/// share a launch.
+fn alike(bytes: u32, limit: usize) -> u32 {
+    let limit = limit as u32;
+    let count = (limit / (bytes + OWN)).max(1);
+    ((limit / count - OWN) & !15).max(bytes)
 }
 
 /// Where the outputs of an evaluation go.
@@ -306,7 +353,7 @@ fn product(
     let (kernel, (rows, columns)) = products.kernel(pass, shape, precision);
     let tiles = shape[0].div_ceil(rows) * shape[1].div_ceil(columns);
     let tile = |place: usize| Tile { subject: layer as u32, place: place as u32 };
-    Phase { order, kernel, subject: Subject::Layer, tiles: (0..tiles).map(tile).collect() }
+    Phase { order, kernel, subject: Subject::Layer, shared: 0, tiles: (0..tiles).map(tile).collect() }
 }
 
 /// The phases of a training step.

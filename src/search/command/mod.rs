@@ -67,6 +67,9 @@ pub struct CommandSpec {
     pub study: Option<String>,
     /// Configurations to try first; parameters left out are proposed by the sampler.
     pub enqueue: Vec<Params>,
+    /// Tell results in the order of the plan, seen so many places later: the same study with any number of jobs
+    /// ([`OptimizeSpec::deterministic`]).
+    pub deterministic: Option<u64>,
     /// What ends the search beside the number of trials and the time.
     pub rules: StopRules,
     /// Another study to learn from.
@@ -93,6 +96,7 @@ impl CommandSpec {
             storage: PathBuf::from("hpt-study.db"),
             study: None,
             enqueue: Vec::new(),
+            deterministic: None,
             rules: StopRules::default(),
             warm_start: None,
         }
@@ -157,6 +161,7 @@ pub fn search_command(spec: &CommandSpec, progress: &dyn Progress, stop: &Arc<At
     optimize.rules = spec.rules;
     optimize.jobs = spec.jobs;
     optimize.seed = spec.seed;
+    optimize.deterministic = spec.deterministic;
     optimize.stop = stop.clone();
     optimize.on_start = Some(&on_start);
     optimize.on_report = Some(&on_report);

@@ -1,0 +1,64 @@
+//! How long products take: for `hpt-engine bench --device cuda product`.
+
+use super::descriptor::{Address, Run, bytes_of};
+use super::dispatch::Dispatcher;
+use super::memory::{Space, amount};
+use super::products::Pass;
+use super::request::Reply;
+use super::round::Round;
+use super::tables::Network;
+use crate::backend::Precision;
+use crate::random::{Purpose, Stream};
+use crate::{Error, Result};
+use std::time::Instant;
+
+/// A product to be timed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Timed {
+    /// m × n over k: the forward product of a layer without activation.
+    pub shape: [usize; 3],
+    /// What it is computed with at the least exact.
+    pub precision: Precision,
+    /// How often.
+    pub times: usize,
+}
+
+impl Dispatcher {
+    /// Seconds of one product, of many in a row.
+    pub fn time(&mut self, timed: Timed, reply: &Reply<f64>) -> Result<()> {
+        let [m, n, k] = timed.shape;
+        let mut space = Space::default();
+        let (x, w, y) = (space.take(m * k, 4), space.take((k + 1) * n, 4), space.take(m * n, 4));
+        let place = if self.budget.has(space.0) { self.driver.allocate(space.0)? } else { None };
+        let Some(base) = place else {
+            let _ = reply.send(Err(Error::TooLarge(format!("a product of {m}×{k}×{n} needs {}", amount(space.0)))));
+            return Ok(());
+        };
+        let mut stream = Stream::new(1, 0, Purpose::Bootstrap, 0);
+        // A million numbers, again and again: what they are does not matter, as long as they are not zero.
+        let numbers: Vec<f32> = (0..(m * k).max((k + 1) * n).min(1 << 20)).map(|_| stream.normal() as f32).collect();
+        for (offset, length) in [(x, m * k), (w, (k + 1) * n)] {
+            for start in (0..length).step_by(numbers.len()) {
+                let part = &numbers[..numbers.len().min(length - start)];
+                self.driver.write(base + (offset + 4 * start) as Address, bytes_of(part))?;
+            }
+        }
+        let at = |offset: usize| base + offset as Address;
+        let kernel = self.products.kernel(Pass::Forward, timed.shape, timed.precision);
+        let network = Network::product(timed.shape, [at(x), at(w), at(y)], kernel);
+        let mut round = Round::default();
+        // Without a tick every launch makes the first step.
+        round.add(&network, network.model, Run { row_count: m as u32, steps: 1, batch: m as u32, ..Run::default() });
+        let (mut launches, _) = round.send(self.driver.as_mut(), &mut self.buffers)?;
+        launches.retain(|launch| launch.kernel != "tick");
+        self.driver.repeat(&launches, 2)?;
+        self.driver.synchronize()?;
+        let start = Instant::now();
+        self.driver.repeat(&launches, timed.times)?;
+        self.driver.synchronize()?;
+        let seconds = start.elapsed().as_secs_f64() / timed.times.max(1) as f64;
+        self.driver.release(base)?;
+        let _ = reply.send(Ok(seconds));
+        Ok(())
+    }
+}
