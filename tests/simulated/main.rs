@@ -47,6 +47,20 @@ fn the_gpu_follows_the_oracle() {
     assert_eq!(unused, ["layout"], "no comparison uses these kernels");
 }
 
+/// The same comparisons where products have tensor cores, at every precision.
+#[test]
+fn tensor_cores_follow_the_oracle() {
+    let cuda = simulated(&[Look { plain: false, ..Look::default() }]);
+    let findings = check::all(&cuda, &mut |_| {}).unwrap();
+    for finding in &findings {
+        assert!(finding.agrees, "{finding:?}");
+    }
+    for precision in ["high", "medium"] {
+        assert!(findings.iter().any(|finding| finding.name.contains(precision)), "nothing was compared at {precision}");
+    }
+    assert!(is_used("forward_tf32x3_s") && is_used("learn_tf32_s"));
+}
+
 /// The same model alone, among others of other shapes that come and go in any order, on another schedule of blocks, and
 /// in runs of other lengths.
 #[test]
