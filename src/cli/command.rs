@@ -13,14 +13,14 @@ use hpt_engine::Error;
 use hpt_engine::history::Direction;
 use hpt_engine::pruner;
 use hpt_engine::sampler;
-use hpt_engine::search::{CommandOutcome, CommandSpec, search_command};
+use hpt_engine::search::{CommandOutcome, CommandSpec, Constraint, search_command};
 use hpt_engine::settings::Settings;
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Options of a search that mean nothing to a program outside.
-const BUILT_IN: [&str; 7] = ["device", "threads", "repeats", "keep_models", "constraint", "out", "population"];
+const BUILT_IN: [&str; 6] = ["device", "threads", "repeats", "keep_models", "out", "population"];
 
 /// Runs the search that the options describe.
 pub fn run(
@@ -89,6 +89,7 @@ fn specify(options: &Options, settings: &Settings, file: Option<&StudyFile>) -> 
     let spec = CommandSpec {
         directions,
         metrics,
+        constraints: options.constraints(Constraint::named)?,
         sampler: options.text("sampler")?.unwrap_or(&default.sampler).to_owned(),
         pruner_settings: options.pruner(&pruner, pruner::Settings::default())?,
         pruner,

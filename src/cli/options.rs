@@ -15,7 +15,7 @@ use hpt_engine::sampler::{Acquisition, SAMPLERS};
 use hpt_engine::search::{Constraint, Measure, WarmStart};
 use hpt_engine::settings::{Kind, SETTINGS, Settings};
 use hpt_engine::space::Value;
-use hpt_engine::study::StopRules;
+use hpt_engine::study::{Regret, StopRules};
 use hpt_engine::train::Metric;
 use indexmap::IndexMap;
 use std::path::Path;
@@ -117,7 +117,7 @@ pub const SEARCH: &[Opt] = &[
     opt("trial_memory_limit", "SIZE", "Memory of one trial, as in 500MiB or 2GiB; what needs more fails"),
     opt("command", "COMMAND", "Program to run as a trial instead of a training, as in './objective.sh {learning_rate}'"),
     many("direction", "NAMES", "minimize or maximize the command's value; one each for several, with commas"),
-    many("constraint", "NAME<=X", "What a trial must keep to be among the best, as in 'parameters <= 100000' or 'accuracy >= 0.9'; several may be given"),
+    many("constraint", "NAME<=X", "What a trial must keep to be among the best, as in 'parameters <= 100000' or 'accuracy >= 0.9'; several may be given. A command prints `constraint NAME VALUE`"),
     opt("jobs", "N", "Trials at once, or auto [default: auto; 1 for a command]"),
     opt("cohort", "N", "Trials at once on a GPU, or auto: by its memory, and fewer for samplers that learn from trials [default: auto]"),
     flagged("deterministic", "WIDTH", "Make the same study with any number of jobs: results are told in order, and a trial sees those before it. With =4, those four places before it, so that a sampler that learns may have four trials under way. A time limit still ends it anywhere"),
@@ -125,8 +125,9 @@ pub const SEARCH: &[Opt] = &[
     opt("study", "NAME", "Name of the study [default: the data's or the command's name]"),
     opt("repeats", "N", "Trainings of each trial with different seeds, averaged [default: 1]"),
     opt("keep_models", "N", "Models of the best trials to keep [default: 3]"),
-    opt("stop_at", "X", "Value that is good enough: the study ends when its best has reached it"),
+    opt("stop_at", "X", "Value that is good enough: the study ends when its best has reached it; of several objectives all, with commas"),
     opt("patience_trials", "N", "The study ends after so many trials in a row that brought nothing better"),
+    opt("stop_regret_bound", "X", "The study ends when, by a Gaussian process, the best there is can hardly be better than the best so far by more than X; `auto` takes the error of that value, from --repeats"),
     opt("warm_start", "FILE[:STUDY]", "Study to learn from: its best are tried first, its trials are data for the sampler"),
     opt("population", "K", "Population-based training: K members train in generations, the worst copy weights of the best"),
     opt("generation_epochs", "N", "Epochs of a population's generation [default: 1]"),
@@ -350,6 +351,23 @@ impl Options {
         found.filter(|x| !x.is_nan()).map(Some).ok_or_else(|| wrong(place, value, "a number"))
     }
 
+    /// Numbers: one, several with commas, or a list; empty where none is given.
+    fn reals(&self, name: &str) -> Result<Vec<f64>, Error> {
+        let Some((place, value)) = self.raw(name) else { return Ok(Vec::new()) };
+        let number = |item: &Toml| match item {
+            Toml::Float(x) => Some(*x),
+            Toml::Integer(n) => Some(*n as f64),
+            _ => None,
+        };
+        let found: Option<Vec<f64>> = match value {
+            Toml::String(text) => text.split(',').map(|word| word.trim().parse().ok()).collect(),
+            Toml::Array(items) => items.iter().map(number).collect(),
+            single => number(single).map(|x| vec![x]),
+        };
+        let numbers = found.filter(|found| !found.iter().any(|x| x.is_nan()));
+        numbers.ok_or_else(|| wrong(place, value, "a number (one an objective, with commas)"))
+    }
+
     /// What the pruner of that name is told, on top of `settings`: `name=value` on the command line, a table in a file.
     pub fn pruner(&self, pruner: &str, mut settings: pruner::Settings) -> Result<pruner::Settings, Error> {
         let Some((place, value)) = self.raw("pruner_option") else { return Ok(settings) };
@@ -389,7 +407,15 @@ impl Options {
 
     /// What ends a study.
     pub fn stop_rules(&self) -> Result<StopRules, Error> {
-        Ok(StopRules { target: self.real("stop_at")?, patience: self.count("patience_trials", 1)? })
+        let regret = match self.raw("stop_regret_bound") {
+            Some((_, Toml::String(text))) if text.trim() == "auto" => Some(Regret::Error),
+            Some((place, value)) => match self.real("stop_regret_bound").ok().flatten().filter(|x| *x >= 0.0) {
+                Some(bound) => Some(Regret::Value(bound)),
+                None => return Err(wrong(place, value, "a number from 0 on or `auto`")),
+            },
+            None => None,
+        };
+        Ok(StopRules { target: self.reals("stop_at")?, patience: self.count("patience_trials", 1)?, regret })
     }
 
     /// The study to learn from: a file, with the study's name after a colon where it is said.
@@ -416,9 +442,12 @@ impl Options {
     }
 
     /// What trials must keep.
-    pub fn constraints(&self) -> Result<Vec<Constraint>, Error> {
+    pub fn constraints<M>(
+        &self,
+        read: impl Fn(&str, &str) -> Result<Constraint<M>, Error>,
+    ) -> Result<Vec<Constraint<M>>, Error> {
         let place = self.place("constraint").unwrap_or("--constraint").to_owned();
-        self.list("constraint")?.iter().map(|text| Constraint::parse(&place, text)).collect()
+        self.list("constraint")?.iter().map(|text| read(&place, text)).collect()
     }
 
     /// The metric.

@@ -11,7 +11,7 @@ use hpt_engine::data::{DataSpec, SplitSpec};
 use hpt_engine::history::Trial;
 use hpt_engine::prepared::Prepared;
 use hpt_engine::sampler::Acquisition;
-use hpt_engine::search::{SearchOutcome, SearchSpec, default_space, search};
+use hpt_engine::search::{Constraint, SearchOutcome, SearchSpec, default_space, search};
 use hpt_engine::settings::Settings;
 use hpt_engine::space::{Params, Space};
 use hpt_engine::{Error, pruner, sampler};
@@ -159,7 +159,7 @@ fn specify(
         fixed,
         space,
         objectives,
-        constraints: options.constraints()?,
+        constraints: options.constraints(Constraint::parse)?,
         sampler,
         acquisition: options.text("acquisition")?.map(Acquisition::by_name).transpose()?.unwrap_or(default.acquisition),
         pruner_settings: options.pruner(&pruner, pruner_settings)?,

@@ -120,8 +120,7 @@ pub struct Record {
     pub values: Vec<f64>,
     /// Reported values by step (epochs count from 1).
     pub intermediate: BTreeMap<u64, f64>,
-    /// Attributes for users (timing, test results). A study leaves long ones in its storage
-    /// (the study's `attributes_of`).
+    /// Attributes for users (timing, test results). A study leaves long ones in its storage (`Study::attributes_of`).
     pub user: BTreeMap<String, serde_json::Value>,
     /// Attributes of the machinery (slot, plan, rungs).
     pub system: BTreeMap<String, serde_json::Value>,

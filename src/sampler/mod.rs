@@ -25,7 +25,7 @@ mod tpe;
 pub use auto::Auto;
 pub use cmaes::CmaEsSampler;
 pub use designs::{HaltonSampler, LatinSampler};
-pub use gp::{Acquisition, GpSampler};
+pub use gp::{Acquisition, GpSampler, REGRET_TRIALS, regret_bound};
 pub use grid::GridSampler;
 pub use nsga2::Nsga2Sampler;
 pub use population::Population;

@@ -92,11 +92,11 @@ pub enum Bound {
     AtLeast,
 }
 
-/// A condition on a trial, such as `parameters <= 100000`.
+/// A condition on a trial, such as `parameters <= 100000`. What is measured is a [`Measure`], or of a command a name.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Constraint {
+pub struct Constraint<M = Measure> {
     /// What is measured.
-    pub measure: Measure,
+    pub measure: M,
     /// On which side of the limit it should be.
     pub bound: Bound,
     /// The limit itself.
@@ -109,6 +109,27 @@ impl Constraint {
     /// # Errors
     /// It is not of that form, the name is unknown, or the limit no finite number.
     pub fn parse(place: &str, text: &str) -> Result<Self> {
+        Self::read(place, text, |name| Measure::by_name(place, name))
+    }
+}
+
+impl Constraint<String> {
+    /// The same with a name of one's own, which is one word.
+    ///
+    /// # Errors
+    /// It is not of that form, or the limit no finite number.
+    pub fn named(place: &str, text: &str) -> Result<Self> {
+        Self::read(place, text, |name| match name.split_whitespace().count() {
+            1 => Ok(name.to_owned()),
+            _ => Err(Error::input(format!(
+                "{place} is `{text}` (its name is not one word), `memory <= 100` is expected"
+            ))),
+        })
+    }
+}
+
+impl<M> Constraint<M> {
+    fn read(place: &str, text: &str, measure: impl FnOnce(&str) -> Result<M>) -> Result<Self> {
         let wrong = |why: &str| {
             Error::input(format!(
                 "{place} is `{text}` ({why}); `NAME <= X` or `NAME >= X` is expected, as in `parameters <= 100000`"
@@ -120,9 +141,7 @@ impl Constraint {
             bounds.into_iter().find_map(split).ok_or_else(|| wrong("it has neither <= nor >="))?;
         let limit = limit.trim().replace('_', "");
         match limit.parse::<f64>() {
-            Ok(limit) if limit.is_finite() => {
-                Ok(Constraint { measure: Measure::by_name(place, name.trim())?, bound, limit })
-            }
+            Ok(limit) if limit.is_finite() => Ok(Constraint { measure: measure(name.trim())?, bound, limit }),
             _ => Err(wrong("the limit is no number")),
         }
     }
@@ -139,7 +158,7 @@ impl Constraint {
     }
 }
 
-impl fmt::Display for Constraint {
+impl<M: fmt::Display> fmt::Display for Constraint<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sign = if self.bound == Bound::AtMost { "<=" } else { ">=" };
         write!(f, "{} {sign} {}", self.measure, self.limit)
@@ -179,6 +198,18 @@ mod tests {
         ] {
             let message = Constraint::parse("--constraint", text).unwrap_err().to_string();
             assert!(message.starts_with("--constraint") && message.contains(part), "{message}");
+        }
+    }
+
+    #[test]
+    fn constraints_of_commands_have_names_of_their_own() {
+        let constraint = Constraint::named("--constraint", "peak_memory <= 1_000").unwrap();
+        assert_eq!((constraint.measure.as_str(), constraint.violation(1500.0)), ("peak_memory", 0.5));
+        for text in ["<= 4", "peak memory <= 4", "memory <= much"] {
+            assert!(
+                Constraint::named("--constraint", text).unwrap_err().to_string().starts_with("--constraint"),
+                "{text}"
+            );
         }
     }
 }

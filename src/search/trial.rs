@@ -192,6 +192,10 @@ impl Objective<'_> {
         let Some((model, trained)) = first else { return Err(ObjectiveEnd::Failed("no repetition".to_owned())) };
         if spec.repeats > 1 {
             context.set_user("values", json!(watched));
+            // They tell the error of the value where that is what was watched.
+            if self.bridge.objectives == [Measure::Metric(self.bridge.watched)] {
+                context.set_parts(&watched);
+            }
         }
         if let Some(seconds) = measured[0].inference_seconds {
             context.set_user("inference_seconds", json!(seconds));

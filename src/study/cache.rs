@@ -30,6 +30,8 @@ pub(super) const REASON: &str = "hpt:reason";
 pub(super) const DELETED: &str = "hpt:deleted";
 /// System attribute: what a trial costs, known before it has ended.
 pub(super) const COST: &str = "hpt:cost";
+/// System attribute, Optuna's: the values of which a trial's value is the mean.
+pub(super) const PARTS: &str = "terminator:cv_scores";
 /// The token of a pruner that does not follow.
 pub(super) const NOBODY: u64 = 0;
 /// System attribute, Optuna's: parameters that somebody gave for a waiting trial.

@@ -71,7 +71,7 @@ mod transfer;
 pub use cache::Counts;
 pub use handle::{Study, StudyConfig};
 pub use optimize::{Context, ObjectiveEnd, OptimizeSpec, Stopped, Summary, Verdict};
-pub use stop::StopRules;
+pub use stop::{Regret, StopRules};
 pub use storage::Storage;
 pub use tell::Outcome;
 pub use transfer::Transfer;

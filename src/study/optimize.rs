@@ -142,12 +142,14 @@ pub enum Stopped {
     Target,
     /// So many trials brought nothing better.
     NoImprovement,
+    /// No more than was named is left to gain.
+    Regret,
     /// The stop flag was set.
     Interrupted,
 }
 
 impl Stopped {
-    /// The name in JSON: `trials`, `exhausted`, `time`, `target`, `no-improvement`, `interrupt`.
+    /// The name in JSON: `trials`, `exhausted`, `time`, `target`, `no-improvement`, `regret-bound`, `interrupt`.
     pub fn name(self) -> &'static str {
         match self {
             Stopped::Reached => "trials",
@@ -155,6 +157,7 @@ impl Stopped {
             Stopped::TimeLimit => "time",
             Stopped::Target => "target",
             Stopped::NoImprovement => "no-improvement",
+            Stopped::Regret => "regret-bound",
             Stopped::Interrupted => "interrupt",
         }
     }
@@ -169,6 +172,7 @@ impl std::fmt::Display for Stopped {
             Stopped::TimeLimit => "the time was up",
             Stopped::Target => "the value to stop at was reached",
             Stopped::NoImprovement => "too many trials in a row brought nothing better",
+            Stopped::Regret => "what may be left to gain is no more than was named",
             Stopped::Interrupted => "it was interrupted",
         })
     }
@@ -258,6 +262,12 @@ impl Context<'_> {
         self.notes.constraints = Some(constraints);
     }
 
+    /// Keeps the values of which the trial's value is the mean (repetitions, folds), where Optuna's terminator looks for
+    /// them; they are written when the trial ends. Their spread is its error ([`Regret::Error`](super::Regret)).
+    pub fn set_parts(&mut self, parts: &[f64]) {
+        self.notes.parts = parts.to_vec();
+    }
+
     /// Keeps a value with the trial, as a user attribute; it is written when the trial ends.
     pub fn set_user(&mut self, key: impl Into<String>, value: Json) {
         self.notes.user.insert(key.into(), value);
@@ -343,7 +353,7 @@ impl Study {
             changed: Condvar::new(),
             failed: AtomicBool::new(false),
             following,
-            watch: Mutex::new(Watch::new(spec.rules, self.directions(), &self.trials()?)),
+            watch: Mutex::new(Watch::new(spec.rules.clone(), self.directions(), self.space(), &self.trials()?)),
             ruled: OnceLock::new(),
         };
         run.heed_rules(None);
@@ -363,7 +373,7 @@ impl Study {
             finished: shared.finished,
             seconds: started.elapsed().as_secs_f64(),
             stopped: match stopping {
-                Some(why @ (Stopped::Target | Stopped::NoImprovement)) => why,
+                Some(why @ (Stopped::Target | Stopped::NoImprovement | Stopped::Regret)) => why,
                 _ if shared.exhausted => Stopped::Exhausted,
                 Some(why) if spec.trials.is_none_or(|trials| self.cache().counts.finished() < trials) => why,
                 _ => Stopped::Reached,
@@ -391,6 +401,7 @@ impl Run<'_> {
             self.ruled.get().map(|rule| match rule {
                 Rule::Target => Stopped::Target,
                 Rule::Patience => Stopped::NoImprovement,
+                Rule::Regret => Stopped::Regret,
             })
         }
     }

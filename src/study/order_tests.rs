@@ -1,4 +1,4 @@
-//! Results in a fixed order: the same study with any number of jobs.
+//! Several jobs: the same study with any number of them where results have a fixed order, and no configuration twice.
 
 use super::*;
 use crate::history::{Direction, State};
@@ -41,7 +41,7 @@ fn objective(context: &mut Context<'_>, pace: u64) -> Result<Vec<f64>, Objective
 /// What each slot came to.
 type Plan = BTreeMap<u64, (Params, State, Vec<u64>, Vec<(u64, u64)>)>;
 
-fn plan(of: (&str, &str), jobs: usize, deterministic: Option<u64>, rules: StopRules) -> (Plan, Stopped) {
+fn plan(of: (&str, &str), jobs: usize, deterministic: Option<u64>, rules: &StopRules) -> (Plan, Stopped) {
     let study = Study::in_memory(&StudyConfig::new("order", Direction::Minimize, space())).unwrap();
     study.enqueue(&[("x".to_owned(), 2.0.into())].into_iter().collect()).unwrap();
     let sampler = sampler::by_name(of.0, &sampler::Settings { startup: 6, ..Default::default() }).unwrap();
@@ -52,7 +52,7 @@ fn plan(of: (&str, &str), jobs: usize, deterministic: Option<u64>, rules: StopRu
         seed: 3,
         jobs,
         deterministic,
-        rules,
+        rules: rules.clone(),
         ..OptimizeSpec::new(&*sampler, &*pruner)
     };
     let summary = study.optimize(&fixed, |context| objective(context, jobs as u64)).unwrap();
@@ -67,11 +67,11 @@ fn plan(of: (&str, &str), jobs: usize, deterministic: Option<u64>, rules: StopRu
 #[test]
 fn several_jobs_make_the_study_of_one() {
     for of in [("tpe", "asha"), ("gp", "median"), ("random", "hyperband"), ("qmc", "none"), ("cmaes", "percentile")] {
-        let (alone, _) = plan(of, 1, None, StopRules::default());
+        let (alone, _) = plan(of, 1, None, &StopRules::default());
         assert_eq!(alone.len(), 30);
         assert_eq!(of.1 != "none", alone.values().any(|slot| slot.1 == State::Pruned), "{of:?}");
         for jobs in [1, 2, 4] {
-            assert!(plan(of, jobs, Some(1), StopRules::default()).0 == alone, "{of:?} with {jobs} jobs");
+            assert!(plan(of, jobs, Some(1), &StopRules::default()).0 == alone, "{of:?} with {jobs} jobs");
         }
     }
 }
@@ -79,10 +79,10 @@ fn several_jobs_make_the_study_of_one() {
 #[test]
 fn a_wider_plan_is_the_same_for_all_jobs_too() {
     for of in [("tpe", "asha"), ("gp", "none")] {
-        let (alone, _) = plan(of, 1, Some(3), StopRules::default());
-        assert!(alone != plan(of, 1, None, StopRules::default()).0, "it sees results later");
+        let (alone, _) = plan(of, 1, Some(3), &StopRules::default());
+        assert!(alone != plan(of, 1, None, &StopRules::default()).0, "it sees results later");
         for jobs in [2, 3, 5] {
-            assert!(plan(of, jobs, Some(3), StopRules::default()).0 == alone, "{of:?} with {jobs} jobs");
+            assert!(plan(of, jobs, Some(3), &StopRules::default()).0 == alone, "{of:?} with {jobs} jobs");
         }
     }
 }
@@ -91,11 +91,35 @@ fn a_wider_plan_is_the_same_for_all_jobs_too() {
 fn rules_stop_where_they_would_with_one_job() {
     let rules = StopRules { patience: Some(5), ..StopRules::default() };
     for of in [("random", "none"), ("tpe", "median")] {
-        let (alone, stopped) = plan(of, 1, None, rules);
+        let (alone, stopped) = plan(of, 1, None, &rules);
         assert_eq!(stopped, Stopped::NoImprovement);
         assert!(alone.len() < 30);
         for jobs in [2, 3] {
-            assert_eq!(plan(of, jobs, Some(1), rules), (alone.clone(), stopped), "{of:?} with {jobs} jobs");
+            assert_eq!(plan(of, jobs, Some(1), &rules), (alone.clone(), stopped), "{of:?} with {jobs} jobs");
+        }
+    }
+}
+
+#[test]
+fn no_sampler_repeats_itself_in_a_finite_space_with_two_jobs() {
+    let choice = |values: &[i64]| Domain::Choice(values.iter().map(|value| Value::Int(*value)).collect());
+    let parameter = |name: &str, domain| Parameter { name: name.into(), domain, when: Vec::new() };
+    let steps = Domain::Int { low: 1, high: 5, log: false, step: 1 };
+    let space = Space::new(vec![parameter("a", choice(&[1, 2, 3])), parameter("b", steps)]).unwrap();
+    for entry in sampler::SAMPLERS {
+        for seed in 0..3 {
+            let study = Study::in_memory(&StudyConfig::new("finite", Direction::Minimize, space.clone())).unwrap();
+            let sampler =
+                sampler::by_name(entry.name, &sampler::Settings { startup: 4, ..Default::default() }).unwrap();
+            let fixed =
+                OptimizeSpec { trials: Some(40), seed, jobs: 2, ..OptimizeSpec::new(&*sampler, &pruner::Never) };
+            let sum = |context: &Context<'_>| context.params().values().filter_map(Value::as_f64).sum::<f64>();
+            let summary = study.optimize(&fixed, |context| Ok(vec![sum(context)])).unwrap();
+            let trials = study.trials().unwrap();
+            let different: std::collections::BTreeSet<String> =
+                trials.iter().map(|trial| crate::space::fingerprint(&trial.params)).collect();
+            assert_eq!((different.len(), trials.len()), (15, 15), "{} seed {seed}", entry.name);
+            assert_eq!(summary.stopped, Stopped::Exhausted, "{}", entry.name);
         }
     }
 }

@@ -118,3 +118,47 @@ fn a_study_that_runs_prunes_alike() {
         assert!(complete(1.0) > 3 && complete(100.0) > 1, "{} {}", complete(1.0), complete(100.0));
     }
 }
+
+#[test]
+fn a_warm_start_carries_every_objective_over() {
+    let both = [Direction::Minimize, Direction::Maximize];
+    let source = study(&both);
+    // The front is trials 1 and 3, the first objective of 3 is better; 4 breaks a constraint.
+    for (values, constraints) in [
+        ([3.0, 1.0], vec![]),
+        ([2.0, 5.0], vec![]),
+        ([3.0, 4.0], vec![]),
+        ([1.0, 2.0], vec![]),
+        ([0.0, 9.0], vec![1.0]),
+    ] {
+        told(&source, &constraints, &values);
+    }
+    let params = |study: &Study, number: usize| study.trials().unwrap()[number].params.clone();
+    let target = study(&both);
+    let taken = target.warm_start(&source).unwrap().unwrap();
+    assert_eq!((taken.enqueued, taken.data), (3, 5));
+    let first: Vec<_> = (0..3).map(|_| target.ask(&RandomSampler, 0).unwrap().unwrap().params.clone()).collect();
+    assert_eq!(first, [params(&source, 3), params(&source, 1), params(&source, 2)]);
+    /// Proposes what the history it is shown says.
+    struct Shown<'a>(&'a std::sync::Mutex<Vec<Vec<f64>>>);
+    impl crate::sampler::Sampler for Shown<'_> {
+        fn ask(&self, ask: &crate::sampler::Ask) -> crate::sampler::Proposal {
+            *self.0.lock().unwrap() =
+                ask.history.iter().filter(|t| t.number > 1 << 60).map(|t| t.values.clone()).collect();
+            RandomSampler.ask(ask)
+        }
+        fn describe(&self, _: &Space, _: &[Direction]) -> String {
+            String::new()
+        }
+    }
+    let shown = std::sync::Mutex::default();
+    target.ask(&Shown(&shown), 0).unwrap();
+    // Standardised losses, as values: of the first objective 0 … 3 around 1.8, of the second 1 … 9 around 4.2.
+    let mut values = shown.into_inner().unwrap();
+    values.sort_by(|a, b| a[0].total_cmp(&b[0]));
+    assert_eq!(values.len(), 5);
+    assert!((values[0][0] - (0.0 - 1.8) / 1.36f64.sqrt()).abs() < 1e-12, "{values:?}");
+    assert!((values[0][1] - (9.0 - 4.2) / 7.76f64.sqrt()).abs() < 1e-12, "{values:?}");
+    let other = study(&[Direction::Minimize; 2]);
+    assert!(other.warm_start(&source).unwrap_err().to_string().contains("minimize, maximize"));
+}

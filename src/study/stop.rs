@@ -3,21 +3,42 @@
 //! Each rule is a pure function of the finished trials, so a study that has stopped stops again when it is opened, and
 //! goes on where the rule is taken away. What still runs when a rule says stop is put back, like at a time limit.
 //!
-//! - **Target**: the best value is at least as good as one that was named.
+//! - **Target**: the best value is at least as good as one that was named; with several objectives, one trial is in all.
+//! - **Regret bound**: by a Gaussian process ([`regret_bound`]) the best there is can be better than the best so far by no
+//!   more than was named, or by no more than the error of the best value. That error is what differs between the
+//!   repetitions or folds that the value is the mean of: √(1/k + 1/(k − 1)) times their deviation (Makarova et al. 2022,
+//!   section 4, after Nadeau and Bengio). Complete trials alone say something, from [`REGRET_TRIALS`] on.
 //! - **Patience**: so many trials in a row brought nothing better; with several objectives, nothing that enters the
 //!   front. Trials count in the order in which they finished; pruned and failed ones count too.
 
+use super::cache::PARTS;
 use crate::history::pareto::{self, dominates};
-use crate::history::{Direction, Trial};
+use crate::history::{Direction, State, Trial};
+#[cfg(doc)]
+use crate::sampler::REGRET_TRIALS;
+use crate::sampler::regret_bound;
+use crate::space::Space;
 use crate::{Error, Result};
 
 /// What ends a study beside the number of its trials and the time.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct StopRules {
-    /// A value that is good enough; only with one objective.
-    pub target: Option<f64>,
+    /// What is good enough, one value an objective; empty for no such thing.
+    pub target: Vec<f64>,
     /// Finished trials without an improvement; at least 1.
     pub patience: Option<u64>,
+    /// How little may be left to gain; only with one objective.
+    pub regret: Option<Regret>,
+}
+
+/// How little may be left to gain.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Regret {
+    /// So much, in units of the objective.
+    Value(f64),
+    /// The error of the best value, from what its trial kept of its repetitions
+    /// ([`Context::set_parts`](super::Context::set_parts)); a best trial without them says nothing.
+    Error,
 }
 
 /// Which rule it was.
@@ -25,6 +46,7 @@ pub struct StopRules {
 pub(super) enum Rule {
     Target,
     Patience,
+    Regret,
 }
 
 impl StopRules {
@@ -33,17 +55,26 @@ impl StopRules {
     /// # Errors
     /// A target that is not a number or for several objectives; a patience of 0.
     pub fn check(&self, directions: &[Direction]) -> Result<()> {
-        match *self {
-            StopRules { target: Some(target), .. } if target.is_nan() => {
+        match self {
+            StopRules { target, .. } if target.iter().any(|target| target.is_nan()) => {
                 Err(Error::input("the value to stop at is not a number"))
             }
-            StopRules { target: Some(_), .. } if directions.len() != 1 => Err(Error::input(format!(
-                "a value to stop at needs one objective; this study has {}",
-                directions.len()
-            ))),
+            StopRules { target, .. } if !target.is_empty() && target.len() != directions.len() => {
+                Err(Error::input(format!(
+                    "there are {} values to stop at; one an objective is expected, and this study has {}",
+                    target.len(),
+                    directions.len()
+                )))
+            }
             StopRules { patience: Some(0), .. } => Err(Error::input(
                 "0 trials without an improvement end every study before it begins; at least 1 is expected",
             )),
+            StopRules { regret: Some(Regret::Value(bound)), .. } if !bound.is_finite() || *bound < 0.0 => {
+                Err(Error::input(format!("the regret to stop at is {bound}; a number from 0 on is expected")))
+            }
+            StopRules { regret: Some(_), .. } if directions.len() != 1 => {
+                Err(Error::input(format!("a regret bound needs one objective; this study has {}", directions.len())))
+            }
             _ => Ok(()),
         }
     }
@@ -58,22 +89,65 @@ pub(super) struct Watch {
     best: Vec<Vec<f64>>,
     /// Finished trials since the last improvement.
     without: u64,
+    space: Option<Space>,
+    /// The complete trials, where the regret bound is asked for.
+    complete: Vec<Trial>,
+    /// What the bound said of them.
+    settled: bool,
 }
 
 impl Watch {
     /// After the trials that are finished already.
-    pub fn new(rules: StopRules, directions: &[Direction], trials: &[Trial]) -> Self {
-        let mut watch = Watch { rules, directions: directions.to_vec(), ..Watch::default() };
+    pub fn new(rules: StopRules, directions: &[Direction], space: Option<&Space>, trials: &[Trial]) -> Self {
+        let mut watch = Watch { rules, directions: directions.to_vec(), space: space.cloned(), ..Watch::default() };
         let mut finished: Vec<&Trial> = trials.iter().filter(|trial| trial.state.is_finished()).collect();
         finished.sort_by_key(|trial| (trial.finished, trial.number));
-        finished.into_iter().for_each(|trial| watch.add(trial));
+        finished.into_iter().for_each(|trial| watch.note(trial));
+        watch.settle();
         watch
     }
 
-    /// Takes a trial that has just finished. What was lost or deleted has not been tried.
+    /// Takes a trial that has just finished.
     pub fn add(&mut self, trial: &Trial) {
+        self.note(trial);
+        if trial.state == State::Complete {
+            self.settle();
+        }
+    }
+
+    /// Looks at how much is left to gain.
+    fn settle(&mut self) {
+        let (Some(regret), Some(space)) = (self.rules.regret, &self.space) else { return };
+        let allowed = match regret {
+            Regret::Value(bound) => Some(bound),
+            Regret::Error => self.error(),
+        };
+        // Drawn anew with each trial: points that were missed once are seen soon.
+        let seed = self.complete.len() as u64;
+        let bound = || regret_bound(space, &self.directions, &self.complete, seed);
+        self.settled = allowed.is_some_and(|allowed| bound().is_some_and(|bound| bound <= allowed));
+    }
+
+    /// The error of the best value.
+    fn error(&self) -> Option<f64> {
+        let loss = |trial: &&Trial| pareto::losses(&self.directions, trial).filter(|_| trial.is_feasible());
+        let best = self.complete.iter().filter_map(|trial| Some((loss(&trial)?[0], trial)));
+        let (_, best) = best.min_by(|a, b| a.0.total_cmp(&b.0))?;
+        let parts: Vec<f64> =
+            best.system.get(PARTS)?.as_array()?.iter().filter_map(serde_json::Value::as_f64).collect();
+        let k = parts.len() as f64;
+        let mean = parts.iter().sum::<f64>() / k;
+        let variance = parts.iter().map(|part| (part - mean).powi(2)).sum::<f64>() / k;
+        (parts.len() > 1).then(|| ((1.0 / k + 1.0 / (k - 1.0)) * variance).sqrt())
+    }
+
+    /// Remembers a finished trial. What was lost or deleted has not been tried.
+    fn note(&mut self, trial: &Trial) {
         if super::cache::is_put_aside(trial) {
             return;
+        }
+        if self.rules.regret.is_some() && trial.state == State::Complete {
+            self.complete.push(trial.clone());
         }
         match pareto::losses(&self.directions, trial).filter(|_| trial.is_feasible()) {
             Some(losses) if self.improves(&losses) => {
@@ -87,12 +161,14 @@ impl Watch {
 
     /// The rule that says stop, if one does.
     pub fn says(&self) -> Option<Rule> {
-        let reached = |target: f64| {
-            let best = self.best.first().and_then(|values| values.first());
-            best.is_some_and(|&best| best <= self.directions[0].loss(target))
-        };
-        if self.rules.target.is_some_and(reached) {
+        let wanted = self.directions.iter().zip(&self.rules.target).map(|(direction, target)| direction.loss(*target));
+        let wanted: Vec<f64> = wanted.collect();
+        let reaches = |losses: &Vec<f64>| losses.iter().zip(&wanted).all(|(loss, wanted)| loss <= wanted);
+        if !wanted.is_empty() && self.best.iter().any(reaches) {
             return Some(Rule::Target);
+        }
+        if self.settled {
+            return Some(Rule::Regret);
         }
         // Before anything is complete there is nothing to improve on.
         let patient = |patience: u64| self.best.is_empty() || self.without < patience;
@@ -107,7 +183,8 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::{Record, State};
+    use crate::history::Record;
+    use crate::space::{Domain, Parameter};
 
     fn trial(number: u64, values: &[f64]) -> Trial {
         let state = if values.is_empty() { State::Pruned } else { State::Complete };
@@ -116,32 +193,40 @@ mod tests {
 
     fn says(rules: StopRules, directions: &[Direction], values: &[&[f64]]) -> Option<Rule> {
         let trials: Vec<Trial> = values.iter().enumerate().map(|(i, values)| trial(i as u64, values)).collect();
-        Watch::new(rules, directions, &trials).says()
+        Watch::new(rules, directions, None, &trials).says()
     }
 
     #[test]
     fn a_target_is_reached_from_the_right_side() {
-        let rules = StopRules { target: Some(0.5), patience: None };
+        let rules = StopRules { target: vec![0.5], ..StopRules::default() };
         for (direction, values, expected) in [
             (Direction::Minimize, [&[0.6][..], &[]], None),
             (Direction::Minimize, [&[0.6], &[0.5]], Some(Rule::Target)),
             (Direction::Maximize, [&[0.4], &[0.3]], None),
             (Direction::Maximize, [&[0.9], &[0.3]], Some(Rule::Target)),
         ] {
-            assert_eq!(says(rules, &[direction], &values), expected, "{direction:?} {values:?}");
+            assert_eq!(says(rules.clone(), &[direction], &values), expected, "{direction:?} {values:?}");
         }
     }
 
     #[test]
+    fn several_targets_are_reached_by_one_trial() {
+        let rules = StopRules { target: vec![0.5, 0.9], ..StopRules::default() };
+        let both = [Direction::Minimize, Direction::Maximize];
+        assert_eq!(says(rules.clone(), &both, &[&[0.4, 0.8], &[0.6, 0.95]]), None, "each alone");
+        assert_eq!(says(rules, &both, &[&[0.4, 0.8], &[0.5, 0.9], &[0.6, 0.95]]), Some(Rule::Target));
+    }
+
+    #[test]
     fn patience_counts_what_finished_since_the_last_improvement() {
-        let rules = StopRules { target: None, patience: Some(3) };
-        let one = |values: &[&[f64]]| says(rules, &[Direction::Minimize], values).is_some();
+        let rules = StopRules { patience: Some(3), ..StopRules::default() };
+        let one = |values: &[&[f64]]| says(rules.clone(), &[Direction::Minimize], values).is_some();
         assert!(!one(&[&[1.0], &[2.0], &[1.0]]), "two without: the same value is no improvement");
         assert!(one(&[&[1.0], &[2.0], &[1.0], &[]]), "a pruned trial counts");
         assert!(!one(&[&[1.0], &[2.0], &[], &[0.5]]));
         assert!(!one(&[&[], &[], &[], &[]]), "nothing to improve on yet");
         let both = [Direction::Minimize, Direction::Maximize];
-        let front = |values: &[&[f64]]| says(rules, &both, values).is_some();
+        let front = |values: &[&[f64]]| says(rules.clone(), &both, values).is_some();
         assert!(!front(&[&[1.0, 1.0], &[2.0, 2.0], &[3.0, 3.0], &[4.0, 4.0]]), "each enters the front");
         assert!(front(&[&[1.0, 1.0], &[1.0, 1.0], &[2.0, 1.0], &[1.0, 0.5]]));
     }
@@ -150,12 +235,55 @@ mod tests {
     fn rules_that_mean_nothing_are_refused() {
         let two = [Direction::Minimize; 2];
         for (rules, directions) in [
-            (StopRules { target: Some(f64::NAN), patience: None }, &two[..1]),
-            (StopRules { target: Some(1.0), patience: None }, &two),
-            (StopRules { target: None, patience: Some(0) }, &two[..1]),
+            (StopRules { target: vec![f64::NAN], ..StopRules::default() }, &two[..1]),
+            (StopRules { target: vec![1.0], ..StopRules::default() }, &two),
+            (StopRules { patience: Some(0), ..StopRules::default() }, &two[..1]),
         ] {
             assert!(rules.check(directions).is_err(), "{rules:?}");
         }
-        assert!(StopRules { target: Some(1.0), patience: Some(1) }.check(&two[..1]).is_ok());
+        assert!(StopRules { target: vec![1.0], patience: Some(1), ..StopRules::default() }.check(&two[..1]).is_ok());
+    }
+
+    /// (x − 0.3)² at points that close in on the minimum, as maximum or minimum, with noise of repetitions.
+    fn closing_in(direction: Direction, n: u64, spread: f64) -> (Space, Vec<Trial>) {
+        let domain = Domain::Float { low: 0.0, high: 1.0, log: false, step: None };
+        let space = Space::new(vec![Parameter { name: "x".into(), domain, when: vec![] }]).unwrap();
+        let trial = |i: u64| {
+            let x = 0.3 + 0.7 * (1.0 - i as f64 / n as f64).powi(2) * if i % 2 == 0 { 1.0 } else { -0.42 };
+            let value = direction.loss((x - 0.3).powi(2));
+            let mut trial = trial(i, &[value]);
+            trial.params = [("x".to_owned(), x.into())].into_iter().collect();
+            trial.system.insert(PARTS.into(), serde_json::json!([value - spread, value + spread]));
+            trial
+        };
+        (space, (0..n).map(trial).collect())
+    }
+
+    #[test]
+    fn regret_bounds_end_what_has_nothing_left_to_gain() {
+        for direction in [Direction::Minimize, Direction::Maximize] {
+            let (space, trials) = closing_in(direction, 40, 0.02);
+            let bound = |n: usize| regret_bound(&space, &[direction], &trials[..n], 0);
+            assert_eq!(bound(19), None, "too few trials");
+            // The whole range of values is 0.49; the best is next to the minimum.
+            let best = trials[..40].iter().map(|trial| direction.loss(trial.values[0])).fold(f64::INFINITY, f64::min);
+            assert!((best..0.02).contains(&bound(40).unwrap()), "{:?}", bound(40));
+            let says = |regret: Regret, n: usize| {
+                let rules = StopRules { regret: Some(regret), ..StopRules::default() };
+                Watch::new(rules, &[direction], Some(&space), &trials[..n]).says()
+            };
+            assert_eq!(says(Regret::Value(0.02), 19), None);
+            assert_eq!(says(Regret::Value(0.02), 40), Some(Rule::Regret));
+            assert_eq!(says(Regret::Value(0.0), 40), None, "noise is never ruled out");
+            // √(1/2 + 1)·0.02 is allowed.
+            assert_eq!(says(Regret::Error, 40), Some(Rule::Regret));
+            let (_, sharp) = closing_in(direction, 40, 1e-9);
+            let rules = StopRules { regret: Some(Regret::Error), ..StopRules::default() };
+            assert_eq!(Watch::new(rules, &[direction], Some(&space), &sharp).says(), None);
+        }
+        let rules = |regret| StopRules { regret: Some(regret), ..StopRules::default() };
+        for (regret, directions) in [(Regret::Value(-1.0), 1), (Regret::Value(f64::NAN), 1), (Regret::Error, 2)] {
+            assert!(rules(regret).check(&[Direction::Minimize; 2][..directions]).is_err(), "{regret:?}");
+        }
     }
 }

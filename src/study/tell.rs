@@ -1,6 +1,6 @@
 //! What a trial reports and how it ends. Finished trials never change again, from whichever process.
 
-use super::cache::{COST, NOBODY, REASON};
+use super::cache::{COST, NOBODY, PARTS, REASON};
 use super::handle::Study;
 use super::rows::{self, Stored, Table};
 use super::storage::Fault;
@@ -27,6 +27,8 @@ pub enum Outcome {
 pub(super) struct Notes {
     pub user: BTreeMap<String, Json>,
     pub constraints: Option<Vec<f64>>,
+    /// What its value is the mean of; fewer than two say nothing.
+    pub parts: Vec<f64>,
 }
 
 impl Study {
@@ -108,6 +110,11 @@ impl Study {
             stored.trial.intermediate.extend(reported);
             if let Some(constraints) = &notes.constraints {
                 keep_constraints(connection, stored, constraints)?;
+            }
+            if notes.parts.len() > 1 {
+                let parts = json!(notes.parts);
+                rows::attribute(connection, Table::TrialSystem, stored.id, PARTS, &parts)?;
+                stored.trial.system.insert(PARTS.into(), parts);
             }
             for (key, value) in &notes.user {
                 rows::user(connection, stored, key, value)?;

@@ -2,7 +2,8 @@
 //!
 //! - The best [`TRIED_FIRST`] trials of the source are enqueued, with the parameters that both spaces have.
 //! - Its complete trials, at most [`MOST`] of them spread over its ranks, become data for the sampler. Values of two
-//!   studies are on two scales, so what is carried over is the standardised loss z = (loss − mean) / deviation, cut to ±3.
+//!   studies are on two scales, so what is carried over is the standardised loss z = (loss − mean) / deviation of each
+//!   objective, cut to ±3. With several objectives the best are those of the front, by the first of them.
 //!   A sampler sees mean + z · deviation of this study's own complete trials; before there are two, z itself.
 //! - A parameter of this space that the source has not is drawn at random, so that it carries no opinion.
 //! - Each complete trial of this study displaces one carried over: what is measured here wins in the end.
@@ -11,6 +12,7 @@
 //! has tried is not tried here. What is carried over is kept with the study (`hpt:priors`), so a later run needs no source.
 
 use super::handle::Study;
+use crate::history::pareto::{Merit, best_first};
 use crate::history::{Direction, State, Trial};
 use crate::random::{Purpose, Stream};
 use crate::space::{Params, Space, Value};
@@ -35,8 +37,8 @@ const FOREIGN: u64 = 1 << 62;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Prior {
     params: Params,
-    /// Standardised loss.
-    z: f64,
+    /// Standardised loss of each objective.
+    z: Vec<f64>,
 }
 
 /// What a warm start took.
@@ -59,22 +61,21 @@ impl Study {
     /// it is, and the answer is none.
     ///
     /// # Errors
-    /// One of them has several objectives, or their directions differ; the source has no complete trial, or no parameter
+    /// Their directions differ; the source has no complete trial, or no parameter
     /// in common; a storage fails.
     pub fn warm_start(&self, source: &Study) -> Result<Option<Transfer>> {
         let space = self.needed_space()?;
         let refuse = |why: String| Err(Error::input(format!("warm start from the study `{}`: {why}", source.name())));
-        let ([own], [theirs]) = (self.directions(), source.directions()) else {
-            return refuse("studies with one objective are expected".to_owned());
-        };
+        let (own, theirs) = (self.directions(), source.directions());
         if own != theirs {
-            return refuse(format!("its direction is {}, this study's {}", theirs.name(), own.name()));
+            let list = |directions: &[Direction]| directions.iter().map(|d| d.name()).collect::<Vec<_>>().join(", ");
+            return refuse(format!("its direction is {}, this study's {}", list(theirs), list(own)));
         }
         if self.counts()?.finished() > 0 || self.attribute("priors")?.is_some() {
             return Ok(None);
         }
         let trials = source.trials()?;
-        let ranked = ranked(&trials, *theirs);
+        let ranked = ranked(&trials, theirs);
         if ranked.is_empty() {
             return refuse("no trial of it is complete".to_owned());
         }
@@ -103,14 +104,11 @@ impl Study {
 }
 
 /// The complete trials with finite losses, best first.
-fn ranked(trials: &[Trial], direction: Direction) -> Vec<(&Trial, f64)> {
-    let complete = trials.iter().filter(|trial| trial.state == State::Complete);
-    let mut ranked: Vec<(&Trial, f64)> = complete
-        .filter_map(|trial| Some((trial, direction.loss(trial.value()?))))
-        .filter(|(_, loss)| loss.is_finite())
-        .collect();
-    ranked.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.number.cmp(&b.0.number)));
-    ranked
+fn ranked<'a>(trials: &'a [Trial], directions: &[Direction]) -> Vec<(&'a Trial, Vec<f64>)> {
+    let known = trials.iter().filter_map(|trial| Some((trial, Merit::of(directions, trial)?)));
+    let finite = known.filter(|(_, merit)| merit.losses.iter().all(|loss| loss.is_finite()));
+    let (trials, merits): (Vec<&Trial>, Vec<Merit>) = finite.unzip();
+    best_first(&merits).into_iter().map(|place| (trials[place], merits[place].losses.clone())).collect()
 }
 
 /// The parameters with a value that this space has too, and that are active among themselves.
@@ -128,21 +126,24 @@ fn shared(space: &Space, params: &Params) -> Params {
 }
 
 /// At most [`MOST`] trials, spread evenly over the ranks, with the best among them.
-fn priors(space: &Space, ranked: &[(&Trial, f64)]) -> Vec<Prior> {
-    let (mean, deviation) = moments(ranked.iter().map(|(_, loss)| *loss));
+fn priors(space: &Space, ranked: &[(&Trial, Vec<f64>)]) -> Vec<Prior> {
+    let scales = moments(ranked);
     let count = ranked.len().min(MOST);
-    let chosen = (0..count).map(|i| ranked[i * ranked.len() / count]);
+    let chosen = (0..count).map(|i| &ranked[i * ranked.len() / count]);
     let mut priors: Vec<Prior> = chosen
         .enumerate()
-        .map(|(i, (trial, loss))| {
+        .map(|(i, (trial, losses))| {
             let given = shared(space, &trial.params);
             let mut stream = Stream::new(0, i as u64, Purpose::Bootstrap, 1);
             let open = |_: usize, parameter: &crate::space::Parameter| -> Value {
                 let given = given.get(&parameter.name).cloned();
                 given.unwrap_or_else(|| parameter.domain.from_unit(stream.uniform()))
             };
-            let z = if deviation > 0.0 { (loss - mean) / deviation } else { 0.0 };
-            Prior { params: space.build(open), z: z.clamp(-CUT, CUT) }
+            let z = losses.iter().zip(&scales).map(|(loss, (mean, deviation))| match *deviation > 0.0 {
+                true => ((loss - mean) / deviation).clamp(-CUT, CUT),
+                false => 0.0,
+            });
+            Prior { z: z.collect(), params: space.build(open) }
         })
         .collect();
     // Displaced from the end: an order that has nothing to do with the ranks.
@@ -157,26 +158,30 @@ pub(super) fn read(kept: Json) -> Vec<Prior> {
 
 /// The priors that are not displaced yet as trials, on the scale of the study's own.
 pub(super) fn trials(priors: &[Prior], directions: &[Direction], own: &[Trial], complete: usize) -> Vec<Trial> {
-    let [direction] = *directions else { return Vec::new() };
     let count = priors.len().saturating_sub(complete);
     if count == 0 {
         return Vec::new();
     }
-    let losses: Vec<f64> = ranked(own, direction).into_iter().map(|(_, loss)| loss).collect();
-    let (mean, deviation) = if losses.len() < 2 { (0.0, 1.0) } else { moments(losses.iter().copied()) };
+    let own = ranked(own, directions);
+    let scales = if own.len() < 2 { vec![(0.0, 1.0); directions.len()] } else { moments(&own) };
     let trial = |(i, prior): (usize, &Prior)| {
         let mut trial = Trial::blank(FOREIGN + i as u64, State::Complete);
+        let losses = prior.z.iter().zip(&scales).map(|(z, (mean, deviation))| mean + deviation * z);
         // The loss of a loss is the value again.
-        trial.values = vec![direction.loss(mean + deviation * prior.z)];
+        trial.values = directions.iter().zip(losses).map(|(direction, loss)| direction.loss(loss)).collect();
         trial.params = prior.params.clone();
         trial
     };
     priors[..count].iter().enumerate().map(trial).collect()
 }
 
-/// Mean and standard deviation.
-fn moments(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
-    let n = values.clone().count().max(1) as f64;
-    let mean = values.clone().sum::<f64>() / n;
-    (mean, (values.map(|value| (value - mean).powi(2)).sum::<f64>() / n).sqrt())
+/// Mean and standard deviation of each loss.
+fn moments(ranked: &[(&Trial, Vec<f64>)]) -> Vec<(f64, f64)> {
+    let n = ranked.len().max(1) as f64;
+    let of = |objective: usize| {
+        let values = || ranked.iter().map(|(_, losses)| losses[objective]);
+        let mean = values().sum::<f64>() / n;
+        (mean, (values().map(|value| (value - mean).powi(2)).sum::<f64>() / n).sqrt())
+    };
+    (0..ranked.first().map_or(0, |(_, losses)| losses.len())).map(of).collect()
 }

@@ -151,6 +151,36 @@ fn rules_end_a_study_and_are_named() {
     // The built-in training has the same rules, and what ended it is on the screen.
     let ran = folder.run("search --data digits --epochs 2 --trials 50 --stop-at 0.1 --storage d.db").ok();
     assert!(ran.out.contains("ended because the value to stop at was reached"), "{}", ran.out);
+    let (found, said) = search(&folder, "e.db", "--trials 500 --stop-regret-bound 0.5");
+    assert_eq!(found["stopped_by"], "regret-bound", "{said}");
+    assert!((20..200).contains(&found["trials"]["complete"].as_u64().unwrap()), "{found}");
+    folder.run("search --stop-regret-bound auto").fails(2, &["--repeats 3", "regret bound"]);
+    folder.run("search --stop-regret-bound small").fails(2, &["--stop-regret-bound is `small`", "`auto`"]);
     folder.run("search --data digits --stop-at high").fails(2, &["--stop-at is `high`", "a number"]);
     folder.run("search --data digits --patience-trials 0").fails(2, &["--patience-trials is `0`", "from 1 on"]);
+}
+
+#[test]
+fn commands_have_constraints() {
+    let folder = Folder::new();
+    folder.write("space.toml", "[space]\nx = { float = [-4.0, 4.0] }\n");
+    // The smallest x² lies where the constraint forbids it; the line may come after the value, too.
+    folder.write("o.sh", "echo $1 | awk '{print $1 * $1; print \"constraint distance\", -$1}'\n");
+    let (found, _) = search(&folder, "c.db", "--trials 30 --constraint distance<=-1");
+    let best = &found["best"];
+    assert!(best["params"]["x"].as_f64().unwrap() >= 1.0 && best["value"].as_f64().unwrap() < 4.0, "{best}");
+    assert!(found["top"].as_array().unwrap().iter().all(|trial| trial["params"]["x"].as_f64().unwrap() >= 1.0));
+    // A value with a name needs no line of its own.
+    let (found, _) = search(&folder, "m.db", "--trials 20 --metric loss --constraint loss>=4");
+    assert!(found["best"]["value"].as_f64().unwrap() >= 4.0);
+    let words = "search --storage f.db --space space.toml --direction minimize --trials 3 --constraint";
+    let run = |constraint: &str| {
+        let mut words: Vec<&str> = words.split(' ').collect();
+        words.extend([constraint, "--command", "sh o.sh {x}"]);
+        folder.run_words(&words)
+    };
+    run("memory <= 5").fails(1, &["constraint memory VALUE", "no trial was completed that keeps its constraints"]);
+    run("memory < 5").fails(2, &["--constraint", "neither <= nor >="]);
+    // The same study with other constraints is another study.
+    run("distance <= 5").fails(2, &["constraints"]);
 }

@@ -210,13 +210,10 @@ fn wrong_objectives_and_constraints_are_answered_in_words() {
         ("--metric parameters,accuracy --pruner asha", ["put a metric first", "--pruner none"]),
         ("--metric accuracy,parameters --direction maximize", ["--direction has 1 entry", "one direction each"]),
         ("--metric accuracy,parameters --direction maximize,maximize", ["the metric parameters", "minimize"]),
-        ("--metric accuracy,parameters --stop-at 0.9", ["one objective", "2"]),
+        ("--metric accuracy,parameters --stop-at 0.9", ["one an objective", "has 2"]),
         ("--constraint parameters<5", ["--constraint is `parameters<5`", "NAME <= X"]),
         ("--constraint params<=5", ["--constraint: `params`", "inference_seconds"]),
-        (
-            "--constraint parameters<=5 --command true --direction minimize",
-            ["--constraint", "means nothing to a command"],
-        ),
+        ("--keep-models 5 --command true --direction minimize", ["--keep-models", "means nothing to a command"]),
     ] {
         folder.run(&format!("search --trials 2 {words}")).fails(2, &parts);
     }

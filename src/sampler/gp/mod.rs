@@ -6,6 +6,7 @@
 //! Everything is computed anew from the history: no state, so a resumed study proposes what it would have proposed.
 
 mod acquisition;
+mod bound;
 mod cholesky;
 mod ensemble;
 mod expected;
@@ -17,6 +18,7 @@ mod surrogate;
 mod warp;
 
 pub use acquisition::Acquisition;
+pub use bound::{FEWEST as REGRET_TRIALS, regret_bound};
 
 use super::codec::{Codec, Kind, Point};
 use super::outcome::{Outcomes, normalise};

@@ -51,6 +51,13 @@ impl Surrogate {
         dot(&self.theta.covariances(&self.inputs, &self.warped(x), self.inputs.n).0, &self.alpha)
     }
 
+    /// The mean and the deviation at `x` (its columns), noise aside.
+    pub(super) fn predict(&self, x: &[f64]) -> (f64, f64) {
+        let (k, _) = self.theta.covariances(&self.inputs, &self.warped(x), self.inputs.n);
+        let half = self.factor.half_solve(&k);
+        (dot(&k, &self.alpha), (self.theta.signal - dot(&half, &half)).max(LEAST_VARIANCE).sqrt())
+    }
+
     fn warped(&self, x: &[f64]) -> Vec<f64> {
         self.inputs.columns.iter().zip(x).map(|(column, x)| self.theta.warp(column).at(*x)).collect()
     }

@@ -13,16 +13,17 @@ mod template;
 
 pub use process::kill_all as kill_commands;
 
-use super::{Progress, WarmStart};
+use super::{Constraint, Progress, WarmStart};
 use crate::history::{Direction, State, Trial};
 use crate::random::{Purpose, Stream};
 use crate::space::{Params, Space};
 use crate::study::{
-    Context, ObjectiveEnd, OptimizeSpec, StopRules, Stopped, Storage, Study, StudyConfig, Summary, Verdict,
+    Context, ObjectiveEnd, OptimizeSpec, Regret, StopRules, Stopped, Storage, Study, StudyConfig, Summary, Verdict,
 };
 use crate::{Error, Result, pruner, sampler};
 use process::{End, Job, Listener};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -43,6 +44,9 @@ pub struct CommandSpec {
     pub directions: Vec<Direction>,
     /// What the values are called; empty or one an objective.
     pub metrics: Vec<String>,
+    /// What a trial must keep to be among the best: of a value that has that name, or of what the program says in a line
+    /// `constraint NAME VALUE`.
+    pub constraints: Vec<Constraint<String>>,
     /// Name of the sampler.
     pub sampler: String,
     /// Name of the pruner.
@@ -84,6 +88,7 @@ impl CommandSpec {
             space,
             directions: vec![direction],
             metrics: Vec::new(),
+            constraints: Vec::new(),
             sampler: "auto".to_owned(),
             pruner: "asha".to_owned(),
             pruner_settings: pruner::Settings::default(),
@@ -140,6 +145,9 @@ pub fn search_command(spec: &CommandSpec, progress: &dyn Progress, stop: &Arc<At
     let sampler =
         sampler::by_name(&spec.sampler, &sampler::Settings { trials: spec.trials, ..sampler::Settings::default() })?;
     spec.rules.check(&spec.directions)?;
+    if spec.rules.regret == Some(Regret::Error) {
+        return Err(Error::input("a command's value has no error that is known; give the regret bound as a number"));
+    }
     let study = open(spec, progress)?;
     if let Some(source) = &spec.warm_start {
         source.apply(&study, progress)?;
@@ -158,7 +166,7 @@ pub fn search_command(spec: &CommandSpec, progress: &dyn Progress, stop: &Arc<At
     let mut optimize = OptimizeSpec::new(sampler.as_ref(), pruner.as_ref());
     optimize.trials = spec.trials;
     optimize.time_limit = spec.time_limit;
-    optimize.rules = spec.rules;
+    optimize.rules = spec.rules.clone();
     optimize.jobs = spec.jobs;
     optimize.seed = spec.seed;
     optimize.deterministic = spec.deterministic;
@@ -170,17 +178,21 @@ pub fn search_command(spec: &CommandSpec, progress: &dyn Progress, stop: &Arc<At
     if summary.stopped == Stopped::Interrupted {
         return Err(Error::Interrupted);
     }
-    outcome(study, summary)
+    outcome(spec, study, summary)
 }
 
 fn open(spec: &CommandSpec, progress: &dyn Progress) -> Result<Study> {
-    let config = StudyConfig {
+    let mut config = StudyConfig {
         name: spec.study.clone().unwrap_or_else(|| spec.name()),
         directions: spec.directions.clone(),
         metric_names: spec.metrics.clone(),
         space: Some(spec.space.clone()),
         attributes: [("seed".to_owned(), json!(spec.seed))].into_iter().collect(),
     };
+    if !spec.constraints.is_empty() {
+        let constraints: Vec<String> = spec.constraints.iter().map(ToString::to_string).collect();
+        config.attributes.insert("constraints".to_owned(), constraints.into());
+    }
     let study = Study::create_or_open(&Storage::open_or_create(&spec.storage)?, &config)?;
     // Another path or flag may well compute the same: only its user knows.
     match study.attribute("command")? {
@@ -195,21 +207,27 @@ fn open(spec: &CommandSpec, progress: &dyn Progress) -> Result<Study> {
     Ok(study)
 }
 
-fn outcome(study: Study, summary: Summary) -> Result<CommandOutcome> {
+fn outcome(spec: &CommandSpec, study: Study, summary: Summary) -> Result<CommandOutcome> {
     let best = study.best()?;
     let trials = study.trials()?;
     if best.is_empty() {
         let reason = trials.iter().find_map(|trial| trial.system.get("hpt:reason")).and_then(|reason| reason.as_str());
         let why = match reason {
             Some(reason) => format!("the first failure: {reason}"),
+            None if summary.counts.complete > 0 => "all that were break the constraints".to_owned(),
             None if summary.counts.pruned > 0 => format!("{} were pruned", summary.counts.pruned),
             None => "the time was too short for one".to_owned(),
         };
-        return Err(Error::Storage(format!("study `{}`: no trial was completed ({why})", study.name())));
+        return Err(Error::Storage(format!(
+            "study `{}`: no trial was completed{} ({why})",
+            study.name(),
+            if spec.constraints.is_empty() { "" } else { " that keeps its constraints" }
+        )));
     }
     let top = match *study.directions() {
         [direction] => {
-            let mut complete: Vec<&Trial> = trials.iter().filter(|trial| trial.state == State::Complete).collect();
+            let good = |trial: &&Trial| trial.state == State::Complete && trial.is_feasible();
+            let mut complete: Vec<&Trial> = trials.iter().filter(good).collect();
             let loss = |trial: &Trial| direction.loss(trial.value().unwrap_or(f64::NAN));
             complete.sort_by(|a, b| loss(a).total_cmp(&loss(b)).then(a.number.cmp(&b.number)));
             complete.into_iter().take(5).cloned().collect()
@@ -236,10 +254,18 @@ fn run(
         memory_limit: spec.trial_memory_limit,
     };
     let objectives = spec.directions.len();
-    let mut talk = Talk { context, progress, objectives, verdict: Verdict::Continue, last: String::new(), steps: 0 };
+    let mut talk = Talk {
+        context,
+        progress,
+        objectives,
+        verdict: Verdict::Continue,
+        last: String::new(),
+        steps: 0,
+        measured: BTreeMap::new(),
+    };
     let (end, errors) = process::run(&job, &mut talk)
         .map_err(|error| ObjectiveEnd::Failed(format!("the command could not be started: {error}")))?;
-    let Talk { verdict, last, steps, context, .. } = talk;
+    let Talk { verdict, last, steps, measured, context, .. } = talk;
     if !errors.is_empty() && !matches!(end, End::Exited(status) if status.success()) {
         context.set_user("stderr", json!(errors.join("\n")));
     }
@@ -250,7 +276,12 @@ fn run(
     };
     match end {
         End::Exited(status) if status.success() => {
-            values(&last, objectives).map_err(|why| ObjectiveEnd::Failed(because(why)))
+            let values = values(&last, objectives).map_err(|why| ObjectiveEnd::Failed(because(why)))?;
+            let violations = violations(spec, &measured, &values).map_err(|why| ObjectiveEnd::Failed(because(why)))?;
+            if !violations.is_empty() {
+                context.set_constraints(violations);
+            }
+            Ok(values)
         }
         // Whatever ended it then, it did not fail by itself.
         End::Exited(_) if context.should_stop() => Err(ObjectiveEnd::Stopped),
@@ -291,6 +322,8 @@ struct Talk<'a, 'b> {
     last: String,
     /// Values that were reported.
     steps: u64,
+    /// What it said of its constraints.
+    measured: BTreeMap<String, f64>,
 }
 
 impl Talk<'_, '_> {
@@ -307,6 +340,10 @@ impl Talk<'_, '_> {
 impl Listener for Talk<'_, '_> {
     fn output(&mut self, line: &str) -> bool {
         if line.trim().is_empty() {
+            return true;
+        }
+        if let Some((name, value)) = constraint(line) {
+            self.measured.insert(name.to_owned(), value);
             return true;
         }
         let before = std::mem::replace(&mut self.last, line.to_owned());
@@ -330,6 +367,27 @@ fn report(line: &str) -> Option<(u64, f64)> {
         (Ok(step), Ok(value), None) => Some((step, value)),
         _ => None,
     }
+}
+
+/// `constraint NAME VALUE`.
+fn constraint(line: &str) -> Option<(&str, f64)> {
+    let mut words = line.split_whitespace();
+    match (words.next()?, words.next()?, words.next()?.parse(), words.next()) {
+        ("constraint", name, Ok(value), None) => Some((name, value)),
+        _ => None,
+    }
+}
+
+/// By how much each constraint is broken.
+fn violations(spec: &CommandSpec, measured: &BTreeMap<String, f64>, values: &[f64]) -> Result<Vec<f64>, String> {
+    let violation = |limit: &Constraint<String>| {
+        let own = spec.metrics.iter().position(|metric| *metric == limit.measure).and_then(|place| values.get(place));
+        let value = measured.get(&limit.measure).or(own);
+        let name = &limit.measure;
+        let missing = || format!("it says nothing of `{name}`; a line `constraint {name} VALUE` is expected ({limit})");
+        value.map(|value| limit.violation(*value)).ok_or_else(missing)
+    };
+    spec.constraints.iter().map(violation).collect()
 }
 
 /// The values in the last line of the output, or what is wrong with it.

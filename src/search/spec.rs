@@ -1,0 +1,226 @@
+//! What a search is told, who listens to it, and what it comes to.
+
+use super::{Constraint, Measure, PopulationSpec, Tested};
+use crate::Result;
+use crate::data::{DataSpec, SplitSpec};
+use crate::engine::{Device, Engine};
+use crate::history::Trial;
+use crate::pruner;
+use crate::sampler::Acquisition;
+use crate::settings::Settings;
+use crate::space::{Params, Space};
+use crate::study::{StopRules, Stopped, Storage, Study};
+use crate::train::Scores;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A search, as flags and study files describe it.
+#[derive(Clone, Debug)]
+pub struct SearchSpec {
+    /// The data.
+    pub data: DataSpec,
+    /// How they are divided; its seed is the search's.
+    pub split: SplitSpec,
+    /// Settings that do not vary.
+    pub fixed: Settings,
+    /// What varies; none takes [`default_space`].
+    pub space: Option<Space>,
+    /// What is optimised; empty takes accuracy or RMSE. With several the result is a front; the first metric among them is
+    /// what early stopping looks at, and pruners where it is the very first.
+    pub objectives: Vec<Measure>,
+    /// What a trial must keep to be among the best.
+    pub constraints: Vec<Constraint>,
+    /// Name of the sampler.
+    pub sampler: String,
+    /// What the Gaussian process of the samplers `gp` and `auto` maximises.
+    pub acquisition: Acquisition,
+    /// Name of the pruner.
+    pub pruner: String,
+    /// What it is told.
+    pub pruner_settings: pruner::Settings,
+    /// Whether the first step of successive halving is among that; else it is chosen from the epochs.
+    pub first_rung_given: bool,
+    /// The total number of trials that the study should reach; none for no limit.
+    pub trials: Option<u64>,
+    /// Wall-clock time of everything, the last training included.
+    pub time_limit: Option<Duration>,
+    /// Wall-clock time of one trial.
+    pub trial_time_limit: Option<Duration>,
+    /// Bytes that the training of one trial may take, the data aside; one that is planned to take more fails unstarted.
+    pub trial_memory_limit: Option<u64>,
+    /// Trials at once; 0 chooses. On GPUs see `cohort`.
+    pub jobs: usize,
+    /// Threads of each trial; 0 chooses.
+    pub threads: usize,
+    /// Where to train.
+    pub device: Device,
+    /// Trials at once on GPUs; 0 chooses by their memory, the trials, and whether the sampler learns from them.
+    pub cohort: usize,
+    /// A device that is ready, in place of `device`: several searches may share a GPU.
+    pub engine: Option<Arc<Engine>>,
+    /// Seed of everything.
+    pub seed: u64,
+    /// The study's file.
+    pub storage: PathBuf,
+    /// The study's name; none takes the data's.
+    pub study: Option<String>,
+    /// Trainings of each trial with different seeds, whose values are averaged.
+    pub repeats: usize,
+    /// How many of the best trials' models are kept.
+    pub keep_models: usize,
+    /// Configurations to try first; parameters left out are proposed by the sampler.
+    pub enqueue: Vec<Params>,
+    /// Tell results in the order of the plan, seen so many places later: the same study with any number of jobs
+    /// ([`OptimizeSpec`](crate::study::OptimizeSpec)).
+    pub deterministic: Option<u64>,
+    /// What ends the search beside the number of trials and the time.
+    pub rules: StopRules,
+    /// Another study to learn from.
+    pub warm_start: Option<WarmStart>,
+    /// Train a population that copies its best members' weights, in place of sampler, pruner and number of trials, which
+    /// then stay as they are by default.
+    pub population: Option<PopulationSpec>,
+    /// Folder for the models; none takes one named after the study.
+    pub out: Option<PathBuf>,
+}
+
+impl SearchSpec {
+    /// Everything by default on these data.
+    pub fn new(data: DataSpec) -> Self {
+        SearchSpec {
+            data,
+            split: SplitSpec::default(),
+            fixed: Settings::default(),
+            space: None,
+            objectives: Vec::new(),
+            constraints: Vec::new(),
+            sampler: "auto".to_owned(),
+            acquisition: Acquisition::default(),
+            pruner: "asha".to_owned(),
+            pruner_settings: pruner::Settings::default(),
+            first_rung_given: false,
+            trials: Some(100),
+            time_limit: None,
+            trial_time_limit: None,
+            trial_memory_limit: None,
+            jobs: 0,
+            threads: 0,
+            device: Device::Auto,
+            cohort: 0,
+            engine: None,
+            seed: 0,
+            storage: PathBuf::from("hpt-study.db"),
+            study: None,
+            repeats: 1,
+            keep_models: 3,
+            enqueue: Vec::new(),
+            deterministic: None,
+            rules: StopRules::default(),
+            warm_start: None,
+            population: None,
+            out: None,
+        }
+    }
+}
+
+/// Another study, to learn from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WarmStart {
+    /// Its file.
+    pub storage: PathBuf,
+    /// Its name; none takes the only one there is.
+    pub study: Option<String>,
+}
+
+impl WarmStart {
+    /// Gives `study` what the other one found, and says what was taken.
+    pub(super) fn apply(&self, study: &Study, progress: &dyn Progress) -> Result<()> {
+        let source = Study::open(&Storage::open(&self.storage)?, self.study.as_deref())?;
+        let name = source.name();
+        let Some(taken) = study.warm_start(&source)? else {
+            progress.note(&format!("the study has begun already: nothing more is taken from `{name}`"));
+            return Ok(());
+        };
+        let list = |what: &str, names: &[String]| match names {
+            [] => String::new(),
+            names => format!("; {what}: {}", names.join(", ")),
+        };
+        let data = match taken.data {
+            0 => "none is data for the sampler, since the space is finite and nothing is proposed twice".to_owned(),
+            n => format!(
+                "{n} are data for the sampler (standardised values), displaced one by one by trials of this study"
+            ),
+        };
+        progress.note(&format!(
+            "warm start from `{name}`: its {} best are tried first, {data}{}{}{}",
+            taken.enqueued,
+            list("parameters in common", &taken.common),
+            list("only there, left out", &taken.dropped),
+            list("only here, drawn at random", &taken.new),
+        ));
+        Ok(())
+    }
+}
+
+/// What a search came to.
+#[derive(Clone, Debug)]
+pub struct SearchOutcome {
+    /// The study, still open.
+    pub study: Study,
+    /// What was optimised; the study has the directions.
+    pub objectives: Vec<Measure>,
+    /// Seconds of this call, everything included.
+    pub seconds: f64,
+    /// Trials that this call finished.
+    pub finished: u64,
+    /// Seconds in which it finished them.
+    pub trial_seconds: f64,
+    /// Why no more trials were run.
+    pub stopped: Stopped,
+    /// The best trial, which was retrained; with several objectives that of the front with the best first one.
+    pub best: Trial,
+    /// The best trial, or those that no other beats in all objectives.
+    pub front: Vec<Trial>,
+    /// The best trial's metrics on the validation rows.
+    pub validation: Scores,
+    /// The retrained model's metrics on the test rows, where there are some.
+    pub test: Option<Tested>,
+    /// The saved model.
+    pub model: PathBuf,
+    /// The best five trials, best first; with several objectives the front, by the first of them.
+    pub top: Vec<Trial>,
+    /// The default configuration's value of the first objective, where the study has tried it.
+    pub default_value: Option<f64>,
+    /// Of a population, the best trial's hyperparameters from its first epoch on: `{"trial", "epochs": [from, to],
+    /// "params"}` of each piece. Else empty.
+    pub schedule: Vec<serde_json::Value>,
+}
+
+/// Who listens to a search. Calls come from several threads.
+pub trait Progress: Sync {
+    /// Something the user should know.
+    fn note(&self, text: &str);
+    /// The study is open: so many of `total` trials are finished already.
+    fn started(&self, study: &Study, total: Option<u64>, finished: u64);
+    /// A trial starts.
+    fn trial_started(&self, trial: &Trial);
+    /// A trial reports an epoch.
+    fn epoch(&self, trial: u64, epoch: u64, value: f64);
+    /// A trial's command wrote a line to its standard error.
+    fn said(&self, _trial: u64, _line: &str) {}
+    /// A trial is finished and stored; `best` is the study's best value now.
+    fn trial_finished(&self, trial: &Trial, best: Option<f64>);
+    /// The last training has finished an epoch.
+    fn retraining(&self, epoch: usize, of: usize);
+}
+
+/// Nobody.
+impl Progress for () {
+    fn note(&self, _: &str) {}
+    fn started(&self, _: &Study, _: Option<u64>, _: u64) {}
+    fn trial_started(&self, _: &Trial) {}
+    fn epoch(&self, _: u64, _: u64, _: f64) {}
+    fn trial_finished(&self, _: &Trial, _: Option<f64>) {}
+    fn retraining(&self, _: usize, _: usize) {}
+}
