@@ -97,7 +97,14 @@ fn build(gpu: &mut Gpu, spec: &Spec) -> Job {
         offset += ((w[0] + 1) * w[1]) as u64;
     }
     model.outputs = x;
-    let rate = |i: usize| Rate { rate: 0.05, shrink: 0.999, corrected: 0.05 / (i + 1) as f32, root: 1.5, inverse: 1.0, rest: [0.0; 3] };
+    let rate = |i: usize| Rate {
+        rate: 0.05,
+        shrink: 0.999,
+        corrected: 0.05 / (i + 1) as f32,
+        root: 1.5,
+        inverse: 1.0,
+        rest: [0.0; 3],
+    };
     let numbers: Vec<u32> = (0..spec.rows).map(|_| random.below(data) as u32).collect();
     let run = Run {
         rows: gpu.u32s(&numbers),

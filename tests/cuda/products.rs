@@ -12,8 +12,17 @@ const STEP: u64 = 0x1_0000_0007;
 const PURPOSE: u32 = 0x0600_0002;
 
 /// m, n, k around the sizes of tiles, of warps' parts and of the steps through k.
-const EDGES: [[usize; 3]; 9] =
-    [[1, 1, 1], [64, 64, 8], [63, 65, 7], [65, 63, 9], [129, 17, 16], [128, 128, 24], [5, 131, 33], [130, 10, 64], [97, 4, 100]];
+const EDGES: [[usize; 3]; 9] = [
+    [1, 1, 1],
+    [64, 64, 8],
+    [63, 65, 7],
+    [65, 63, 9],
+    [129, 17, 16],
+    [128, 128, 24],
+    [5, 131, 33],
+    [130, 10, 64],
+    [97, 4, 100],
+];
 
 fn dropout(probability: f32, width: usize) -> Option<Dropout> {
     let of = Dropout { key: KEY, step: STEP, purpose: PURPOSE, probability, row: 0, col: 0, width };
@@ -124,7 +133,14 @@ fn forward_with_every_activation() {
     }
 }
 
-fn backward(method: Method, shape: usize, [m, n, k]: [usize; 3], which: Activation, probability: f32, residual: [bool; 2]) {
+fn backward(
+    method: Method,
+    shape: usize,
+    [m, n, k]: [usize; 3],
+    which: Activation,
+    probability: f32,
+    residual: [bool; 2],
+) {
     let random = &mut Random::new((m * 1000 + n * 10 + k) as u64);
     let gpu = &mut Gpu::of(method, shape as u64 + 10);
     // The layer has n inputs and k outputs; the one before has n outputs.
@@ -133,7 +149,8 @@ fn backward(method: Method, shape: usize, [m, n, k]: [usize; 3], which: Activati
     let drop = dropout(probability, n);
     let factor = |i: usize| drop.map_or(1.0, |d| dropout_factor(&d, i / n, i % n));
     let by_output = which == Activation::Relu && !residual[0];
-    let output: Vec<f32> = (0..m * n).map(|i| (activation::forward(which, f64::from(z[i])) * factor(i)) as f32).collect();
+    let output: Vec<f32> =
+        (0..m * n).map(|i| (activation::forward(which, f64::from(z[i])) * factor(i)) as f32).collect();
     let (kept_dy, result) = (gpu.room(4 * m * n), gpu.room(4 * m * n));
     let before = Layer {
         z: if which.derivative_needs_z() || residual[0] { gpu.f32s(&z) } else { 0 },
@@ -239,7 +256,8 @@ fn tile_shapes_give_the_same_bits() {
         let gpu = &mut Gpu::simt(seed);
         let y = gpu.room(4 * m * n);
         let (x, weights) = (gpu.f32s(&x), gpu.f32s(&weights));
-        let layer = Layer { x, y, weights, inputs: k as u32, outputs: n as u32, activation: 5, kept: 1.0, ..Layer::default() };
+        let layer =
+            Layer { x, y, weights, inputs: k as u32, outputs: n as u32, activation: 5, kept: 1.0, ..Layer::default() };
         let mut job = Job { models: vec![model()], layers: vec![layer], runs: vec![run(0, m, m)], tiles: vec![] };
         job.tile(0, [m, n], &SHAPES[shape]);
         gpu.launch(&format!("forward_{}", SHAPES[shape].0), &job, 1);
@@ -372,13 +390,14 @@ fn memory_is_used_well() {
                 let before = Layer { dz: gpu.room(4 * m * k), outputs: k as u32, ..layer };
                 let mut run = run(0, m, m);
                 run.rates = gpu.put(&[Rate::default(); 2]);
-                let mut job = Job { models: vec![model()], layers: vec![before, layer], runs: vec![run], tiles: vec![] };
+                let mut job =
+                    Job { models: vec![model()], layers: vec![before, layer], runs: vec![run], tiles: vec![] };
                 job.tile(1, [m, n], &SHAPES[shape]);
                 let kernel = format!("{pass}_{}{}", method.0, SHAPES[shape].0);
                 gpu.launch(&kernel, &job, 1);
                 let c = gpu.counters;
                 let conflicts = c.shared_conflicts as f64 / c.shared_requests as f64;
-assert!(conflicts < 0.5, "{kernel}: {conflicts} conflicts a request of shared memory");
+                assert!(conflicts < 0.5, "{kernel}: {conflicts} conflicts a request of shared memory");
                 assert!(c.sectors_per_request() < 14.0, "{kernel}: {c:?}");
                 assert_eq!((c.local_requests, c.float_atomics), (0, 0), "{kernel}");
             }

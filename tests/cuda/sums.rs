@@ -68,7 +68,8 @@ fn rows(kernel: &str, batch: &Batch, seed: u64) -> (Vec<f32>, Vec<f32>, Vec<f64>
             outcome.extend(if kernel == "link" { softmax(&logits) } else { slope });
             scale += class_weights.as_ref().map_or(1.0, |w| w[label]);
         } else {
-            let kind = [PointwiseLoss::BinaryCrossEntropy, PointwiseLoss::MeanSquared, PointwiseLoss::Huber { delta: 0.7 }];
+            let kind =
+                [PointwiseLoss::BinaryCrossEntropy, PointwiseLoss::MeanSquared, PointwiseLoss::Huber { delta: 0.7 }];
             let targets = &values[(first + r) * width..][..width];
             let of = |(c, (&x, &t)): (usize, (&f64, &f32))| {
                 pointwise(kind[loss as usize - 1], x, f64::from(t), class_weights.as_ref().map_or(1.0, |w| w[c]))
@@ -76,7 +77,11 @@ fn rows(kernel: &str, batch: &Batch, seed: u64) -> (Vec<f32>, Vec<f32>, Vec<f64>
             let row: Vec<_> = logits.iter().zip(targets).enumerate().map(of).collect();
             losses.push(row.iter().map(|r| r.0).sum());
             let linked = logits.iter().map(|x| if loss == 1 { 1.0 / (1.0 + (-x).exp()) } else { *x });
-            outcome.extend(if kernel == "link" { linked.collect::<Vec<_>>() } else { row.iter().map(|r| r.1).collect() });
+            outcome.extend(if kernel == "link" {
+                linked.collect::<Vec<_>>()
+            } else {
+                row.iter().map(|r| r.1).collect()
+            });
             scale += width as f64;
         }
     }

@@ -89,7 +89,8 @@ mod tests {
     use super::*;
 
     fn tables(widths: &[u32]) -> (Model, Vec<Layer>) {
-        let of = |pair: &[u32]| Layer { inputs: pair[0], outputs: pair[1], y: 1 << 20, dz: 1 << 20, ..Layer::default() };
+        let of =
+            |pair: &[u32]| Layer { inputs: pair[0], outputs: pair[1], y: 1 << 20, dz: 1 << 20, ..Layer::default() };
         let model = Model { inputs: widths[0], ..Model::default() };
         (model, widths.windows(2).map(of).collect())
     }
