@@ -235,12 +235,16 @@ template <class S> struct Simt {
 // Does nothing with the columns of B.
 struct NoColumns {
     __device__ __forceinline__ void add(const f32*) {}
+    __device__ __forceinline__ void add_one(f32) {}
 };
 
 // The sum of each column of B, its rows in order; thread j has column j.
 template <class S> struct ColumnSums {
     bool wanted = false;
     f32 sum = 0.0f;
+    __device__ __forceinline__ void add_one(f32 x) {
+        sum += x;
+    }
     __device__ __forceinline__ void add(const f32* bs) {
         if (!wanted) return;
 #pragma unroll

@@ -7,7 +7,9 @@
 use crate::ops::convert::Convert;
 use crate::ops::float::FloatOp;
 use crate::ops::half::HalfOp;
+use crate::ops::round::Format;
 use crate::parse::syntax::Type;
+use std::cmp::Ordering;
 
 /// Lanes of a warp.
 pub(crate) const LANES: usize = 32;
@@ -108,6 +110,15 @@ pub(crate) enum Function {
 pub(crate) type CompareFn = fn(&Wide, &Wide) -> u32;
 /// A comparison of 32-bit lanes.
 pub(crate) type ComparePlaneFn = fn(&Plane, &Plane) -> u32;
+
+/// What a comparison runs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Compare {
+    Plane(ComparePlaneFn),
+    Wide(CompareFn),
+    /// Floats of 16 bits: the format, and which orders count; unordered ones have none.
+    Half(Format, fn(Option<Ordering>) -> bool),
+}
 
 /// How a comparison's bit and a third predicate are joined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -325,7 +336,7 @@ pub(crate) struct Product {
 /// `setp`: predicate destinations, and how the bit is joined with a third operand.
 #[derive(Clone, Debug)]
 pub(crate) struct Test {
-    pub compare: Result<ComparePlaneFn, CompareFn>,
+    pub compare: Compare,
     pub p: Option<usize>,
     pub q: Option<usize>,
     pub join: Join,

@@ -6,6 +6,17 @@
 //! must not, and copies that were not waited for end a launch with a [`Fault`]. An opcode, modifier or type that is not
 //! known is a [`ParseError`]: nothing is skipped.
 //!
+//! What is a fault is decided so that correct kernels have none:
+//! - A value that nothing wrote may be loaded, moved, computed with and kept in shared or local memory; it is a fault in an
+//!   address, a guard or branch, an atomic, or a store to global memory. The host may not read it either.
+//! - Two accesses of one word race if one is a write and neither a barrier, nor (within a warp) `bar.warp.sync`, nor (between
+//!   blocks) a fence with an atomic or a flag orders them. Lanes of one store may write the same value to one place.
+//! - `bar.sync` and what ends in `.aligned` need all lanes of the warp that there were at its start; `barrier.sync` without
+//!   `.aligned`, shuffles and votes need those that have not left.
+//! - Arrays in shared memory lie apart and are aligned as declared, not better, so that an overrun or a hidden assumption
+//!   does not pass by luck.
+//! - `cp.async` arrives when it is waited for, and until then its destination may be neither read nor written.
+//!
 //! Approximations (`ex2.approx`, `rcp.approx`, `div.full`, …) are computed in f64 and rounded once: compare what depends
 //! on them with a tolerance. `wgmma`, TMA, clusters, textures and indirect calls are not known.
 

@@ -8,7 +8,8 @@
 //! at its address, and one that reads the address afterwards has seen it.
 //!
 //! One reader or a set of warps is remembered for each word, with the least of the readers' times: exact under barriers of
-//! the whole block; with barriers of some warps a conflict can be missed, never invented.
+//! the whole block; with barriers of some warps a conflict can be missed, never invented. Of the bytes of a word that several
+//! threads wrote, the last one's are remembered. `bar.warp.sync` counts for the whole warp, whatever its mask.
 
 use crate::instr::LANES;
 use std::collections::HashMap;

@@ -5,7 +5,7 @@
 mod common;
 
 use common::Arg::{Pointer, U32};
-use common::{Arg, Bench};
+use common::Bench;
 use hpt_ptxsim::{Counters, Fault, FaultKind, Launch, Machine, Module, Options};
 
 /// A module with one kernel `k` that takes a pointer and a number, in `%rd1` and `%r1`, with its thread in `%r2`,
@@ -100,6 +100,16 @@ fn lanes_of_a_warp_are_not_ordered_by_running_together() {
     healthy(&EXCHANGE.replace("252", "124").replace("BARRIER", "bar.warp.sync 0xffffffff;"), [1, 32]);
     let fault = faulty(&EXCHANGE.replace("252", "124").replace("BARRIER", ""), [1, 32], FaultKind::Race);
     assert!(fault.detail.contains("of this block"), "{fault}");
+}
+
+#[test]
+fn what_all_lanes_read_is_not_yet_free_to_write() {
+    let body =
+        ".shared .align 4 .b8 s[4];\nsetp.eq.u32 %p1, %r2, 5;\n@%p1 st.shared.u32 [s], 1;\nbar.warp.sync 0xffffffff;
+        ld.shared.u32 %r4, [s];\nSYNC\n@%p1 st.shared.u32 [s], 2; // here\n";
+    healthy(&body.replace("SYNC", "bar.warp.sync 0xffffffff;"), [1, 32]);
+    let fault = faulty(&body.replace("SYNC", ""), [1, 32], FaultKind::Race);
+    assert!(fault.detail.contains("read by several threads"), "{fault}");
 }
 
 #[test]
@@ -465,6 +475,8 @@ fn what_is_not_known_is_an_error_with_its_line() {
         ("add.s32 %r4, %r2, %q9;", "`%q9` is not declared"),
         ("add.s32 %r4, %r2, %rd1;", "64 bits where 32"),
         ("add.s32 %r4, %r60, %r1;", "`%r60` is not declared"),
+        ("set.eq.f16x2.f16x2 %r4, %r1, %r2;", "unknown instruction"),
+        ("setp.gt.ftz.s32 %p1, %r1, %r2;", "unknown instruction"),
         ("bra NOWHERE;", "no label `NOWHERE`"),
         ("fma.f32 %f1, %f1, %f1, %f1;", "unknown instruction `fma.f32`"),
         ("cvt.f32.s32 %f1, %r1;", "unknown instruction"),
@@ -479,5 +491,4 @@ fn what_is_not_known_is_an_error_with_its_line() {
     }
     assert!(Module::parse("hello").is_err());
     assert!(Module::parse("").is_err());
-    let _: Option<Arg> = None;
 }

@@ -340,6 +340,24 @@ fn halves_hold_the_nearest_and_come_back_exactly() {
 }
 
 #[test]
+fn comparisons_of_halves() {
+    let values = [0u64, 0x8000, 0x3c00, 0xbc00, 0x4000, 0x7c00, 0xfc00, 0x7fff, 1, 0x8001];
+    for (ty, value) in [("f16", f16 as fn(u16) -> f64), ("bf16", bf16)] {
+        let run = |op: &str, expected: fn(f64, f64) -> bool| {
+            check(&format!("setp.{op}.{ty} %p1, %rs1, %rs2; selp.u64 %rd9, 1, 0, %p1;"), &values, |a, b, _| {
+                u64::from(expected(value(a as u16), value(b as u16)))
+            });
+        };
+        run("eq", |a, b| a == b);
+        run("lt", |a, b| a < b);
+        run("ge", |a, b| a >= b);
+        run("neu", |a, b| a != b);
+        run("leu", |a, b| a <= b || a.is_nan() || b.is_nan());
+        run("nan", |a, b| a.is_nan() || b.is_nan());
+    }
+}
+
+#[test]
 fn tf32_rounds_ties_away() {
     let inputs = [
         0x3f80_0fffu64,

@@ -41,7 +41,7 @@ fn f16_bits(x: f32) -> u32 {
 
 fn f16_value(bits: u32) -> f32 {
     let magnitude =
-        if bits & 0x7fff == 0 { 0.0 } else { f32::from_bits((bits >> 10 & 31) + 112 << 23 | (bits & 1023) << 13) };
+        if bits & 0x7fff == 0 { 0.0 } else { f32::from_bits(((bits >> 10 & 31) + 112) << 23 | (bits & 1023) << 13) };
     if bits & 0x8000 != 0 { -magnitude } else { magnitude }
 }
 

@@ -111,6 +111,7 @@ fn bits() {
     word("brev.b32 %r9, %r1;", |a, _, _| a.reverse_bits());
     word("bfind.u32 %r9, %r1;", |a, _, _| a.checked_ilog2().unwrap_or(u32::MAX));
     word("bfind.s32 %r9, %r1;", |a, _, _| (if (a as i32) < 0 { !a } else { a }).checked_ilog2().unwrap_or(u32::MAX));
+    word("bfind.shiftamt.u32 %r9, %r1;", |a, _, _| if a == 0 { u32::MAX } else { a.leading_zeros() });
     word("popc.b64 %r9, %rd1;", |a, _, _| a.count_ones());
     word("clz.b64 %r9, %rd1;", |a, _, _| 32 + a.leading_zeros());
     long("not.b64 %rd9, %rd1;", |a, _, _| !a);

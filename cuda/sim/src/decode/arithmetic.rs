@@ -6,8 +6,8 @@ use crate::instr::{Carry, FourFn, Function, Guard, Join, Logic, Op, Slot, Test};
 use crate::ops::convert::{Convert, format};
 use crate::ops::float::{FloatOp, Kind};
 use crate::ops::half::HalfOp;
-use crate::ops::round::Round;
-use crate::ops::{float, int};
+use crate::ops::round::{BF16, F16, Round};
+use crate::ops::{float, half, int};
 use crate::parse::syntax::{Operand, Type};
 
 const NONE: Slot = Slot::ZERO;
@@ -117,6 +117,7 @@ impl<'a> Builder<'a, '_> {
         let half = match name {
             "mul" | "mad" | "mul24" => words.need_of(&["lo", "hi"])?,
             "add" | "sub" => words.take_of(&["sat"]).unwrap_or_default(),
+            "bfind" => words.take_of(&["shiftamt"]).unwrap_or_default(),
             _ => "",
         };
         let op = if half.is_empty() { name.to_owned() } else { format!("{name}.{half}") };
@@ -254,7 +255,10 @@ impl<'a> Builder<'a, '_> {
         let result = if words.name == "set" { Some(words.ty()?) } else { None };
         let ty = words.ty()?;
         let compare = match ty {
+            Type::F(16) if !flush && words.name == "setp" => half::compare(op, F16),
+            Type::Bf16 if !flush && words.name == "setp" => half::compare(op, BF16),
             Type::F(bits @ (32 | 64)) => float::compare(op, u32::from(bits), flush),
+            _ if flush => None,
             _ => int::compare(op, ty),
         };
         let Some(compare) = compare else { return words.unknown() };

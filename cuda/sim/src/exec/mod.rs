@@ -12,7 +12,9 @@ mod tensor;
 
 use crate::block::Block;
 use crate::fault::{FaultKind, Outcome, Trouble};
-use crate::instr::{Carry, Guard, Instr, Join, LANES, LOCAL_WINDOW, Logic, Op, PARAM_WINDOW, Plane, SHARED_WINDOW};
+use crate::instr::{
+    Carry, Compare, Guard, Instr, Join, LANES, LOCAL_WINDOW, Logic, Op, PARAM_WINDOW, Plane, SHARED_WINDOW,
+};
 use crate::instr::{Slot, Space, Test, WINDOW, Wide};
 use crate::kernel::Code;
 use crate::machine::{Counters, Options, Released};
@@ -239,8 +241,7 @@ impl Core<'_> {
                 self.warp.put_wide(instr.d, &ticks.map(u64::from), mask, 0);
             }
             Op::ActiveMask => {
-                let active = [self.warp.active; LANES];
-                self.warp.put(instr.d, &active, mask, 0);
+                self.warp.put(instr.d, &[mask; LANES], mask, 0);
             }
             Op::IsSpace(space, p) => self.is_space(*space, *p, instr.a, mask)?,
             Op::Atomic(atomic) => self.atomic(atomic, mask)?,
@@ -279,8 +280,13 @@ impl Core<'_> {
     fn test(&mut self, test: &Test, instr: &Instr, mask: u32) {
         let warp = &mut *self.warp;
         let bits = match test.compare {
-            Ok(plane) => plane(warp.plane(instr.a), warp.plane(instr.b)),
-            Err(wide) => wide(&warp.wide(instr.a), &warp.wide(instr.b)),
+            Compare::Plane(compare) => compare(warp.plane(instr.a), warp.plane(instr.b)),
+            Compare::Wide(compare) => compare(&warp.wide(instr.a), &warp.wide(instr.b)),
+            Compare::Half(format, holds) => {
+                let (a, b) = (warp.plane(instr.a), warp.plane(instr.b));
+                let order = |lane: usize| format.value(a[lane].into()).partial_cmp(&format.value(b[lane].into()));
+                (0..LANES).fold(0, |bits, lane| bits | u32::from(holds(order(lane))) << lane)
+            }
         };
         let vague = warp.vague(instr.a) | warp.vague(instr.b);
         let (other, other_vague) = warp.guard(test.other);

@@ -43,6 +43,9 @@ impl Core<'_> {
 
     /// Runs `run` once all living lanes that the executing lanes name as members are there.
     fn with(&mut self, members: Slot, mask: u32, run: impl FnOnce(&mut Self) -> Outcome<()>) -> Outcome<Flow> {
+        if mask == 0 {
+            return Ok(Flow::Next);
+        }
         let vague = self.warp.vague(members) & mask;
         if vague != 0 {
             return Err(self.uninitialised(vague, "the mask of members"));

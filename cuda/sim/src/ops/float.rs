@@ -7,7 +7,7 @@
 use super::int::{compare_plane, compare_wide};
 use super::round::{F32, Round, odd, sum_to_odd};
 use super::{plane, wide};
-use crate::instr::{CompareFn, ComparePlaneFn, Function, LANES, Plane, Wide};
+use crate::instr::{Compare, Function, LANES, Plane, Wide};
 
 const NAN: u32 = 0x7fff_ffff;
 
@@ -281,7 +281,7 @@ fn nan64(a: u64, b: u64) -> bool {
 }
 
 /// `setp` of f32 and f64: `equ`, `ltu`, … are also true where an operand is NaN.
-pub(crate) fn compare(op: &str, width: u32, flush: bool) -> Option<Result<ComparePlaneFn, CompareFn>> {
+pub(crate) fn compare(op: &str, width: u32, flush: bool) -> Option<Compare> {
     if flush && width == 32 {
         return flushing(op);
     }
@@ -319,7 +319,7 @@ pub(crate) fn compare(op: &str, width: u32, flush: bool) -> Option<Result<Compar
 }
 
 /// `setp.op.ftz.f32`: the ordered comparisons that compilers write.
-fn flushing(op: &str) -> Option<Result<ComparePlaneFn, CompareFn>> {
+fn flushing(op: &str) -> Option<Compare> {
     fn z(x: u32) -> f32 {
         f(flushed(x))
     }
@@ -341,7 +341,7 @@ fn flushing(op: &str) -> Option<Result<ComparePlaneFn, CompareFn>> {
 }
 
 /// `testp.op.f32` and `.f64` as a comparison whose second operand is unused.
-pub(crate) fn test(op: &str, width: u32) -> Option<Result<ComparePlaneFn, CompareFn>> {
+pub(crate) fn test(op: &str, width: u32) -> Option<Compare> {
     Some(match (width, op) {
         (32, "finite") => compare_plane!(|a, _b| f(a).is_finite()),
         (32, "infinite") => compare_plane!(|a, _b| f(a).is_infinite()),

@@ -2,6 +2,8 @@
 
 use super::float::Kind;
 use super::round::{BF16, F16, Format, Round, sum_to_odd};
+use crate::instr::Compare;
+use std::cmp::Ordering;
 
 /// An operation on 16-bit floats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +64,29 @@ impl HalfOp {
         };
         flush(format.round(result, Round::Nearest)) as u32
     }
+}
+
+/// `setp.op` of 16-bit floats: which orders count. `equ`, `ltu`, … hold for unordered operands too.
+pub(crate) fn compare(op: &str, format: Format) -> Option<Compare> {
+    use Ordering::{Equal, Greater, Less};
+    let test: fn(Option<Ordering>) -> bool = match op {
+        "eq" => |order| order == Some(Equal),
+        "ne" => |order| matches!(order, Some(Less | Greater)),
+        "lt" => |order| order == Some(Less),
+        "le" => |order| matches!(order, Some(Less | Equal)),
+        "gt" => |order| order == Some(Greater),
+        "ge" => |order| matches!(order, Some(Greater | Equal)),
+        "equ" => |order| matches!(order, None | Some(Equal)),
+        "neu" => |order| order != Some(Equal),
+        "ltu" => |order| matches!(order, None | Some(Less)),
+        "leu" => |order| order != Some(Greater),
+        "gtu" => |order| matches!(order, None | Some(Greater)),
+        "geu" => |order| order != Some(Less),
+        "num" => |order| order.is_some(),
+        "nan" => |order| order.is_none(),
+        _ => return None,
+    };
+    Some(Compare::Half(format, test))
 }
 
 /// Minimum or maximum: a number beats NaN, −0 is less than +0.

@@ -1,7 +1,7 @@
 //! Integer arithmetic, bit operations and comparisons: tables from (opcode, type) to a function over the lanes.
 
 use super::{plane, wide};
-use crate::instr::{CompareFn, ComparePlaneFn, Function, LANES, Plane, Wide};
+use crate::instr::{Compare, Function, LANES, Plane, Wide};
 use crate::parse::syntax::Type;
 
 /// `op.type` of integers where all operands and the result have the type's width.
@@ -50,6 +50,13 @@ fn word(op: &str, signed: bool) -> Option<Function> {
         ("clz", _) => plane!(|a, _, _| a.leading_zeros()),
         ("bfind", false) => plane!(|a, _, _| 31u32.wrapping_sub(a.leading_zeros())),
         ("bfind", true) => plane!(|a, _, _| 31u32.wrapping_sub((a ^ ((a as i32) >> 31) as u32).leading_zeros())),
+        ("bfind.shiftamt", false) => plane!(|a, _, _| if a == 0 { u32::MAX } else { a.leading_zeros() }),
+        ("bfind.shiftamt", true) => {
+            plane!(|a, _, _| match a ^ ((a as i32) >> 31) as u32 {
+                0 => u32::MAX,
+                a => a.leading_zeros(),
+            })
+        }
         ("bfe", false) => plane!(|a, b, c| extract(u64::from(a), b & 255, c & 255, 32, false) as u32),
         ("bfe", true) => plane!(|a, b, c| extract(u64::from(a), b & 255, c & 255, 32, true) as u32),
         ("sad", false) => plane!(|a, b, c| a.abs_diff(b).wrapping_add(c)),
@@ -93,6 +100,7 @@ fn double(op: &str, signed: bool) -> Option<Function> {
         ("popc", _) => wide!(|a, _, _| u64::from(a.count_ones())),
         ("clz", _) => wide!(|a, _, _| u64::from(a.leading_zeros())),
         ("bfind", false) => wide!(|a, _, _| u64::from(63u32.wrapping_sub(a.leading_zeros()))),
+        ("bfind.shiftamt", false) => wide!(|a, _, _| if a == 0 { u64::MAX } else { u64::from(a.leading_zeros()) }),
         ("bfe", false) => wide!(|a, b, c| extract(a, b as u32 & 255, c as u32 & 255, 64, false)),
         ("bfe", true) => wide!(|a, b, c| extract(a, b as u32 & 255, c as u32 & 255, 64, true)),
         ("sad", false) => wide!(|a, b, c| a.abs_diff(b).wrapping_add(c)),
@@ -247,7 +255,7 @@ macro_rules! compare_plane {
             }
             bits
         }
-        Ok(lanes as ComparePlaneFn)
+        crate::instr::Compare::Plane(lanes)
     }};
 }
 
@@ -261,15 +269,19 @@ macro_rules! compare_wide {
             }
             bits
         }
-        Err(lanes as CompareFn)
+        crate::instr::Compare::Wide(lanes)
     }};
 }
 
 pub(crate) use {compare_plane, compare_wide};
 
 /// `setp.op.type` of integers.
-pub(crate) fn compare(op: &str, ty: Type) -> Option<Result<ComparePlaneFn, CompareFn>> {
-    let signed = matches!(ty, Type::S(_));
+pub(crate) fn compare(op: &str, ty: Type) -> Option<Compare> {
+    let signed = match ty {
+        Type::S(_) => true,
+        Type::U(_) | Type::B(_) => false,
+        _ => return None,
+    };
     // `lo ls hi hs` are the unsigned comparisons by other names.
     let (op, signed) = match op {
         "lo" => ("lt", false),

@@ -53,7 +53,13 @@ pub(crate) fn tokens(text: &str) -> Result<Vec<Spot<'_>>, ParseError> {
                 at = end + 1;
             }
             byte if is_word(byte) => {
+                // `.reg.b16` is two words: directives hold no dots.
+                let directive = byte == b'.';
+                at += usize::from(directive);
                 while at < bytes.len() && (is_word(bytes[at]) || bytes[at..].starts_with(b"::")) {
+                    if directive && bytes[at] == b'.' {
+                        break;
+                    }
                     at += if bytes[at] == b':' { 2 } else { 1 };
                 }
                 spots.push(Spot { token: Token::Word(&text[start..at]), line, start, end: at });
@@ -90,6 +96,12 @@ mod tests {
         assert_eq!(*words[2], (Token::Word("cp.async.ca.shared::cta.global"), 2));
         assert_eq!(*words[5], (Token::Word("0f3F800000"), 2));
         assert_eq!(found.last(), Some(&(Token::Word("x"), 3)));
+    }
+
+    #[test]
+    fn directives_are_words_of_their_own() {
+        let found: Vec<_> = tokens("{.reg.b16 a;").unwrap().iter().map(|spot| spot.token).collect();
+        assert_eq!(found[1..4], [Token::Word(".reg"), Token::Word(".b16"), Token::Word("a")]);
     }
 
     #[test]
