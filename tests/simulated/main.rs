@@ -67,8 +67,7 @@ fn tensor_cores_follow_the_oracle() {
 fn companions_change_no_bit() {
     let cases = cases();
     let chosen: Vec<&Case> = cases.iter().step_by(7).take(7).collect();
-    let alone: Vec<End> =
-        chosen.iter().map(|case| case.steps(&simulated(&[Look::default()]), 6, 6).unwrap()).collect();
+    let alone: Vec<End> = chosen.iter().map(|case| case.steps(&simulated(&[Look::default()]), 6, 6).unwrap()).collect();
     for (seed, order) in [(2, [0, 1, 2, 3, 4, 5, 6]), (3, [6, 3, 1, 5, 0, 2, 4])] {
         let cuda = &simulated(&[Look { seed, ..Look::default() }]);
         let together: Vec<(usize, End)> = std::thread::scope(|scope| {
