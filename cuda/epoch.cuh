@@ -253,9 +253,9 @@ DEVICE void step_of(const Entries& entries, u32 tick, f64* partial) {
     if (threadIdx.x == 0) global<f64>(run.losses)[tick] = sum * scale;
     for (u32 l = last;; l--) {
         const Layer& layer = *global<const Layer>(opaque((u64)(layers + l)));
-        if (l) backward_all(model, layer, at);
+        if (l) backward_all(*global<const Model>(opaque(entries.model)), layer, at);
         __syncthreads();
-        learn_all(model, layer, at, rule_of(model, global<const Rate>(run.rates)[tick]));
+        learn_all(model, layer, at, rule_of(model, global<const Rate>(global<const Run>(opaque(entries.run))->rates)[tick]));
         __syncthreads();
         if (!l) break;
     }

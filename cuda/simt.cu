@@ -222,7 +222,7 @@ KERNEL __launch_bounds__(THREADS) finish(const __grid_constant__ Tables tables) 
 }
 
 // All steps of the run of a model that fits one multiprocessor; it has no tick.
-KERNEL __launch_bounds__(THREADS, 1) epoch(const __grid_constant__ Tables tables) {
+KERNEL __launch_bounds__(THREADS, 2) epoch(const __grid_constant__ Tables tables) {
     Tile tile = tile_of(tables);
     __shared__ Entries entries;
     if (threadIdx.x == 0) {

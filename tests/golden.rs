@@ -257,7 +257,12 @@ fn ten_steps_of_every_optimizer_are_pytorchs() {
             let mut cohort = cpu.begin(std::slice::from_ref(&member)).expect("a cohort");
             let found = ten_steps(&problem, &cpu, &mut cohort, rate, steps);
             assert_close(&format!("{isa}, {name}, losses"), &found, &losses, CPU.losses);
-            assert_close(&format!("{isa}, {name}, weights"), &wide(&cpu.weights(&cohort, 0).unwrap()), &weights, CPU.weights);
+            assert_close(
+                &format!("{isa}, {name}, weights"),
+                &wide(&cpu.weights(&cohort, 0).unwrap()),
+                &weights,
+                CPU.weights,
+            );
         }
     }
 }

@@ -137,7 +137,7 @@ pub fn edges() -> Vec<Case> {
         (&[256, 128], 784, 128, 10, true),
         (&[48], 20, 200, 300, false),
         // Large tiles: of outputs and of their gradient, of weights.
-        (&[1025], 5, 1025, 3, false),
+        (&[1025, 40], 5, 1025, 3, false),
         (&[1030], 1027, 2, 2, false),
     ];
     let of = |&(hidden, inputs, batch, classes, bytes): &(&[usize], usize, usize, usize, bool)| {

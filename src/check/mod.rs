@@ -136,8 +136,7 @@ impl Case {
             precision: spec.precision,
         };
         let mut cohort = backend.begin(&[member])?;
-        let rows: Vec<u32> =
-            (0..steps * batch - usize::from(batch > 1)).map(|i| (i * 7 % data.rows) as u32).collect();
+        let rows: Vec<u32> = (0..steps * batch - usize::from(batch > 1)).map(|i| (i * 7 % data.rows) as u32).collect();
         let rates = vec![spec.learning_rate as f32; steps];
         let mut losses = vec![0.0; steps];
         for start in (0..steps).step_by(run) {
@@ -176,7 +175,8 @@ impl Case {
 pub fn training<B: Backend>(backend: &B) -> Result<Finding> {
     let case = cases::training();
     let (data, validation) = (case.data(), Case { seed: 8, ..case.clone() }.data());
-    let (on_device, on_cpu) = (run(backend, &case, &data, &validation)?, run(&Cpu::new(1)?, &case, &data, &validation)?);
+    let (on_device, on_cpu) =
+        (run(backend, &case, &data, &validation)?, run(&Cpu::new(1)?, &case, &data, &validation)?);
     let off = |a: f64, b: f64| (a - b).abs() / (1.0 + b.abs()) / 1e-4;
     let pairs = on_device.history.iter().zip(&on_cpu.history);
     let validated = |epoch: &crate::train::Epoch| epoch.validation_loss.unwrap_or(f64::NAN);
@@ -191,8 +191,7 @@ fn run<B: Backend>(backend: &B, case: &Case, data: &Arc<Dataset>, validation: &A
     let weights = initialise(&plan, Init::Torch, KEY.0, KEY.1);
     let spec: &TrainSpec = &case.train;
     let (seed, slot) = KEY;
-    let trainer =
-        Trainer { plan: &plan, spec, weights: &weights, seed, slot, last_epoch: None, cancelled: &|| false };
+    let trainer = Trainer { plan: &plan, spec, weights: &weights, seed, slot, last_epoch: None, cancelled: &|| false };
     let (data, validation) = (backend.upload(data.clone())?, backend.upload(validation.clone())?);
     train(backend, &trainer, &data, Some(&validation), &mut |_| Control::Continue)
 }

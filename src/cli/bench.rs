@@ -31,12 +31,9 @@ pub const VERB: Verb = Verb {
                     .value_parser(value_parser!(u16).range(1..))
                     .help("Threads to compare with one [default: all cores]"),
             )
-            .arg(
-                Arg::new("device")
-                    .long("device")
-                    .value_name("DEVICE")
-                    .help("Measure cohorts of networks trained at once, and products, on this device (cuda, cuda:1, cpu) instead"),
-            )
+            .arg(Arg::new("device").long("device").value_name("DEVICE").help(
+                "Measure cohorts of networks trained at once, and products, on this device (cuda, cuda:1, cpu) instead",
+            ))
             .arg(
                 Arg::new("precision")
                     .long("precision")
@@ -211,7 +208,8 @@ fn cohorts(
         if !rows.is_empty() {
             parts.push(table::table(&header, &rows));
         }
-        parts.extend(products.iter().map(|(name, rate)| format!("{name}: {:.2} TFLOP/s", rate.as_f64().unwrap_or(0.0))));
+        parts
+            .extend(products.iter().map(|(name, rate)| format!("{name}: {:.2} TFLOP/s", rate.as_f64().unwrap_or(0.0))));
         parts.join("\n\n")
     })
 }

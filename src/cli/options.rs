@@ -78,7 +78,11 @@ pub const PATH: Opt = opt("data", "PATH", "CSV or TSV file (plain or gzip), fold
 pub const DELIMITER: Opt =
     opt("delimiter", "CHAR", "What separates cells: one character, or `tab` [default: found out]");
 /// Where to run.
-pub const DEVICE: Opt = opt("device", "DEVICE", "auto, cpu, cuda (all GPUs) or cuda:1; auto is the GPU for searches and large networks, if there is one that computes as the CPU does [default: auto]");
+pub const DEVICE: Opt = opt(
+    "device",
+    "DEVICE",
+    "auto, cpu, cuda (all GPUs) or cuda:1; auto is the GPU for searches and large networks, if there is one that computes as the CPU does [default: auto]",
+);
 pub const THREADS: Opt = opt("threads", "N", "Threads of one training, or auto [default: auto]");
 
 /// Which data, and how they are divided.

@@ -226,10 +226,7 @@ impl Objective<'_> {
             0 => self.bridge.threads.min(useful_threads(&plan, batch)),
             threads => threads,
         };
-        let fit = Fit {
-            validation: sets.validation.as_ref(),
-            ..Fit::new(&sets.train, &config.model, &config.train)
-        };
+        let fit = Fit { validation: sets.validation.as_ref(), ..Fit::new(&sets.train, &config.model, &config.train) };
         let mut engine = self.bridge.engine_for(&fit, threads)?;
         let sharers = context.workers();
         let threads = match spec.threads {

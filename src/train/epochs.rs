@@ -375,7 +375,8 @@ impl<'a, B: Backend> Session<'a, B> {
             *rate = rate_of as f32;
         }
         let batch_size = spec.batch_size.min(self.order.len());
-        let run_steps = ((self.backend.run_flops() / self.trainer.plan.step_flops(batch_size)) as usize).clamp(1, steps);
+        let run_steps =
+            ((self.backend.run_flops() / self.trainer.plan.step_flops(batch_size)) as usize).clamp(1, steps);
         for start in (0..steps).step_by(run_steps) {
             if (self.trainer.cancelled)() {
                 return Ok(None);

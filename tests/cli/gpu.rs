@@ -30,7 +30,8 @@ impl Folder {
     }
 }
 
-const TRAIN: &str = "train --data t.csv --hidden 12,12 --dropout 0.1 --batch-size 16 --epochs 3 --json --out m.safetensors";
+const TRAIN: &str =
+    "train --data t.csv --hidden 12,12 --dropout 0.1 --batch-size 16 --epochs 3 --json --out m.safetensors";
 
 #[test]
 fn devices_lists_gpus_with_what_would_run_on_them() {
@@ -76,7 +77,8 @@ fn a_training_on_the_gpu_is_that_of_the_cpu() {
 #[test]
 fn a_search_goes_to_the_gpu_by_itself_and_goes_on_without_it() {
     let folder = folder();
-    let search = "search --data t.csv --hidden 8 --epochs 2 --batch-size 16 --seed 1 --storage s.db --out models --json";
+    let search =
+        "search --data t.csv --hidden 8 --epochs 2 --batch-size 16 --seed 1 --storage s.db --out models --json";
     let two = [("HPT_SIM_GPUS", "2")];
     let ran = folder.with_gpu(&two, &format!("{search} --trials 4 --cohort 4 --sampler random")).ok();
     assert!(!ran.err.contains("the CPU is used"), "{}", ran.err);
@@ -103,7 +105,8 @@ fn a_gpu_that_is_not_there_or_cannot_is_said_in_words() {
     cuda(&[("HPT_SIM_DRIVER", "10020")], "cuda").fails(1, &["version 10.2", "at least 11.4"]);
     cuda(&[("HPT_SIM_CAPABILITY", "60")], "cuda").fails(2, &["Simulated GPU is too old", "7.5"]);
     cuda(&[("HPT_SIM_CAPABILITY", "60")], "cuda:0").fails(1, &["compute capability 6.0 is not supported"]);
-    let failing = cuda(&[("HPT_SIM_FAILS", "12")], "cuda").fails(1, &["cuda:0 (Simulated GPU)", "CUDA_ERROR_LAUNCH_FAILED"]);
+    let failing =
+        cuda(&[("HPT_SIM_FAILS", "12")], "cuda").fails(1, &["cuda:0 (Simulated GPU)", "CUDA_ERROR_LAUNCH_FAILED"]);
     assert!(failing.err.contains("unspecified launch failure"), "{}", failing.err);
     let wide = "train --data t.csv --epochs 1 --hidden 3000,3000 --batch-size 64";
     let small = [("HPT_SIM_MEMORY", "96")];
@@ -128,7 +131,9 @@ fn check_compares_everything_with_the_oracle() {
 fn planted_bugs_are_found() {
     let folder = folder();
     let planted = |tool: &str| folder.with_gpu(&[("HPT_SIM_RACES", "1")], &format!("check --planted {tool}"));
-    for (tool, what) in [("memcheck", "outofbounds"), ("initcheck", "uninitialised"), ("racecheck", "race in"), ("synccheck", "mask")] {
+    for (tool, what) in
+        [("memcheck", "outofbounds"), ("initcheck", "uninitialised"), ("racecheck", "race in"), ("synccheck", "mask")]
+    {
         let ran = planted(tool);
         assert!(ran.code == Some(1) && ran.err.to_lowercase().contains(what), "{tool}: {}", ran.err);
     }

@@ -47,14 +47,27 @@ fn the_gpu_follows_the_oracle() {
     assert_eq!(unused, ["layout"], "no comparison uses these kernels");
 }
 
+/// The same comparisons where products have tensor cores, at every precision.
+#[test]
+fn tensor_cores_follow_the_oracle() {
+    let cuda = simulated(&[Look { plain: false, ..Look::default() }]);
+    let findings = check::all(&cuda, &mut |_| {}).unwrap();
+    for finding in &findings {
+        assert!(finding.agrees, "{finding:?}");
+    }
+    for precision in ["high", "medium"] {
+        assert!(findings.iter().any(|finding| finding.name.contains(precision)), "nothing was compared at {precision}");
+    }
+    assert!(is_used("forward_tf32x3_s") && is_used("learn_tf32_s"));
+}
+
 /// The same model alone, among others of other shapes that come and go in any order, on another schedule of blocks, and
 /// in runs of other lengths.
 #[test]
 fn companions_change_no_bit() {
     let cases = cases();
     let chosen: Vec<&Case> = cases.iter().step_by(7).take(7).collect();
-    let alone: Vec<End> =
-        chosen.iter().map(|case| case.steps(&simulated(&[Look::default()]), 6, 6).unwrap()).collect();
+    let alone: Vec<End> = chosen.iter().map(|case| case.steps(&simulated(&[Look::default()]), 6, 6).unwrap()).collect();
     for (seed, order) in [(2, [0, 1, 2, 3, 4, 5, 6]), (3, [6, 3, 1, 5, 0, 2, 4])] {
         let cuda = &simulated(&[Look { seed, ..Look::default() }]);
         let together: Vec<(usize, End)> = std::thread::scope(|scope| {

@@ -21,7 +21,9 @@ fn table(folder: &std::path::Path) -> String {
 
 fn spec(folder: &std::path::Path, engine: Option<Engine>) -> SearchSpec {
     let mut fixed = Settings::default();
-    for (name, value) in [("epochs", Value::Int(4)), ("batch_size", Value::Int(32)), ("hidden", Value::Text("12".into()))] {
+    for (name, value) in
+        [("epochs", Value::Int(4)), ("batch_size", Value::Int(32)), ("hidden", Value::Text("12".into()))]
+    {
         fixed.set(name, name, &value).unwrap();
     }
     let words = ["relu", "tanh"].map(|word| Value::Text(word.into())).to_vec();

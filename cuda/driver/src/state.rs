@@ -29,11 +29,19 @@ pub(crate) const WORDS: &[(Status, &str, &str)] = &[
     (INVALID_DEVICE, "CUDA_ERROR_INVALID_DEVICE\0", "invalid device ordinal\0"),
     (INVALID_CONTEXT, "CUDA_ERROR_INVALID_CONTEXT\0", "invalid device context\0"),
     (INVALID_PTX, "CUDA_ERROR_INVALID_PTX\0", "a PTX JIT compilation failed\0"),
-    (UNSUPPORTED_PTX, "CUDA_ERROR_UNSUPPORTED_PTX_VERSION\0", "the provided PTX was compiled with an unsupported toolchain\0"),
+    (
+        UNSUPPORTED_PTX,
+        "CUDA_ERROR_UNSUPPORTED_PTX_VERSION\0",
+        "the provided PTX was compiled with an unsupported toolchain\0",
+    ),
     (INVALID_HANDLE, "CUDA_ERROR_INVALID_HANDLE\0", "invalid resource handle\0"),
     (NOT_FOUND, "CUDA_ERROR_NOT_FOUND\0", "named symbol not found\0"),
     (LAUNCH_FAILED, "CUDA_ERROR_LAUNCH_FAILED\0", "unspecified launch failure\0"),
-    (CAPTURE_UNSUPPORTED, "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED\0", "operation not permitted when stream is capturing\0"),
+    (
+        CAPTURE_UNSUPPORTED,
+        "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED\0",
+        "operation not permitted when stream is capturing\0",
+    ),
 ];
 
 /// One launch with its parameters as they were when it was asked for.

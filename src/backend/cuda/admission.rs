@@ -71,7 +71,6 @@ pub(super) fn data_bytes(data: &Dataset) -> usize {
     space.0
 }
 
-
 impl Dispatcher {
     /// Starts what waits, in its order, as far as it fits; refuses what can never fit.
     pub fn admit(&mut self) -> Result<()> {

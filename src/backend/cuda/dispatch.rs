@@ -159,12 +159,7 @@ impl Dispatcher {
     }
 
     /// Copies an arena of a model to another: (to, from).
-    fn keep(
-        &mut self,
-        id: u64,
-        reply: Reply<()>,
-        offsets: impl Fn(&Layout) -> (usize, usize),
-    ) -> Result<()> {
+    fn keep(&mut self, id: u64, reply: Reply<()>, offsets: impl Fn(&Layout) -> (usize, usize)) -> Result<()> {
         let Some(resident) = self.models.get(&id) else { return Ok(()) };
         let (to, from) = offsets(&resident.blueprint.layout);
         let (to, from) = (resident.base + to as Address, resident.base + from as Address);
@@ -196,8 +191,7 @@ impl Dispatcher {
             resident.bytes += space.0;
             self.budget.taken += space.0;
         }
-        let adapting =
-            Adapting { beta, gradient: base + gradient as Address, direction: base + direction as Address };
+        let adapting = Adapting { beta, gradient: base + gradient as Address, direction: base + direction as Address };
         self.driver.zero(adapting.direction, 4 * parameters)?;
         resident.adapting = Some(adapting);
         let shared = self.driver.limits().shared;

@@ -80,7 +80,9 @@ impl Dispatcher {
             let group = self.group(&courses)?;
             self.pieces(&mut courses[..group])?;
             // Those that are through leave; the others go on with their next piece.
-            for place in (0..group).rev().filter(|&place| courses[place].done >= courses[place].rows).collect::<Vec<_>>() {
+            for place in
+                (0..group).rev().filter(|&place| courses[place].done >= courses[place].rows).collect::<Vec<_>>()
+            {
                 let Course { pending, outputs, sum, .. } = courses.remove(place);
                 // Whoever asked may have gone.
                 let _ = pending.reply.send(Ok((outputs, sum)));

@@ -74,10 +74,7 @@ pub(super) enum Presence {
     /// It cannot be used, and why.
     Useless(String),
     /// It is there, of this CUDA version (12040 is 12.4), with so many GPUs.
-    Ready {
-        version: i32,
-        count: usize,
-    },
+    Ready { version: i32, count: usize },
 }
 
 /// Looks for the driver.
@@ -223,8 +220,7 @@ impl Nvidia {
         let (up, down) = (nothing(), nothing());
         let (kernels, loaded) = (HashMap::new(), Vec::new());
         // From here on what is made is given back by `drop`.
-        let mut gpu =
-            Nvidia { limits, device, stream, modules: loaded, kernels, up, down, pooled, captured: None };
+        let mut gpu = Nvidia { limits, device, stream, modules: loaded, kernels, up, down, pooled, captured: None };
         modules.into_iter().try_for_each(|module| gpu.load(module))?;
         gpu.prepare_memory()?;
         Ok(gpu)

@@ -112,7 +112,8 @@ impl Products {
     /// f32 where there is no such kernel for the shape.
     pub fn kernel(&self, pass: Pass, [m, n, k]: [usize; 3], wanted: Precision) -> (&'static str, (usize, usize)) {
         let shape = Shape::of(m, n, k);
-        let there = |method: Method| method == Method::F32 || self.there[pass as usize][method as usize][shape as usize];
+        let there =
+            |method: Method| method == Method::F32 || self.there[pass as usize][method as usize][shape as usize];
         let fitting = METHODS.into_iter().rev().find(|&method| method <= lowest(wanted) && there(method));
         (NAMES[pass as usize][fitting.unwrap_or(Method::F32) as usize][shape as usize], shape.size())
     }

@@ -103,7 +103,10 @@ impl Round {
         }
         let mut bytes = vec![0; count * size_of::<f64>()];
         driver.read(losses, &mut bytes)?;
-        Ok(bytes.chunks_exact(8).map(|b| f64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]])).collect())
+        Ok(bytes
+            .chunks_exact(8)
+            .map(|b| f64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]))
+            .collect())
     }
 
     /// Puts the tables on the device; returns the launches of a step, and those that make all steps at once.

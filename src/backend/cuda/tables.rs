@@ -218,8 +218,7 @@ impl Network {
     /// The forward product y (m × n) of x (m × k) and w (k × n, then n zeros or more), at these addresses, by a kernel and
     /// the size of its tiles.
     pub fn product([m, n, k]: [usize; 3], [x, w, y]: [Address; 3], kernel: (&'static str, (usize, usize))) -> Self {
-        let layer =
-            Layer { x, y, weights: w, inputs: k as u32, outputs: n as u32, kept: 1.0, ..Layer::default() };
+        let layer = Layer { x, y, weights: w, inputs: k as u32, outputs: n as u32, kept: 1.0, ..Layer::default() };
         let (kernel, (rows, columns)) = kernel;
         let tile = |place: usize| Tile { subject: 0, place: place as u32 };
         let tiles = (0..m.div_ceil(rows) * n.div_ceil(columns)).map(tile).collect();

@@ -46,9 +46,8 @@ fn advance(cuda: &Cuda, cohort: &mut Cohort, data: &Data, first: u64, steps: usi
 }
 
 fn expected(plan: &Plan, first: u64, steps: usize, batch: usize) -> Vec<f64> {
-    let loss = |i: usize| {
-        (first + i as u64) as f64 + 1e6 * (i * batch) as f64 + 1e-3 * 0.5 + 1e12 * plan.parameters as f64
-    };
+    let loss =
+        |i: usize| (first + i as u64) as f64 + 1e6 * (i * batch) as f64 + 1e-3 * 0.5 + 1e12 * plan.parameters as f64;
     (0..steps).map(loss).collect()
 }
 
