@@ -15,7 +15,10 @@ pub struct Module {
 }
 
 /// All of them, the most special first. A kernel is taken from the first module that is taken and has it.
-pub const MODULES: &[Module] = &[Module { name: "simt", ptx: include_str!("../../../cuda/ptx/simt.ptx") }];
+pub const MODULES: &[Module] = &[
+    Module { name: "mma80", ptx: include_str!("../../../cuda/ptx/mma80.ptx") },
+    Module { name: "simt", ptx: include_str!("../../../cuda/ptx/simt.ptx") },
+];
 
 /// The PTX version that a driver knows by its CUDA version (12040 is 12.4); NVIDIA's release notes of the PTX ISA.
 fn ptx_of_driver(cuda: i32) -> (u32, u32) {
