@@ -160,3 +160,13 @@ pub(super) fn training() -> Case {
     let train = TrainSpec { epochs: 4, batch_size: 16, learning_rate: 0.01, schedule, ..base() };
     Case { rows: 61, inputs: 7, seed: 3, ..Case::new("training", &model, train, Kind::Classes(3)) }
 }
+
+/// One whose rate descends along its own gradient.
+pub(super) fn adapting() -> Case {
+    let schedule =
+        Schedule { kind: ScheduleKind::Hypergradient, hypergradient_rate: Some(1e-3), ..Schedule::default() };
+    let optimizer = Optimizer::by_name("momentum").unwrap_or(Optimizer::Sgd);
+    let train = TrainSpec { schedule, optimizer, ..training().train };
+    let model = ModelSpec::uniform(&[20], Activation::Tanh, 0.1);
+    Case { name: "hypergradient".to_owned(), model, train, ..training() }
+}

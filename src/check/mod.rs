@@ -173,16 +173,19 @@ impl Case {
 /// # Errors
 /// The device failed.
 pub fn training<B: Backend>(backend: &B) -> Result<Finding> {
-    let case = cases::training();
+    follow(backend, &cases::training())
+}
+
+/// The training of a case against the CPU's.
+fn follow<B: Backend>(backend: &B, case: &Case) -> Result<Finding> {
     let (data, validation) = (case.data(), Case { seed: 8, ..case.clone() }.data());
-    let (on_device, on_cpu) =
-        (run(backend, &case, &data, &validation)?, run(&Cpu::new(1)?, &case, &data, &validation)?);
+    let (on_device, on_cpu) = (run(backend, case, &data, &validation)?, run(&Cpu::new(1)?, case, &data, &validation)?);
     let off = |a: f64, b: f64| (a - b).abs() / (1.0 + b.abs()) / 1e-4;
     let pairs = on_device.history.iter().zip(&on_cpu.history);
     let validated = |epoch: &crate::train::Epoch| epoch.validation_loss.unwrap_or(f64::NAN);
     let offs = pairs.flat_map(|(a, b)| [off(a.train_loss, b.train_loss), off(validated(a), validated(b))]);
     let share = offs.fold(0.0, |worst: f64, off| if off > worst || off.is_nan() { off } else { worst });
-    let name = format!("{} epochs against the CPU", on_cpu.history.len());
+    let name = format!("{}, {} epochs against the CPU", case.name, on_cpu.history.len());
     Ok(Finding { name, what: "loss of an epoch", share, agrees: share <= 1.0 })
 }
 
@@ -235,6 +238,7 @@ pub fn all<B: Backend>(backend: &B, on_finding: &mut dyn FnMut(&Finding)) -> Res
         }
     }
     take(training(backend)?);
+    take(follow(backend, &cases::adapting())?);
     take(companions(backend)?);
     Ok(findings)
 }

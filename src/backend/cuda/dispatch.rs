@@ -18,7 +18,7 @@ use super::steps::Job;
 use super::tables::{Adapting, Blueprint, Network};
 use crate::{Error, Result};
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::Receiver;
 
 /// A dataset on the device.
 #[derive(Clone, Copy, Debug)]
@@ -89,11 +89,8 @@ impl Dispatcher {
                     Err(_) => return Ok(()),
                 }
             }
-            loop {
-                match requests.try_recv() {
-                    Ok(request) => self.accept(request)?,
-                    Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
-                }
+            while let Ok(request) = requests.try_recv() {
+                self.accept(request)?;
             }
             self.admit()?;
             self.evaluate()?;

@@ -200,10 +200,8 @@ impl Nvidia {
             result::ctx::set_current(context).map_err(fail("cannot be used"))?;
             stream::create(stream::StreamKind::NonBlocking).map_err(fail("cannot be used"))?
         };
-        let attribute = |attribute| unsafe {
-            // SAFETY: the device is the driver's.
-            result::device::get_attribute(device, attribute)
-        };
+        // SAFETY: the device is the driver's.
+        let attribute = |attribute| unsafe { result::device::get_attribute(device, attribute) };
         use sys::CUdevice_attribute as Of;
         let shared = attribute(Of::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN).map_err(fail("fails"))?;
         let multiprocessors = attribute(Of::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT).map_err(fail("fails"))?;

@@ -318,9 +318,9 @@ fn layers(blueprint: &Blueprint, weights: Address) -> Vec<Layer> {
         outputs: layer.outputs as u32,
         activation: activation(layer.activation),
         purpose: Purpose::Dropout as u32 + l as u32 + 1,
-        flags: u32::from(layer.residual) * flags::RESIDUAL
-            | u32::from(l == 0) * flags::FIRST
-            | u32::from(l == last) * flags::LAST,
+        flags: (u32::from(layer.residual) * flags::RESIDUAL)
+            | (u32::from(l == 0) * flags::FIRST)
+            | (u32::from(l == last) * flags::LAST),
         ..Layer::default()
     };
     blueprint.plan.layers.iter().enumerate().map(of).collect()
