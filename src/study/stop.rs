@@ -249,7 +249,7 @@ mod tests {
         let domain = Domain::Float { low: 0.0, high: 1.0, log: false, step: None };
         let space = Space::new(vec![Parameter { name: "x".into(), domain, when: vec![] }]).unwrap();
         let trial = |i: u64| {
-            let x = 0.3 + 0.7 * (1.0 - i as f64 / n as f64).powi(2) * if i % 2 == 0 { 1.0 } else { -0.42 };
+            let x = 0.3 + 0.7 * (1.0 - i as f64 / n as f64).powi(2) * if i.is_multiple_of(2) { 1.0 } else { -0.42 };
             let value = direction.loss((x - 0.3).powi(2));
             let mut trial = trial(i, &[value]);
             trial.params = [("x".to_owned(), x.into())].into_iter().collect();
