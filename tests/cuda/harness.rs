@@ -163,7 +163,7 @@ impl Random {
     }
 
     pub fn below(&mut self, n: usize) -> usize {
-        (u64::from(self.word()) * n as u64 >> 32) as usize
+        ((u64::from(self.word()) * n as u64) >> 32) as usize
     }
 
     /// Between −1 and 1.

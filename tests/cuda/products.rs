@@ -373,7 +373,7 @@ fn memory_is_used_well() {
     let random = &mut Random::new(4);
     let (x, weights, dz) = (random.units(m * k), random.units(k * n + n), random.units(m * n));
     for method in [F32, TF32] {
-        for shape in 0..2 {
+        for shape in &SHAPES[..2] {
             for pass in ["forward", "backward", "learn"] {
                 let gpu = &mut Gpu::of(method, 0);
                 let layer = Layer {
@@ -392,8 +392,8 @@ fn memory_is_used_well() {
                 run.rates = gpu.put(&[Rate::default(); 2]);
                 let mut job =
                     Job { models: vec![model()], layers: vec![before, layer], runs: vec![run], tiles: vec![] };
-                job.tile(1, [m, n], &SHAPES[shape]);
-                let kernel = format!("{pass}_{}{}", method.0, SHAPES[shape].0);
+                job.tile(1, [m, n], shape);
+                let kernel = format!("{pass}_{}{}", method.0, shape.0);
                 gpu.launch(&kernel, &job, 1);
                 let c = gpu.counters;
                 let conflicts = c.shared_conflicts as f64 / c.shared_requests as f64;

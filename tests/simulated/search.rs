@@ -45,7 +45,7 @@ fn spec(folder: &std::path::Path, engine: Option<Engine>) -> SearchSpec {
         storage: folder.join("study.db"),
         out: Some(folder.join("out")),
         engine: engine.map(Arc::new),
-        ..SearchSpec::new(DataSpec::new(&table(folder)))
+        ..SearchSpec::new(DataSpec::new(table(folder)))
     }
 }
 
