@@ -24,7 +24,7 @@ pub struct SearchSpec {
     pub split: SplitSpec,
     /// Settings that do not vary.
     pub fixed: Settings,
-    /// What varies; none takes [`default_space`].
+    /// What varies; none takes [`default_space`](super::default_space).
     pub space: Option<Space>,
     /// What is optimised; empty takes accuracy or RMSE. With several the result is a front; the first metric among them is
     /// what early stopping looks at, and pruners where it is the very first.
