@@ -84,6 +84,7 @@ fn outputs_of_all_blocks_are_counted_once() {
 /// nobody who has asked waits for somebody who has not.
 #[test]
 fn models_share_rounds_and_newcomers_join() {
+    const MANY: usize = 20_000;
     let (word, gate) = channel();
     let (cuda, seen) = open(|seen| Fake::new(64 * MIB, seen).gated(gate));
     let (cuda, plan) = (&cuda, &plan(5));
@@ -92,7 +93,7 @@ fn models_share_rounds_and_newcomers_join() {
     let begin = || cuda.begin(&[member(plan, &weights, 2)]).unwrap();
     let (mut first, mut second, mut third) = (begin(), begin(), begin());
     std::thread::scope(|scope| {
-        let one = scope.spawn(|| advance(cuda, &mut first, data, 0, 100, 2));
+        let one = scope.spawn(|| advance(cuda, &mut first, data, 0, MANY, 2));
         word.send(()).unwrap();
         // The first has asked alone, so its first round is short; then the second one is there.
         while seen.lock().unwrap().rounds.is_empty() {
@@ -100,8 +101,17 @@ fn models_share_rounds_and_newcomers_join() {
         }
         let two = scope.spawn(|| advance(cuda, &mut second, data, 0, 10, 2));
         let three = scope.spawn(|| advance(cuda, &mut third, data, 0, 30, 2));
-        (0..100).for_each(|_| word.send(()).unwrap());
-        for (thread, steps) in [(one, 100), (two, 10), (three, 30)] {
+        // One word a round until somebody has joined: the first has steps for more than a thousand rounds.
+        let mut rounds = 1;
+        while rounds < MANY / 16 && seen.lock().unwrap().rounds.iter().all(|round| round.0 == 1) {
+            word.send(()).unwrap();
+            rounds += 1;
+            while seen.lock().unwrap().rounds.len() < rounds {
+                std::thread::yield_now();
+            }
+        }
+        (0..MANY).for_each(|_| word.send(()).unwrap());
+        for (thread, steps) in [(one, MANY), (two, 10), (three, 30)] {
             assert_eq!(thread.join().unwrap().unwrap(), expected(plan, 0, steps, 2));
         }
     });
@@ -109,7 +119,7 @@ fn models_share_rounds_and_newcomers_join() {
     assert_eq!(rounds[0], (1, 0, 16), "while others are away a round is short: {rounds:?}");
     assert!(rounds.iter().any(|round| round.0 > 1), "nobody joined: {rounds:?}");
     let single: usize = rounds.iter().map(|round| round.2).sum();
-    assert!((100..100 + 32).contains(&single), "models train one after the other: {rounds:?}");
+    assert!((MANY..MANY + 32).contains(&single), "models train one after the other: {rounds:?}");
 }
 
 #[test]
