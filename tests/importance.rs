@@ -6,6 +6,8 @@
 //! `HPT_PYTHON` lists Python interpreters, separated by `:`, each with one of `tests/python/requirements-*.txt`
 //! installed. Without it the test is skipped, and says so; `HPT_REQUIRE_PYTHON=1` makes that a failure.
 
+mod python;
+
 use hpt_engine::history::Direction;
 use hpt_engine::importance::{Importance, ImportanceSpec, Method, importance, infer_space};
 use hpt_engine::pruner::Never;
@@ -13,6 +15,7 @@ use hpt_engine::sampler::RandomSampler;
 use hpt_engine::space::{Expand, Params, Space, Value};
 use hpt_engine::statistics::{deviation, mean};
 use hpt_engine::study::{OptimizeSpec, Storage, Study, StudyConfig};
+use python::pythons;
 use serde_json::Value as Json;
 use std::path::Path;
 use std::process::Command;
@@ -111,17 +114,6 @@ fn compare_densities(study: &Study, answers: &Json, version: &str) {
             );
         }
     }
-}
-
-/// `HPT_PYTHON`, unless it is empty; says where tests are skipped for want of it.
-fn pythons() -> Option<String> {
-    let pythons = std::env::var("HPT_PYTHON").ok().filter(|pythons| !pythons.is_empty());
-    if pythons.is_none() {
-        let required = std::env::var("HPT_REQUIRE_PYTHON").is_ok_and(|required| required == "1");
-        assert!(!required, "HPT_PYTHON names no interpreter, and HPT_REQUIRE_PYTHON=1");
-        eprintln!("skipped: HPT_PYTHON names no interpreter with Optuna");
-    }
-    pythons
 }
 
 #[test]

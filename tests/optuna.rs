@@ -3,12 +3,15 @@
 //! `HPT_PYTHON` lists Python interpreters, separated by `:`, each with one of `tests/python/requirements-*.txt`
 //! installed. Without it the test is skipped, and says so; `HPT_REQUIRE_PYTHON=1` makes that a failure.
 
+mod python;
+
 use hpt_engine::history::{Direction, State};
 use hpt_engine::pruner::Never;
 use hpt_engine::report::trials::{best_json, studies_json, trials_csv, trials_json};
 use hpt_engine::sampler::RandomSampler;
 use hpt_engine::space::{Condition, Domain, Parameter, Params, Space, Test, Value};
 use hpt_engine::study::{Context, ObjectiveEnd, OptimizeSpec, Outcome, Storage, Study, StudyConfig};
+use python::pythons;
 use serde_json::{Value as Json, json};
 use std::path::Path;
 use std::process::Command;
@@ -94,17 +97,6 @@ fn sorted(value: &Json) -> Json {
         Json::Array(list) => list.iter().map(sorted).collect(),
         value => value.clone(),
     }
-}
-
-/// `HPT_PYTHON`, unless it is empty; says where tests are skipped for want of it.
-fn pythons() -> Option<String> {
-    let pythons = std::env::var("HPT_PYTHON").ok().filter(|pythons| !pythons.is_empty());
-    if pythons.is_none() {
-        let required = std::env::var("HPT_REQUIRE_PYTHON").is_ok_and(|required| required == "1");
-        assert!(!required, "HPT_PYTHON names no interpreter, and HPT_REQUIRE_PYTHON=1");
-        eprintln!("skipped: HPT_PYTHON names no interpreter with Optuna");
-    }
-    pythons
 }
 
 #[test]
