@@ -12,6 +12,9 @@ use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 
 type Handle = *mut c_void;
 
+/// Bytes of shared memory, static and dynamic together, that a kernel has without being asked for more.
+const UNASKED: u32 = 48 * 1024;
+
 /// A status from a result.
 fn status(result: Result<(), Status>) -> Status {
     result.err().unwrap_or(SUCCESS)
@@ -355,7 +358,8 @@ pub unsafe extern "C" fn cuModuleGetFunction(function: *mut Handle, module: Hand
     };
     let made = kernel.ok_or(NOT_FOUND).map(|kernel| {
         let handle = state.handle();
-        state.functions.insert(handle, Function { kernel, shared: 48 * 1024 });
+        let shared = UNASKED.saturating_sub(kernel.static_shared_bytes() as u32);
+        state.functions.insert(handle, Function { kernel, shared });
         handle as Handle
     });
     unsafe { give(function, made) }
@@ -377,8 +381,15 @@ pub unsafe extern "C" fn cuFuncGetAttribute(value: *mut c_int, attribute: c_uint
 #[unsafe(no_mangle)]
 pub extern "C" fn cuFuncSetAttribute(function: Handle, attribute: c_uint, value: c_int) -> Status {
     let mut state = state();
+    if state.streams.values().any(|stream| stream.capture.is_some()) {
+        return CAPTURE_UNSUPPORTED;
+    }
     match (state.functions.get_mut(&(function as usize)), attribute) {
-        (Some(function), 8) if (0..=227 * 1024).contains(&value) => {
+        (Some(function), 8) if value >= 0 => {
+            let rest = (227 * 1024usize).saturating_sub(function.kernel.static_shared_bytes());
+            if value as usize > rest {
+                return INVALID_VALUE;
+            }
             function.shared = value as u32;
             SUCCESS
         }

@@ -17,8 +17,6 @@ use std::ptr::null_mut;
 
 /// Bytes of the pinned buffers.
 const STAGING: usize = 16 << 20;
-/// Dynamic shared memory that needs no word before.
-const SHARED: u32 = 48 << 10;
 /// The oldest driver that has all functions: CUDA 11.4.
 const OLDEST: i32 = 11_040;
 
@@ -124,7 +122,7 @@ pub(super) fn text_of(error: DriverError) -> String {
 struct Function {
     handle: sys::CUfunction,
     threads: u32,
-    /// Dynamic shared memory that was asked for.
+    /// Dynamic shared memory that was asked for. What needs no word before depends on what the kernel has of its own.
     shared: u32,
 }
 
@@ -261,7 +259,7 @@ impl Nvidia {
             // SAFETY: the function is of a loaded module.
             unsafe { function::get_function_attribute(handle, registers) }
                 .map_err(|error| self.failed(&format!("kernel {name} cannot be loaded"), error))?;
-            self.kernels.insert(name, Function { handle, threads, shared: SHARED });
+            self.kernels.insert(name, Function { handle, threads, shared: 0 });
         }
         Ok(())
     }
@@ -310,19 +308,24 @@ impl Nvidia {
         gpu.synchronize()
     }
 
-    /// Puts one launch on the stream.
-    fn launch(&mut self, launch: &Launch) -> Result<()> {
-        let Some(function) = self.kernels.get_mut(launch.kernel) else {
+    /// Asks for a launch's dynamic shared memory, where it is more than the kernel had before.
+    fn ask_shared(&mut self, launch: &Launch) -> Result<()> {
+        let Some(function) = self.kernels.get_mut(launch.kernel).filter(|function| launch.shared > function.shared)
+        else {
+            return Ok(());
+        };
+        function.shared = launch.shared;
+        let most = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+        // SAFETY: the function is of a loaded module.
+        let set = unsafe { function::set_function_attribute(function.handle, most, launch.shared as i32) };
+        set.map_err(|e| self.failed(&format!("{} bytes of shared memory", launch.shared), e))
+    }
+
+    /// Puts one launch on the stream, for which its shared memory was asked.
+    fn launch(&self, launch: &Launch) -> Result<()> {
+        let Some(&Function { handle, threads, .. }) = self.kernels.get(launch.kernel) else {
             return Err(Error::Device(format!("{}: there is no kernel {}", self.limits.device, launch.kernel)));
         };
-        let (handle, threads) = (function.handle, function.threads);
-        if launch.shared > function.shared {
-            function.shared = launch.shared;
-            let most = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-            // SAFETY: the function is of a loaded module.
-            let set = unsafe { function::set_function_attribute(handle, most, launch.shared as i32) };
-            set.map_err(|e| self.failed(&format!("{} bytes of shared memory", launch.shared), e))?;
-        }
         let mut tables: Tables = launch.tables;
         let mut parameters = [(&raw mut tables).cast::<c_void>()];
         let (grid, block) = ((launch.blocks, 1, 1), (threads, 1, 1));
@@ -456,6 +459,8 @@ impl Driver for Nvidia {
     }
 
     fn repeat(&mut self, launches: &[Launch], times: usize) -> Result<()> {
+        // Not while launches are captured.
+        launches.iter().try_for_each(|launch| self.ask_shared(launch))?;
         if times == 1 {
             return launches.iter().try_for_each(|launch| self.launch(launch));
         }
