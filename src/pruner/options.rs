@@ -88,7 +88,7 @@ pub const OPTIONS: &[PrunerOption] = &[
         set: |s, x| { s.warmup = whole(x, 0)?; Some(()) } },
     PrunerOption { name: "percentile", help: "the best percent that go on [25]", of: &["percentile"], expected: "a number from 0 to 100",
         set: |s, x| { s.percentile = within(x, 0.0, 100.0)?; Some(()) } },
-    PrunerOption { name: "min_resource", help: "first step at which trials are compared", of: &["asha", "hyperband"], expected: FROM_1,
+    PrunerOption { name: "min_resource", help: "first step at which trials are compared [1; where the program trains, a 27th of the epochs, a ninth for fewer than 27 trials]", of: &["asha", "hyperband"], expected: FROM_1,
         set: |s, x| { s.min_resource = whole(x, 1)?; Some(()) } },
     PrunerOption { name: "max_resource", help: "steps of a trial that is not stopped", of: &["hyperband"], expected: FROM_1,
         set: |s, x| { s.max_resource = Some(whole(x, 1)?); Some(()) } },
