@@ -85,6 +85,13 @@ impl State {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trial(Arc<Record>);
 
+impl Trial {
+    /// Whether it is a clone of the other one that nobody has changed.
+    pub fn is_shared_with(&self, other: &Trial) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
 impl Deref for Trial {
     type Target = Record;
 

@@ -202,6 +202,67 @@ fn densities_of_the_best_find_what_makes_them_good() {
     assert!(found.pairs[0].share > 4.0 * found.pairs[1].share, "{:?}", found.pairs);
 }
 
+/// Shares of the variance of "is among the best" over all 4 × 4 × 4 points, from the definition: the variance of the mean over
+/// the other axes, of pairs less that of both singles.
+fn by_definition(best: impl Fn([usize; 3]) -> bool) -> ([f64; 3], [f64; 3]) {
+    let points: Vec<[usize; 3]> = (0..64).map(|i| [i / 16, i / 4 % 4, i % 4]).collect();
+    let mean = |keep: &dyn Fn(&[usize; 3]) -> bool| {
+        let kept: Vec<f64> = points.iter().filter(|p| keep(p)).map(|p| f64::from(u8::from(best(*p)))).collect();
+        kept.iter().sum::<f64>() / kept.len() as f64
+    };
+    let all = mean(&|_| true);
+    let total = all * (1.0 - all);
+    let marginal = |axes: &[usize]| {
+        let squares = points.iter().map(|at| (mean(&|p| axes.iter().all(|a| p[*a] == at[*a])) - all).powi(2));
+        squares.sum::<f64>() / 64.0 / total
+    };
+    let singles = [0, 1, 2].map(|axis| marginal(&[axis]));
+    (singles, [[0, 1], [0, 2], [1, 2]].map(|[a, b]| marginal(&[a, b]) - singles[a] - singles[b]))
+}
+
+#[test]
+fn densities_have_the_shares_of_their_definition() {
+    let space = space("x = { int = [0, 3] }\ny = { int = [0, 3] }\nz = { int = [0, 3] }");
+    let spec = ImportanceSpec { method: Method::PedAnova, rounds: 1, ..PAIRS };
+    // Losses 0 and 1, so that the best are all the zeros: of one axis, of a sum, of corners, of a pure interaction.
+    let functions: [fn([usize; 3]) -> bool; 5] = [
+        |[x, ..]| x < 2,
+        |[x, y, z]| x + y + z < 4,
+        |[x, y, _]| x < 2 && y < 2,
+        |[x, y, _]| (x < 2) != (y < 2),
+        |[x, y, z]| (x < 2) != (y < 2) || z == 0,
+    ];
+    for (case, best) in functions.into_iter().enumerate() {
+        // Every point as often as any other.
+        let trial = |i: u64| {
+            let at = [i / 16 % 4, i / 4 % 4, i % 4];
+            let params: Params =
+                ["x", "y", "z"].into_iter().zip(at).map(|(n, v)| (n.to_owned(), (v as i64).into())).collect();
+            let domains = params.keys().map(|name| (name.clone(), space.get(name).unwrap().domain.clone()));
+            Trial::from(Record {
+                values: vec![f64::from(u8::from(!best(at.map(|v| v as usize))))],
+                domains: Arc::new(domains.collect()),
+                params,
+                ..Record::blank(i, State::Complete)
+            })
+        };
+        let trials: Vec<Trial> = (0..64 * 40).map(trial).collect();
+        let found = found(&space, &trials, &spec);
+        let (singles, pairs) = by_definition(best);
+        for (name, exact) in ["x", "y", "z"].into_iter().zip(singles) {
+            let share = share(&found, name);
+            assert!((share - exact).abs() < 0.02 + 0.2 * exact, "case {case} {name}: {share}, by definition {exact}");
+        }
+        for ((a, b), exact) in [("x", "y"), ("x", "z"), ("y", "z")].into_iter().zip(pairs) {
+            let share = pair(&found, a, b);
+            assert!((share - exact).abs() < 0.02 + 0.3 * exact, "case {case} {a}, {b}: {share}, by definition {exact}");
+        }
+        if case == 3 {
+            assert!(found.parameters.iter().all(|single| single.share < 0.01) && pair(&found, "x", "y") > 0.7);
+        }
+    }
+}
+
 #[test]
 fn a_region_says_what_matters_among_the_good() {
     // Far from the optimum only x matters; among the better half, where x is settled, y does.

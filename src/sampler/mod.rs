@@ -142,7 +142,7 @@ pub const SAMPLERS: &[Entry] = &[
         summary: "Gaussian process; what it maximises is the acquisition",
         make: |settings| Box::new(GpSampler::new(settings)),
     },
-    Entry { name: "cmaes", summary: "evolution strategy with restarts", make: |_| Box::new(CmaEsSampler) },
+    Entry { name: "cmaes", summary: "evolution strategy with restarts", make: |_| Box::<CmaEsSampler>::default() },
     Entry {
         name: "tpe",
         summary: "tree-structured Parzen estimator",

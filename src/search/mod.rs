@@ -90,7 +90,7 @@ pub fn search(spec: &SearchSpec, progress: &dyn Progress, stop: &Arc<AtomicBool>
         trial_seconds: summary.seconds,
         // Its clock is the search's own, which also keeps time for the end.
         stopped: if summary.stopped == Stopped::Interrupted { Stopped::TimeLimit } else { summary.stopped },
-        validation: trial::scores_of(&best),
+        validation: trial::scores_of(&bridge.study, &best)?,
         test: finished.test,
         model: finished.path,
         top: bridge.shown()?,
@@ -216,6 +216,8 @@ impl<'a> Bridge<'a> {
         if let Some(best) = best() {
             keep_back(&best);
         }
+        // Where that leaves no time for trials none is begun.
+        budget.spent();
         let on_trial = |trial: &Trial| {
             let best = best();
             if let Some(best) = best.as_ref().filter(|best| best.number == trial.number) {

@@ -143,8 +143,9 @@ pub(super) fn settings_of(fixed: &Settings, params: &Params) -> Result<Settings>
 }
 
 /// The metrics that a trial stored.
-pub(super) fn scores_of(trial: &Trial) -> Scores {
-    trial.user.get(SCORES).and_then(|scores| serde_json::from_value(scores.clone()).ok()).unwrap_or_default()
+pub(super) fn scores_of(study: &Study, trial: &Trial) -> Result<Scores> {
+    let scores = study.attributes_of(trial.number)?.remove(SCORES);
+    Ok(scores.and_then(|scores| serde_json::from_value(scores).ok()).unwrap_or_default())
 }
 
 /// What the study's workers run.
@@ -470,4 +471,29 @@ fn record(context: &mut Context<'_>, trained: &Trained, threads: usize) {
     context.set_user(EPOCHS, json!(trained.epoch));
     context.set_user("parameters", json!(trained.weights.len()));
     context.set_user("threads", json!(threads));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_the_last_training_is_kept_back() {
+        // Limits that no test lives to see.
+        let budget = |limit| Budget::new(Instant::now(), limit, None, Arc::default());
+        let long = budget(Some(Duration::from_secs(1_000_000)));
+        assert!(!long.spent(), "a second is kept back");
+        long.keep_back(900_000.0);
+        assert!(!long.spent() && !long.stop_flag().load(Ordering::Relaxed));
+        long.keep_back(999_999.5);
+        assert!(long.spent() && long.stop_flag().load(Ordering::Relaxed), "and a second for the rest");
+        long.keep_back(0.0);
+        assert!(long.spent(), "what has stopped stays so");
+        assert!(budget(Some(Duration::from_secs(1))).spent());
+        let endless = budget(None);
+        endless.keep_back(1e9);
+        assert!(!endless.spent());
+        endless.asked.store(true, Ordering::Relaxed);
+        assert!(endless.spent());
+    }
 }

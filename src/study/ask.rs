@@ -297,7 +297,8 @@ impl Study {
             if let (Some(run), Some(view)) = (run, view)
                 && !run.wait_for_view(view)?
             {
-                return Ok(Asked::Stopping);
+                // It stops, which is found out above, or another trial is next.
+                continue;
             }
             let history = self.known_to_samplers(&mut self.cache(), view);
             let directions = self.directions();
@@ -407,7 +408,7 @@ pub(super) fn owner(trial: &Trial) -> Option<Owner> {
     serde_json::from_value(trial.system.get(OWNER)?.clone()).ok()
 }
 
-fn explicit_slot(trial: &Trial) -> Option<u64> {
+pub(super) fn explicit_slot(trial: &Trial) -> Option<u64> {
     trial.system.get(SLOT).and_then(Json::as_u64)
 }
 

@@ -185,8 +185,8 @@ impl Study {
         Ok(self.cache().trials())
     }
 
-    /// All user attributes of a trial, with the long ones that [`Study::trials`] leaves in the storage (512 bytes of JSON
-    /// and more, such as the history of a training).
+    /// All user attributes of a trial, with the long ones that [`Study::trials`] leaves in the storage (more than 512 bytes of
+    /// JSON, 128 for lists and tables, such as the history of a training).
     ///
     /// # Errors
     /// [`Error::Input`] where there is no such trial; the storage fails.

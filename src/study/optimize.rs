@@ -8,6 +8,7 @@
 use super::ask::{Asked, Runner, Terms};
 use super::cache::{COST, Counts};
 use super::handle::Study;
+use super::order::Turn;
 use super::rows;
 use super::stop::{Rule, StopRules, Watch};
 use super::tell::{Notes, Outcome};
@@ -197,6 +198,8 @@ pub struct Context<'a> {
     trial: Trial,
     id: i64,
     notes: Notes,
+    /// It cannot go on before another one has been repeated, or not at all.
+    gives_way: bool,
 }
 
 impl std::fmt::Debug for Context<'_> {
@@ -233,17 +236,19 @@ impl Context<'_> {
         if self.should_stop() {
             return Verdict::Stop;
         }
+        let (direction, following) = (study.directions()[0], self.run.following);
         let prunes = match self.run.view(self.slot()) {
-            None => study.cache().should_prune(spec.pruner, self.run.following, study.directions()[0], &self.trial),
+            None => Some(study.cache().should_prune(spec.pruner, following, direction, &self.trial)),
             Some(view) => self.run.prunes_in_order(view, &self.trial).unwrap_or_else(|error| {
                 self.run.fail(error);
-                false
+                None
             }),
         };
+        self.gives_way |= prunes.is_none();
         match prunes {
-            true => Verdict::Prune,
-            false if self.should_stop() => Verdict::Stop,
-            false => Verdict::Continue,
+            Some(true) => Verdict::Prune,
+            Some(false) if !self.should_stop() => Verdict::Continue,
+            _ => Verdict::Stop,
         }
     }
 
@@ -309,9 +314,11 @@ pub(super) struct Run<'a> {
     /// The token under which the pruner follows the study.
     following: u64,
     /// What the stop rules know.
-    watch: Mutex<Watch>,
+    pub(super) watch: Mutex<Watch>,
+    /// Locked while a trial is told, where order counts; see [`Turn`].
+    pub(super) telling: Mutex<()>,
     /// The rule that has ended the study.
-    ruled: OnceLock<Rule>,
+    pub(super) ruled: OnceLock<Rule>,
 }
 
 #[derive(Default)]
@@ -353,10 +360,11 @@ impl Study {
             changed: Condvar::new(),
             failed: AtomicBool::new(false),
             following,
-            watch: Mutex::new(Watch::new(spec.rules.clone(), self.directions(), self.space(), &self.trials()?)),
+            watch: Mutex::new(self.watch(spec)?),
+            telling: Mutex::default(),
             ruled: OnceLock::new(),
         };
-        run.heed_rules(None);
+        run.heed(&run.watch());
         std::thread::scope(|scope| {
             scope.spawn(|| run.keep());
             for _ in 0..jobs {
@@ -403,17 +411,6 @@ impl Run<'_> {
                 Rule::Patience => Stopped::NoImprovement,
                 Rule::Regret => Stopped::Regret,
             })
-        }
-    }
-
-    /// Shows the stop rules a trial that has just finished, and keeps what they say.
-    fn heed_rules(&self, finished: Option<&Trial>) {
-        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(trial) = finished {
-            watch.add(trial);
-        }
-        if let Some(rule) = watch.says() {
-            self.ruled.get_or_init(|| rule);
         }
     }
 
@@ -483,10 +480,12 @@ impl Run<'_> {
         if let Some(on_start) = self.spec.on_start {
             on_start(&trial);
         }
-        let mut context = Context { run: self, trial, id, notes: Notes::default() };
+        let mut context = Context { run: self, trial, id, notes: Notes::default(), gives_way: false };
         let end = catch_unwind(AssertUnwindSafe(|| objective(&mut context)));
-        let Context { notes, trial, .. } = context;
+        let Context { notes, trial, gives_way, .. } = context;
         let (outcome, fatal) = match end {
+            Ok(Err(ObjectiveEnd::Fatal(error))) => return self.put_back(number, Some(error)),
+            _ if gives_way => return self.put_back(number, None),
             Ok(Ok(values)) => {
                 let (got, wanted) = (values.len(), self.study.directions().len());
                 if got == wanted {
@@ -500,19 +499,12 @@ impl Run<'_> {
             Ok(Err(ObjectiveEnd::Failed(why))) => (Outcome::Failed(why), None),
             Ok(Err(ObjectiveEnd::Stopped)) if self.stopping().is_some() => return self.put_back(number, None),
             Ok(Err(ObjectiveEnd::Stopped)) => (Outcome::Failed("the objective stopped by itself".into()), None),
-            Ok(Err(ObjectiveEnd::Fatal(error))) => return self.put_back(number, Some(error)),
             Err(panic) => (Outcome::Failed(format!("the objective panicked: {}", message(&*panic))), None),
         };
-        // What a rule has stopped before this trial's turn has not been reached.
-        if !self.wait_for_turn(trial.slot())? && self.ruled.get().is_some() {
-            return self.put_back(number, None);
-        }
+        let Turn::Now(_told) = self.wait_for_turn(trial.slot())? else { return self.put_back(number, None) };
         let unwritten = self.take_reports(id);
-        let done = self.study.finish(number, &trial.intermediate, &unwritten, notes, outcome)?;
+        let done = self.tell(|| self.study.finish(number, &trial.intermediate, &unwritten, notes, outcome))?;
         self.shared().finished += u64::from(done.is_some());
-        if let Some(done) = &done {
-            self.heed_rules(Some(done));
-        }
         self.changed.notify_all();
         if let (Some(done), Some(on_trial)) = (&done, self.spec.on_trial) {
             on_trial(done);

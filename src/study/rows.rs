@@ -16,6 +16,8 @@ use std::sync::Arc;
 /// Longest JSON of a user attribute that is kept in memory, in bytes: the history of a training is longer, and a study of
 /// thousands of trials would hold little else.
 const LONGEST: usize = 512;
+/// The same for lists and tables, which take some ten times as much in memory as in the file.
+const LONGEST_NESTED: usize = 128;
 
 /// A trial with its id in the database, which is unique over all studies of the file.
 #[derive(Clone, Debug)]
@@ -36,7 +38,7 @@ pub(super) enum Which {
 /// How much of a trial to read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scope {
-    /// What is kept in memory: without user attributes longer than [`LONGEST`].
+    /// What is kept in memory: without user attributes that are long ([`is_long`]).
     Memory,
     /// All there is.
     Everything,
@@ -67,7 +69,7 @@ pub(super) fn read(
     })?;
     reader.each("trial_user_attributes", "c.key, c.value_json", |trial, row| {
         let text = row.get_ref(2)?.as_str()?;
-        if scope == Scope::Everything || text.len() <= LONGEST {
+        if scope == Scope::Everything || !is_long(text) {
             trial.user.insert(row.get(1)?, codec::json(text));
         }
         Ok(())
@@ -271,11 +273,17 @@ fn attribute_text(connection: &Connection, table: Table, id: i64, key: &str, tex
 pub(super) fn user(connection: &Connection, stored: &mut Stored, key: &str, value: &Json) -> Result<(), Fault> {
     let text = value.to_string();
     attribute_text(connection, Table::TrialUser, stored.id, key, &text)?;
-    match text.len() {
-        ..=LONGEST => drop(stored.trial.user.insert(key.to_owned(), value.clone())),
-        _ => drop(stored.trial.user.remove(key)),
+    match is_long(&text) {
+        false => drop(stored.trial.user.insert(key.to_owned(), value.clone())),
+        true => drop(stored.trial.user.remove(key)),
     }
     Ok(())
+}
+
+/// Whether the JSON of a user attribute stays in the file alone.
+fn is_long(json: &str) -> bool {
+    let longest = if json.starts_with(['[', '{']) { LONGEST_NESTED } else { LONGEST };
+    json.len() > longest
 }
 
 /// Moves a trial from one state to another and sets the time that goes with it; false where it was in another state.

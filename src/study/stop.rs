@@ -9,7 +9,8 @@
 //!   repetitions or folds that the value is the mean of: √(1/k + 1/(k − 1)) times their deviation (Makarova et al. 2022,
 //!   section 4, after Nadeau and Bengio). Complete trials alone say something, from [`REGRET_TRIALS`] on.
 //! - **Patience**: so many trials in a row brought nothing better; with several objectives, nothing that enters the
-//!   front. Trials count in the order in which they finished; pruned and failed ones count too.
+//!   front. Trials count in the order in which they finished, or of their slots where results have a fixed order; pruned
+//!   and failed ones count too.
 
 use super::cache::PARTS;
 use crate::history::pareto::{self, dominates};
@@ -80,10 +81,23 @@ impl StopRules {
     }
 }
 
+/// In which order trials count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Order {
+    /// That in which they finished.
+    #[default]
+    Time,
+    /// That of their places in the plan.
+    Slots,
+}
+
 /// The rules with what they need to know of the trials so far: each finished trial is looked at once.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     rules: StopRules,
+    order: Order,
+    /// The slot after the highest of those that it knows.
+    next: u64,
     directions: Vec<Direction>,
     /// Losses of the best trials so far: one, or the front.
     best: Vec<Vec<f64>>,
@@ -98,10 +112,20 @@ pub(super) struct Watch {
 
 impl Watch {
     /// After the trials that are finished already.
-    pub fn new(rules: StopRules, directions: &[Direction], space: Option<&Space>, trials: &[Trial]) -> Self {
-        let mut watch = Watch { rules, directions: directions.to_vec(), space: space.cloned(), ..Watch::default() };
+    pub fn new(
+        rules: StopRules,
+        order: Order,
+        directions: &[Direction],
+        space: Option<&Space>,
+        trials: &[Trial],
+    ) -> Self {
+        let (directions, space) = (directions.to_vec(), space.cloned());
+        let mut watch = Watch { rules, order, directions, space, ..Watch::default() };
         let mut finished: Vec<&Trial> = trials.iter().filter(|trial| trial.state.is_finished()).collect();
-        finished.sort_by_key(|trial| (trial.finished, trial.number));
+        match order {
+            Order::Time => finished.sort_by_key(|trial| (trial.finished, trial.number)),
+            Order::Slots => finished.sort_by_key(|trial| (trial.slot(), trial.number)),
+        }
         finished.into_iter().for_each(|trial| watch.note(trial));
         watch.settle();
         watch
@@ -113,6 +137,11 @@ impl Watch {
         if trial.state == State::Complete {
             self.settle();
         }
+    }
+
+    /// Whether a trial comes after those that it knows.
+    pub fn follows(&self, trial: &Trial) -> bool {
+        self.order == Order::Time || trial.slot() >= self.next
     }
 
     /// Looks at how much is left to gain.
@@ -146,6 +175,7 @@ impl Watch {
         if super::cache::is_put_aside(trial) {
             return;
         }
+        self.next = self.next.max(trial.slot() + 1);
         if self.rules.regret.is_some() && trial.state == State::Complete {
             self.complete.push(trial.clone());
         }
@@ -193,7 +223,7 @@ mod tests {
 
     fn says(rules: StopRules, directions: &[Direction], values: &[&[f64]]) -> Option<Rule> {
         let trials: Vec<Trial> = values.iter().enumerate().map(|(i, values)| trial(i as u64, values)).collect();
-        Watch::new(rules, directions, None, &trials).says()
+        Watch::new(rules, Order::Time, directions, None, &trials).says()
     }
 
     #[test]
@@ -270,7 +300,7 @@ mod tests {
             assert!((best..0.02).contains(&bound(40).unwrap()), "{:?}", bound(40));
             let says = |regret: Regret, n: usize| {
                 let rules = StopRules { regret: Some(regret), ..StopRules::default() };
-                Watch::new(rules, &[direction], Some(&space), &trials[..n]).says()
+                Watch::new(rules, Order::Time, &[direction], Some(&space), &trials[..n]).says()
             };
             assert_eq!(says(Regret::Value(0.02), 19), None);
             assert_eq!(says(Regret::Value(0.02), 40), Some(Rule::Regret));
@@ -279,7 +309,7 @@ mod tests {
             assert_eq!(says(Regret::Error, 40), Some(Rule::Regret));
             let (_, sharp) = closing_in(direction, 40, 1e-9);
             let rules = StopRules { regret: Some(Regret::Error), ..StopRules::default() };
-            assert_eq!(Watch::new(rules, &[direction], Some(&space), &sharp).says(), None);
+            assert_eq!(Watch::new(rules, Order::Time, &[direction], Some(&space), &sharp).says(), None);
         }
         let rules = |regret| StopRules { regret: Some(regret), ..StopRules::default() };
         for (regret, directions) in [(Regret::Value(-1.0), 1), (Regret::Value(f64::NAN), 1), (Regret::Error, 2)] {

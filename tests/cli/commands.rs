@@ -78,17 +78,21 @@ fn a_script_is_tuned_and_the_document_has_the_keys_of_a_search() {
 
 #[test]
 fn intermediate_lines_are_stored_and_end_what_is_hopeless() {
-    // What is not ended sleeps: a test that takes long has not been ended.
+    // After the first six, what lies far out sleeps longer than this test may take, unless it is ended.
     let folder = script(
         "for i in 1 2 3; do awk -v x=\"$1\" -v i=$i 'BEGIN { print i, x * x + 1 / i }'; done\n\
-         [ \"$HPT_TRIAL_NUMBER\" -lt 6 ] || sleep 3\nawk -v x=\"$1\" 'BEGIN { print x * x }'\n",
+         [ \"$HPT_TRIAL_NUMBER\" -lt 6 ] || awk -v x=\"$1\" 'BEGIN { exit (x * x > 9) }' || sleep 900\n\
+         awk -v x=\"$1\" 'BEGIN { print x * x }'\n",
     );
     let more = "--trials 16 --sampler random --pruner median --json";
     let found = folder.run_words(&words("./o.sh {x}", more)).json();
     let all = study(&folder);
     let pruned = in_state(&all, "pruned");
     assert_eq!(found["trials"]["pruned"].as_u64(), Some(pruned.len() as u64));
-    assert!(!pruned.is_empty() && pruned.iter().all(|trial| trial["seconds"].as_f64().unwrap() < 2.9), "{pruned:?}");
+    let far =
+        |trial: &&&Json| trial["number"].as_u64().unwrap() > 5 && trial["params"]["x"].as_f64().unwrap().abs() > 3.0;
+    let asleep: Vec<&Json> = all.iter().filter(|trial| far(&trial)).collect();
+    assert!(!asleep.is_empty() && asleep.iter().all(|trial| trial["state"] == "pruned"), "{all:?}");
     assert_eq!(keys(&in_state(&all, "complete")[0]["intermediate"]), ["1", "2", "3"]);
 }
 
@@ -96,10 +100,13 @@ fn intermediate_lines_are_stored_and_end_what_is_hopeless() {
 fn failures_have_reasons_and_do_not_end_the_study() {
     let folder = script(
         "case $HPT_TRIAL_NUMBER in\n0) echo no luck >&2; exit 3;;\n1) echo nan;;\n2) echo done;;\n3) ;;\n4) kill -9 $$;;\n\
-         5) echo warned >&2; echo 1.5;;\n6) sleep 30;;\n7) echo 1 0.5; sleep 30;;\n*) echo 2;; esac\n",
+         5) echo warned >&2; echo 1.5;;\n6) sleep 900;;\n7) echo 1 0.5; sleep 900;;\n*) echo 2;; esac\n",
     );
-    let ran =
-        folder.run_words(&words("./o.sh", "--trials 9 --sampler random --pruner none --trial-time-limit 1s")).ok();
+    // Limits for those alone that sleep; the longer one leaves a busy machine time to print a line.
+    let said = ["6", "7 --trial-time-limit 1s", "8 --trial-time-limit 8s", "9"].map(|more| {
+        folder.run_words(&words("./o.sh", &format!("--sampler random --pruner none --trials {more}"))).ok()
+    });
+    let said: String = said.into_iter().map(|ran| ran.err).collect();
     for reason in [
         "exit code 3: no luck",
         "not a number",
@@ -108,7 +115,7 @@ fn failures_have_reasons_and_do_not_end_the_study() {
         "ended by signal 9",
         "killed at the trial's time limit of 1 s",
     ] {
-        assert!(ran.err.contains(reason), "{reason}\n{}", ran.err);
+        assert!(said.contains(reason), "{reason}\n{said}");
     }
     let all = study(&folder);
     let states: Vec<&str> = all.iter().map(|trial| trial["state"].as_str().unwrap()).collect();
@@ -120,7 +127,7 @@ fn failures_have_reasons_and_do_not_end_the_study() {
 
 #[test]
 fn a_memory_limit_ends_the_processes_of_a_trial() {
-    let hungry = "x=$(head -c 30000000 /dev/zero | tr '\\0' x); sleep 30";
+    let hungry = "x=$(head -c 30000000 /dev/zero | tr '\\0' x); sleep 900";
     let folder = script(&format!("[ $HPT_TRIAL_NUMBER = 0 ] && sh -c \"{}\"; echo 1\n", hungry.replace('$', "\\$")));
     let ran = folder.run_words(&words("./o.sh", "--trials 2 --trial-memory-limit 20MiB")).ok();
     assert!(ran.err.contains("above the trial's memory limit of 20 MiB"), "{}", ran.err);
@@ -191,7 +198,7 @@ fn an_interrupt_ends_the_programs_and_says_how_to_go_on() {
         while !said.contains("complete") {
             assert!(reader.read_line(&mut said).unwrap() > 0, "{said}");
         }
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(120);
         while !runs(&nap) && Instant::now() < deadline {
             std::thread::yield_now();
         }

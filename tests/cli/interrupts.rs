@@ -111,7 +111,8 @@ fn a_second_signal_stops_at_once() {
     let _ = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
     let ran = finish(child, rest);
     assert_eq!(ran.code, Some(130), "{}", ran.err);
-    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    // To its end it takes an hour.
+    assert!(start.elapsed() < Duration::from_secs(120), "{:?}", start.elapsed());
     let left = trials(&folder, "hpt-study.db");
     assert!(!left.is_empty() && in_state(&left, "complete").is_empty(), "the study can be read: {left:?}");
 }

@@ -152,10 +152,9 @@ fn printed_spaces_are_a_start() {
 #[test]
 fn a_time_limit_ends_the_search_with_a_model() {
     let folder = Folder::new();
-    let start = std::time::Instant::now();
     let found = folder.json("search --data digits --time-limit 6s --json");
+    assert_eq!(found["stopped_by"], "time", "{found}");
     assert!(found["test"]["accuracy"].as_f64().unwrap() > 0.9, "{found}");
-    assert!(start.elapsed().as_secs_f64() < 20.0, "{:?}", start.elapsed());
     assert!(folder.path("digits/model.safetensors").is_file());
 }
 

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 const GRACE: Duration = Duration::from_secs(2);
 /// How often limits and the wish to stop are looked at.
 const LOOK: Duration = Duration::from_millis(50);
-/// How long output is waited for after the process has ended (something it left behind may hold the pipe).
+/// How long nothing may be heard after the process has ended (something it left behind may hold the pipe).
 const DRAIN: Duration = Duration::from_millis(500);
 /// Lines that may wait to be looked at before the process has to wait.
 const QUEUE: usize = 1024;
@@ -161,7 +161,7 @@ impl Running {
     /// Listens until the process has ended or has to.
     fn follow(&mut self, job: &Job, listener: &mut dyn Listener) -> io::Result<End> {
         let started = Instant::now();
-        let (mut looked, mut ended) = (started, None);
+        let (mut looked, mut heard) = (started, started);
         loop {
             if self.closed == 2
                 && let Some(status) = self.exited
@@ -173,13 +173,15 @@ impl Running {
                     if !self.take(event, listener)? {
                         return Ok(End::Stopped);
                     }
+                    // From here on: the listener may have taken long.
+                    heard = Instant::now();
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Err(io::Error::other("its end was not heard of")),
             }
             if let Some(status) = self.exited {
                 // What is left of its output; a process it left behind does not hold the trial up.
-                if ended.get_or_insert_with(Instant::now).elapsed() >= DRAIN {
+                if heard.elapsed() >= DRAIN {
                     return Ok(End::Exited(status));
                 }
                 continue;
