@@ -1,18 +1,19 @@
-// The large products of `medium` by warpgroups, for sm_90a alone. Compiled and assembled; NOT YET RUN ON A GPU, so no list of
-// modules names it: each has its equal in mma80.cu, which it is to be compared with first.
+// The large products of `medium` and `high` by warpgroups, for sm_90a alone; each has its equal in mma80.cu.
 #include "epilogue.cuh"
 #include "warpgroup.cuh"
 
-#define KERNEL extern "C" __global__ void __launch_bounds__(WarpgroupShape::THREADS, 2)
+#define KERNEL extern "C" __global__ void
 
-KERNEL forward_tf32_l(const __grid_constant__ Tables tables) {
-    forward_tile<Warpgroup>(tables);
-}
+#define PRODUCTS(name, suffix, Shape)                                                                                  \
+    KERNEL __launch_bounds__(Shape::THREADS, 1) forward_##name##_##suffix(const __grid_constant__ Tables tables) {      \
+        forward_tile<Warpgroup<Shape>>(tables);                                                                        \
+    }                                                                                                                  \
+    KERNEL __launch_bounds__(Shape::THREADS, 1) backward_##name##_##suffix(const __grid_constant__ Tables tables) {     \
+        backward_tile<Warpgroup<Shape>>(tables);                                                                       \
+    }                                                                                                                  \
+    KERNEL __launch_bounds__(Shape::THREADS, 1) learn_##name##_##suffix(const __grid_constant__ Tables tables) {        \
+        learn_tile<Warpgroup<Shape>>(tables);                                                                          \
+    }
 
-KERNEL backward_tf32_l(const __grid_constant__ Tables tables) {
-    backward_tile<Warpgroup>(tables);
-}
-
-KERNEL learn_tf32_l(const __grid_constant__ Tables tables) {
-    learn_tile<Warpgroup>(tables);
-}
+PRODUCTS(tf32, w, WideWarpgroup)
+PRODUCTS(tf32x3, l, SplitWarpgroup)

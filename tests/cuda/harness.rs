@@ -23,17 +23,40 @@ pub fn mma() -> &'static Module {
     MODULE.get_or_init(|| Module::parse(MMA).unwrap_or_else(|error| panic!("{error}")))
 }
 
-/// How products are computed: what the names of kernels have of it, and the largest error relative to the norm of the
-/// result (measured with a model of the tensor cores on sums of this length; rounding alone gives f32 half of its own).
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Method(pub &'static str, pub f64);
+/// The module of warpgroups.
+pub const WGMMA: &str = include_str!("../../cuda/ptx/wgmma90a.ptx");
 
-pub const F32: Method = Method("", 2e-6);
-pub const TF32X3: Method = Method("tf32x3_", 2e-6);
-pub const TF32: Method = Method("tf32_", 5e-4);
+/// The module of warpgroups, parsed once.
+pub fn wgmma() -> &'static Module {
+    static MODULE: OnceLock<Module> = OnceLock::new();
+    MODULE.get_or_init(|| Module::parse(WGMMA).unwrap_or_else(|error| panic!("{error}")))
+}
+
+/// What makes products.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Unit {
+    Simt,
+    Mma,
+    Wgmma,
+}
+
+/// How products are computed: what the names of kernels have of it, the largest error relative to the norm of the
+/// result (measured with a model of the tensor cores on sums of this length; rounding alone gives f32 half of its own), and
+/// by what.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Method(pub &'static str, pub f64, pub Unit);
+
+pub const F32: Method = Method("", 2e-6, Unit::Simt);
+pub const TF32X3: Method = Method("tf32x3_", 2e-6, Unit::Mma);
+pub const TF32: Method = Method("tf32_", 5e-4, Unit::Mma);
+/// Those of shape [`LARGE`] and [`WIDE`] alone.
+pub const GROUP_TF32X3: Method = Method("tf32x3_", 2e-6, Unit::Wgmma);
+pub const GROUP_TF32: Method = Method("tf32_", 5e-4, Unit::Wgmma);
 
 /// Tile shapes: suffix, rows, columns.
-pub const SHAPES: [(&str, usize, usize); 3] = [("s", 64, 64), ("l", 128, 128), ("n", 128, 16)];
+pub const SHAPES: [(&str, usize, usize); 4] = [("s", 64, 64), ("l", 128, 128), ("n", 128, 16), ("w", 128, 256)];
+pub const LARGE: usize = 1;
+pub const WIDE: usize = 3;
 
 /// A device with a module.
 pub struct Gpu {
@@ -54,11 +77,12 @@ impl Gpu {
 
     /// A device for products by that method; where it has tensor cores, they compute as that generation does.
     pub fn of(method: Method, seed: u64) -> Self {
-        if method == F32 {
-            return Gpu::simt(seed);
-        }
-        let generation = [Generation::Hopper, Generation::Ampere, Generation::Ada][seed as usize % 3];
-        Gpu::new(mma(), Options { seed, mma: Mma::Bits(generation), ..Options::default() })
+        let (module, generation) = match method.2 {
+            Unit::Simt => return Gpu::simt(seed),
+            Unit::Mma => (mma(), [Generation::Hopper, Generation::Ampere, Generation::Ada][seed as usize % 3]),
+            Unit::Wgmma => (wgmma(), Generation::Hopper),
+        };
+        Gpu::new(module, Options { seed, mma: Mma::Bits(generation), ..Options::default() })
     }
 
     /// Memory that nothing has written.

@@ -1,6 +1,8 @@
 //! forward, backward and learn in every tile shape, around the edges of tiles, with everything that their epilogues do.
 
-use crate::harness::{F32, Gpu, Job, Method, Random, SHAPES, TF32, TF32X3, close, wide};
+use crate::harness::{
+    F32, GROUP_TF32, GROUP_TF32X3, Gpu, Job, LARGE, Method, Random, SHAPES, TF32, TF32X3, WIDE, close, wide,
+};
 use hpt_engine::backend::cuda::descriptor::{Layer, Model, Rate, Run, flags};
 use hpt_kernels::activation::Activation;
 use hpt_kernels::dropout::Dropout;
@@ -301,6 +303,33 @@ fn tensor_cores_at_the_edges_of_tiles() {
     }
     forward(TF32X3, 1, [33, 40, 68], Source::Matrix, Activation::Gelu, 0.3);
     backward(TF32X3, 0, [33, 40, 68], Activation::Tanh, 0.3, [true, true]);
+}
+
+/// m, n, k around the tiles of warpgroups and their steps through k.
+const GROUP_EDGES: [[usize; 3]; 8] = [
+    [1, 1, 1],
+    [128, 256, 32],
+    [127, 257, 31],
+    [129, 255, 33],
+    [60, 300, 48],
+    [130, 12, 64],
+    [97, 4, 100],
+    [64, 132, 17],
+];
+
+#[test]
+fn warpgroups_at_the_edges_of_tiles() {
+    for (method, shape) in [(GROUP_TF32, WIDE), (GROUP_TF32X3, LARGE)] {
+        for (i, mnk) in GROUP_EDGES.into_iter().enumerate() {
+            let source = [Source::Matrix, Source::Floats, Source::Bytes][i % 3];
+            forward(method, shape, mnk, source, Activation::Identity, 0.0);
+            backward(method, shape, mnk, Activation::Identity, 0.0, [false, false]);
+            learn(method, shape, mnk, source, i % 2 == 0);
+        }
+        forward(method, shape, [33, 68, 68], Source::Matrix, Activation::Gelu, 0.3);
+        backward(method, shape, [33, 40, 68], Activation::Tanh, 0.3, [true, true]);
+        learn(method, shape, [132, 260, 40], Source::Matrix, false);
+    }
 }
 
 /// Sums of numbers of one sign: cutting digits off instead of rounding, of operands or of sums, would show here.

@@ -30,6 +30,21 @@ pub(crate) struct Rendezvous {
     pub reduce: Option<Reduce>,
 }
 
+/// How a word of shared memory stands to `wgmma`, which reads it by another way than ordinary instructions write it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct View {
+    /// The warp that stored it last.
+    pub writer: u32,
+    /// When that warp fenced it, by its clock; [`UNFENCED`](View::UNFENCED) until then, 0 where nobody stored.
+    pub fenced: u32,
+    /// Products under way that read it.
+    pub readers: u32,
+}
+
+impl View {
+    pub const UNFENCED: u32 = u32::MAX;
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Block {
@@ -42,6 +57,8 @@ pub(crate) struct Block {
     pub acquired: HashMap<u32, u32>,
     pub shared: Bytes,
     pub cells: Vec<Cell>,
+    /// For kernels with `wgmma`: what it may see of each word.
+    pub views: Vec<View>,
     pub barriers: [Rendezvous; BARRIERS],
 }
 
@@ -57,7 +74,8 @@ impl Block {
         shared.state[dynamic..].fill(RAW);
         let cells = vec![Cell::default(); size.div_ceil(4)];
         let barriers = [Rendezvous::default(); BARRIERS];
-        Self { at, serial, epoch: 1, acquired: HashMap::new(), shared, cells, barriers }
+        let views = vec![View::default(); if code.grouped { cells.len() } else { 0 }];
+        Self { at, serial, epoch: 1, acquired: HashMap::new(), shared, cells, views, barriers }
     }
 
     /// Lets the warps go that wait at barriers where enough have arrived.

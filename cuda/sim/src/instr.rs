@@ -4,6 +4,7 @@
 //! Constants and special registers are planes too, filled when a warp starts, so that an operation never asks what
 //! kind of operand it has.
 
+use crate::fault::FaultKind;
 use crate::ops::convert::Convert;
 use crate::ops::float::FloatOp;
 use crate::ops::half::HalfOp;
@@ -333,6 +334,32 @@ pub(crate) struct Product {
     pub c: Vec<Slot>,
 }
 
+/// `wgmma.mma_async` of shape m64nNkK on f32 accumulators: a warp's 16 rows of D += A · B.
+#[derive(Clone, Debug)]
+pub(crate) struct GroupProduct {
+    pub columns: usize,
+    pub k: usize,
+    pub element: Element,
+    /// Four registers a block of eight columns.
+    pub d: Vec<Slot>,
+    pub a: GroupA,
+    /// Descriptor of B in shared memory.
+    pub b: Slot,
+    /// Whether D is added to; else it is overwritten.
+    pub adds: Guard,
+    /// Signs of A and B.
+    pub negated: [bool; 2],
+}
+
+/// Where A is.
+#[derive(Clone, Debug)]
+pub(crate) enum GroupA {
+    /// Fragments of the warp.
+    Registers(Vec<Slot>),
+    /// Descriptor of all 64 rows in shared memory.
+    Shared(Slot),
+}
+
 /// `setp`: predicate destinations, and how the bit is joined with a third operand.
 #[derive(Clone, Debug)]
 pub(crate) struct Test {
@@ -399,6 +426,17 @@ pub(crate) enum Op {
     WaitAll,
     Matrices(Box<Matrices>),
     Product(Box<Product>),
+    GroupProduct(Box<GroupProduct>),
+    /// `wgmma.fence`.
+    GroupFence,
+    /// `wgmma.commit_group`.
+    GroupCommit,
+    /// `wgmma.wait_group n`.
+    GroupWait(u32),
+    /// `fence.proxy.async` over shared memory.
+    ProxyFence,
+    /// What must not be executed where it stands.
+    Wrong(Box<(FaultKind, String)>),
     Branch(u32),
     /// `brx.idx`: a is the index.
     Table(Vec<u32>),

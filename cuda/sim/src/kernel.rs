@@ -51,6 +51,8 @@ pub(crate) struct Code {
     pub dynamic: u32,
     /// Bytes of local memory a thread.
     pub local: u32,
+    /// Whether there is a `wgmma` in it.
+    pub grouped: bool,
 }
 
 /// A kernel.

@@ -289,6 +289,11 @@ impl Machine {
     }
 }
 
+/// A warp that has not executed the `wgmma` of the first of its warpgroup.
+fn astray(warps: &[Warp]) -> Option<usize> {
+    (0..warps.len()).find(|&at| warps[at].groups.trail != warps[at / 4 * 4].groups.trail)
+}
+
 /// Fences and flags between blocks: what each address has published of whose epochs.
 pub(crate) type Released = HashMap<u64, HashMap<u32, u32>>;
 
@@ -329,6 +334,11 @@ impl Grid<'_> {
             outcome.map_err(|trouble| self.fault(*trouble, block, &warps[index]))?;
             block.settle(warps);
             if warps.iter().all(|warp| warp.state == State::Done) {
+                if let Some(astray) = astray(warps) {
+                    let detail = "the four warps of a warpgroup have not executed the same wgmma".to_owned();
+                    let trouble = Trouble { kind: FaultKind::BarrierDivergence, lane: 0, detail };
+                    return Err(self.fault(trouble, block, &warps[astray]));
+                }
                 let (_, warps) = resident.swap_remove(chosen);
                 self.idle.extend(warps);
                 self.counters.blocks += 1;

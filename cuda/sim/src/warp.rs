@@ -9,6 +9,7 @@ use crate::instr::{FULL, Guard, LANES, LOCAL_START, Place, Plane, PlaneFn, Slot,
 use crate::kernel::Code;
 use crate::memory::{Bytes, RAW};
 use crate::race::Who;
+use std::collections::VecDeque;
 
 /// Lanes that stand at another place than the ones that run.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +41,19 @@ pub(crate) struct Pending {
     pub source: usize,
 }
 
+/// What a warp has to do with `wgmma`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Groups {
+    /// Words of shared memory, first and behind the last, that products read which are not committed.
+    pub open: Vec<(usize, usize)>,
+    /// Those of committed groups, the latest last.
+    pub committed: VecDeque<Vec<(usize, usize)>>,
+    /// Words that this warp stored and has not fenced.
+    pub unfenced: Vec<(usize, usize)>,
+    /// Tells the products that it has executed, in order.
+    pub trail: u64,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Warp {
@@ -66,6 +80,7 @@ pub(crate) struct Warp {
     pub pending: Vec<Pending>,
     /// The group that each lane's copies now join.
     pub group: [u32; LANES],
+    pub groups: Groups,
     pub local: Bytes,
     pub ticks: u32,
     /// Line of the last load that brought something uninitialised.
@@ -110,6 +125,7 @@ impl Warp {
             floor: 1,
             pending: Vec::new(),
             group: [0; LANES],
+            groups: Groups::default(),
             local: Bytes::default(),
             ticks: 0,
             source: 0,
@@ -143,6 +159,7 @@ impl Warp {
         self.floor = 1;
         self.pending.clear();
         self.group = [0; LANES];
+        self.groups = Groups::default();
         self.ticks = 0;
         self.source = 0;
         let local = (code.local as usize) * LANES;

@@ -6,19 +6,19 @@
 //! and is found uninitialised as before. Lanes that have parted are no trouble: each has its own column of the plane, and
 //! writes only that. A result never shares with an operand of its instruction, so that it can be computed in place.
 
-use crate::instr::{Guard, Instr, Op, Place, Slot};
+use crate::instr::{Guard, GroupA, Instr, Op, Place, Slot};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 
 /// Whether an instruction reads or writes a register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
+pub(super) enum Role {
     Read,
     Write,
 }
 
 /// Calls `visit` for every register of an instruction.
-fn registers(instr: &mut Instr, visit: &mut dyn FnMut(&mut Slot, Role)) {
+pub(super) fn registers(instr: &mut Instr, visit: &mut dyn FnMut(&mut Slot, Role)) {
     use Role::{Read, Write};
     let mut writes_d = true;
     match &mut instr.op {
@@ -90,6 +90,16 @@ fn registers(instr: &mut Instr, visit: &mut dyn FnMut(&mut Slot, Role)) {
             read.for_each(|slot| visit(slot, Read));
             product.d.iter_mut().for_each(|slot| visit(slot, Write));
         }
+        Op::GroupProduct(product) => {
+            writes_d = false;
+            visit(&mut product.b, Read);
+            match &mut product.a {
+                GroupA::Registers(slots) => slots.iter_mut().for_each(|slot| visit(slot, Read)),
+                GroupA::Shared(slot) => visit(slot, Read),
+            }
+            product.d.iter_mut().for_each(|slot| visit(slot, Read));
+            product.d.iter_mut().for_each(|slot| visit(slot, Write));
+        }
         _ => {}
     }
     [&mut instr.a, &mut instr.b, &mut instr.c].into_iter().for_each(|slot| visit(slot, Read));
@@ -106,20 +116,34 @@ fn place(place: &mut Place, visit: &mut dyn FnMut(&mut Slot, Role)) {
 }
 
 /// A set of small numbers.
-#[derive(Clone, PartialEq)]
-struct Set(Vec<u64>);
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Set(Vec<u64>);
 
 impl Set {
-    fn new(size: usize) -> Self {
+    pub fn new(size: usize) -> Self {
         Self(vec![0; size.div_ceil(64)])
     }
 
-    fn insert(&mut self, value: usize) {
+    pub fn insert(&mut self, value: usize) {
         self.0[value / 64] |= 1 << (value % 64);
     }
 
-    fn holds(&self, value: usize) -> bool {
+    pub fn holds(&self, value: usize) -> bool {
         self.0[value / 64] >> (value % 64) & 1 == 1
+    }
+
+    /// Takes in another set; whether that added something.
+    pub fn join(&mut self, other: &Set) -> bool {
+        let mut grown = false;
+        for (word, &other) in self.0.iter_mut().zip(&other.0) {
+            grown |= other & !*word != 0;
+            *word |= other;
+        }
+        grown
+    }
+
+    pub fn clear(&mut self) {
+        self.0.fill(0);
     }
 
     fn members(&self) -> impl Iterator<Item = usize> {

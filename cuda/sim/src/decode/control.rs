@@ -38,6 +38,7 @@ impl<'a> Builder<'a, '_> {
                 Ok(())
             }
             "mma" => self.product(words, operands),
+            "wgmma" => self.group(words, operands),
             "nanosleep" | "pmevent" => {
                 words.take("u32");
                 self.push_bare(Op::Nothing);
@@ -190,6 +191,12 @@ impl<'a> Builder<'a, '_> {
     }
 
     fn fence(&mut self, words: &mut Words<'a>) -> Decoded<()> {
+        if words.take("proxy") {
+            words.need_of(&["async"])?;
+            words.need_of(&["shared::cta"])?;
+            self.push_bare(Op::ProxyFence);
+            return Ok(());
+        }
         words.take_of(&["sc", "acq_rel", "acquire", "release"]);
         let scope = words.need_of(&["cta", "gl", "gpu", "sys", "cluster"])?;
         self.push_bare(Op::Fence(!matches!(scope, "cta")));

@@ -6,6 +6,7 @@
 mod allocate;
 mod arithmetic;
 mod control;
+mod group;
 mod memory;
 mod operand;
 mod words;
@@ -350,6 +351,8 @@ impl<'a, 't> Builder<'a, 't> {
             self.starts.push((slot.plane(), Start::Constant(dynamic)));
             self.starts.push((slot.plane() + 1, Start::Constant(0)));
         }
+        group::check(&mut self.instructions);
+        let grouped = self.instructions.iter().any(|instr| matches!(instr.op, Op::GroupProduct(_)));
         let planes = allocate::allocate(&mut self.instructions, self.planes);
         Code {
             instructions: self.instructions,
@@ -361,6 +364,7 @@ impl<'a, 't> Builder<'a, 't> {
             shared: self.shared,
             dynamic,
             local: self.local_end - LOCAL_START,
+            grouped,
         }
     }
 }

@@ -74,6 +74,7 @@ impl Core<'_> {
                 if self.options.races {
                     self.meet_shared(request, request.piece(lane), at, true)?;
                 }
+                self.stored(at, width, lane)?;
                 (&mut self.block.shared, at)
             }
             _ => {

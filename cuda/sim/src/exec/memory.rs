@@ -393,7 +393,7 @@ impl Core<'_> {
     }
 
     #[cold]
-    fn race(&self, other: Other, lane: u32, space: &str, address: u64, write: bool) -> Box<Trouble> {
+    pub(super) fn race(&self, other: Other, lane: u32, space: &str, address: u64, write: bool) -> Box<Trouble> {
         let did = if other.wrote { "written" } else { "read" };
         let doing = if write { "write" } else { "read" };
         let block = match other.block {
@@ -430,6 +430,7 @@ impl Core<'_> {
                 let met = core.meet_shared(request, piece, at, true);
                 met.or_else(|trouble| same(request, buffer, piece.lane, trouble))?;
             }
+            core.stored(at, piece.bytes, piece.lane)?;
             let shared = &mut core.block.shared;
             scatter(&mut shared.data[at..at + piece.bytes], buffer, piece, request.width);
             let state = &mut shared.state[at..at + piece.bytes];

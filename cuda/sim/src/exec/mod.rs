@@ -6,6 +6,7 @@
 
 mod atomic;
 mod count;
+mod group;
 mod memory;
 mod sync;
 mod tensor;
@@ -251,7 +252,14 @@ impl Core<'_> {
             Op::Wait(open) => self.land(mask, Some(*open))?,
             Op::WaitAll => self.land(mask, None)?,
             Op::Table(targets) => return self.table(targets, instr.a, mask),
-            Op::Exit => return Ok(Flow::Leave(mask)),
+            Op::Exit => {
+                self.leave_groups(mask)?;
+                return Ok(Flow::Leave(mask));
+            }
+            Op::Wrong(wrong) if mask != 0 => {
+                return Err(Trouble::new(wrong.0, mask.trailing_zeros(), wrong.1.clone()));
+            }
+            Op::Wrong(_) => {}
             Op::Trap(_) if mask == 0 => {}
             Op::Trap(what) => return Err(Trouble::new(FaultKind::Trap, mask.trailing_zeros(), what.clone())),
             Op::Nothing => {}

@@ -22,6 +22,17 @@ impl Core<'_> {
             }),
             Op::Matrices(matrices) => self.whole(mask, |core| core.matrices(matrices)),
             Op::Product(product) => self.whole(mask, |core| core.product(product)),
+            Op::GroupProduct(product) => self.whole(mask, |core| core.group_product(product)),
+            Op::GroupFence => self.whole(mask, |_| Ok(())),
+            Op::GroupCommit => self.whole(mask, |core| {
+                core.commit_group();
+                Ok(())
+            }),
+            Op::GroupWait(open) => self.whole(mask, |core| core.wait_groups(*open as usize)),
+            Op::ProxyFence => self.whole(mask, |core| {
+                core.fence_proxy();
+                Ok(())
+            }),
             _ => Err(Trouble::new(FaultKind::Trap, 0, "an instruction without a meaning")),
         }
     }

@@ -56,6 +56,7 @@ impl Core<'_> {
                     self.meet_global(&source, part, index, offset, false)?;
                 }
             }
+            self.stored(at, width, lane)?;
             self.block.shared.state[at..at + width].fill(PENDING);
             let group = self.warp.group[lane];
             self.warp.pending.push(Pending {
