@@ -370,27 +370,6 @@ fn first_rung(epochs: u64, trials: Option<u64>) -> u64 {
     epochs.div_ceil(if trials.is_some_and(|trials| trials < 27) { 9 } else { 27 }).max(1)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::first_rung;
-
-    #[test]
-    fn halving_begins_at_a_27th_of_the_epochs_or_a_ninth() {
-        for (epochs, trials, rung) in [
-            (81, None, 3),
-            (81, Some(27), 3),
-            (81, Some(26), 9),
-            (82, Some(100), 4),
-            (20, None, 1),
-            (20, Some(10), 3),
-            (1, Some(1), 1),
-            (0, None, 1),
-        ] {
-            assert_eq!(first_rung(epochs, trials), rung, "{epochs} epochs, {trials:?} trials");
-        }
-    }
-}
-
 /// Refuses a space of which sampled configurations contradict themselves, before there is a study.
 fn check_samples(spec: &SearchSpec, space: &Space, train: &Dataset) -> Result<()> {
     for i in 0..SAMPLES {
@@ -448,4 +427,25 @@ fn config(spec: &SearchSpec, prepared: &Prepared, name: &str, objectives: &[Meas
         config.attributes.insert(POPULATION.to_owned(), json!(population));
     }
     config
+}
+
+#[cfg(test)]
+mod tests {
+    use super::first_rung;
+
+    #[test]
+    fn halving_begins_at_a_27th_of_the_epochs_or_a_ninth() {
+        for (epochs, trials, rung) in [
+            (81, None, 3),
+            (81, Some(27), 3),
+            (81, Some(26), 9),
+            (82, Some(100), 4),
+            (20, None, 1),
+            (20, Some(10), 3),
+            (1, Some(1), 1),
+            (0, None, 1),
+        ] {
+            assert_eq!(first_rung(epochs, trials), rung, "{epochs} epochs, {trials:?} trials");
+        }
+    }
 }
