@@ -5,9 +5,10 @@ use super::failure::Failure;
 use super::{Verb, table};
 use clap::{Arg, ArgMatches, value_parser};
 use hpt_engine::Error;
-use hpt_engine::backend::{Cpu, Precision, cores};
+use hpt_engine::backend::{Cpu, Precision, cores, natively};
 use hpt_engine::bench::{COHORTS, CohortRow, Kind, Mark, PASSES, PRODUCTS, Roofs, STEPS, Timer, svg};
 use hpt_engine::engine::{Device, Engine};
+use hpt_kernels::gemm::Method;
 use hpt_kernels::isa::Isa;
 use serde::Serialize;
 use serde_json::json;
@@ -62,6 +63,23 @@ struct Report {
     products: Vec<Row>,
     passes: Vec<Row>,
     steps: Vec<Row>,
+    /// What the precisions below f32 that this machine has for themselves change.
+    lower: Vec<Lower>,
+}
+
+/// A product or training at a lower precision; products only where it is chosen for their shape.
+#[derive(Serialize)]
+struct Lower {
+    precision: &'static str,
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batch: Option<usize>,
+    unit: &'static str,
+    one_thread: f64,
+    /// Of the rate of f32 by one thread.
+    of_highest: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    all_threads: Option<f64>,
 }
 
 /// One measurement; rates of the products and passes in 10⁹ a second, of steps in samples a second.
@@ -109,18 +127,20 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
         return cohorts(Device::by_name(device)?, Precision::by_name(precision)?, threads, &wanted, console);
     }
     let roofs = Roofs::measure(isa);
-    let report = Report {
+    let mut report = Report {
         isa: isa.name(),
         threads,
         roofs,
         products: products(isa, threads, &roofs, &wanted, console)?,
         passes: passes(isa, &roofs, &wanted, console),
         steps: steps(isa, threads, &roofs, &wanted, console)?,
+        lower: Vec::new(),
     };
     if report.products.is_empty() && report.passes.is_empty() && report.steps.is_empty() {
         let known = "`product`, `pass`, `step` and the names that `hpt-engine bench` prints";
         return Err(Failure::new(2, format!("nothing to measure has that in its name; known: {known}")));
     }
+    report.lower = lower(isa, threads, &report, &wanted, console)?;
     if let Some(path) = matches.get_one::<PathBuf>("roofline") {
         let title = format!("hpt-engine on one core ({})", isa.name());
         std::fs::write(path, svg(&title, &roofs, &marks(&report)))
@@ -302,6 +322,48 @@ fn steps(isa: Isa, threads: usize, roofs: &Roofs, wanted: &Selection, console: &
     Ok(rows)
 }
 
+/// The rows of `report` again, at each precision below f32 that the tier has.
+fn lower(
+    isa: Isa,
+    threads: usize,
+    report: &Report,
+    wanted: &Selection,
+    console: &Console,
+) -> Result<Vec<Lower>, Failure> {
+    let (one, all) = devices(isa, threads)?;
+    let mut rows = Vec::new();
+    for (precision, method) in [(Precision::High, Method::Bf16x3), (Precision::Medium, Method::Bf16)] {
+        if natively(precision, isa) != precision {
+            continue;
+        }
+        let mut add = |row: &Row, one_thread: f64, all_threads: Option<f64>| {
+            let of_highest = one_thread / row.one_thread;
+            let (precision, name) = (precision.name(), row.name.clone());
+            let (batch, unit) = (row.batch, row.unit);
+            rows.push(Lower { precision, name, batch, unit, one_thread, of_highest, all_threads });
+        };
+        for product in PRODUCTS {
+            let name = format!("{} {}", product.kind.name(), product.shape());
+            let Some(row) = report.products.iter().find(|row| row.name == name) else { continue };
+            if product.kind == Kind::Packed || method.choose(isa, product.m, product.k, product.n) != method {
+                continue;
+            }
+            progress(console, &format!("{name} at {}", precision.name()));
+            let timer = Timer::new(isa, *product).by(method);
+            let rate = |cpu: &Cpu| product.flops() / timer.median(cpu) / 1e9;
+            add(row, rate(&one), (threads > 1).then(|| rate(&all)));
+        }
+        let steps = STEPS.iter().filter(|step| wanted.takes("steps", &step.name()));
+        for (step, row) in steps.zip(&report.steps) {
+            progress(console, &format!("{} at {}", row.name, precision.name()));
+            let data = step.data();
+            let many = if threads > 1 { Some(step.rate_at(&data, &all, precision)?) } else { None };
+            add(row, step.rate_at(&data, &one, precision)?, many);
+        }
+    }
+    Ok(rows)
+}
+
 fn progress(console: &Console, name: &str) {
     if console.verbose {
         console.line(&format!("measuring {name}"));
@@ -344,6 +406,18 @@ fn text(report: &Report) -> String {
             cells
         };
         parts.push(table::table(&header, &report.steps.iter().map(cells).collect::<Vec<_>>()));
+    }
+    if !report.lower.is_empty() {
+        let header = ["lower precision", "batch", "", "", "one thread", "of f32", &many, "ratio"];
+        let cells = |row: &Lower| {
+            let digits = usize::from(row.batch.is_none());
+            let batch = row.batch.map_or_else(String::new, |batch| batch.to_string());
+            let mut cells = vec![row.name.clone(), batch, row.precision.to_owned(), row.unit.to_owned()];
+            cells.extend([rate(row.one_thread, digits), format!("{:.2}", row.of_highest)]);
+            cells.extend(against(row.all_threads, row.one_thread, digits));
+            cells
+        };
+        parts.push(table::table(&header, &report.lower.iter().map(cells).collect::<Vec<_>>()));
     }
     parts.join("\n\n")
 }

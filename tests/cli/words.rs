@@ -152,4 +152,21 @@ fn bench_measures_what_is_named() {
     let plot = std::fs::read_to_string(folder.path("roofline.svg")).expect("the plot was written");
     assert_eq!(plot.matches("<circle").count(), 5, "{plot}");
     folder.run("bench nothing-like-that").fails(2, &["nothing to measure", "`product`"]);
+
+    // Whatever the tier has below f32 has rows of its own.
+    let lower = |report: &Json| {
+        let rows = report["lower"].as_array().expect("a list").clone();
+        rows.iter()
+            .filter(|row| row["batch"] == 128)
+            .map(|row| format!("{} {}", row["name"], row["precision"]))
+            .collect::<Vec<_>>()
+    };
+    let cpu = folder.json("devices --json")["cpu"].clone();
+    let used =
+        cpu["tiers"].as_array().expect("a list").iter().find(|tier| tier["isa"] == cpu["isa"]).expect("it is there");
+    let own = used["precisions"].as_array().expect("a list").iter().filter(|name| *name != "highest");
+    assert_eq!(lower(&report), own.map(|name| format!("\"54-64-64-7\" {name}")).collect::<Vec<_>>());
+    let words = ["bench", "54-64-64", "--threads", "1", "--json"];
+    let plain = Ran::of(folder.command(&words).env("HPT_ISA", "portable").output().unwrap()).json();
+    assert!(lower(&plain).is_empty(), "{plain}");
 }
