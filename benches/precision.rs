@@ -24,7 +24,7 @@ fn main() -> hpt_engine::Result<()> {
     match precision {
         Precision::Highest => println!("no unit for a lower precision"),
         Precision::High => products(isa, Method::Bf16x3, &wanted)?,
-        Precision::Medium => products(isa, Method::Bf16, &wanted)?,
+        Precision::Medium | Precision::Bf16 => products(isa, Method::Bf16, &wanted)?,
     }
     steps(isa, precision, &wanted)
 }

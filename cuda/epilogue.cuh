@@ -29,6 +29,11 @@ template <class S, class A> DEVICE void begin(Work<A>& work, const Tables& table
     work.at = position(tables, global<const Run>(tables.runs)[work.model]);
 }
 
+// Where element (r, c) of a part of the finished tile stands.
+template <class S> DEVICE u32 spot(u32 r, u32 c) {
+    return r * S::PITCH_C + (S::TURNED ? c ^ r / 2 % 2 * 4 : c);
+}
+
 // Calls each(row, col, value) for the elements of the finished tile that lie in m × n, with the bits of their mask drawn
 // once for every four of them.
 template <class P, class Each>
@@ -41,13 +46,13 @@ DEVICE void walk(P& product, f32* shared, u32 m0, u32 n0, u32 m, u32 n, const Ma
         product.stage(p, shared);
         __syncthreads();
         for (u32 e = threadIdx.x; e < S::PART * GROUPS * 16; e += S::THREADS) {
-            u32 lane = e % 16, group = e / 16 % GROUPS, r = e / 16 / GROUPS;
+            u32 lane = e % 16, r = e / 16 % S::PART, group = e / 16 / S::PART;
             u32 row = m0 + p * S::PART + r, first = group * 16 * S::WORDS + lane;
             if (row >= m || n0 + first >= n) continue;
             u32 bits = kept_bits(mask, row, (n0 + first) / 64, lane) >> ((n0 + first) / 16 & 3);
 #pragma unroll 1
             for (u32 w = 0; w < S::WORDS && n0 + first + 16 * w < n; w++)
-                each(row, n0 + first + 16 * w, shared[r * S::PITCH_C + first + 16 * w], factor(mask, bits, w));
+                each(row, n0 + first + 16 * w, shared[spot<S>(r, first + 16 * w)], factor(mask, bits, w));
         }
     }
 }
@@ -211,7 +216,7 @@ template <class P> DEVICE void learn_tile(const Tables& tables) {
             u32 r = e / (S::BN / 4), c = e % (S::BN / 4) * 4, row = m0 + p * S::PART + r, col = n0 + c;
             if (row >= m || col >= n) continue;
             u64 i = (u64)row * n + col;
-            const f32* g = shared + r * S::PITCH_C + c;
+            const f32* g = shared + spot<S>(r, c);
             if (arena.vectors) {
                 arena.take(rule, i, *(const float4*)g);
             } else {

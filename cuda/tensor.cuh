@@ -1,10 +1,10 @@
-// The product of a tile by tensor cores (mma.sync m16n8k8 on TF32), in the place of Simt in tile.cuh.
+// The product of a tile by tensor cores (mma.sync on TF32 or bf16), in the place of Simt in tile.cuh.
 //
 // Operands wait in shared memory as f32, in their own order (a row along k, or k by k), brought by cp.async 16 bytes at a time
 // where they are f32 and aligned, else through registers; they are rounded to TF32 by cvt.rna when fragments are loaded: the
 // hardware alone would cut digits off, which biases sums of numbers of one sign. SPLIT is `high`: each operand is the sum of
 // two TF32 numbers and three products of the four are made (the fourth is below f32); since tensor cores cut off what they add
-// to, their sums go into f32 sums every 32 steps of k.
+// to, their sums go into f32 sums every 32 steps of k. BF16 rounds to nearest, two numbers by one instruction.
 #pragma once
 #include "tile.cuh"
 
@@ -20,7 +20,7 @@ template <int BM_, int BN_, int WM_, int WN_, int GM_, int STAGES_> struct Tenso
         PART = BM / GM, PITCH_C = BN + 8,
         STAGE = SIZE_A + SIZE_B,
         SHARED = STAGES * STAGE > PART * PITCH_C ? STAGES * STAGE : PART * PITCH_C,
-        WORDS = BN < 64 ? BN / 16 : 4,
+        WORDS = BN < 64 ? BN / 16 : 4, TURNED = 0,
     };
 };
 
@@ -90,9 +90,25 @@ template <class S, class O, int R, int PITCH, bool ALONG_K> struct Carrier {
     }
 };
 
-template <class S, bool SPLIT> struct Tensor {
+// Two numbers as bf16, the first one in the lower half.
+DEVICE u32 halves(f32 first, f32 second) {
+    u32 pair;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(second), "f"(first));
+    return pair;
+}
+
+// c += a·b for 16 × 8 over 16: a and b as above in pairs of halves, which k those are is the same for both.
+DEVICE void multiply_halves(f32 (&c)[4], const u32 (&a)[4], const u32 (&b)[2]) {
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+enum Numbers { TF32, SPLIT_TF32, BF16 };
+
+template <class S, int NUMBERS> struct Tensor {
     typedef S Shape;
-    enum { MT = S::WM / 16, NT = S::WN / 8 };
+    enum { MT = S::WM / 16, NT = S::WN / 8, SPLIT = NUMBERS == SPLIT_TF32 };
     f32 acc[MT][NT][4];
 
     template <bool A_ALONG_K, bool B_ALONG_K, class A, class Columns>
@@ -104,7 +120,7 @@ template <class S, bool SPLIT> struct Tensor {
         Carrier<S, A, S::BM, S::PITCH_A, A_ALONG_K> left(a, m0);
         Carrier<S, Matrix, S::BN, S::PITCH_B, B_ALONG_K> right(b, n0);
         u32 steps = (k + S::BK - 1) / S::BK;
-#pragma unroll
+#pragma unroll 1
         for (u32 s = 0; s + 1 < S::STAGES; s++) {
             if (s < steps) carry(left, right, s, shared);
             close_group();
@@ -117,8 +133,12 @@ template <class S, bool SPLIT> struct Tensor {
             close_group();
             const f32 *as = shared + s % S::STAGES * S::STAGE, *bs = as + S::SIZE_A;
             columns.add(bs);
+            if constexpr (NUMBERS == BF16) {
+                halves_step<A_ALONG_K, B_ALONG_K>(acc, as, bs);
+            } else {
 #pragma unroll
-            for (int kk = 0; kk < S::BK; kk += 8) step<A_ALONG_K, B_ALONG_K>(SPLIT ? part : acc, as, bs, kk);
+                for (int kk = 0; kk < S::BK; kk += 8) step<A_ALONG_K, B_ALONG_K>(SPLIT ? part : acc, as, bs, kk);
+            }
             if (SPLIT && (s % 2 == 1 || s + 1 == steps)) {
 #pragma unroll
                 for (int i = 0; i < MT * NT * 4; i++) acc[i / 4 / NT][i / 4 % NT][i % 4] += part[i / 4 / NT][i / 4 % NT][i % 4];
@@ -167,6 +187,32 @@ template <class S, bool SPLIT> struct Tensor {
                 multiply(c[i][j], big, high[j]);
             }
         }
+    }
+
+    // All 16 steps of k. A pair is t and t + 4, of the first eight and of the last: read as TF32 is, without bank conflicts.
+    template <bool A_ALONG_K, bool B_ALONG_K>
+    __device__ __forceinline__ void halves_step(f32 (&c)[MT][NT][4], const f32* as, const f32* bs) {
+        u32 warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+        u32 row = warp / S::WARPS_N * S::WM + g, col = warp % S::WARPS_N * S::WN + g;
+        u32 b[NT][2];
+#pragma unroll
+        for (int j = 0; j < NT; j++)
+#pragma unroll
+            for (int h = 0; h < 2; h++) b[j][h] = pair<B_ALONG_K, S::PITCH_B>(bs, col + 8 * j, t + 8 * h);
+#pragma unroll
+        for (int i = 0; i < MT; i++) {
+            u32 a[4];
+#pragma unroll
+            for (int h = 0; h < 4; h++) a[h] = pair<A_ALONG_K, S::PITCH_A>(as, row + 16 * i + h % 2 * 8, t + h / 2 * 8);
+#pragma unroll
+            for (int j = 0; j < NT; j++) multiply_halves(c[i][j], a, b[j]);
+        }
+    }
+
+    // Numbers p and p + 4 along k of a row or column of the tile.
+    template <bool ALONG_K, int PITCH> static __device__ __forceinline__ u32 pair(const f32* from, u32 line, u32 p) {
+        return ALONG_K ? halves(from[line * S::ALONG + p], from[line * S::ALONG + p + 4])
+                       : halves(from[p * PITCH + line], from[(p + 4) * PITCH + line]);
     }
 
     // x ≈ big + small

@@ -21,6 +21,8 @@ template <int BM_, int BN_, int GM_, int GN_, int LX_, int WARPS_N_> struct Tile
         SHARED = 2 * STAGE > PART * PITCH_C ? 2 * STAGE : PART * PITCH_C,
         // Words of a Philox block, 16 columns apart, that a thread of an epilogue has.
         WORDS = BN < 64 ? BN / 16 : 4,
+        // Whether neighbouring fours change places in every other pair of rows of the finished tile.
+        TURNED = 0,
     };
 };
 
@@ -234,12 +236,14 @@ template <class S> struct Simt {
 
 // Does nothing with the columns of B.
 struct NoColumns {
+    enum { WANTED = 0 };
     __device__ __forceinline__ void add(const f32*) {}
     __device__ __forceinline__ void add_one(f32) {}
 };
 
 // The sum of each column of B, its rows in order; thread j has column j.
 template <class S> struct ColumnSums {
+    enum { WANTED = 1 };
     bool wanted = false;
     f32 sum = 0.0f;
     __device__ __forceinline__ void add_one(f32 x) {

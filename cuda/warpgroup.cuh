@@ -17,7 +17,10 @@
 // 128 × 256 tile takes 512 cycles. It needs 24 KiB from the L2 cache, 48 bytes a cycle of 64; at the 7 TB/s that good kernels
 // see of all multiprocessors together, that is 300 TFLOP/s (0.72 of the 418 that cuBLAS reaches) and the bound that counts. Shared
 // memory: 128 cycles of stores and 256 of wgmma's reads of the 512. Three products of a 128 × 128 tile take 768 cycles a step for
-// 16 KiB, 21 bytes a cycle; 64 additions a thread every other step leave about 120 TFLOP/s of `high`, of 139.
+// 16 KiB, 21 bytes a cycle; 64 additions a thread every other step leave about 120 TFLOP/s of `high`, of 139. As compiled for
+// sm_90a a step has 170 (dX) to 240 (dW) instructions of each of two warps a scheduler, and 270 of `high`; all loads are waited
+// for once every two steps, when they are a step and a half old. The epilogue is alone on its multiprocessor: 128 elements a
+// thread, some 8 % of a product over 4096.
 #pragma once
 #include "tensor.cuh"
 
@@ -28,7 +31,7 @@ template <int BN_, bool SPLIT_> struct WarpgroupShape {
         LEAD = BN * 4,            // floats from cell to cell along k
         CELLS = 4 * LEAD,         // floats of a step's numbers
         TURN = CELLS * (SPLIT ? 2 : 1),
-        GM = BN / 64, PART = BM / GM, PITCH_C = BN + 8,
+        GM = BN / 64, PART = BM / GM, PITCH_C = BN + 16, TURNED = 1,
         SHARED = 2 * TURN > PART * PITCH_C ? 2 * TURN : PART * PITCH_C, WORDS = 4,
     };
 };
@@ -164,7 +167,7 @@ template <class S, class A, bool ALONG_K, bool FAST> struct Direct {
 };
 
 // What a thread has of B: of SLOTS columns, four neighbours along k; or of four neighbouring columns, SLOTS k of a cell.
-template <class S, bool ALONG_K, bool FAST> struct Cells {
+template <class S, bool ALONG_K, bool FAST, bool SUMS> struct Cells {
     enum { SLOTS = S::BN / 64, PIECES = 4 / SLOTS };
     Matrix o;
     u32 origin;
@@ -214,7 +217,7 @@ template <class S, bool ALONG_K, bool FAST> struct Cells {
 #pragma unroll
             for (int s = 0; s < SLOTS; s++) {
                 v[0][s] = h[s].x, v[1][s] = h[s].y, v[2][s] = h[s].z, v[3][s] = h[s].w;
-                sums.x += h[s].x, sums.y += h[s].y, sums.z += h[s].z, sums.w += h[s].w;
+                if (SUMS) sums.x += h[s].x, sums.y += h[s].y, sums.z += h[s].z, sums.w += h[s].w;
             }
 #pragma unroll
             for (int q = 0; q < 4; q++) put(to + q * S::QUARTER * 4, v[q]);
@@ -315,7 +318,7 @@ template <class S> struct Warpgroup {
         f32 part[NT][4];
         if (S::SPLIT) clear(part);
         Direct<S, A, A_ALONG_K, FAST> left(a, m0);
-        Cells<S, B_ALONG_K, FAST> right(b, n0);
+        Cells<S, B_ALONG_K, FAST, Columns::WANTED> right(b, n0);
         u32 big[2][2][4], small[2][2][4];
         u64 cells = described<S>(shared);
         left.fetch(0, 0), right.fetch(0, 0);
@@ -331,7 +334,7 @@ template <class S> struct Warpgroup {
                 else step(acc, big[turn], cells + turn * (S::TURN / 4));
                 asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
                 // The step before is done, in all warps: its turn and its fragments may be overwritten.
-                wait_products<1>();
+                if (!S::SPLIT || turn == 1) wait_products<1>();
                 __syncthreads();
                 ready(left, right, shared, big, small, 1 - turn);
                 left.fetch(from + (turn + 3) * S::BK, 1 - turn), right.fetch(from + (turn + 3) * S::BK, 1 - turn);
@@ -346,7 +349,7 @@ template <class S> struct Warpgroup {
         wait_products<0>();
         settled(acc);
         __syncthreads();
-        if (!B_ALONG_K) columns_of(right, shared, columns);
+        if (Columns::WANTED) columns_of(right, shared, columns);
     }
 
     // Rounds what is held for that turn, B into shared memory; the tensor cores reach it by a way of their own.
@@ -403,11 +406,12 @@ template <class S> struct Warpgroup {
         u32 row = threadIdx.x / 32 * 16, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
         if (row / S::PART != p) return;
         f32* to = shared + (row % S::PART + 2 * g) * S::PITCH_C + 8 * t;
+        u32 turned = g % 2 * 4;  // as spot() has it
 #pragma unroll
         for (int j = 0; j < NT / 4; j++)
 #pragma unroll
             for (int i = 0; i < 4; i++)
-                *(float4*)(to + i / 2 * S::PITCH_C + 32 * j + 4 * (i % 2)) =
+                *(float4*)(to + i / 2 * S::PITCH_C + 32 * j + (4 * (i % 2) ^ turned)) =
                     make_float4(acc[j][i], acc[j + NT / 4][i], acc[j + NT / 2][i], acc[j + 3 * (NT / 4)][i]);
     }
 };

@@ -1,4 +1,5 @@
-// The large products of `medium` and `high` by warpgroups, for sm_90a alone; each has its equal in mma80.cu.
+// The large products of `medium` and `high` by warpgroups, for sm_90a alone; each has its twin in mma80.cu (suffix l), which
+// `hpt-engine check` compares it with.
 #include "epilogue.cuh"
 #include "warpgroup.cuh"
 
@@ -15,5 +16,5 @@
         learn_tile<Warpgroup<Shape>>(tables);                                                                          \
     }
 
-PRODUCTS(tf32, w, WideWarpgroup)
-PRODUCTS(tf32x3, l, SplitWarpgroup)
+PRODUCTS(tf32, g, WideWarpgroup)
+PRODUCTS(tf32x3, g, SplitWarpgroup)

@@ -60,6 +60,7 @@ fn a_device_takes_the_lowest_precision_that_it_has_and_that_was_allowed() {
     assert_eq!(cpu.caps(), Caps { device: "cpu".into(), isa: "amx-emulated".into(), threads: 1 });
     for isa in Isa::available() {
         let medium = natively(Precision::Medium, isa);
+        assert_eq!(natively(Precision::Bf16, isa), medium);
         assert!(medium != Precision::High || natively(Precision::High, isa) == Precision::High);
     }
 }

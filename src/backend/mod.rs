@@ -37,6 +37,15 @@ pub trait Backend: Sync {
         2e9
     }
 
+    /// Does something with the simpler of two kinds of kernels where the device has two for the same products, to compare
+    /// them; none elsewhere. Models that begin at the same time get the simpler ones too.
+    fn with_twins<T>(&self, _work: impl FnOnce(&Self) -> T) -> Option<T>
+    where
+        Self: Sized,
+    {
+        None
+    }
+
     /// The precision that products run in where `wanted` is asked for: never a lower one.
     fn precision(&self, wanted: Precision) -> Precision;
 
@@ -205,12 +214,18 @@ pub enum Precision {
     High,
     /// One low-precision product (bf16 or TF32), likewise; error of the order of 1e-3.
     Medium,
+    /// One product of bf16, also where TF32 would be as easily had; error 3e-3. On the CPU that is what medium is.
+    Bf16,
 }
 
 impl Precision {
     /// The names that `--precision` takes.
-    pub const NAMES: &[(&str, Precision)] =
-        &[("highest", Precision::Highest), ("high", Precision::High), ("medium", Precision::Medium)];
+    pub const NAMES: &[(&str, Precision)] = &[
+        ("highest", Precision::Highest),
+        ("high", Precision::High),
+        ("medium", Precision::Medium),
+        ("bf16", Precision::Bf16),
+    ];
 
     /// The precision of that name.
     ///

@@ -34,11 +34,11 @@ pub struct Bounds {
 
 impl Bounds {
     /// After some steps of networks as small as the cases', by what products are computed with: f32, or three products
-    /// of halves, which round alike; one product of TF32, whose error is of the order of 1e-3.
+    /// of halves, which round alike; one product of TF32 or bf16, whose error is of the order of 1e-3.
     pub fn of(precision: Precision) -> Self {
         match precision {
             Precision::Highest | Precision::High => Bounds { loss: 2e-5, weight: 2e-3, mean: 2e-6, output: 1e-3 },
-            Precision::Medium => Bounds { loss: 1e-2, weight: 5e-2, mean: 1e-3, output: 5e-2 },
+            Precision::Medium | Precision::Bf16 => Bounds { loss: 1e-2, weight: 5e-2, mean: 1e-3, output: 5e-2 },
         }
     }
 
@@ -218,6 +218,17 @@ pub fn companions<B: Backend>(backend: &B) -> Result<Finding> {
     Ok(Finding { name, what: "networks with other bits", share: others as f64, agrees: others == 0 })
 }
 
+/// Steps of a network with large products by both kinds of kernels that the device has for them; nothing where it has one.
+fn twins<B: Backend>(backend: &B, case: &Case, take: &mut dyn FnMut(Finding)) -> Result<()> {
+    let Some(simpler) = backend.with_twins(|backend| case.steps(backend, case.steps, case.steps)) else {
+        return Ok(());
+    };
+    let found = case.steps(backend, case.steps, case.steps)?.from(&simpler?);
+    let (what, share, agrees) = Bounds::of(case.train.precision).worst(&found);
+    take(Finding { name: format!("{}, both kinds of kernels", case.name), what, share, agrees });
+    Ok(())
+}
+
 /// All comparisons; each is told when it is made.
 ///
 /// # Errors
@@ -231,10 +242,14 @@ pub fn all<B: Backend>(backend: &B, on_finding: &mut dyn FnMut(&Finding)) -> Res
     for case in cases().iter().chain(&edges()) {
         take(case.compare(backend)?);
     }
-    for precision in [Precision::High, Precision::Medium] {
+    for precision in [Precision::High, Precision::Medium, Precision::Bf16] {
         // Where the device has kernels of that precision.
         for case in edges().into_iter().filter(|_| backend.precision(precision) == precision) {
-            take(case.at(precision).compare(backend)?);
+            let case = case.at(precision);
+            take(case.compare(backend)?);
+            if case.is_large() && precision != Precision::Bf16 {
+                twins(backend, &case, &mut take)?;
+            }
         }
     }
     take(training(backend)?);

@@ -40,7 +40,7 @@ pub const VERB: Verb = Verb {
                     .long("precision")
                     .value_name("NAME")
                     .requires("device")
-                    .help("Precision of the cohorts' products: highest, high, medium [default: highest]"),
+                    .help("Precision of the cohorts' products: highest, high, medium, bf16 [default: highest]"),
             )
             .arg(
                 Arg::new("roofline")

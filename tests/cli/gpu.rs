@@ -42,7 +42,12 @@ fn devices_lists_gpus_with_what_would_run_on_them() {
     assert_eq!(keys(&gpus[1]), ["index", "name", "memory", "compute_capability", "driver", "module"]);
     let text = |key: &str| gpus[1][key].as_str().unwrap_or("none").to_owned();
     assert_eq!([text("name"), text("compute_capability"), text("driver")], ["Simulated GPU", "9.0", "12.4"]);
-    assert_ne!(text("module"), "none");
+    assert_eq!(text("module"), "wgmma90a");
+    // Hopper's module is for Hopper and drivers from CUDA 12.0 on.
+    for look in [("HPT_SIM_DRIVER", "11080"), ("HPT_SIM_CAPABILITY", "100"), ("HPT_SIM_CAPABILITY", "80")] {
+        let document = folder.with_gpu(&[look], "devices --json").json();
+        assert_eq!(document["gpus"][0]["module"], "mma80", "{look:?}");
+    }
     let human = folder.with_gpu(&[], "devices").ok().out;
     assert!(human.contains("cuda:0  Simulated GPU, 1.0 GiB, compute capability 9.0, CUDA 12.4; kernels "), "{human}");
     let old = folder.with_gpu(&[("HPT_SIM_CAPABILITY", "61")], "devices").ok().out;
@@ -121,7 +126,9 @@ fn a_gpu_that_is_not_there_or_cannot_is_said_in_words() {
 fn check_compares_everything_with_the_oracle() {
     let document = folder().with_gpu(&[], "check --device cuda --json").json();
     assert_eq!((document["agrees"].as_bool(), document["device"].as_str()), (Some(true), Some("cuda:0")));
-    assert!(document["findings"].as_array().unwrap().len() > 30);
+    let findings = document["findings"].as_array().unwrap();
+    let of = |name: &str| findings.iter().filter(|finding| finding["name"].as_str().unwrap().contains(name)).count();
+    assert!(findings.len() > 30 && of("medium") > 9 && of("bf16") > 9 && of("high, both kinds") == 2, "{findings:?}");
     let on_cpu = Folder::new().run("check").ok();
     assert!(on_cpu.out.contains("cpu: ") && on_cpu.out.contains("agree"), "{}", on_cpu.out);
 }

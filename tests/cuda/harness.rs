@@ -49,14 +49,27 @@ pub struct Method(pub &'static str, pub f64, pub Unit);
 pub const F32: Method = Method("", 2e-6, Unit::Simt);
 pub const TF32X3: Method = Method("tf32x3_", 2e-6, Unit::Mma);
 pub const TF32: Method = Method("tf32_", 5e-4, Unit::Mma);
-/// Those of shape [`LARGE`] and [`WIDE`] alone.
+pub const BF16: Method = Method("bf16_", 5e-3, Unit::Mma);
+/// Of the shape [`GROUP`] alone, or half of it.
 pub const GROUP_TF32X3: Method = Method("tf32x3_", 2e-6, Unit::Wgmma);
 pub const GROUP_TF32: Method = Method("tf32_", 5e-4, Unit::Wgmma);
 
-/// Tile shapes: suffix, rows, columns.
-pub const SHAPES: [(&str, usize, usize); 4] = [("s", 64, 64), ("l", 128, 128), ("n", 128, 16), ("w", 128, 256)];
-pub const LARGE: usize = 1;
-pub const WIDE: usize = 3;
+/// Tile shapes: suffix, rows, columns; three products of warpgroups have half the columns.
+pub const SHAPES: [(&str, usize, usize); 4] = [("s", 64, 64), ("l", 128, 128), ("n", 128, 16), ("g", 128, 256)];
+pub const GROUP: usize = 3;
+
+impl Method {
+    /// A shape that it has kernels of.
+    pub fn shape(self) -> usize {
+        if self.2 == Unit::Wgmma { GROUP } else { 0 }
+    }
+
+    /// The tiles of a shape.
+    pub fn tiles(self, shape: usize) -> (&'static str, usize, usize) {
+        let (suffix, rows, columns) = SHAPES[shape];
+        if self == GROUP_TF32X3 { (suffix, rows, columns / 2) } else { (suffix, rows, columns) }
+    }
+}
 
 /// A device with a module.
 pub struct Gpu {

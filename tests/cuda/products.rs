@@ -1,7 +1,7 @@
 //! forward, backward and learn in every tile shape, around the edges of tiles, with everything that their epilogues do.
 
 use crate::harness::{
-    F32, GROUP_TF32, GROUP_TF32X3, Gpu, Job, LARGE, Method, Random, SHAPES, TF32, TF32X3, WIDE, close, wide,
+    BF16, F32, GROUP, GROUP_TF32, GROUP_TF32X3, Gpu, Job, Method, Random, SHAPES, TF32, TF32X3, close, wide,
 };
 use hpt_engine::backend::cuda::descriptor::{Layer, Model, Rate, Run, flags};
 use hpt_kernels::activation::Activation;
@@ -97,7 +97,7 @@ fn forward(method: Method, shape: usize, [m, n, k]: [usize; 3], source: Source, 
         flags: if residual { flags::RESIDUAL } else { 0 },
         ..*layer
     };
-    job.tile(0, [m, n], &SHAPES[shape]);
+    job.tile(0, [m, n], &method.tiles(shape));
     let kernel = format!("forward_{}{}", method.0, SHAPES[shape].0);
     gpu.launch(&kernel, &job, 1);
     let weights = wide(&weights);
@@ -177,7 +177,7 @@ fn backward(
         ..Layer::default()
     };
     let mut job = Job { models: vec![model()], layers: vec![before, layer], runs: vec![run(0, m, m)], tiles: vec![] };
-    job.tile(1, [m, n], &SHAPES[shape]);
+    job.tile(1, [m, n], &method.tiles(shape));
     let kernel = format!("backward_{}{}", method.0, SHAPES[shape].0);
     gpu.launch(&kernel, &job, 1);
     let (dz, weights) = (wide(&dz), wide(&weights[..n * k]));
@@ -226,7 +226,7 @@ fn learn(method: Method, shape: usize, [m, n, k]: [usize; 3], source: Source, in
     let layer = &mut job.layers[0];
     (layer.dz, layer.inputs, layer.outputs) = (gpu.f32s(&dz), m as u32, n as u32);
     (layer.weights, layer.gradient) = if into_gradient { (0, out) } else { (out, 0) };
-    job.tile(0, [m, n], &SHAPES[shape]);
+    job.tile(0, [m, n], &method.tiles(shape));
     let kernel = format!("learn_{}{}", method.0, SHAPES[shape].0);
     gpu.launch(&kernel, &job, 1);
     let sign = if into_gradient { 1.0 } else { -1.0 };
@@ -291,7 +291,7 @@ fn models_that_are_through_are_left_alone() {
 
 #[test]
 fn tensor_cores_at_the_edges_of_tiles() {
-    for method in [TF32, TF32X3] {
+    for method in [TF32, TF32X3, BF16] {
         for shape in 0..3 {
             for (i, mnk) in EDGES.into_iter().enumerate() {
                 let source = [Source::Matrix, Source::Floats, Source::Bytes][i % 3];
@@ -319,7 +319,7 @@ const GROUP_EDGES: [[usize; 3]; 8] = [
 
 #[test]
 fn warpgroups_at_the_edges_of_tiles() {
-    for (method, shape) in [(GROUP_TF32, WIDE), (GROUP_TF32X3, LARGE)] {
+    for (method, shape) in [(GROUP_TF32, GROUP), (GROUP_TF32X3, GROUP)] {
         for (i, mnk) in GROUP_EDGES.into_iter().enumerate() {
             let source = [Source::Matrix, Source::Floats, Source::Bytes][i % 3];
             forward(method, shape, mnk, source, Activation::Identity, 0.0);
@@ -342,14 +342,15 @@ fn tensor_cores_are_not_biased() {
     weights.extend(vec![0.0; n]);
     let wide_weights = wide(&weights);
     let expected = gemm(View::row_major(&wide(&x), m, k), View::row_major(&wide_weights[..k * n], k, n));
-    for (method, tolerance) in [(TF32, 1e-4), (TF32X3, 1e-6)] {
+    for (method, tolerance) in [(BF16, 5e-4), (TF32, 1e-4), (TF32X3, 1e-6), (GROUP_TF32, 1e-4), (GROUP_TF32X3, 1e-6)] {
         let gpu = &mut Gpu::of(method, 0);
         let y = gpu.room(4 * m * n);
         let (x, weights) = (gpu.f32s(&x), gpu.f32s(&weights));
         let layer = Layer { x, y, weights, inputs: k as u32, outputs: n as u32, kept: 1.0, ..Layer::default() };
         let mut job = Job { models: vec![model()], layers: vec![layer], runs: vec![run(0, m, m)], tiles: vec![] };
-        job.tile(0, [m, n], &SHAPES[0]);
-        gpu.launch(&format!("forward_{}s", method.0), &job, 1);
+        let tiles = method.tiles(method.shape());
+        job.tile(0, [m, n], &tiles);
+        gpu.launch(&format!("forward_{}{}", method.0, tiles.0), &job, 1);
         let got = gpu.read_f32s(y, m * n);
         close(&format!("{method:?}"), &got, &expected, tolerance);
         let bias = got.iter().zip(&expected).map(|(&y, e)| f64::from(y) / e - 1.0).sum::<f64>() / (m * n) as f64;
@@ -360,7 +361,9 @@ fn tensor_cores_are_not_biased() {
 /// Seven models of different shapes and a model alone: the same bits.
 #[test]
 fn companions_change_no_bits() {
-    for (method, seeds) in [(F32, [1, 2]), (TF32X3, [0, 3]), (TF32, [0, 6])] {
+    for (method, seeds) in
+        [(F32, [1, 2]), (TF32X3, [0, 3]), (TF32, [0, 6]), (BF16, [0, 3]), (GROUP_TF32X3, [0, 1]), (GROUP_TF32, [0, 1])]
+    {
         let shapes: Vec<[usize; 3]> = EDGES[..7].to_vec();
         let alone: Vec<Vec<u32>> = shapes.iter().map(|&shape| together(method, &[shape], seeds[0]).remove(0)).collect();
         assert!(alone == together(method, &shapes, seeds[1]), "{method:?}");
@@ -389,20 +392,23 @@ fn together(method: Method, shapes: &[[usize; 3]], seed: u64) -> Vec<Vec<u32>> {
         job.models.push(model());
         job.layers.push(layer);
         job.runs.push(run(0, m, m));
-        job.tile(i, [m, n], &SHAPES[0]);
+        job.tile(i, [m, n], &method.tiles(method.shape()));
     }
-    gpu.launch(&format!("forward_{}s", method.0), &job, 1);
+    gpu.launch(&format!("forward_{}{}", method.0, SHAPES[method.shape()].0), &job, 1);
     job.layers.iter().zip(shapes).map(|(layer, [m, n, _])| gpu.read_u32s(layer.y, m * n)).collect()
 }
 
 /// What a GPU would lose time by: conflicts in shared memory, scattered requests to global memory.
 #[test]
 fn memory_is_used_well() {
-    let [m, n, k] = [128, 128, 128];
+    let [m, n, k] = [128, 256, 128];
     let random = &mut Random::new(4);
     let (x, weights, dz) = (random.units(m * k), random.units(k * n + n), random.units(m * n));
-    for method in [F32, TF32] {
-        for shape in &SHAPES[..2] {
+    for (method, shapes) in
+        [(F32, 0..2), (TF32, 0..2), (BF16, 0..2), (GROUP_TF32, GROUP..GROUP + 1), (GROUP_TF32X3, GROUP..GROUP + 1)]
+    {
+        for shape in shapes {
+            let shape = &method.tiles(shape);
             for pass in ["forward", "backward", "learn"] {
                 let gpu = &mut Gpu::of(method, 0);
                 let layer = Layer {

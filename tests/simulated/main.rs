@@ -55,10 +55,17 @@ fn tensor_cores_follow_the_oracle() {
     for finding in &findings {
         assert!(finding.agrees, "{finding:?}");
     }
-    for precision in ["high", "medium"] {
+    for precision in ["high", "medium", "bf16"] {
         assert!(findings.iter().any(|finding| finding.name.contains(precision)), "nothing was compared at {precision}");
     }
-    assert!(is_used("forward_tf32x3_s") && is_used("learn_tf32_s"));
+    assert!(is_used("forward_tf32x3_s") && is_used("learn_tf32_s") && is_used("backward_bf16_s"));
+    // Both kinds of the large ones, for every product.
+    for product in ["forward", "backward", "learn"] {
+        for kind in ["tf32_g", "tf32x3_g", "tf32_l", "tf32x3_l", "bf16_l"] {
+            assert!(is_used(&format!("{product}_{kind}")), "{product}_{kind} is not used");
+        }
+    }
+    assert!(findings.iter().any(|finding| finding.name.contains("both kinds")));
 }
 
 /// The same model alone, among others of other shapes that come and go in any order, on another schedule of blocks, and

@@ -16,9 +16,11 @@
 //! - Arrays in shared memory lie apart and are aligned as declared, not better, so that an overrun or a hidden assumption
 //!   does not pass by luck.
 //! - `cp.async` arrives when it is waited for, and until then its destination may be neither read nor written.
+//! - `wgmma` needs its fences and waits: registers are followed on every way through the code, stores to shared memory by
+//!   which warp fenced them when, and what a product reads may not be stored to before the wait.
 //!
 //! Approximations (`ex2.approx`, `rcp.approx`, `div.full`, …) are computed in f64 and rounded once: compare what depends
-//! on them with a tolerance. `wgmma`, TMA, clusters, textures and indirect calls are not known.
+//! on them with a tolerance. TMA, clusters, textures and indirect calls are not known.
 
 mod block;
 mod decode;

@@ -93,7 +93,7 @@ fn method(precision: Precision) -> Method {
     match precision {
         Precision::Highest => Method::F32,
         Precision::High => Method::Bf16x3,
-        Precision::Medium => Method::Bf16,
+        Precision::Medium | Precision::Bf16 => Method::Bf16,
     }
 }
 

@@ -276,6 +276,17 @@ impl Backend for Cuda {
         1e12
     }
 
+    fn with_twins<T>(&self, work: impl FnOnce(&Self) -> T) -> Option<T> {
+        let all: Vec<&Products> = self.gpus.iter().map(|gpu| &gpu.products).collect();
+        if !all.iter().any(|products| products.has_groups()) {
+            return None;
+        }
+        all.iter().for_each(|products| products.take_groups(false));
+        let done = work(self);
+        all.iter().for_each(|products| products.take_groups(true));
+        Some(done)
+    }
+
     fn precision(&self, wanted: Precision) -> Precision {
         let of = |gpu: &Arc<Station>| gpu.products.precision(wanted);
         // Of several modules the most exact counts.

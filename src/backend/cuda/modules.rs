@@ -16,6 +16,7 @@ pub struct Module {
 
 /// All of them, the most special first. A kernel is taken from the first module that is taken and has it.
 pub const MODULES: &[Module] = &[
+    Module { name: "wgmma90a", ptx: include_str!("../../../cuda/ptx/wgmma90a.ptx") },
     Module { name: "mma80", ptx: include_str!("../../../cuda/ptx/mma80.ptx") },
     Module { name: "simt", ptx: include_str!("../../../cuda/ptx/simt.ptx") },
 ];

@@ -1,9 +1,12 @@
 //! Which kernel computes a product: the shape of its tiles and the arithmetic, from the product alone.
 //!
-//! So a model's bits depend neither on its companions nor on the number of multiprocessors.
+//! So a model's bits depend neither on its companions nor on the number of multiprocessors. Where a module has kernels of
+//! warpgroups, large products are theirs; each has a twin of `mma.sync`, which `check` compares it with.
 
 use super::driver::Driver;
 use crate::backend::Precision;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What of a layer is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,20 +28,23 @@ pub enum Shape {
     Large,
     /// 128 × 16
     Narrow,
+    /// What two warpgroups have at once: 128 × 256, and 128 × 128 of three products.
+    Group,
 }
 
 impl Shape {
     /// Rows and columns of a tile.
-    pub fn size(self) -> (usize, usize) {
-        match self {
-            Shape::Small => (64, 64),
-            Shape::Large => (128, 128),
-            Shape::Narrow => (128, 16),
+    fn size(self, method: Method) -> (usize, usize) {
+        match (self, method) {
+            (Shape::Small, _) => (64, 64),
+            (Shape::Narrow, _) => (128, 16),
+            (Shape::Group, Method::Tf32) => (128, 256),
+            (Shape::Large | Shape::Group, _) => (128, 128),
         }
     }
 
     /// The shape for an m × n product over k: narrow tiles where wider ones would be mostly empty, large ones where
-    /// there are enough of them to keep a GPU busy with one model.
+    /// there are enough of them to keep a GPU busy with one model. For those, [`Shape::Group`] goes before.
     pub fn of(m: usize, n: usize, _k: usize) -> Self {
         match n {
             ..=32 => Shape::Narrow,
@@ -54,26 +60,30 @@ enum Method {
     F32,
     Tf32x3,
     Tf32,
+    Bf16,
 }
 
-const METHODS: [Method; 3] = [Method::F32, Method::Tf32x3, Method::Tf32];
+const METHODS: [Method; 4] = [Method::F32, Method::Tf32x3, Method::Tf32, Method::Bf16];
 
 /// Names of the kernels: by pass, method, shape.
-const NAMES: [[[&str; 3]; 3]; 3] = [
+const NAMES: [[[&str; 4]; 4]; 3] = [
     [
-        ["forward_s", "forward_l", "forward_n"],
-        ["forward_tf32x3_s", "forward_tf32x3_l", "forward_tf32x3_n"],
-        ["forward_tf32_s", "forward_tf32_l", "forward_tf32_n"],
+        ["forward_s", "forward_l", "forward_n", "forward_g"],
+        ["forward_tf32x3_s", "forward_tf32x3_l", "forward_tf32x3_n", "forward_tf32x3_g"],
+        ["forward_tf32_s", "forward_tf32_l", "forward_tf32_n", "forward_tf32_g"],
+        ["forward_bf16_s", "forward_bf16_l", "forward_bf16_n", "forward_bf16_g"],
     ],
     [
-        ["backward_s", "backward_l", "backward_n"],
-        ["backward_tf32x3_s", "backward_tf32x3_l", "backward_tf32x3_n"],
-        ["backward_tf32_s", "backward_tf32_l", "backward_tf32_n"],
+        ["backward_s", "backward_l", "backward_n", "backward_g"],
+        ["backward_tf32x3_s", "backward_tf32x3_l", "backward_tf32x3_n", "backward_tf32x3_g"],
+        ["backward_tf32_s", "backward_tf32_l", "backward_tf32_n", "backward_tf32_g"],
+        ["backward_bf16_s", "backward_bf16_l", "backward_bf16_n", "backward_bf16_g"],
     ],
     [
-        ["learn_s", "learn_l", "learn_n"],
-        ["learn_tf32x3_s", "learn_tf32x3_l", "learn_tf32x3_n"],
-        ["learn_tf32_s", "learn_tf32_l", "learn_tf32_n"],
+        ["learn_s", "learn_l", "learn_n", "learn_g"],
+        ["learn_tf32x3_s", "learn_tf32x3_l", "learn_tf32x3_n", "learn_tf32x3_g"],
+        ["learn_tf32_s", "learn_tf32_l", "learn_tf32_n", "learn_tf32_g"],
+        ["learn_bf16_s", "learn_bf16_l", "learn_bf16_n", "learn_bf16_g"],
     ],
 ];
 
@@ -81,15 +91,27 @@ const NAMES: [[[&str; 3]; 3]; 3] = [
 #[derive(Clone, Debug)]
 pub struct Products {
     /// By pass, method, shape.
-    there: [[[bool; 3]; 3]; 3],
+    there: [[[bool; 4]; 4]; 3],
     epoch: bool,
+    /// Whether kernels of warpgroups are taken by models that begin now.
+    groups: Arc<AtomicBool>,
 }
 
 impl Products {
     /// Those of the driver's module.
     pub fn of(driver: &dyn Driver) -> Self {
         let there = NAMES.map(|methods| methods.map(|shapes| shapes.map(|name| driver.has(name))));
-        Products { there, epoch: driver.has("epoch") }
+        Products { there, epoch: driver.has("epoch"), groups: Arc::new(AtomicBool::new(true)) }
+    }
+
+    /// Whether there are kernels of warpgroups.
+    pub fn has_groups(&self) -> bool {
+        self.there.iter().flatten().any(|shapes| shapes[Shape::Group as usize])
+    }
+
+    /// Says whether kernels of warpgroups are taken, for all clones.
+    pub fn take_groups(&self, taken: bool) {
+        self.groups.store(taken, Ordering::SeqCst);
     }
 
     /// Whether there is the kernel that makes all steps of a small model by one block.
@@ -102,6 +124,7 @@ impl Products {
         let any = |method: Method| self.there.iter().any(|methods| methods[method as usize].contains(&true));
         let lowest = METHODS.into_iter().rev().find(|&method| method <= lowest(wanted) && any(method));
         match lowest {
+            Some(Method::Bf16) => Precision::Bf16,
             Some(Method::Tf32) => Precision::Medium,
             Some(Method::Tf32x3) => Precision::High,
             _ => Precision::Highest,
@@ -112,10 +135,15 @@ impl Products {
     /// f32 where there is no such kernel for the shape.
     pub fn kernel(&self, pass: Pass, [m, n, k]: [usize; 3], wanted: Precision) -> (&'static str, (usize, usize)) {
         let shape = Shape::of(m, n, k);
-        let there =
-            |method: Method| method == Method::F32 || self.there[pass as usize][method as usize][shape as usize];
-        let fitting = METHODS.into_iter().rev().find(|&method| method <= lowest(wanted) && there(method));
-        (NAMES[pass as usize][fitting.unwrap_or(Method::F32) as usize][shape as usize], shape.size())
+        let shapes = match shape {
+            Shape::Large if self.groups.load(Ordering::SeqCst) => [Shape::Group, shape],
+            _ => [shape, shape],
+        };
+        let there = |method: Method, shape: Shape| self.there[pass as usize][method as usize][shape as usize];
+        let methods = METHODS.into_iter().rev().filter(|&method| method <= lowest(wanted));
+        let mut choices = methods.flat_map(|method| shapes.map(|shape| (method, shape)));
+        let (method, shape) = choices.find(|&(method, shape)| there(method, shape)).unwrap_or((Method::F32, shape));
+        (NAMES[pass as usize][method as usize][shape as usize], shape.size(method))
     }
 }
 
@@ -125,5 +153,6 @@ fn lowest(precision: Precision) -> Method {
         Precision::Highest => Method::F32,
         Precision::High => Method::Tf32x3,
         Precision::Medium => Method::Tf32,
+        Precision::Bf16 => Method::Bf16,
     }
 }

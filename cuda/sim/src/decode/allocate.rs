@@ -6,7 +6,7 @@
 //! and is found uninitialised as before. Lanes that have parted are no trouble: each has its own column of the plane, and
 //! writes only that. A result never shares with an operand of its instruction, so that it can be computed in place.
 
-use crate::instr::{Guard, GroupA, Instr, Op, Place, Slot};
+use crate::instr::{GroupA, Guard, Instr, Op, Place, Slot};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 

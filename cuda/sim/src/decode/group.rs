@@ -12,7 +12,7 @@ use super::allocate::{Role, Set, registers};
 use super::words::Words;
 use super::{Builder, Decoded};
 use crate::fault::FaultKind;
-use crate::instr::{Element, Guard, GroupA, GroupProduct, Instr, Op, Slot};
+use crate::instr::{Element, GroupA, GroupProduct, Guard, Instr, Op, Slot};
 use crate::parse::syntax::{Operand, Type};
 use std::collections::HashMap;
 
@@ -45,7 +45,12 @@ impl<'a> Builder<'a, '_> {
             _ => return words.unknown(),
         };
         let half = element != Element::Tf32;
-        if d != Type::F(32) || a != b || k != if half { 16 } else { 8 } || !(8..=256).contains(&columns) || columns % 8 != 0 {
+        if d != Type::F(32)
+            || a != b
+            || k != if half { 16 } else { 8 }
+            || !(8..=256).contains(&columns)
+            || columns % 8 != 0
+        {
             return words.unknown();
         }
         let Some((&[ref d, ref a, ref b, ref adds], signs)) = operands.split_first_chunk::<4>() else {
@@ -79,7 +84,9 @@ impl<'a> Builder<'a, '_> {
                 let fragment = parts.iter().map(|part| self.source(part, Type::B(32)));
                 GroupA::Registers(fragment.collect::<Decoded<Vec<Slot>>>()?)
             }
-            Operand::Vector(parts) => return self.error(format!("a fragment of {} registers, expected 4", parts.len())),
+            Operand::Vector(parts) => {
+                return self.error(format!("a fragment of {} registers, expected 4", parts.len()));
+            }
             descriptor => GroupA::Shared(self.source(descriptor, Type::B(64))?),
         };
         let b = self.source(b, Type::B(64))?;

@@ -265,7 +265,8 @@ impl Core<'_> {
             let vague_b: [u32; 2] = std::array::from_fn(|half| {
                 (0..LANES).fold(0, |all, lane| all | (block[lane / 4].1 >> (4 * half + lane % 4) & 1) << lane)
             });
-            let start = |&slot: &Slot| if adds { (*self.warp.plane(slot), self.warp.vague(slot)) } else { ([0; LANES], 0) };
+            let start =
+                |&slot: &Slot| if adds { (*self.warp.plane(slot), self.warp.vague(slot)) } else { ([0; LANES], 0) };
             let (c, vague_c): (Vec<Plane>, Vec<u32>) = slots.iter().map(start).unzip();
             let values = mma::multiply(&small, how, &a, &b, &c);
             let vague = mma::vague(&small, &vague_a, &vague_b, &vague_c);

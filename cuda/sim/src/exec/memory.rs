@@ -426,11 +426,11 @@ impl Core<'_> {
         let known = vague.iter().all(|&lanes| lanes == 0);
         self.pieces(request, false, |core, piece| {
             let at = core.shared_offset(piece)?;
+            core.stored(at, piece.bytes, piece.lane)?;
             if core.options.races {
                 let met = core.meet_shared(request, piece, at, true);
                 met.or_else(|trouble| same(request, buffer, piece.lane, trouble))?;
             }
-            core.stored(at, piece.bytes, piece.lane)?;
             let shared = &mut core.block.shared;
             scatter(&mut shared.data[at..at + piece.bytes], buffer, piece, request.width);
             let state = &mut shared.state[at..at + piece.bytes];

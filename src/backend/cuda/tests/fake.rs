@@ -28,6 +28,13 @@ pub struct Fake {
     fails_after: Option<(usize, bool)>,
     /// Waits for a word before each round, where tests want to see who comes together.
     gate: Option<std::sync::mpsc::Receiver<()>>,
+    /// Kernels that it has.
+    has: fn(&str) -> bool,
+}
+
+/// The kernels of f32 and none that makes all steps at once.
+fn plain(kernel: &str) -> bool {
+    !kernel.contains("tf32") && !kernel.ends_with("_g") && kernel != "epoch"
 }
 
 impl Fake {
@@ -40,11 +47,23 @@ impl Fake {
             shared: 1 << 16,
             multiprocessors: 1,
         };
-        Fake { limits, memory: BTreeMap::new(), next: 1 << 32, seen: seen.clone(), fails_after: None, gate: None }
+        Fake {
+            limits,
+            memory: BTreeMap::new(),
+            next: 1 << 32,
+            seen: seen.clone(),
+            fails_after: None,
+            gate: None,
+            has: plain,
+        }
     }
 
     pub fn failing(self, rounds: usize, panics: bool) -> Self {
         Fake { fails_after: Some((rounds, panics)), ..self }
+    }
+
+    pub fn having(self, has: fn(&str) -> bool) -> Self {
+        Fake { has, ..self }
     }
 
     pub fn gated(self, gate: std::sync::mpsc::Receiver<()>) -> Self {
@@ -93,7 +112,7 @@ impl Driver for Fake {
     }
 
     fn has(&self, kernel: &str) -> bool {
-        !kernel.contains("tf32") && kernel != "epoch"
+        (self.has)(kernel)
     }
 
     fn allocate(&mut self, bytes: usize) -> Result<Option<Address>> {

@@ -2,7 +2,7 @@
 
 mod fake;
 
-use super::products::{Products, Shape};
+use super::products::{Pass, Products, Shape};
 use super::*;
 use crate::backend::{Member, Precision, Run, UpdateRule};
 use crate::data::{Features, Targets};
@@ -238,5 +238,25 @@ fn tiles_depend_on_the_product_alone_and_precisions_never_fall() {
     let seen = Arc::new(Mutex::new(Seen::default()));
     let products = Products::of(&Fake::new(MIB, &seen));
     assert_eq!(products.precision(Precision::Medium), Precision::Highest);
-    assert_eq!(products.kernel(super::products::Pass::Learn, [784, 256, 128], Precision::Medium).0, "learn_s");
+    assert_eq!(products.kernel(Pass::Learn, [784, 256, 128], Precision::Medium).0, "learn_s");
+    assert!(!products.has_groups());
+}
+
+/// Kernels of warpgroups are for large products of the precisions that they have, and can be left out.
+#[test]
+fn large_products_are_those_of_warpgroups_where_there_are_some() {
+    let seen = Arc::new(Mutex::new(Seen::default()));
+    let has =
+        |name: &str| name.ends_with("_s") || name.contains("tf32") && (name.ends_with("_l") || name.ends_with("_g"));
+    let products = Products::of(&Fake::new(MIB, &seen).having(has));
+    assert!(products.has_groups());
+    let of = |shape, precision| products.kernel(Pass::Backward, shape, precision);
+    let large = [1024, 1024, 7];
+    assert_eq!(of(large, Precision::Medium), ("backward_tf32_g", (128, 256)));
+    assert_eq!(of(large, Precision::High), ("backward_tf32x3_g", (128, 128)));
+    assert_eq!(of(large, Precision::Highest), ("backward_l", (128, 128)));
+    assert_eq!(of([1023, 1024, 7], Precision::Medium), ("backward_tf32_s", (64, 64)));
+    products.clone().take_groups(false);
+    assert_eq!(of(large, Precision::Medium), ("backward_tf32_l", (128, 128)));
+    assert_eq!(of(large, Precision::High), ("backward_tf32x3_l", (128, 128)));
 }
