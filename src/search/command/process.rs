@@ -4,23 +4,25 @@
 //! its own). It is asked to end (SIGTERM) and killed [`GRACE`] later. Signals are sent by the shell's own `kill`, which
 //! is there wherever the command's shell is.
 //!
+//! Output ends where its pipes close, or, where something that was left behind holds them open, where they were found empty
+//! after the process had ended: whatever it wrote itself has been read by then, however busy the machine is.
+//!
 //! Memory is watched, not limited by `RLIMIT_AS`: that counts reserved addresses (Python with CUDA, a Java machine and
 //! sanitizers reserve tens of gigabytes and use little), and counts each process alone. What is watched is the sum of the
 //! group's resident memory, every [`LOOK`], so a limit may be passed for that long; pages that processes share count twice.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// From SIGTERM to SIGKILL.
 const GRACE: Duration = Duration::from_secs(2);
-/// How often limits and the wish to stop are looked at.
+/// How often limits and the wish to stop are looked at, and whether the process of a silent pipe still runs.
 const LOOK: Duration = Duration::from_millis(50);
-/// How long nothing may be heard after the process has ended (something it left behind may hold the pipe).
-const DRAIN: Duration = Duration::from_millis(500);
 /// Lines that may wait to be looked at before the process has to wait.
 const QUEUE: usize = 1024;
 /// Last lines of standard error that are kept.
@@ -65,7 +67,7 @@ pub(super) enum End {
 enum Event {
     Output(String),
     Error(String),
-    /// One of the two pipes is closed.
+    /// All of one of the two pipes has been read.
     Closed,
     Exited(io::Result<ExitStatus>),
 }
@@ -122,30 +124,107 @@ fn signal(group: u32, name: &str) {
 /// Threads that read the pipes and wait for the end.
 fn listen(mut child: Child) -> Receiver<Event> {
     let (sender, receiver) = sync_channel(QUEUE);
+    let ended = Arc::new(AtomicBool::new(false));
     if let Some(pipe) = child.stdout.take() {
-        let sender = sender.clone();
-        std::thread::spawn(move || read(pipe, &sender, Event::Output));
+        let (sender, ended) = (sender.clone(), Arc::clone(&ended));
+        std::thread::spawn(move || read(pipe, &ended, &sender, Event::Output));
     }
     if let Some(pipe) = child.stderr.take() {
-        let sender = sender.clone();
-        std::thread::spawn(move || read(pipe, &sender, Event::Error));
+        let (sender, ended) = (sender.clone(), Arc::clone(&ended));
+        std::thread::spawn(move || read(pipe, &ended, &sender, Event::Error));
     }
-    std::thread::spawn(move || drop(sender.send(Event::Exited(child.wait()))));
+    std::thread::spawn(move || {
+        let status = child.wait();
+        ended.store(true, Ordering::Release);
+        drop(sender.send(Event::Exited(status)));
+    });
     receiver
 }
 
-/// Sends the lines of a pipe until it is closed or nobody listens.
-fn read(pipe: impl Read, sender: &SyncSender<Event>, event: fn(String) -> Event) {
-    let mut reader = BufReader::new(pipe);
-    let mut line = Vec::new();
-    while reader.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
-        let text = String::from_utf8_lossy(&line).trim_end().to_owned();
-        if sender.send(event(text)).is_err() {
-            return;
+/// Sends the lines of a pipe until it is closed, or empty after the process has ended, or nobody listens.
+fn read(mut pipe: impl Pipe, ended: &AtomicBool, sender: &SyncSender<Event>, event: fn(String) -> Event) {
+    let mut lines = Lines { begun: Vec::new(), send: |line| sender.send(event(line)).is_ok() };
+    let mut chunk = vec![0; 1 << 16];
+    loop {
+        // Asked before the look at the pipe: what is empty after the end stays so, but for what was left behind.
+        let last = ended.load(Ordering::Acquire);
+        match pipe.ready(if last { Duration::ZERO } else { LOOK }) {
+            Ok(false) if last => break,
+            Ok(false) => continue,
+            Ok(true) => {}
+            Err(_) => break,
         }
-        line.clear();
+        match pipe.read(&mut chunk) {
+            Ok(0) => break,
+            Ok(read) if lines.add(&chunk[..read]) => {}
+            Ok(_) => return,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => break,
+        }
     }
-    drop(sender.send(Event::Closed));
+    if lines.finish() {
+        drop(sender.send(Event::Closed));
+    }
+}
+
+/// Bytes that become lines; `send` is false where nobody wants more.
+struct Lines<F: FnMut(String) -> bool> {
+    begun: Vec<u8>,
+    send: F,
+}
+
+impl<F: FnMut(String) -> bool> Lines<F> {
+    fn add(&mut self, mut bytes: &[u8]) -> bool {
+        while let Some(end) = bytes.iter().position(|&byte| byte == b'\n') {
+            self.begun.extend_from_slice(&bytes[..end]);
+            bytes = &bytes[end + 1..];
+            if !self.line() {
+                return false;
+            }
+        }
+        self.begun.extend_from_slice(bytes);
+        true
+    }
+
+    fn line(&mut self) -> bool {
+        let text = String::from_utf8_lossy(&self.begun).trim_end().to_owned();
+        self.begun.clear();
+        (self.send)(text)
+    }
+
+    /// A last line need not end.
+    fn finish(&mut self) -> bool {
+        self.begun.is_empty() || self.line()
+    }
+}
+
+/// A pipe that can be asked whether something waits in it.
+trait Pipe: Read {
+    /// Whether a read would return at once, waiting so long for it.
+    fn ready(&self, wait: Duration) -> io::Result<bool>;
+}
+
+#[cfg(unix)]
+impl<T: Read + std::os::fd::AsFd> Pipe for T {
+    fn ready(&self, wait: Duration) -> io::Result<bool> {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let wait = Timespec::try_from(wait).map_err(io::Error::other)?;
+        loop {
+            match poll(&mut [PollFd::new(self, PollFlags::IN)], Some(&wait)) {
+                Ok(count) => return Ok(count > 0),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+/// Elsewhere a read waits until the pipe is closed, by whoever holds it.
+#[cfg(not(unix))]
+impl<T: Read> Pipe for T {
+    fn ready(&self, _: Duration) -> io::Result<bool> {
+        Ok(true)
+    }
 }
 
 struct Running {
@@ -161,7 +240,7 @@ impl Running {
     /// Listens until the process has ended or has to.
     fn follow(&mut self, job: &Job, listener: &mut dyn Listener) -> io::Result<End> {
         let started = Instant::now();
-        let (mut looked, mut heard) = (started, started);
+        let mut looked = started;
         loop {
             if self.closed == 2
                 && let Some(status) = self.exited
@@ -173,20 +252,12 @@ impl Running {
                     if !self.take(event, listener)? {
                         return Ok(End::Stopped);
                     }
-                    // From here on: the listener may have taken long.
-                    heard = Instant::now();
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Err(io::Error::other("its end was not heard of")),
             }
-            if let Some(status) = self.exited {
-                // What is left of its output; a process it left behind does not hold the trial up.
-                if heard.elapsed() >= DRAIN {
-                    return Ok(End::Exited(status));
-                }
-                continue;
-            }
-            if job.time_limit.is_some_and(|limit| started.elapsed() >= limit) {
+            // What has ended kept its limits, however long its last words take.
+            if self.exited.is_none() && job.time_limit.is_some_and(|limit| started.elapsed() >= limit) {
                 return Ok(End::Late);
             }
             if looked.elapsed() >= LOOK {
@@ -194,7 +265,7 @@ impl Running {
                 if listener.stopping() {
                     return Ok(End::Stopped);
                 }
-                if let Some(limit) = job.memory_limit {
+                if let Some(limit) = job.memory_limit.filter(|_| self.exited.is_none()) {
                     let used = group_memory(self.group.0);
                     if used > limit {
                         return Ok(End::Large(used));
@@ -345,8 +416,53 @@ mod tests {
     #[test]
     fn what_it_leaves_behind_holds_nothing_up() {
         let started = Instant::now();
-        let (end, _) = run(&job("sleep 5 & echo 1"), &mut Heard::default()).unwrap();
-        assert!(matches!(end, End::Exited(status) if status.success()));
-        assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+        // Silent or talkative; a process that stops by itself leaves no loop behind.
+        for left in ["sleep 60", "i=0; while [ $i -lt 6000 ]; do echo 2; sleep 0.01; i=$((i+1)); done"] {
+            let job = job(&format!("({left}) & echo $! >&2; echo 1"));
+            let (end, last) = run(&job, &mut Heard::default()).unwrap();
+            assert!(matches!(end, End::Exited(status) if status.success()));
+            signal_process(&last[0]);
+        }
+        assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
+    }
+
+    fn signal_process(pid: &str) {
+        assert!(Command::new("sh").args(["-c", "kill \"$0\"", pid]).status().unwrap().success());
+    }
+
+    /// Takes its time over every line, as a pruner of a large study on a busy machine may.
+    struct Slow(Vec<String>, Duration);
+
+    impl Listener for Slow {
+        fn output(&mut self, line: &str) -> bool {
+            let until = Instant::now() + self.1;
+            while Instant::now() < until {
+                std::hint::spin_loop();
+            }
+            self.0.push(line.to_owned());
+            true
+        }
+
+        fn error(&mut self, _: &str) {}
+
+        fn stopping(&self) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn the_last_line_is_heard_however_long_the_others_take() {
+        let burst = Job { time_limit: Some(Duration::from_secs(10)), ..job("seq 1 1500; echo last") };
+        let mut slow = Slow(Vec::new(), Duration::from_millis(1));
+        assert!(matches!(run(&burst, &mut slow).unwrap().0, End::Exited(_)));
+        assert_eq!((slow.0.len(), slow.0.last().map(String::as_str)), (1501, Some("last")));
+        // One look may take longer than any patience.
+        let mut slow = Slow(Vec::new(), Duration::from_millis(700));
+        run(&job("echo 1; echo last"), &mut slow).unwrap();
+        assert_eq!(slow.0, ["1", "last"]);
+        // A line that is long takes long to be read.
+        let mut heard = Heard::default();
+        run(&job("head -c 20000000 /dev/zero | tr '\\0' a; echo; echo last"), &mut heard).unwrap();
+        assert_eq!((heard.output[0].len(), heard.output[1].as_str()), (20_000_000, "last"));
     }
 }
