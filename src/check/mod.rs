@@ -229,6 +229,23 @@ fn twins<B: Backend>(backend: &B, case: &Case, take: &mut dyn FnMut(Finding)) ->
     Ok(())
 }
 
+/// Those of the precisions below f32 that the device has kernels of, and of their kinds; each is given to `take`.
+///
+/// # Errors
+/// The device failed.
+pub fn lower<B: Backend>(backend: &B, take: &mut dyn FnMut(Finding)) -> Result<()> {
+    for precision in [Precision::High, Precision::Medium, Precision::Bf16] {
+        for case in edges().into_iter().filter(|_| backend.precision(precision) == precision) {
+            let case = case.at(precision);
+            take(case.compare(backend)?);
+            if case.is_large() && precision != Precision::Bf16 {
+                twins(backend, &case, take)?;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// All comparisons; each is told when it is made.
 ///
 /// # Errors
@@ -242,16 +259,7 @@ pub fn all<B: Backend>(backend: &B, on_finding: &mut dyn FnMut(&Finding)) -> Res
     for case in cases().iter().chain(&edges()) {
         take(case.compare(backend)?);
     }
-    for precision in [Precision::High, Precision::Medium, Precision::Bf16] {
-        // Where the device has kernels of that precision.
-        for case in edges().into_iter().filter(|_| backend.precision(precision) == precision) {
-            let case = case.at(precision);
-            take(case.compare(backend)?);
-            if case.is_large() && precision != Precision::Bf16 {
-                twins(backend, &case, &mut take)?;
-            }
-        }
-    }
+    lower(backend, &mut take)?;
     take(training(backend)?);
     take(follow(backend, &cases::adapting())?);
     take(companions(backend)?);

@@ -47,11 +47,12 @@ fn the_gpu_follows_the_oracle() {
     assert_eq!(unused, ["layout"], "no comparison uses these kernels");
 }
 
-/// The same comparisons where products have tensor cores, at every precision.
+/// The same where products have tensor cores, at every precision below f32.
 #[test]
 fn tensor_cores_follow_the_oracle() {
     let cuda = simulated(&[Look { plain: false, ..Look::default() }]);
-    let findings = check::all(&cuda, &mut |_| {}).unwrap();
+    let mut findings = Vec::new();
+    check::lower(&cuda, &mut |finding| findings.push(finding)).unwrap();
     for finding in &findings {
         assert!(finding.agrees, "{finding:?}");
     }

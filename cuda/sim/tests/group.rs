@@ -28,7 +28,7 @@ impl Order {
                     64 => row / 2 % 4,
                     _ => row % 8,
                 };
-                row * width + (along / 16 ^ turn) * 16 + along % 16
+                row * width + ((along / 16) ^ turn) * 16 + along % 16
             }
         }
     }
@@ -38,7 +38,7 @@ impl Order {
             Order::Cells => (1024 >> 4) << 16 | (128 >> 4) << 32,
             Order::Swizzled(width) => {
                 let code = [(128, 1), (64, 2), (32, 3)].iter().find(|row| row.0 == width).unwrap().1;
-                (8 * width as u64 >> 4) << 32 | code << 62
+                ((8 * width as u64) >> 4) << 32 | code << 62
             }
         }
     }

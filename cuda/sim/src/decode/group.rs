@@ -53,7 +53,7 @@ impl<'a> Builder<'a, '_> {
         {
             return words.unknown();
         }
-        let Some((&[ref d, ref a, ref b, ref adds], signs)) = operands.split_first_chunk::<4>() else {
+        let Some(([d, a, b, adds], signs)) = operands.split_first_chunk::<4>() else {
             return self.error(format!("{} operands", operands.len()));
         };
         // Of halves, two more say whether an operand is by rows, which is not supported.
