@@ -56,6 +56,15 @@ impl Error {
         Error::Input(message.into())
     }
 
+    /// A mistake in the user's input, with the place where it stands in front; any other error as it is.
+    #[must_use]
+    pub fn at(self, place: &str) -> Self {
+        match self {
+            Error::Input(what) if !what.starts_with(place) => Error::Input(format!("{place}: {what}")),
+            other => other,
+        }
+    }
+
     /// The operating system refused; a path that does not exist or is not a file is the user's input.
     pub fn io(path: impl AsRef<Path>, source: std::io::Error) -> Self {
         let path = path.as_ref();

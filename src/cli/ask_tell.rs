@@ -59,6 +59,9 @@ Example:
   hpt-engine ask --storage s.db --study mine --json      prints {\"number\": 0, \"params\": {\"x\": 0.3}}
   hpt-engine tell --storage s.db --study mine --number 0 --value 1.7
 
+A study that has no space (one of Optuna, or one created without --space) gets one by the same command with --space: its \
+trials stay, and must fit it. Until then it can be looked at, but nothing can be asked for, queued or added.
+
 A space file:
   [space]
   x = { float = [-5.0, 5.0] }

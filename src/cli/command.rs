@@ -6,7 +6,7 @@ use super::console::Console;
 use super::failure::Failure;
 use super::options::{DATA, Options};
 use super::progress::Bars;
-use super::search::{enqueued, how_to_resume, outline};
+use super::search::{check_names, enqueued, how_to_resume, outline};
 use super::study_file::StudyFile;
 use super::{interrupt, screen, storage, table};
 use hpt_engine::Error;
@@ -85,7 +85,7 @@ fn specify(options: &Options, settings: &Settings, file: Option<&StudyFile>) -> 
     // One objective says little about a trial's place in a front: it decides only where that is asked for.
     let usual = if directions.len() == 1 { default.pruner.as_str() } else { "none" };
     let pruner = options.text("pruner")?.unwrap_or(usual).to_owned();
-    pruner::entry(&pruner)?;
+    pruner::entry(&pruner).map_err(|error| options.locate("pruner", error))?;
     let spec = CommandSpec {
         directions,
         metrics,
@@ -108,8 +108,9 @@ fn specify(options: &Options, settings: &Settings, file: Option<&StudyFile>) -> 
         warm_start: options.warm_start()?,
         ..default
     };
-    sampler::by_name(&spec.sampler, &sampler::Settings::default())?;
-    pruner::by_name(&spec.pruner, &spec.pruner_settings)?;
+    sampler::by_name(&spec.sampler, &sampler::Settings::default()).map_err(|error| options.locate("sampler", error))?;
+    pruner::by_name(&spec.pruner, &spec.pruner_settings).map_err(|error| options.locate("pruner", error))?;
+    check_names(options, &spec.enqueue, &spec.space)?;
     Ok(spec)
 }
 

@@ -71,7 +71,7 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
         }
     }
     let out = options.text("out")?.map(writable).transpose()?;
-    let problem = problem(matches, &options)?;
+    let problem = problem(matches, &options, console)?;
     let kept = options.text("storage")?.map(Storage::open_or_create).transpose()?;
     let mut spec = CompareSpec::new(&samplers);
     spec.seeds = options.count("seeds", 1)?.unwrap_or(spec.seeds);
@@ -120,7 +120,7 @@ fn running() -> Vec<&'static [Opt]> {
 }
 
 /// What is compared on.
-fn problem(matches: &ArgMatches, options: &Options) -> Result<Box<dyn Problem>, Failure> {
+fn problem(matches: &ArgMatches, options: &Options, console: &Console) -> Result<Box<dyn Problem>, Failure> {
     let (name, path) = (options.text("function")?, options.text("table")?);
     let data = options.data()?;
     let given = [("--function", name.is_some()), ("--table", path.is_some()), ("--data", data.is_some())];
@@ -133,6 +133,12 @@ fn problem(matches: &ArgMatches, options: &Options) -> Result<Box<dyn Problem>, 
             return Err(Failure::input(format!("{place} goes with {of} alone")));
         }
     }
+    if let (Some((setting, _)), Some(of)) =
+        (settings(matches)?.iter().next(), given.first().filter(|of| **of != "--data"))
+    {
+        let flag = setting.replace('_', "-");
+        return Err(Failure::input(format!("--{flag} goes with --data alone; nothing is trained with {of}")));
+    }
     if let Some(name) = name {
         let known = FUNCTIONS.contains(&name).then(|| function(name));
         return Ok(Box::new(known.unwrap_or_else(|| Err(Error::unknown("--function", name, FUNCTIONS)))?));
@@ -144,7 +150,13 @@ fn problem(matches: &ArgMatches, options: &Options) -> Result<Box<dyn Problem>, 
             )));
         };
         let value = options.text("value")?.map(str::to_owned);
-        return Ok(Box::new(Grid { direction: storage::direction("--direction", direction)?, value }.read(path)?));
+        let table = Grid { direction: storage::direction("--direction", direction)?, value }.read(path)?;
+        if let Some(known) = table.known {
+            let all = table.space.size().map_or("more than can be counted".to_owned(), |size| size.to_string());
+            console
+                .note(&format!("{path}: {known} of {all} points of the grid have a value; trials of the others fail"));
+        }
+        return Ok(Box::new(table));
     }
     let Some((data, split)) = data else {
         return Err(Failure::input("compare on what? --data, --table or --function is missing"));

@@ -2,6 +2,7 @@
 
 use super::console::Console;
 use super::failure::Failure;
+use super::search::params_of_json;
 use super::{Verb, ask_tell, storage, table};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use hpt_engine::Error;
@@ -110,10 +111,17 @@ fn json_of<T: serde::de::DeserializeOwned>(
     read.map(Some).map_err(wrong)
 }
 
+/// The parameters of `--params`.
+fn params(matches: &ArgMatches) -> Result<Option<Params>, Failure> {
+    let Some(text) = matches.get_one::<String>("params") else { return Ok(None) };
+    let wrong = |error| Failure::input(format!("--params is `{text}` ({error}); {PARAMS}"));
+    params_of_json(text).map(Some).map_err(wrong)
+}
+
 const PARAMS: &str = "parameters and values are expected, as in '{\"learning_rate\": 0.001}'";
 
 fn enqueue(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
-    let params: Params = json_of(matches, "params", PARAMS)?.unwrap_or_default();
+    let params = params(matches)?.unwrap_or_default();
     let study = storage::open(matches)?;
     let number = study.enqueue(&params)?;
     console.result(&json!({"study": study.name(), "number": number, "state": "waiting"}), || {
@@ -122,7 +130,7 @@ fn enqueue(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
 }
 
 fn add(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
-    let given: Option<Params> = json_of(matches, "params", PARAMS)?;
+    let given = params(matches)?;
     let intermediate: Option<BTreeMap<u64, f64>> =
         json_of(matches, "intermediate", "values by step are expected, as in '{\"1\": 0.5}'")?;
     let study = storage::open(matches)?;
@@ -163,6 +171,9 @@ fn delete_trial(matches: &ArgMatches, console: &Console) -> Result<(), Failure> 
 fn copy(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
     let study = storage::open(matches)?;
     let name = matches.get_one::<String>("to").map_or(study.name(), String::as_str);
+    if name.is_empty() {
+        return Err(Failure::input("--to is empty; a name is expected"));
+    }
     let target = match matches.get_one::<String>("to-storage") {
         Some(path) => Storage::open_or_create(path)?,
         None => study.storage().clone(),

@@ -15,7 +15,7 @@ use hpt_engine::sampler::{Acquisition, SAMPLERS};
 use hpt_engine::search::{Constraint, Measure, WarmStart};
 use hpt_engine::settings::{Kind, SETTINGS, Settings};
 use hpt_engine::space::Value;
-use hpt_engine::study::{Regret, StopRules};
+use hpt_engine::study::{Regret, StopRules, Storage, Study};
 use hpt_engine::train::Metric;
 use indexmap::IndexMap;
 use std::path::Path;
@@ -251,6 +251,14 @@ impl Options {
         self.0.get(name).map(|(place, value)| (place.as_str(), value))
     }
 
+    /// An error about the value of an option, which names the option or its place in the study file.
+    pub fn locate(&self, name: &str, error: Error) -> Error {
+        match self.place(name) {
+            Some(place) => error.at(place),
+            None => error,
+        }
+    }
+
     /// A text.
     pub fn text(&self, name: &str) -> Result<Option<&str>, Error> {
         match self.raw(name) {
@@ -293,13 +301,13 @@ impl Options {
         }
     }
 
-    /// A whole number, or 0 for `auto`.
+    /// A whole number from 1 on; the answer 0 is `auto`.
     pub fn auto(&self, name: &str) -> Result<usize, Error> {
         match self.raw(name) {
             Some((_, Toml::String(text))) if text.trim() == "auto" => Ok(0),
             Some((place, value)) => match self.count(name, 0) {
-                Ok(Some(n)) if n <= 4096 => Ok(n as usize),
-                _ => Err(wrong(place, value, "a whole number up to 4096 or `auto`")),
+                Ok(Some(n)) if (1..=4096).contains(&n) => Ok(n as usize),
+                _ => Err(wrong(place, value, "a whole number from 1 to 4096 or `auto`")),
             },
             None => Ok(0),
         }
@@ -320,7 +328,7 @@ impl Options {
         }
     }
 
-    /// A time: `90s`, `10m`, `1h30m`; a number alone is seconds.
+    /// A time: `500ms`, `90s`, `10m`, `1h30m`; a number alone is seconds.
     pub fn time(&self, name: &str) -> Result<Option<Duration>, Error> {
         let Some((place, value)) = self.raw(name) else { return Ok(None) };
         let found = match value {
@@ -329,7 +337,7 @@ impl Options {
             Toml::String(text) => duration(text),
             _ => None,
         };
-        found.map(Some).ok_or_else(|| wrong(place, value, "a time above 0, as in 90s, 10m or 1h30m,"))
+        found.map(Some).ok_or_else(|| wrong(place, value, "a time above 0, as in 500ms, 90s, 10m or 1h30m,"))
     }
 
     /// A size in bytes: `500MiB`, `2GiB`, `2GB`; a number alone is bytes.
@@ -426,12 +434,16 @@ impl Options {
     pub fn warm_start(&self) -> Result<Option<WarmStart>, Error> {
         let Some(text) = self.text("warm_start")? else { return Ok(None) };
         let whole = WarmStart { storage: text.into(), study: None };
-        Ok(Some(match text.rsplit_once(':') {
+        let start = match text.rsplit_once(':') {
             Some((path, study)) if !Path::new(text).exists() && !study.is_empty() && !study.starts_with('/') => {
                 WarmStart { storage: path.into(), study: Some(study.to_owned()) }
             }
             _ => whole,
-        }))
+        };
+        // Nothing else happens before it is known to be there.
+        let opened = Storage::open(&start.storage).and_then(|storage| Study::open(&storage, start.study.as_deref()));
+        opened.map_err(|error| self.locate("warm_start", error))?;
+        Ok(Some(start))
     }
 
     /// The device.
@@ -513,7 +525,7 @@ fn wrong(place: &str, found: &Toml, expected: &str) -> Error {
     Error::input(format!("{place} is `{found}`; {expected} is expected"))
 }
 
-/// Seconds (`90`, `90s`), minutes, hours and days, one after the other; none where it is no time above 0.
+/// Milliseconds (`500ms`), seconds (`90`, `90s`), minutes, hours and days, one after the other; none where it is no time above 0.
 fn duration(text: &str) -> Option<Duration> {
     let mut rest = text.trim();
     let mut total = 0.0;
@@ -522,6 +534,7 @@ fn duration(text: &str) -> Option<Duration> {
         let amount: f64 = rest[..digits].parse().ok()?;
         let letters = rest[digits..].find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len() - digits);
         let unit = match &rest[digits..digits + letters] {
+            "ms" => 1e-3,
             "" | "s" | "sec" => 1.0,
             "m" | "min" => 60.0,
             "h" => 3600.0,
@@ -585,6 +598,7 @@ mod tests {
     #[test]
     fn times_have_units() {
         let seconds = |text: &str| duration(text).map(|time| time.as_secs_f64());
+        assert_eq!(seconds("500ms"), Some(0.5));
         assert_eq!(seconds("90s"), Some(90.0));
         assert_eq!(seconds("10m"), Some(600.0));
         assert_eq!(seconds("1h30m"), Some(5400.0));

@@ -2,7 +2,8 @@
 
 use super::console::Console;
 use super::{screen, table};
-use hpt_engine::history::Trial;
+use hpt_engine::history::{State, Trial};
+use hpt_engine::report::trials::reason;
 use hpt_engine::search::Progress;
 use hpt_engine::study::Study;
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
@@ -166,7 +167,8 @@ impl Progress for Bars {
             }
         }
         if shown.bar.is_none() || self.console.verbose {
-            let reason = trial.system.get("hpt:reason").and_then(|reason| reason.as_str());
+            let broken = || (trial.state == State::Pruned && !trial.is_feasible()).then_some("breaks a constraint");
+            let reason = reason(trial).or_else(broken);
             let text = format!(
                 "trial {:>4}  {:<8}  {} {:>8}  {:>8}  best {:>8}{}",
                 trial.number,

@@ -151,7 +151,7 @@ fn specify(
         }
         _ => usual.to_owned(),
     };
-    pruner::entry(&pruner)?;
+    pruner::entry(&pruner).map_err(|error| options.locate("pruner", error))?;
     let epochs = fixed.resolve()?.train.epochs as u64;
     let pruner_settings = pruner::Settings { max_resource: Some(epochs), ..pruner::Settings::default() };
     let spec = SearchSpec {
@@ -160,8 +160,8 @@ fn specify(
         space,
         objectives,
         constraints: options.constraints(Constraint::parse)?,
+        acquisition: acquisition(options, &sampler)?.unwrap_or(default.acquisition),
         sampler,
-        acquisition: options.text("acquisition")?.map(Acquisition::by_name).transpose()?.unwrap_or(default.acquisition),
         pruner_settings: options.pruner(&pruner, pruner_settings)?,
         first_rung_given: options
             .raw("pruner_option")
@@ -189,9 +189,64 @@ fn specify(
         out: options.text("out")?.map(PathBuf::from),
         data,
     };
-    sampler::by_name(&spec.sampler, &sampler::Settings::default())?;
-    pruner::by_name(&spec.pruner, &spec.pruner_settings)?;
+    sampler::by_name(&spec.sampler, &sampler::Settings::default()).map_err(|error| options.locate("sampler", error))?;
+    pruner::by_name(&spec.pruner, &spec.pruner_settings).map_err(|error| options.locate("pruner", error))?;
+    if let Some(space) = &spec.space {
+        check_names(options, &spec.enqueue, space)?;
+    }
     Ok(spec)
+}
+
+/// Refuses configurations to try first with a parameter that the space has not, where they stand.
+pub fn check_names(options: &Options, enqueued: &[Params], space: &Space) -> Result<(), Error> {
+    let names = || space.parameters().iter().map(|parameter| parameter.name.as_str());
+    match enqueued.iter().flat_map(Params::keys).find(|name| space.get(name).is_none()) {
+        Some(name) => {
+            let place = options.place("enqueue").unwrap_or("--enqueue");
+            Err(Error::unknown(&format!("{place}: parameter"), name, names()))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Parameters as JSON, each named once.
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn params_of_json(text: &str) -> Result<Params, serde_json::Error> {
+    struct Once;
+    impl<'de> serde::de::Visitor<'de> for Once {
+        type Value = Params;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("parameters and values")
+        }
+
+        fn visit_map<A: serde::de::MapAccess<'de>>(self, mut pairs: A) -> Result<Params, A::Error> {
+            let mut params = Params::new();
+            while let Some((name, value)) = pairs.next_entry::<String, hpt_engine::space::Value>()? {
+                if params.contains_key(&name) {
+                    return Err(serde::de::Error::custom(format!("`{name}` is given twice")));
+                }
+                params.insert(name, value);
+            }
+            Ok(params)
+        }
+    }
+    let mut text = serde_json::Deserializer::from_str(text);
+    let params = serde::Deserializer::deserialize_map(&mut text, Once)?;
+    text.end().map(|()| params)
+}
+
+/// What a Gaussian process maximises, for the samplers that have one.
+pub fn acquisition(options: &Options, sampler: &str) -> Result<Option<Acquisition>, Error> {
+    let Some(name) = options.text("acquisition")? else { return Ok(None) };
+    let wrong = |error| options.locate("acquisition", error);
+    let found = Acquisition::by_name(name).map_err(wrong)?;
+    if !["auto", "gp"].contains(&sampler) && sampler::SAMPLERS.iter().any(|entry| entry.name == sampler) {
+        return Err(wrong(Error::input(format!("the sampler {sampler} has no acquisition; gp and auto have"))));
+    }
+    Ok(Some(found))
 }
 
 /// The built-in set, where no data are named.
@@ -227,7 +282,7 @@ pub fn enqueued(options: &Options) -> Result<Vec<Params>, Error> {
         ))
     };
     let read = |item: &Toml| match item {
-        Toml::String(text) => serde_json::from_str::<Params>(text).map_err(|error| wrong(text, &error)),
+        Toml::String(text) => params_of_json(text).map_err(|error| wrong(text, &error)),
         Toml::Table(_) => item.clone().try_into::<Params>().map_err(|error| wrong(item, &error)),
         other => Err(wrong(other, &"no table")),
     };

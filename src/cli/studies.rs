@@ -5,8 +5,11 @@ use super::failure::Failure;
 use super::{Verb, screen, storage, table};
 use clap::{Arg, ArgAction, ArgMatches};
 use hpt_engine::history::{State, Trial};
-use hpt_engine::report::trials::{best_json, studies_json, trials_csv, trials_json};
+use hpt_engine::report::trials::{best_json, reason, studies_json, trials_csv, trials_json};
 use hpt_engine::study::{Storage, Study};
+
+/// The longest reason that a table shows; --json and --csv have all of them.
+const SHORT: usize = 32;
 
 pub const STUDIES: Verb = Verb {
     name: "studies",
@@ -93,9 +96,10 @@ fn row(trial: &Trial) -> Vec<String> {
         _ if is("hpt:lost") => "lost",
         name => name,
     };
+    let why = reason(trial).filter(|why| why.chars().count() <= SHORT && !why.contains('\n'));
     vec![
         trial.number.to_string(),
-        state.to_owned(),
+        why.map_or(state.to_owned(), |why| format!("{state}: {why}")),
         values.join(", "),
         trial.seconds().map(table::seconds).unwrap_or_default(),
         parameters(trial),

@@ -50,6 +50,7 @@ pub fn function(name: &str) -> Result<Function> {
         direction: Direction::Minimize,
         optimum,
         median: values[values.len() / 2],
+        known: None,
         evaluate: Box::new(move |params| Some(evaluate(params))),
     })
 }

@@ -83,6 +83,7 @@ impl Grid {
         let mut sorted: Vec<f64> = found.values().copied().collect();
         sorted.sort_by(|a, b| self.direction.loss(*a).total_cmp(&self.direction.loss(*b)));
         let space = Space::new(columns.iter().map(Column::parameter).collect())?;
+        let known = Some(found.len() as u64).filter(|known| space.size() != Some(*known));
         let parameters = space.parameters().to_vec();
         let evaluate = move |params: &Params| {
             let place = |known: &Parameter| Some(known.domain.index_of(params.get(&known.name)?)? as u32);
@@ -95,6 +96,7 @@ impl Grid {
             direction: self.direction,
             optimum: sorted[0],
             median: sorted[sorted.len() / 2],
+            known,
             evaluate: Box::new(evaluate),
         })
     }

@@ -261,6 +261,8 @@ pub struct Function {
     pub optimum: f64,
     /// A typical value.
     pub median: f64,
+    /// How many points of a finite space have a value; none where all have.
+    pub known: Option<u64>,
     evaluate: Evaluate,
 }
 

@@ -311,7 +311,7 @@ fn options_are_those_of_the_pruner() {
         ("median", "reduction", 4.0, "is an option of asha, hyperband, not of median"),
         ("none", "patience", 4.0, "not of none"),
         ("asha", "reduction", 1.0, "a whole number from 2 on is expected"),
-        ("percentile", "percentile", 101.0, "from 0 to 100"),
+        ("percentile", "percentile", 101.0, "above 0 and up to 100"),
         ("median", "startup", 2.5, "a whole number"),
         ("threshold", "lower", f64::NAN, "a number is expected"),
     ] {

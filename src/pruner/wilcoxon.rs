@@ -24,6 +24,12 @@ pub struct Wilcoxon {
 }
 
 impl Wilcoxon {
+    /// How many parts there must be for the test to stop anything at this threshold: of n parts that are all worse, p is
+    /// 2⁻ⁿ. None where no number is enough (a threshold of 0).
+    pub fn least_parts(p_threshold: f64) -> Option<u32> {
+        (1..=1074).find(|&n| 0.5f64.powi(n) < p_threshold).map(|n| n as u32)
+    }
+
     /// With what the user said.
     pub fn new(settings: &Settings) -> Self {
         Wilcoxon { p_threshold: settings.p_threshold, startup_steps: settings.startup_steps.max(1) }
@@ -129,6 +135,18 @@ fn upper_tail(z: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_least_number_of_parts_is_the_first_that_can_be_significant() {
+        for (threshold, least) in
+            [(0.1, Some(4)), (0.05, Some(5)), (0.5, Some(2)), (0.6, Some(1)), (0.125, Some(4)), (0.0, None)]
+        {
+            assert_eq!(Wilcoxon::least_parts(threshold), least, "{threshold}");
+            let Some(least) = least else { continue };
+            let worse = |n: u32| p_value(&(1..=n).map(f64::from).collect::<Vec<_>>());
+            assert!(worse(least) < threshold && (least == 1 || worse(least - 1) >= threshold), "{threshold}");
+        }
+    }
 
     #[test]
     fn small_samples_are_counted_out() {

@@ -10,7 +10,8 @@ use crate::{Error, history::State};
 use serde_json::{Map, Value as Json, json};
 
 /// `{"study", "trials": [{"number", "state", "value" or "values", "params", "intermediate", "seconds", "started",
-/// "finished"}]}`; what is not there yet is null.
+/// "finished"}]}`; what is not there yet is null. Where they are known also `failed_because` or `pruned_because`,
+/// `constraints` (above 0 what is broken), and `generation`, `parent` and `member` of a population.
 ///
 /// # Errors
 /// The storage fails, or holds what cannot be read.
@@ -29,9 +30,29 @@ pub fn trial_json(trial: &Trial, single: bool) -> Json {
     fields.insert("seconds".into(), trial.seconds().map_or(Json::Null, number));
     fields.insert("started".into(), trial.started.map(iso).into());
     fields.insert("finished".into(), trial.finished.map(iso).into());
+    if let Some(why) = reason(trial) {
+        let key = if trial.state == State::Pruned { "pruned_because" } else { "failed_because" };
+        fields.insert(key.into(), why.into());
+    }
+    if let Some(constraints) = trial.system.get("constraints").filter(|constraints| constraints.is_array()) {
+        fields.insert("constraints".into(), constraints.clone());
+    }
+    for key in ["generation", "parent", "member"] {
+        if let Some(value) = trial.user.get(key) {
+            fields.insert(key.into(), value.clone());
+        }
+    }
     // The state stands after the number, where a reader looks for it.
     fields.shift_insert(1, "state".into(), trial.state.name().into());
     fields.into()
+}
+
+/// Why a trial failed, was lost or was pruned, where that was written down.
+pub fn reason(trial: &Trial) -> Option<&str> {
+    if !matches!(trial.state, State::Failed | State::Pruned) {
+        return None;
+    }
+    ["hpt:reason", "hpt:lost"].iter().find_map(|key| trial.system.get(*key)).and_then(Json::as_str)
 }
 
 /// `{"number", "value", "params"}` of the best complete trial; for several objectives the list of those no other beats.
@@ -78,7 +99,7 @@ pub fn studies_json(storage: &Storage) -> Result<Json> {
 }
 
 /// One line a trial: number, state, `value` (or `value_0`, `value_1`, …), seconds, started, finished, then one column a
-/// parameter, empty where it is not active.
+/// parameter, empty where it is not active, and `reason` (of a failed or pruned trial) where there is any.
 ///
 /// # Errors
 /// The storage fails, or holds what cannot be read.
@@ -96,6 +117,8 @@ pub fn trials_csv(study: &Study) -> Result<String> {
     header.extend(value_names);
     header.extend(["seconds", "started", "finished"].map(String::from));
     header.extend(names.iter().map(|name| format!("params_{name}")));
+    let reasons = trials.iter().any(|trial| reason(trial).is_some());
+    header.extend(reasons.then(|| "reason".to_owned()));
     let mut table = csv::Writer::from_writer(Vec::new());
     let failed = |error: csv::Error| Error::Storage(format!("trials as CSV: {error}"));
     table.write_record(&header).map_err(failed)?;
@@ -105,6 +128,7 @@ pub fn trials_csv(study: &Study) -> Result<String> {
         row.push(trial.seconds().map(|seconds| seconds.to_string()).unwrap_or_default());
         row.extend([trial.started, trial.finished].map(|time| time.map(iso).unwrap_or_default()));
         row.extend(names.iter().map(|name| trial.params.get(*name).map(Value::to_string).unwrap_or_default()));
+        row.extend(reasons.then(|| reason(trial).unwrap_or_default().to_owned()));
         table.write_record(&row).map_err(failed)?;
     }
     let bytes = table.into_inner().map_err(|error| Error::Storage(format!("trials as CSV: {error}")))?;

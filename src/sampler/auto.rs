@@ -35,7 +35,7 @@ impl Auto {
         match (space.size(), self.settings.trials) {
             (Some(size), Some(trials)) if size <= trials => (
                 // Every value, also of long logarithmic ranges.
-                Box::new(GridSampler { resolution: usize::MAX }),
+                Box::new(GridSampler { resolution: usize::MAX, trials: None }),
                 format!("they fit into {trials} trials"),
             ),
             (_, Some(trials)) if trials <= self.settings.startup => {

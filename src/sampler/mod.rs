@@ -127,8 +127,8 @@ pub const SAMPLERS: &[Entry] = &[
     Entry { name: "random", summary: "independent random points", make: |_| Box::new(RandomSampler) },
     Entry {
         name: "grid",
-        summary: "every combination once, then stops",
-        make: |settings| Box::new(GridSampler { resolution: settings.resolution }),
+        summary: "every combination once, in an order drawn by the seed, then stops",
+        make: |settings| Box::new(GridSampler { resolution: settings.resolution, trials: settings.trials }),
     },
     Entry { name: "qmc", summary: "quasi-random points: a scrambled Sobol sequence", make: |_| Box::new(QmcSampler) },
     Entry {

@@ -85,7 +85,7 @@ fn the_same_seed_gives_the_same_points_and_another_seed_others() {
         let space = space(MIXED);
         let (a, b, c) = (run(&*sampler, &space, 25, 1), run(&*sampler, &space, 25, 1), run(&*sampler, &space, 25, 2));
         assert_eq!(a, b, "{name}");
-        assert_eq!(params(&a) != params(&c), name != "grid", "{name}");
+        assert_ne!(params(&a), params(&c), "{name}");
     }
 }
 
@@ -210,24 +210,49 @@ fn every_sampler_says_what_it_does() {
 #[test]
 fn the_grid_counts_slots_and_passes_over_enqueued_trials() {
     let space = space("a = { int = [0, 9] }");
-    let grid = GridSampler { resolution: 5 };
+    let grid = GridSampler { resolution: 5, trials: None };
     let value = |history: &[Trial], slot: u64| match ask_at(&grid, &space, history, 0, slot) {
         Proposal::Params(params) => params["a"].as_i64(),
         Proposal::Exhausted => None,
     };
+    let order: Vec<i64> = run(&grid, &space, 20, 0).iter().map(|trial| trial.params["a"].as_i64().unwrap()).collect();
+    assert_eq!(order.iter().collect::<HashSet<_>>().len(), 10, "{order:?}");
+    assert_ne!(order, (0..10).collect::<Vec<_>>());
     // Two jobs at once: the history does not hold slot 3 yet when slot 4 asks.
     let mut history = run(&grid, &space, 3, 0);
-    assert_eq!((value(&history, 4), value(&history, 3)), (Some(4), Some(3)));
+    assert_eq!((value(&history, 4), value(&history, 3)), (Some(order[4]), Some(order[3])));
     history[1].system.insert("fixed_params".into(), serde_json::json!({ "a": 1 }));
-    assert_eq!(value(&history, 3), Some(2));
-    assert_eq!((value(&history, 10), value(&history, 11)), (Some(9), None));
+    assert_eq!(value(&history, 3), Some(order[2]));
+    assert_eq!((value(&history, 10), value(&history, 11)), (Some(order[9]), None));
     // A repeated trial stands in its predecessor's slot and does not count.
     let mut again = history[0].clone();
     again.number = 40;
     again.system.insert("hpt:slot".into(), 0.into());
     again.system.insert("fixed_params".into(), serde_json::json!({ "a": 0 }));
     history.insert(0, again);
-    assert_eq!(value(&history, 3), Some(2));
+    assert_eq!(value(&history, 3), Some(order[2]));
+}
+
+#[test]
+fn a_study_that_began_with_the_grid_as_written_goes_on_with_what_is_left() {
+    let space = space("a = { int = [0, 9] }\nb = { choice = [\"x\", \"y\"], when = { a = [1, 5] } }");
+    let grid = GridSampler { resolution: 5, trials: None };
+    let written = crate::space::Grid::new(&space, 5);
+    for seed in 0..30 {
+        for begun in 0..=12 {
+            let old = |slot: u64| finished(slot, written.nth(slot).unwrap(), State::Complete, 0.0);
+            let all = go_on(&grid, &space, (0..begun).map(old).collect(), 30, seed);
+            let points: HashSet<String> = all.iter().map(|trial| fingerprint(&trial.params).to_string()).collect();
+            assert_eq!((all.len(), points.len()), (12, 12), "seed {seed}, {begun} as written");
+        }
+    }
+}
+
+#[test]
+fn the_grid_says_what_part_of_it_the_trials_see() {
+    let settings = Settings { trials: Some(7), ..Settings::default() };
+    let line = by_name("grid", &settings).unwrap().describe(&space(FINITE), &[Direction::Minimize]);
+    assert_eq!(line, "grid: all 39 configurations, of which 7 trials see 7, drawn by the seed");
 }
 
 #[test]

@@ -123,11 +123,8 @@ impl<'a> Bridge<'a> {
         if split.validation == 0.0 {
             return Err(Error::input("a search chooses by the validation rows; give a validation split above 0"));
         }
-        if pruner::entry(&spec.pruner)?.of_parts && spec.repeats < 2 {
-            return Err(Error::input(format!(
-                "the pruner {} compares repetitions of a training; give at least two (--repeats 5)",
-                spec.pruner
-            )));
+        if pruner::entry(&spec.pruner)?.of_parts {
+            check_parts(spec)?;
         }
         if spec.rules.regret == Some(Regret::Error) && spec.repeats < 2 {
             return Err(Error::input(
@@ -266,7 +263,7 @@ impl<'a> Bridge<'a> {
     /// What another study found best, the default configuration, and what the user wants tried, each once.
     fn enqueue(&self) -> Result<()> {
         if let Some(source) = &self.spec.warm_start {
-            source.apply(&self.study, self.progress)?;
+            source.apply(&self.study, self.sampler()?.learns(), self.progress)?;
         }
         if let Some(space) = self.study.space()
             // A grid is a grid, and a study that has begun stays as it was planned: nothing is added to either.
@@ -384,6 +381,28 @@ fn check_samples(spec: &SearchSpec, space: &Space, train: &Dataset) -> Result<()
                 point.join(", ")
             )));
         }
+    }
+    Ok(())
+}
+
+/// Refuses fewer repetitions than the test of a pruner of parts needs to stop anything.
+fn check_parts(spec: &SearchSpec) -> Result<()> {
+    let threshold = spec.pruner_settings.p_threshold;
+    let (pruner, repeats) = (&spec.pruner, spec.repeats);
+    let Some(least) = pruner::Wilcoxon::least_parts(threshold) else {
+        return Err(Error::input(format!(
+            "the pruner {pruner} stops nothing with p_threshold={threshold}; give one above 0"
+        )));
+    };
+    // The last part ends the trial: what can be stopped must be known one part earlier.
+    let least = u64::from(least).max(spec.pruner_settings.startup_steps as u64) + 1;
+    if (repeats as u64) < least {
+        return Err(Error::input(format!(
+            "the pruner {pruner} compares repetitions of a training and can stop nothing before there are {} of them \
+             (p < {threshold}): repeats is {repeats}; give at least {least} (--repeats {least}) or a higher threshold \
+             (--pruner-option p_threshold=X)",
+            least - 1
+        )));
     }
     Ok(())
 }

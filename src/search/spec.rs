@@ -135,7 +135,8 @@ pub struct WarmStart {
 
 impl WarmStart {
     /// Gives `study` what the other one found, and says what was taken.
-    pub(super) fn apply(&self, study: &Study, progress: &dyn Progress) -> Result<()> {
+    /// `learns` says whether the sampler looks at data.
+    pub(super) fn apply(&self, study: &Study, learns: bool, progress: &dyn Progress) -> Result<()> {
         let source = Study::open(&Storage::open(&self.storage)?, self.study.as_deref())?;
         let name = source.name();
         let Some(taken) = study.warm_start(&source)? else {
@@ -147,6 +148,10 @@ impl WarmStart {
             names => format!("; {what}: {}", names.join(", ")),
         };
         let data = match taken.data {
+            _ if !taken.comparable => {
+                "and no more, since its values are of other objectives and cannot be compared".to_owned()
+            }
+            _ if !learns => "and no more, since the sampler does not learn from values".to_owned(),
             0 => "none is data for the sampler, since the space is finite and nothing is proposed twice".to_owned(),
             n => format!(
                 "{n} are data for the sampler (standardised values), displaced one by one by trials of this study"

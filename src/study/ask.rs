@@ -385,10 +385,14 @@ impl Study {
 
     pub(super) fn needed_space(&self) -> Result<&Space> {
         self.space().ok_or_else(|| {
+            let directions: Vec<&str> = self.directions().iter().map(|direction| direction.name()).collect();
             Error::input(format!(
-                "{}: the study `{}` was created without a space; open it with one to ask for trials",
+                "{0}: the study `{1}` has no space, and without one nothing can be asked for, queued or added; this command \
+                 gives it one, with the directions that it has: hpt-engine create-study --storage {0} --study {1} \
+                 --direction {2} --space FILE.toml",
                 self.path(),
-                self.name()
+                self.name(),
+                directions.join(",")
             ))
         })
     }

@@ -101,7 +101,7 @@ fn the_loop_reaches_its_total_and_no_more() {
 
 #[test]
 fn random_and_grid_trials_are_the_same_with_one_job_and_with_two() {
-    for sampler in [&RandomSampler as &dyn crate::sampler::Sampler, &GridSampler { resolution: 3 }] {
+    for sampler in [&RandomSampler as &dyn crate::sampler::Sampler, &GridSampler { resolution: 3, trials: None }] {
         let run = |jobs| {
             let study = Study::in_memory(&config("a")).unwrap();
             study.optimize(&OptimizeSpec { jobs, sampler, seed: 7, ..spec(30) }, objective).unwrap();
@@ -117,7 +117,7 @@ fn random_and_grid_trials_are_the_same_with_one_job_and_with_two() {
 #[test]
 fn a_grid_ends_the_study_by_itself() {
     let study = Study::in_memory(&config("a")).unwrap();
-    let sampler = GridSampler { resolution: 2 };
+    let sampler = GridSampler { resolution: 2, trials: None };
     let spec = OptimizeSpec { jobs: 2, trials: None, sampler: &sampler, ..spec(0) };
     let summary = study.optimize(&spec, objective).unwrap();
     // 2 rates, 4 widths, and an optimizer without or with one of 2 momenta.

@@ -8,7 +8,8 @@
 //! - A parameter of this space that the source has not is drawn at random, so that it carries no opinion.
 //! - Each complete trial of this study displaces one carried over: what is measured here wins in the end.
 //!
-//! In a finite space only the first point holds: samplers never propose twice what they have seen, and what another study
+//! Where the directions differ (accuracy there, a loss or several objectives here) the values say nothing here, and only the
+//! first point holds: what is best there is tried first. In a finite space too: samplers never propose twice what they have seen, and what another study
 //! has tried is not tried here. What is carried over is kept with the study (`hpt:priors`), so a later run needs no source.
 
 use super::handle::Study;
@@ -48,6 +49,8 @@ pub struct Transfer {
     pub enqueued: usize,
     /// Trials given to the sampler as data.
     pub data: usize,
+    /// Whether both studies have the same directions; otherwise only the best of the source are taken.
+    pub comparable: bool,
     /// Parameters that both spaces have.
     pub common: Vec<String>,
     /// Parameters of the source that this space has not.
@@ -61,16 +64,12 @@ impl Study {
     /// it is, and the answer is none.
     ///
     /// # Errors
-    /// Their directions differ; the source has no complete trial, or no parameter
-    /// in common; a storage fails.
+    /// The source has no complete trial, or no parameter in common; a storage fails.
     pub fn warm_start(&self, source: &Study) -> Result<Option<Transfer>> {
         let space = self.needed_space()?;
         let refuse = |why: String| Err(Error::input(format!("warm start from the study `{}`: {why}", source.name())));
         let (own, theirs) = (self.directions(), source.directions());
-        if own != theirs {
-            let list = |directions: &[Direction]| directions.iter().map(|d| d.name()).collect::<Vec<_>>().join(", ");
-            return refuse(format!("its direction is {}, this study's {}", list(theirs), list(own)));
-        }
+        let comparable = own == theirs;
         if self.counts()?.finished() > 0 || self.attribute("priors")?.is_some() {
             return Ok(None);
         }
@@ -95,11 +94,11 @@ impl Study {
             let params = shared(space, &trial.params);
             enqueued += usize::from(!params.is_empty() && self.enqueue_once(&params)?.is_some());
         }
-        let priors = if space.size().is_none() { priors(space, &ranked) } else { Vec::new() };
+        let priors = if comparable && space.size().is_none() { priors(space, &ranked) } else { Vec::new() };
         self.set_attribute("priors", &json!(priors))?;
         let data = priors.len();
         *self.inner.priors.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(priors);
-        Ok(Some(Transfer { enqueued, data, common, dropped, new }))
+        Ok(Some(Transfer { enqueued, data, comparable, common, dropped, new }))
     }
 }
 

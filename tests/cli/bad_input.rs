@@ -176,3 +176,39 @@ impl Drop for SmallDisk {
         let _ = Command::new("umount").arg(&self.0).status();
     }
 }
+
+#[test]
+fn names_in_a_study_file_are_refused_where_they_stand() {
+    let folder = Folder::new();
+    let space = "[space]\nlearning_rate = { log = [1e-4, 1e-1] }\n";
+    for (line, place, parts) in [
+        ("sampler = \"tp\"", "s.toml:3:11: [search] sampler", vec!["`tp`", "did you mean `tpe`?"]),
+        ("acquisition = \"ucbb\"", "s.toml:3:15: [search] acquisition", vec!["`ucbb`", "did you mean `ucb`?"]),
+        ("pruner = \"foo\"", "s.toml:3:10: [search] pruner", vec!["`foo`", "asha"]),
+        ("enqueue = [{ learning_rat = 0.1 }]", "s.toml:3:11: [search] enqueue", vec!["did you mean `learning_rate`?"]),
+        ("warm_start = \"none.db\"", "s.toml:3:14: [search] warm_start", vec!["none.db", "no such"]),
+        (
+            "sampler = \"tpe\"\nacquisition = \"ucb\"",
+            "s.toml:4:15: [search] acquisition",
+            vec!["tpe has no acquisition"],
+        ),
+    ] {
+        folder.write("s.toml", &format!("[data]\n[search]\n{line}\n{space}").replacen("[data]\n", "# none\n", 1));
+        let parts: Vec<&str> = std::iter::once(place).chain(parts).collect();
+        folder.run("search s.toml --data digits").fails(2, &parts);
+        folder.run("search s.toml --data digits --trials 1").fails(2, &parts);
+    }
+}
+
+#[test]
+fn options_that_would_be_ignored_are_refused() {
+    let folder = Folder::new();
+    for (words, parts) in [
+        ("search --acquisition ucb --sampler tpe", vec!["--acquisition", "tpe has no acquisition"]),
+        ("compare --function branin --epochs 3", vec!["--epochs goes with --data alone"]),
+        ("search --jobs 0", vec!["--jobs is `0`", "a whole number from 1"]),
+        ("search --pruner percentile --pruner-option percentile=0", vec!["`percentile` is 0", "above 0"]),
+    ] {
+        folder.run(words).fails(2, &parts);
+    }
+}

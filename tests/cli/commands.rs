@@ -256,9 +256,13 @@ fn pruners_have_options_and_say_which() {
     }
     let help = folder.run("help search").ok().out;
     assert!(help.contains("Options of pruners:") && help.contains("p_threshold"), "{help}");
-    folder.run("search --data digits --pruner wilcoxon").fails(2, &["wilcoxon", "--repeats"]);
-    let found =
-        folder.json("search --data digits --pruner wilcoxon --repeats 3 --epochs 2 --trials 4 --storage w.db --json");
+    // Three that are all worse have p = 1/8: nothing could be stopped.
+    for repeats in ["", "--repeats 3", "--repeats 4"] {
+        let words = format!("search --data digits --pruner wilcoxon {repeats}");
+        folder.run(&words).fails(2, &["wilcoxon", "give at least 5 (--repeats 5)", "p < 0.1"]);
+    }
+    let search = "search --data digits --pruner wilcoxon --repeats 3 --pruner-option p_threshold=0.3";
+    let found = folder.json(&format!("{search} --epochs 2 --trials 4 --storage w.db --json"));
     assert!(found["trials"]["complete"].as_u64() > Some(0), "{found}");
     let repeated = trials(&folder, "w.db");
     let complete = in_state(&repeated, "complete");

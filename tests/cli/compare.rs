@@ -52,6 +52,10 @@ fn tables_and_data_are_compared_too() {
 #[test]
 fn wrong_input_is_answered_before_anything_runs() {
     let folder = Folder::new();
+    folder.write("hole.csv", "a,b,v\n1,1,2\n2,1,3\n1,2,4\n");
+    let holes = folder.run("compare --table hole.csv --direction minimize --samplers random --seeds 1 --trials 2").ok();
+    assert!(holes.err.contains("hole.csv: 3 of 4 points of the grid have a value"), "{}", holes.err);
+    std::fs::remove_file(folder.path("hole.csv")).unwrap();
     folder.write("grid.csv", "a,b\n1,2\n2,x\n");
     for (words, parts) in [
         ("", vec!["--data, --table or --function"]),

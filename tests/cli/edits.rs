@@ -115,9 +115,14 @@ fn a_warm_start_tries_the_best_of_another_study_first() {
     let best = folder.json("best --storage s.db --json")["params"].clone();
     folder.write("space.toml", "[space]\nx = { float = [-4.0, 4.0] }\nrate = { log = [0.1, 1.0] }\n");
     let (_, said) = search(&folder, "n.db", "--study new --trials 5 --warm-start s.db:mine");
-    for part in
-        ["from `mine`", "3 best are tried first", "12 are data", "in common: x", "left out: kind", "at random: rate"]
-    {
+    for part in [
+        "from `mine`",
+        "3 best are tried first",
+        "does not learn from values",
+        "in common: x",
+        "left out: kind",
+        "at random: rate",
+    ] {
         assert!(said.contains(part), "{part}\n{said}");
     }
     let new = trials(&folder, "n.db");
@@ -183,4 +188,50 @@ fn commands_have_constraints() {
     run("memory < 5").fails(2, &["--constraint", "neither <= nor >="]);
     // The same study with other constraints is another study.
     run("distance <= 5").fails(2, &["constraints"]);
+}
+
+#[test]
+fn a_study_without_a_space_says_which_command_gives_it_one() {
+    let folder = Folder::new();
+    folder.run("create-study --storage e.db --study bare --direction minimize").ok();
+    let command = "hpt-engine create-study --storage e.db --study bare --direction minimize --space FILE.toml";
+    let add = ["add-trial", "--storage", "e.db", "--params", "{\"x\": 1}", "--value", "2"];
+    folder.run_words(&add).fails(2, &["has no space", command]);
+    folder.run_words(&["enqueue", "--storage", "e.db", "--params", "{\"x\": 1}"]).fails(2, &[command]);
+    folder.run("ask --storage e.db").fails(2, &[command]);
+    folder.write("space.toml", "[space]\nx = { float = [-4.0, 4.0] }\n");
+    folder.run(&command.replace("hpt-engine ", "").replace("FILE.toml", "space.toml")).ok();
+    folder.run_words(&add).ok();
+    let twice = "{\"x\": 1, \"x\": 2}";
+    folder.run_words(&["enqueue", "--storage", "e.db", "--params", twice]).fails(2, &["`x` is given twice"]);
+    folder.run_words(&["copy-study", "--storage", "e.db", "--to", ""]).fails(2, &["--to is empty"]);
+}
+
+#[test]
+fn a_study_of_other_objectives_gives_its_best() {
+    let folder = folder(6);
+    let best = folder.json("best --storage s.db --json")["params"]["x"].clone();
+    let words = ["search", "--storage", "n.db", "--space", "space.toml", "--direction", "maximize", "--json"];
+    let more = ["--command", "sh o.sh {x}", "--trials", "4", "--sampler", "tpe", "--warm-start", "s.db"];
+    let ran = folder.run_words(&[&words[..], &more[..]].concat()).ok();
+    assert!(
+        ran.err.contains("3 best are tried first, and no more, since its values are of other objectives"),
+        "{}",
+        ran.err
+    );
+    assert_eq!(trials(&folder, "n.db")[0]["params"]["x"], best);
+}
+
+#[test]
+fn reasons_are_shown_wherever_trials_are() {
+    let folder = Folder::new();
+    folder.write("space.toml", "[space]\nx = { float = [-4.0, 4.0] }\n");
+    folder.write("o.sh", "echo bad luck >&2; exit 3\n");
+    let words = ["search", "--storage", "s.db", "--space", "space.toml", "--direction", "minimize", "--trials", "1"];
+    folder.run_words(&[&words[..], &["--command", "sh o.sh"]].concat());
+    let why = "exit code 3: bad luck";
+    assert_eq!(trials(&folder, "s.db")[0]["failed_because"], why);
+    assert!(folder.run("trials --storage s.db").ok().out.contains(&format!("failed: {why}")));
+    let csv = folder.run("trials --storage s.db --csv").ok().out;
+    assert!(csv.lines().next().unwrap().ends_with(",reason") && csv.contains(why), "{csv}");
 }

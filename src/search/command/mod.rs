@@ -150,7 +150,7 @@ pub fn search_command(spec: &CommandSpec, progress: &dyn Progress, stop: &Arc<At
     }
     let study = open(spec, progress)?;
     if let Some(source) = &spec.warm_start {
-        source.apply(&study, progress)?;
+        source.apply(&study, sampler.learns(), progress)?;
     }
     for params in &spec.enqueue {
         study.enqueue_once(params)?;
