@@ -467,7 +467,7 @@ fn launches_that_no_device_accepts() {
 #[test]
 fn what_is_not_known_is_an_error_with_its_line() {
     let cases = [
-        ("wgmma.fence.sync.aligned;", "unknown instruction `wgmma.fence.sync.aligned`"),
+        ("setmaxnreg.inc.sync.aligned.u32 240;", "unknown instruction `setmaxnreg.inc.sync.aligned.u32`"),
         ("add.rn.s32 %r4, %r2, %r2;", "unknown modifier `.rn`"),
         ("ld.global.wild.u32 %r4, [%rd1];", "unknown modifier `.wild`"),
         ("fma.rn.bf16.bogus %rs1, %rs1, %rs1, %rs1;", "unknown modifier `.bogus`"),
