@@ -58,7 +58,7 @@ Examples:
   hpt-engine search --command './objective.sh {learning_rate} {optimizer}' --space space.toml --direction minimize
 
 With --command every trial runs that program. Its last line is the value; a line `step value` before it is an \
-intermediate value, by which the pruner may end it. {name} is a parameter, as is the variable HPT_NAME; there are \
+intermediate value, by which the pruner may end it; the step is a whole number from 0 on. {name} is a parameter, as is the variable HPT_NAME; there are \
 HPT_TRIAL_NUMBER, HPT_TRIAL_SEED, HPT_STUDY and HPT_PARAMS (JSON) too. What is not active is empty.
 
 A study file:

@@ -268,3 +268,22 @@ fn pruners_have_options_and_say_which() {
     let complete = in_state(&repeated, "complete");
     assert!(complete.iter().all(|trial| keys(&trial["intermediate"]) == ["1", "2", "3"]), "{complete:?}");
 }
+
+#[test]
+fn lines_whose_step_is_no_whole_number_are_counted_and_said_once() {
+    let folder = script("echo 0.5 1.25; echo -1 2; echo 1 0.5; echo 7\n");
+    let ran = folder.run_words(&words("./o.sh", "--trials 3 --sampler random")).ok();
+    assert_eq!(ran.err.matches("6 lines of two numbers were no intermediate values").count(), 1, "{}", ran.err);
+    assert!(study(&folder).iter().all(|trial| keys(&trial["intermediate"]) == ["1"]));
+}
+
+#[test]
+fn a_part_of_a_grid_is_spread_over_it_and_the_note_says_so() {
+    let folder = script("echo 1\n");
+    folder.write("space.toml", "[space]\na = { int = [0, 9] }\nb = { int = [0, 9] }\n");
+    let ran = folder.run_words(&words("./o.sh", "--trials 20 --sampler grid --jobs 2")).ok();
+    assert!(ran.err.contains("all 100 configurations, of which 20 trials see 20"), "{}", ran.err);
+    let first: std::collections::BTreeSet<i64> =
+        study(&folder).iter().map(|trial| trial["params"]["a"].as_i64().unwrap()).collect();
+    assert!(first.len() >= 6, "{first:?}");
+}

@@ -26,7 +26,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use template::{About, Template};
 
@@ -174,7 +174,14 @@ pub fn search_command(spec: &CommandSpec, progress: &dyn Progress, stop: &Arc<At
     optimize.on_start = Some(&on_start);
     optimize.on_report = Some(&on_report);
     optimize.on_trial = Some(&on_trial);
-    let summary = study.optimize(&optimize, |context| run(spec, &template, &study, progress, context))?;
+    let stray = AtomicU64::new(0);
+    let summary = study.optimize(&optimize, |context| run(spec, &template, &study, &stray, progress, context))?;
+    let stray = stray.into_inner();
+    if stray > 0 {
+        progress.note(&format!(
+            "{stray} lines of two numbers were no intermediate values: a step is a whole number from 0 on"
+        ));
+    }
     if summary.stopped == Stopped::Interrupted {
         return Err(Error::Interrupted);
     }
@@ -242,6 +249,7 @@ fn run(
     spec: &CommandSpec,
     template: &Template,
     study: &Study,
+    stray: &AtomicU64,
     progress: &dyn Progress,
     context: &mut Context<'_>,
 ) -> Result<Vec<f64>, ObjectiveEnd> {
@@ -261,11 +269,13 @@ fn run(
         verdict: Verdict::Continue,
         last: String::new(),
         steps: 0,
+        stray: 0,
         measured: BTreeMap::new(),
     };
     let (end, errors) = process::run(&job, &mut talk)
         .map_err(|error| ObjectiveEnd::Failed(format!("the command could not be started: {error}")))?;
-    let Talk { verdict, last, steps, measured, context, .. } = talk;
+    let Talk { verdict, last, steps, stray: own, measured, context, .. } = talk;
+    stray.fetch_add(own, Ordering::Relaxed);
     if !errors.is_empty() && !matches!(end, End::Exited(status) if status.success()) {
         context.set_user("stderr", json!(errors.join("\n")));
     }
@@ -322,6 +332,8 @@ struct Talk<'a, 'b> {
     last: String,
     /// Values that were reported.
     steps: u64,
+    /// Lines of two numbers whose first is no step.
+    stray: u64,
     /// What it said of its constraints.
     measured: BTreeMap<String, f64>,
 }
@@ -332,6 +344,8 @@ impl Talk<'_, '_> {
         if let Some((step, value)) = report(line) {
             self.steps += 1;
             self.verdict = self.context.report(step, value);
+        } else if is_stray(line) {
+            self.stray += 1;
         }
         self.verdict == Verdict::Continue
     }
@@ -367,6 +381,12 @@ fn report(line: &str) -> Option<(u64, f64)> {
         (Ok(step), Ok(value), None) => Some((step, value)),
         _ => None,
     }
+}
+
+/// Two numbers whose first is no whole number from 0 on.
+fn is_stray(line: &str) -> bool {
+    let numbers: Option<Vec<f64>> = line.split_whitespace().map(|word| word.parse().ok()).collect();
+    report(line).is_none() && numbers.is_some_and(|numbers| numbers.len() == 2)
 }
 
 /// `constraint NAME VALUE`.
@@ -417,6 +437,7 @@ mod tests {
         assert!(report("7 nan").is_some_and(|(step, value)| step == 7 && value.is_nan()));
         for line in ["0.5", "epoch 3", "3 0.5 0.6", "-1 0.5", "1.5 0.5", ""] {
             assert_eq!(report(line), None, "{line}");
+            assert_eq!(is_stray(line), ["-1 0.5", "1.5 0.5"].contains(&line), "{line}");
         }
         assert_eq!(values("0.25", 1), Ok(vec![0.25]));
         assert_eq!(values("1, 2", 2), Ok(vec![1.0, 2.0]));
