@@ -66,6 +66,13 @@ def as_json(study):
         entry["intermediate"] = {str(step): number(value) for step, value in trial.intermediate_values.items()}
         seconds = trial.duration.total_seconds() if trial.duration else None
         entry.update(seconds=seconds, started=iso(trial.datetime_start), finished=iso(trial.datetime_complete))
+        system = trial._system_attrs
+        why = system.get("hpt:reason", system.get("hpt:lost"))
+        if why is not None and trial.state.name in ["FAIL", "PRUNED"]:
+            entry["pruned_because" if trial.state.name == "PRUNED" else "failed_because"] = why
+        if "constraints" in system:
+            entry["constraints"] = list(system["constraints"])
+        entry.update({key: trial.user_attrs[key] for key in ["generation", "parent", "member"] if key in trial.user_attrs})
         trials.append(entry)
     return {"study": study.study_name, "trials": trials}
 
