@@ -12,10 +12,9 @@ import json
 import pathlib
 import sys
 import time
-import warnings
 
 import optuna
-from problems import closed_forms, tables
+from problems import begin_runs, closed_forms, tables
 
 
 def run(name, problem, seed):
@@ -38,14 +37,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=float("inf"))
     arguments = parser.parse_args()
     begin = time.perf_counter()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    warnings.simplefilter("ignore")
-    if "gp" in arguments.samplers:
-        import torch
-
-        torch.set_num_threads(1)
-    lines = arguments.out.read_text().splitlines() if arguments.out.exists() else []
-    done = {(r["sampler"], r["problem"], r["seed"]) for r in map(json.loads, lines)}
+    done = begin_runs(arguments.samplers, arguments.out)
     problems = tables(arguments.tables) + closed_forms()
     for seed in range(arguments.seeds):
         for name in arguments.samplers.split(","):

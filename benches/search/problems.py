@@ -7,10 +7,27 @@ objective that takes an optuna trial. Everything is minimised: tables of accurac
 
 import csv
 import gzip
+import json
 import math
 import pathlib
+import warnings
 
 import numpy as np
+
+
+def begin_runs(samplers, out):
+    """Makes Optuna quiet and its processes sequential; the runs that the file `out` has: (sampler, problem, seed)."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.simplefilter("ignore")
+    if "gp" in samplers:
+        import torch
+
+        torch.set_num_threads(1)
+    lines = out.read_text().splitlines() if out.exists() else []
+    return {(run["sampler"], run["problem"], run["seed"]) for run in map(json.loads, lines)}
+
 
 A3 = np.array([[3.0, 10, 30], [0.1, 10, 35], [3, 10, 30], [0.1, 10, 35]])
 P3 = np.array([[0.3689, 0.1170, 0.2673], [0.4699, 0.4387, 0.7470], [0.1091, 0.8732, 0.5547], [0.0381, 0.5743, 0.8828]])

@@ -17,9 +17,10 @@ import math
 import pathlib
 import sys
 import time
-import warnings
 
 import numpy as np
+
+from problems import begin_runs
 
 BUDGETS = [30, 60, 100]
 WIDTHS = [16, 25, 40, 64, 101, 161, 256, 406, 645, 1024]
@@ -119,17 +120,8 @@ def run(name, problem, objective, seed):
 
 
 def play(arguments):
-    import optuna
-
     begin = time.perf_counter()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    warnings.simplefilter("ignore")
-    if "gp" in arguments.samplers:
-        import torch
-
-        torch.set_num_threads(1)
-    lines = arguments.out.read_text().splitlines() if arguments.out.exists() else []
-    done = {(r["sampler"], r["problem"], r["seed"]) for r in map(json.loads, lines)}
+    done = begin_runs(arguments.samplers, arguments.out)
     everything = objectives(arguments.tables)
     for seed in range(arguments.seeds):
         for name in arguments.samplers.split(","):
