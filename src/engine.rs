@@ -40,7 +40,7 @@ use crate::bench::{CohortRate, CohortRow};
 use crate::check::{self, Finding};
 use crate::data::{Dataset, Sketch, Targets};
 use crate::model::{Head, Model, ModelSpec, Plan, Training, initialise};
-use crate::train::{Checkpoint, Control, Epoch, Scores, TrainSpec, Trained, Trainer, evaluate, resume, train};
+use crate::train::{Checkpoint, Control, Epoch, Scores, Stopped, TrainSpec, Trained, Trainer, evaluate, resume, train};
 use crate::{Error, Result};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -478,6 +478,18 @@ impl Fit<'_> {
     fn trainer<'a>(&'a self, plan: &'a Plan, weights: &'a [f32]) -> Trainer<'a> {
         let Fit { train: spec, seed, slot, last_epoch, cancelled, .. } = *self;
         Trainer { plan, spec, weights, seed, slot, last_epoch, cancelled }
+    }
+
+    /// The model as it is before its training.
+    ///
+    /// # Errors
+    /// As [`Fit::model_of`]; a network that no plan can be made of.
+    pub fn untrained(&self) -> Result<Model> {
+        let head = Head::of(&self.training.targets).ok_or_else(|| Error::input("the data have no target"))?;
+        let plan = Plan::new(self.model, self.training.inputs, head.outputs())?;
+        let weights = initialise(&plan, self.model.init, self.seed, self.slot);
+        let (epoch, metric, seconds, history) = (0, None, 0.0, Vec::new());
+        self.model_of(&Trained { weights, history, epoch, metric, seconds, stopped: Stopped::Finished })
     }
 
     /// The model that a training came to; without a pipeline and a record of settings, which the caller adds.

@@ -372,6 +372,8 @@ impl Settings {
             clip_norm: self.number("clip_norm"),
             early_stopping: self.count("early_stopping"),
             metric: None,
+            also: Vec::new(),
+            keep_epochs: false,
             precision: self.text("precision").map_or(Ok(Precision::High), Precision::by_name)?,
         })
     }

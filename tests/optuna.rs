@@ -45,7 +45,10 @@ fn fill(study: &Study) {
     let single = study.directions().len() == 1;
     let objective = |context: &mut Context<'_>| {
         for (step, value) in [(1, 0.1 + 0.2), (2, f64::NAN), (3, f64::NEG_INFINITY), (10, 1e-300)] {
-            context.report(step, value);
+            match single {
+                true => context.report(step, value),
+                false => context.report_values(step, &[value, 7.0 - value]),
+            };
         }
         context.set_user("history", json!([{"epoch": 1, "loss": 0.3}, null, "ü"]));
         let value = context.params()["any"].as_f64().unwrap();
@@ -173,7 +176,7 @@ fn studies_changed_by_hand_are_read_by_optuna() {
         let one = Study::create_or_open(&storage, &config("one", &[Direction::Maximize])).unwrap();
         fill(&one);
         let params = one.trials().unwrap()[0].params.clone();
-        let curve = [(1, 0.5), (2, f64::NAN)].into_iter().collect();
+        let curve = [(1, vec![0.5]), (2, vec![f64::NAN])].into_iter().collect();
         one.add_trial(&params, &curve, Outcome::Complete(vec![1e6])).unwrap();
         one.add_trial(&params, &curve, Outcome::Pruned).unwrap();
         // The best, one with an infinite value, a pruned, a failed, a running and a waiting one.

@@ -8,6 +8,7 @@ use super::failure::Failure;
 use super::{Verb, options, screen, storage, table};
 use crate::cli::study_file::StudyFile;
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use hpt_engine::report::trials::number as number_json;
 use hpt_engine::sampler::Acquisition;
 use hpt_engine::study::{Outcome, Storage, Study, StudyConfig};
 use hpt_engine::{Error, pruner, sampler};
@@ -80,7 +81,10 @@ fn tell_arguments(command: Command) -> Command {
                 .conflicts_with("step"),
         )
         .arg(arg("state", "STATE", "fail or prune, for a trial without a value"))
-        .arg(arg("step", "N", "The value is an intermediate one of this step; the trial goes on").requires("value"))
+        .arg(
+            arg("step", "N", "The value, or all values, are intermediate ones of this step; the trial goes on")
+                .conflicts_with("state"),
+        )
 }
 
 /// The texts of an argument, split at commas.
@@ -113,7 +117,8 @@ fn create(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
     sampler::by_name(sampler, &sampler::Settings::default())?;
     pruner::entry(pruner)?;
     let told = list(matches, "pruner-option");
-    pruner::by_name(pruner, &storage::pruner_settings(pruner, &told)?)?;
+    let metrics = list(matches, "metric");
+    pruner::by_name(pruner, &storage::pruner_settings(pruner, &told, &metrics)?)?;
     let seed = whole(matches, "seed")?.unwrap_or(0);
     let acquisition = Acquisition::by_name(text(matches, "acquisition").unwrap_or(Acquisition::default().name()))?;
     let attributes = [
@@ -126,7 +131,7 @@ fn create(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
     let config = StudyConfig {
         name: name.to_owned(),
         directions,
-        metric_names: list(matches, "metric"),
+        metric_names: metrics,
         space,
         attributes: attributes.into_iter().chain(options).map(|(key, value)| (key.to_owned(), value)).collect(),
     };
@@ -172,20 +177,38 @@ pub fn outcome(matches: &ArgMatches) -> Result<Outcome, Failure> {
     })
 }
 
+/// `tell --step`: keeps intermediate values and says whether the trial should stop.
+fn report(study: &Study, number: u64, step: u64, matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
+    let Outcome::Complete(values) = outcome(matches)? else { return Err(Failure::input("--step needs a value")) };
+    let (key, shown) = match (values.as_slice(), text(matches, "values")) {
+        ([one], None) => {
+            study.report(number, step, *one)?;
+            ("value", number_json(*one))
+        }
+        (all, _) => {
+            study.report_values(number, step, all)?;
+            ("values", all.iter().copied().map(number_json).collect())
+        }
+    };
+    let stop = storage::should_prune(study, number)?;
+    let mut document = json!({"number": number, "state": "running", "step": step, "should_prune": stop});
+    document[key] = shown;
+    console.result(&document, || {
+        let partial = study.directions().len() > 1 && key == "value";
+        let more = match stop {
+            true => ", but should stop: it will not be among the best",
+            false if partial => "; pruners judge what is told of all objectives (--values A,B)",
+            false => "",
+        };
+        format!("trial {number} goes on{more}")
+    })
+}
+
 fn tell(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
     let Some(number) = whole(matches, "number")? else { return Err(Failure::input("--number is missing")) };
     let study = storage::open(matches)?;
-    if let (Some(step), Some(one)) = (whole(matches, "step")?, text(matches, "value")) {
-        let one = number_of("--value", one)?;
-        study.report(number, step, one)?;
-        let stop = storage::should_prune(&study, number)?;
-        let document = json!({"number": number, "state": "running", "step": step, "value": one, "should_prune": stop});
-        return console.result(&document, || {
-            format!(
-                "trial {number} goes on{}",
-                if stop { ", but should stop: it will not be among the best" } else { "" }
-            )
-        });
+    if let Some(step) = whole(matches, "step")? {
+        return report(&study, number, step, matches, console);
     }
     let outcome = outcome(matches)?;
     if let Some(texts) = text(matches, "constraints") {

@@ -82,17 +82,16 @@ fn specify(options: &Options, settings: &Settings, file: Option<&StudyFile>) -> 
     }
     let time_limit = options.time("time_limit")?;
     let default = CommandSpec::new(command, directions[0], space);
-    // One objective says little about a trial's place in a front: it decides only where that is asked for.
-    let usual = if directions.len() == 1 { default.pruner.as_str() } else { "none" };
-    let pruner = options.text("pruner")?.unwrap_or(usual).to_owned();
+    let pruner = options.text("pruner")?.unwrap_or(&default.pruner).to_owned();
     pruner::entry(&pruner).map_err(|error| options.locate("pruner", error))?;
     let spec = CommandSpec {
         directions,
-        metrics,
         constraints: options.constraints(Constraint::named)?,
         sampler: options.text("sampler")?.unwrap_or(&default.sampler).to_owned(),
-        pruner_settings: options.pruner(&pruner, pruner::Settings::default())?,
+        pruner_settings: options
+            .pruner(&pruner, pruner::Settings { objectives: metrics.clone(), ..pruner::Settings::default() })?,
         pruner,
+        metrics,
         trials: options.count("trials", 1)?.or(default.trials.filter(|_| time_limit.is_none())),
         time_limit,
         trial_time_limit: options.time("trial_time_limit")?,

@@ -92,7 +92,11 @@ fn add_arguments(command: Command) -> Command {
         .arg(arg("value", "X", "Its value").conflicts_with_all(["values", "state"]))
         .arg(arg("values", "A,B", "Its values, one an objective").conflicts_with("state"))
         .arg(arg("state", "STATE", "fail or prune, for a trial without a value"))
-        .arg(arg("intermediate", "JSON", "Intermediate values by step, as in '{\"1\": 0.5, \"2\": 0.4}'"))
+        .arg(arg(
+            "intermediate",
+            "JSON",
+            "Intermediate values by step, as in '{\"1\": 0.5, \"2\": 0.4}'; of several objectives a list each",
+        ))
         .after_help(
             "The trial counts towards the total of the study, and samplers learn from it.\n\nExample:\n  \
              hpt-engine add-trial --storage s.db --params '{\"x\": 0.3, \"kind\": \"a\"}' --value 1.7",
@@ -129,10 +133,29 @@ fn enqueue(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
     })
 }
 
+/// An intermediate value, or one an objective.
+#[derive(serde::Deserialize)]
+#[serde(untagged)]
+enum Report {
+    One(f64),
+    All(Vec<f64>),
+}
+
+impl Report {
+    fn values(self) -> Vec<f64> {
+        match self {
+            Report::One(value) => vec![value],
+            Report::All(values) => values,
+        }
+    }
+}
+
 fn add(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
     let given = params(matches)?;
-    let intermediate: Option<BTreeMap<u64, f64>> =
+    let intermediate: Option<BTreeMap<u64, Report>> =
         json_of(matches, "intermediate", "values by step are expected, as in '{\"1\": 0.5}'")?;
+    let intermediate = intermediate.unwrap_or_default().into_iter().map(|(step, report)| (step, report.values()));
+    let intermediate: BTreeMap<u64, Vec<f64>> = intermediate.collect();
     let study = storage::open(matches)?;
     let params = match (given, ask_tell::whole(matches, "params-of")?) {
         (Some(params), _) => params,
@@ -143,7 +166,7 @@ fn add(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
         Outcome::Failed(_) => Outcome::Failed("added as failed".to_owned()),
         outcome => outcome,
     };
-    let trial = study.add_trial(&params, &intermediate.unwrap_or_default(), outcome)?;
+    let trial = study.add_trial(&params, &intermediate, outcome)?;
     console.result(&trial_json(&trial, study.directions().len() == 1), || {
         format!("trial {} of `{}` is added: {}", trial.number, study.name(), trial.state.name())
     })

@@ -113,11 +113,11 @@ pub const RUN: &[Opt] = &[
 pub const SEARCH: &[Opt] = &[
     one_of("sampler", "How configurations are proposed [default: auto]", || SAMPLERS.iter().map(|entry| entry.name).collect()),
     one_of("acquisition", "What the Gaussian process of gp and auto maximises [default: logei]", || Acquisition::ALL.map(Acquisition::name).to_vec()),
-    one_of("pruner", "How hopeless trials are stopped [default: asha; hyperband for the sampler bohb; none where the first metric is a cost, or a command has several values]", || PRUNERS.iter().map(|entry| entry.name).collect()),
+    one_of("pruner", "How hopeless trials are stopped [default: asha; hyperband for the sampler bohb; none where no objective is a metric]", || PRUNERS.iter().map(|entry| entry.name).collect()),
     many("pruner_option", "NAME=X", "Option of the pruner; several may be given. See the end of this help"),
     opt("trials", "N", "Trials that the study should reach in all [default: 100; none with --time-limit]"),
     opt("time_limit", "TIME", "Time for everything, as in 90s, 10m or 1h30m"),
-    opt("trial_time_limit", "TIME", "Time for one trial"),
+    opt("trial_time_limit", "TIME", "Time for one trial: what it has learned, or a command has reported, by then is its result"),
     opt("trial_memory_limit", "SIZE", "Memory of one trial, as in 500MiB or 2GiB; what needs more fails"),
     opt("command", "COMMAND", "Program to run as a trial instead of a training, as in './objective.sh {learning_rate}'"),
     many("direction", "NAMES", "minimize or maximize the command's value; one each for several, with commas"),
@@ -393,7 +393,9 @@ impl Options {
                 };
                 let pair = |item: &Toml| {
                     let (name, value) = item.as_str()?.split_once('=')?;
-                    Some((name.trim().replace('-', "_"), value.trim().to_owned()))
+                    // What stands after a point is the name of an objective.
+                    let (name, of) = name.split_at(name.find('.').unwrap_or(name.len()));
+                    Some((format!("{}{}", name.trim().replace('-', "_"), of.trim()), value.trim().to_owned()))
                 };
                 let expected = "NAME=X, as in startup=10,";
                 texts

@@ -47,7 +47,7 @@ study file, or a space sized from the data.
 
 With several metrics (--metric accuracy,parameters) the result is the front: the trials that no other beats in all of \
 them. The one with the best first metric is retrained; models of the front are kept first (--keep-models). Pruners look at \
-the first metric, and where a later one is a cost they compare a network only with those that are no larger. A trial whose \
+all of them after every epoch: what others dominate is stopped, and the front goes on. A trial whose \
 number of parameters breaks a --constraint is not trained and stored as pruned.
 
 Examples:
@@ -58,7 +58,8 @@ Examples:
   hpt-engine search --command './objective.sh {learning_rate} {optimizer}' --space space.toml --direction minimize
 
 With --command every trial runs that program. Its last line is the value; a line `step value` before it is an \
-intermediate value, by which the pruner may end it; the step is a whole number from 0 on. {name} is a parameter, as is the variable HPT_NAME; there are \
+intermediate value, by which the pruner may end it (of several directions `step v1 v2`); the step is a whole number from 0 on. \
+Where --trial-time-limit kills it, what it reported last is its result. {name} is a parameter, as is the variable HPT_NAME; there are \
 HPT_TRIAL_NUMBER, HPT_TRIAL_SEED, HPT_STUDY and HPT_PARAMS (JSON) too. What is not active is empty.
 
 A study file:
@@ -142,18 +143,19 @@ fn specify(
     // BOHB is a sampler with Hyperband.
     let usual = if sampler == "bohb" { "hyperband" } else { &default.pruner };
     let objectives = options.objectives()?;
-    let pruner = match (options.text("pruner")?, objectives.first()) {
-        (Some(pruner), _) => pruner.to_owned(),
-        (None, Some(first)) if first.metric().is_none() => {
-            console
-                .note(&format!("no trial is pruned: the first objective, {first}, is no metric to look at each epoch"));
+    let pruner = match options.text("pruner")? {
+        Some(pruner) => pruner.to_owned(),
+        None if !objectives.is_empty() && objectives.iter().all(|objective| objective.metric().is_none()) => {
+            console.note("no trial is pruned: no objective is a metric to look at each epoch");
             "none".to_owned()
         }
         _ => usual.to_owned(),
     };
     pruner::entry(&pruner).map_err(|error| options.locate("pruner", error))?;
     let epochs = fixed.resolve()?.train.epochs as u64;
-    let pruner_settings = pruner::Settings { max_resource: Some(epochs), ..pruner::Settings::default() };
+    let names: Vec<String> = objectives.iter().map(ToString::to_string).collect();
+    let pruner_settings =
+        pruner::Settings { max_resource: Some(epochs), objectives: names, ..pruner::Settings::default() };
     let spec = SearchSpec {
         split,
         fixed,

@@ -55,18 +55,19 @@ pub fn sampler_of(study: &Study) -> Result<(Box<dyn Sampler>, u64), Error> {
 pub fn should_prune(study: &Study, number: u64) -> Result<bool, Error> {
     let name = kept(study, "pruner", "none")?;
     let told = study.attribute("pruner_options")?.and_then(|told| serde_json::from_value::<Vec<String>>(told).ok());
-    let pruner = pruner::by_name(&name, &pruner_settings(&name, &told.unwrap_or_default())?)?;
+    let settings = pruner_settings(&name, &told.unwrap_or_default(), study.metric_names())?;
+    let pruner = pruner::by_name(&name, &settings)?;
     study.should_prune(number, pruner.as_ref())
 }
 
-/// What `--pruner-option` tells a pruner.
-pub fn pruner_settings(name: &str, told: &[String]) -> Result<pruner::Settings, Error> {
+/// What `--pruner-option` tells a pruner of objectives with these names.
+pub fn pruner_settings(name: &str, told: &[String], objectives: &[String]) -> Result<pruner::Settings, Error> {
     let mut options = Options::default();
     if !told.is_empty() {
         let told = told.iter().cloned().map(toml::Value::String).collect();
         options.set("pruner_option", "--pruner-option".to_owned(), toml::Value::Array(told));
     }
-    options.pruner(name, pruner::Settings::default())
+    options.pruner(name, pruner::Settings { objectives: objectives.to_vec(), ..pruner::Settings::default() })
 }
 
 /// `minimize` or `maximize`.

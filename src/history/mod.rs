@@ -125,8 +125,10 @@ pub struct Record {
     pub domains: Arc<BTreeMap<String, Domain>>,
     /// One value an objective; empty while there is none.
     pub values: Vec<f64>,
-    /// Reported values by step (epochs count from 1).
+    /// Reported values by step (epochs count from 1); with several objectives those of the first.
     pub intermediate: BTreeMap<u64, f64>,
+    /// With several objectives what was reported of all of them, by step: one value an objective.
+    pub reported: BTreeMap<u64, Vec<f64>>,
     /// Attributes for users (timing, test results). A study leaves long ones in its storage (`Study::attributes_of`).
     pub user: BTreeMap<String, serde_json::Value>,
     /// Attributes of the machinery (slot, plan, rungs).
@@ -147,6 +149,7 @@ impl Record {
             domains: Arc::default(),
             values: Vec::new(),
             intermediate: BTreeMap::new(),
+            reported: BTreeMap::new(),
             user: BTreeMap::new(),
             system: BTreeMap::new(),
             started: None,
@@ -169,6 +172,34 @@ impl Trial {
     /// The last reported step and its value.
     pub fn last_intermediate(&self) -> Option<(u64, f64)> {
         self.intermediate.iter().next_back().map(|(&step, &value)| (step, value))
+    }
+
+    /// Takes over a report: the value of the first objective, or one value an objective.
+    pub fn take_report(&mut self, step: u64, values: &[f64]) {
+        let Some(&first) = values.first() else { return };
+        self.intermediate.insert(step, first);
+        match values.len() {
+            1 => drop(self.reported.remove(&step)),
+            _ => drop(self.reported.insert(step, values.to_vec())),
+        }
+    }
+
+    /// Forgets what was reported of all objectives at steps at which the first has been reported anew.
+    pub(crate) fn forget_replaced(&mut self) {
+        if self.reported.is_empty() {
+            return;
+        }
+        let Record { intermediate, reported, .. } = &mut **self;
+        let same = |a: f64, b: f64| a == b || a.is_nan() && b.is_nan();
+        reported.retain(|step, values| {
+            intermediate.get(step).zip(values.first()).is_some_and(|(now, then)| same(*now, *then))
+        });
+    }
+
+    /// All that was reported at a step: one value an objective, or that of the first alone.
+    pub fn report_at(&self, step: u64) -> Option<&[f64]> {
+        let all = self.reported.get(&step).map(Vec::as_slice);
+        all.or_else(|| self.intermediate.get(&step).map(std::slice::from_ref))
     }
 
     /// Seconds from start to end, where both are known.

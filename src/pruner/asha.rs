@@ -4,8 +4,12 @@
 //! k trials that reached the rung so far (at least one: the best so far always goes on). Nobody waits: a trial is
 //! compared with those that came before it, as Optuna and Ray Tune do. η = 3 is the paper's recommendation for
 //! unknown curves (theory asks for e ≈ 2.72); 4 stops more, 2 less.
+//!
+//! With several objectives "best" is the order of multi-objective ASHA (`several.rs`): fronts, and within a front the
+//! points that cover it; the best so far in each objective always goes on.
 
 use super::percentile::{insert, loss, remove};
+use super::several::{Field, is_broken, losses};
 use super::{Follower, Pruner, Settings};
 use crate::history::{Direction, State, Trial};
 use std::collections::HashMap;
@@ -34,32 +38,49 @@ impl Asha {
     /// True where `trial` has just reached a rung and is not among the best of it and of those `others` that did not fail.
     pub(super) fn is_behind<'a>(
         &self,
-        direction: Direction,
+        directions: &[Direction],
         others: impl Iterator<Item = &'a Trial>,
         trial: &Trial,
     ) -> bool {
-        let Some((step, value)) = trial.last_intermediate() else { return false };
-        if value.is_nan() {
+        let Some((step, _)) = trial.last_intermediate() else { return false };
+        if is_broken(trial) {
             return true;
         }
-        let Some(rung) = self.rung(step) else { return false };
-        let Some(own) = at_rung(trial, rung, direction).filter(|_| first_report(trial, rung) == Some(step)) else {
-            return false;
-        };
+        let Some(rung) = self.rung(step).filter(|rung| first_report(trial, *rung) == Some(step)) else { return false };
         let others = others.filter(|other| other.number != trial.number && other.state != State::Failed);
-        let losses: Vec<f64> = others.filter_map(|other| at_rung(other, rung, direction)).collect();
-        let better = losses.iter().filter(|other| **other < own).count() as u64;
-        let kept = ((losses.len() as u64 + 1) / self.reduction).max(1);
-        better >= kept
+        let reached = others.filter_map(|other| Some((other, first_report(other, rung)?)));
+        if let [direction] = *directions {
+            let loss_at = |trial: &Trial, step| trial.intermediate.get(&step).map(|value| loss(direction, *value));
+            let Some(own) = loss_at(trial, step) else { return false };
+            let losses: Vec<f64> = reached.filter_map(|(other, step)| loss_at(other, step)).collect();
+            let better = losses.iter().filter(|other| **other < own).count() as u64;
+            return better >= ((losses.len() as u64 + 1) / self.reduction).max(1);
+        }
+        self.is_behind_by_several(directions, reached, trial, step)
+    }
+
+    /// The same for any number of objectives; `reached` are the others with the steps at which they came to the rung.
+    pub(super) fn is_behind_by_several<'a>(
+        &self,
+        directions: &[Direction],
+        reached: impl Iterator<Item = (&'a Trial, u64)>,
+        trial: &Trial,
+        step: u64,
+    ) -> bool {
+        let Some(own) = losses(directions, trial, step) else { return false };
+        let field = Field::new(reached.filter_map(|(other, step)| losses(directions, other, step)));
+        let kept = (field.len() as u64 + 1) / self.reduction;
+        !field.is_among(&own, kept as usize)
     }
 }
 
 impl Pruner for Asha {
-    fn should_prune(&self, direction: Direction, history: &[Trial], trial: &Trial) -> bool {
-        self.is_behind(direction, history.iter(), trial)
+    fn should_prune(&self, directions: &[Direction], history: &[Trial], trial: &Trial) -> bool {
+        self.is_behind(directions, history.iter(), trial)
     }
 
-    fn follow(&self, direction: Direction) -> Option<Box<dyn Follower>> {
+    fn follow(&self, directions: &[Direction]) -> Option<Box<dyn Follower>> {
+        let &[direction] = directions else { return None };
         Some(Box::new(Rungs::new(*self, direction)))
     }
 
@@ -155,11 +176,6 @@ impl Follower for Rungs {
 }
 
 /// The step of the first report at or beyond the rung (a trial may report every few steps only).
-fn first_report(trial: &Trial, rung: u64) -> Option<u64> {
+pub(super) fn first_report(trial: &Trial, rung: u64) -> Option<u64> {
     trial.intermediate.range(rung..).next().map(|(&step, _)| step)
-}
-
-/// The loss with which the trial arrived at the rung: its first report at or beyond it.
-fn at_rung(trial: &Trial, rung: u64, direction: Direction) -> Option<f64> {
-    trial.intermediate.range(rung..).next().map(|(_, &value)| loss(direction, value))
 }

@@ -58,17 +58,18 @@ impl Hyperband {
 }
 
 impl Pruner for Hyperband {
-    fn should_prune(&self, direction: Direction, history: &[Trial], trial: &Trial) -> bool {
+    fn should_prune(&self, directions: &[Direction], history: &[Trial], trial: &Trial) -> bool {
         let complete = history.iter().filter(|other| other.state == State::Complete && other.number != trial.number);
         let seen = || complete.filter_map(|other| Some(other.last_intermediate()?.0)).max();
         let rungs = self.first_rungs(self.max_resource.or_else(seen).unwrap_or(0));
         let bracket = self.bracket(rungs.len(), trial.slot());
         let others = history.iter().filter(|other| self.bracket(rungs.len(), other.slot()) == bracket);
         let halving = Asha { min_resource: rungs[bracket], reduction: self.reduction };
-        halving.is_behind(direction, others, trial)
+        halving.is_behind(directions, others, trial)
     }
 
-    fn follow(&self, direction: Direction) -> Option<Box<dyn Follower>> {
+    fn follow(&self, directions: &[Direction]) -> Option<Box<dyn Follower>> {
+        let &[direction] = directions else { return None };
         // The brackets are known from the start only where their longest trial is.
         let firsts = self.first_rungs(self.max_resource?);
         let rungs = |first: u64| Rungs::new(Asha { min_resource: first, reduction: self.reduction }, direction);

@@ -1,6 +1,7 @@
 //! Pruners: when to stop a trial that will not be among the best.
 //!
-//! A pruner is a pure function of the history and the trial's intermediate values. A trial that reports something that is
+//! A pruner is a pure function of the history and the trial's intermediate values, with several objectives of all that are
+//! reported (`several.rs`). A trial that reports something that is
 //! not a number is stopped by every pruner but `none`; what others reported as not a number counts as worse than
 //! everything. It is asked at every report, with the study locked: it must be quick and must not call the study.
 //!
@@ -17,6 +18,9 @@ mod hyperband;
 mod options;
 mod patience;
 mod percentile;
+mod several;
+#[cfg(test)]
+mod several_tests;
 #[cfg(test)]
 mod tests;
 mod threshold;
@@ -24,7 +28,7 @@ mod wilcoxon;
 
 pub use asha::Asha;
 pub use hyperband::Hyperband;
-pub use options::{OPTIONS, PrunerOption, Settings};
+pub use options::{NamedBound, OPTIONS, PrunerOption, Settings};
 pub use patience::Patience;
 pub use percentile::Percentile;
 pub use threshold::Threshold;
@@ -35,18 +39,18 @@ use crate::{Error, Result};
 
 /// Decides whether a trial goes on; see the module.
 pub trait Pruner: Send + Sync {
-    /// True where `trial` should stop after what it reported last. `history` holds all trials in any state and order;
-    /// the trial itself in it is skipped.
-    fn should_prune(&self, direction: Direction, history: &[Trial], trial: &Trial) -> bool;
+    /// True where `trial` should stop after what it reported last. `directions` has one an objective; `history` holds all
+    /// trials in any state and order; the trial itself in it is skipped.
+    fn should_prune(&self, directions: &[Direction], history: &[Trial], trial: &Trial) -> bool;
 
     /// Whether it looks at other trials.
     fn compares(&self) -> bool {
         true
     }
 
-    /// A follower of a study with this direction, which has seen nothing yet; none where looking at the history is no
-    /// worse.
-    fn follow(&self, _direction: Direction) -> Option<Box<dyn Follower>> {
+    /// A follower of a study with these directions, which has seen nothing yet; none where looking at the history is no
+    /// worse, or where there is none for several objectives.
+    fn follow(&self, _directions: &[Direction]) -> Option<Box<dyn Follower>> {
         None
     }
 
@@ -121,7 +125,7 @@ pub const PRUNERS: &[Entry] = &[
         name: "threshold",
         summary: "stops what leaves the bounds that are given",
         of_parts: false,
-        make: |settings| Box::new(Threshold::new(settings)),
+        make: |settings| Box::new(Threshold::new(settings).unwrap_or_default()),
     },
     Entry {
         name: "wilcoxon",
@@ -134,13 +138,12 @@ pub const PRUNERS: &[Entry] = &[
 /// The pruner of that name. With a patience it stops nothing that has improved within it.
 ///
 /// # Errors
-/// [`Error::Input`] with the list of names for one that is not in it; a threshold without a bound.
+/// [`Error::Input`] with the list of names for one that is not in it; a threshold without a bound, or with one on an
+/// objective that there is not.
 pub fn by_name(name: &str, settings: &Settings) -> Result<Box<dyn Pruner>> {
     let entry = entry(name)?;
-    if name == "threshold" && settings.lower.is_none() && settings.upper.is_none() {
-        return Err(Error::input(
-            "the pruner threshold needs a bound: --pruner-option lower=X or --pruner-option upper=X",
-        ));
+    if name == "threshold" {
+        Threshold::new(settings)?;
     }
     let pruner = (entry.make)(settings);
     Ok(match settings.patience {
@@ -165,7 +168,7 @@ pub fn entry(name: &str) -> Result<&'static Entry> {
 pub struct Never;
 
 impl Pruner for Never {
-    fn should_prune(&self, _: Direction, _: &[Trial], _: &Trial) -> bool {
+    fn should_prune(&self, _: &[Direction], _: &[Trial], _: &Trial) -> bool {
         false
     }
 

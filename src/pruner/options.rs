@@ -22,14 +22,29 @@ pub struct Settings {
     pub patience: Option<u64>,
     /// By how much a value must be better to be an improvement.
     pub min_delta: f64,
-    /// Threshold stops what is below.
+    /// Threshold stops what is below, in the first objective.
     pub lower: Option<f64>,
-    /// Threshold stops what is above.
+    /// Threshold stops what is above, in the first objective.
     pub upper: Option<f64>,
+    /// Further bounds of threshold, by the names of objectives.
+    pub bounds: Vec<NamedBound>,
+    /// The names of the objectives, which bounds may say.
+    pub objectives: Vec<String>,
     /// Wilcoxon stops below this p.
     pub p_threshold: f64,
     /// Folds or repetitions before wilcoxon stops.
     pub startup_steps: usize,
+}
+
+/// A bound on one of several objectives.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NamedBound {
+    /// The objective's name.
+    pub objective: String,
+    /// What is below (`lower`) or above (`upper`) is stopped.
+    pub side: &'static str,
+    /// The bound.
+    pub limit: f64,
 }
 
 impl Default for Settings {
@@ -45,6 +60,8 @@ impl Default for Settings {
             min_delta: 0.0,
             lower: None,
             upper: None,
+            bounds: Vec::new(),
+            objectives: Vec::new(),
             p_threshold: 0.1,
             startup_steps: 2,
         }
@@ -98,9 +115,9 @@ pub const OPTIONS: &[PrunerOption] = &[
         set: |s, x| { s.patience = Some(whole(x, 1)?); Some(()) } },
     PrunerOption { name: "min_delta", help: "by how much an improvement must be better [0]", of: &[], expected: "a number from 0 on",
         set: |s, x| { s.min_delta = within(x, 0.0, f64::MAX)?; Some(()) } },
-    PrunerOption { name: "lower", help: "what is below is stopped", of: &["threshold"], expected: NUMBER,
+    PrunerOption { name: "lower", help: "what is below is stopped; of several objectives the first, lower.NAME=X another", of: &["threshold"], expected: NUMBER,
         set: |s, x| { s.lower = Some(x); Some(()) } },
-    PrunerOption { name: "upper", help: "what is above is stopped", of: &["threshold"], expected: NUMBER,
+    PrunerOption { name: "upper", help: "what is above is stopped; likewise, as in upper.loss=2", of: &["threshold"], expected: NUMBER,
         set: |s, x| { s.upper = Some(x); Some(()) } },
     PrunerOption { name: "p_threshold", help: "probability below which a trial is worse [0.1]", of: &["wilcoxon"], expected: "a number from 0 to 1",
         set: |s, x| { s.p_threshold = within(x, 0.0, 1.0)?; Some(()) } },
@@ -121,6 +138,7 @@ impl Settings {
     /// # Errors
     /// [`Error::Input`]: no option of that name, one that this pruner does not heed, or a value that it does not take.
     pub fn set(&mut self, place: &str, pruner: &str, name: &str, value: f64) -> Result<()> {
+        let (name, objective) = name.split_once('.').map_or((name, None), |(name, of)| (name, Some(of)));
         let own = || OPTIONS.iter().filter(|option| option.is_of(pruner)).map(|option| option.name);
         let Some(option) = OPTIONS.iter().find(|option| option.name == name) else {
             return Err(Error::unknown(&format!("{place}: option of the pruner {pruner}"), name, own()));
@@ -128,6 +146,19 @@ impl Settings {
         if !option.is_of(pruner) {
             let of: Vec<&str> = PRUNERS.iter().map(|entry| entry.name).filter(|pruner| option.is_of(pruner)).collect();
             return Err(Error::input(format!("{place}: `{name}` is an option of {}, not of {pruner}", of.join(", "))));
+        }
+        if let Some(objective) = objective {
+            let side = ["lower", "upper"].into_iter().find(|side| *side == name);
+            let side = side.ok_or_else(|| {
+                Error::input(format!(
+                    "{place}: `{name}.{objective}`: only lower and upper have a value for each objective"
+                ))
+            })?;
+            if value.is_nan() {
+                return Err(Error::input(format!("{place}: `{name}.{objective}` is {value}; {NUMBER} is expected")));
+            }
+            self.bounds.push(NamedBound { objective: objective.to_owned(), side, limit: value });
+            return Ok(());
         }
         (option.set)(self, value)
             .filter(|()| !value.is_nan())

@@ -3,8 +3,12 @@
 //! A trial has stood still when its best value among the last N reports is not better than its best before them, by more
 //! than `min_delta`. Optuna's `PatientPruner` has the same windows with N + 1 reports in the last one, and asks whether it
 //! became *worse* by more than `min_delta`, so that a flat curve goes on for ever; here a flat curve has stood still.
+//!
+//! With several objectives a report is an improvement where no report before the window is as good in all of them: it must
+//! be better than each somewhere, by more than `min_delta`. So what enlarges the volume that the trial dominates goes on.
 
 use super::percentile::loss;
+use super::several::{is_broken, losses};
 use super::{Follower, Pruner, Settings};
 use crate::history::{Direction, Trial};
 
@@ -33,7 +37,8 @@ impl Patience {
         Patience { patience: settings.patience.unwrap_or(DEFAULT).max(1), min_delta: settings.min_delta, then }
     }
 
-    fn stands_still(&self, direction: Direction, trial: &Trial) -> bool {
+    fn stands_still(&self, directions: &[Direction], trial: &Trial) -> bool {
+        let [direction] = *directions else { return self.stands_still_by_several(directions, trial) };
         let losses: Vec<f64> = trial.intermediate.values().map(|&value| loss(direction, value)).collect();
         let Some(before) = losses.len().checked_sub(self.patience as usize).filter(|before| *before > 0) else {
             return false;
@@ -43,22 +48,32 @@ impl Patience {
         // Two infinities are no improvement either.
         then == now || now >= then - self.min_delta
     }
-}
 
-/// True where the last report is not a number: no patience with that.
-fn broken(trial: &Trial) -> bool {
-    trial.last_intermediate().is_some_and(|(_, value)| value.is_nan())
+    /// The same for any number of objectives.
+    pub(super) fn stands_still_by_several(&self, directions: &[Direction], trial: &Trial) -> bool {
+        let reports: Vec<Vec<f64>> =
+            trial.intermediate.keys().filter_map(|step| losses(directions, trial, *step)).collect();
+        let Some(before) = reports.len().checked_sub(self.patience as usize).filter(|before| *before > 0) else {
+            return false;
+        };
+        let as_good = |then: f64, now: f64| then == now || now >= then - self.min_delta;
+        let covers = |then: &Vec<f64>, now: &[f64]| then.iter().zip(now).all(|(then, now)| as_good(*then, *now));
+        let (before, window) = reports.split_at(before);
+        window.iter().all(|now| before.iter().any(|then| covers(then, now)))
+    }
 }
 
 impl Pruner for Patience {
-    fn should_prune(&self, direction: Direction, history: &[Trial], trial: &Trial) -> bool {
-        broken(trial)
-            || self.stands_still(direction, trial)
-                && self.then.as_ref().is_none_or(|then| then.should_prune(direction, history, trial))
+    fn should_prune(&self, directions: &[Direction], history: &[Trial], trial: &Trial) -> bool {
+        // No patience with what is not a number.
+        is_broken(trial)
+            || self.stands_still(directions, trial)
+                && self.then.as_ref().is_none_or(|then| then.should_prune(directions, history, trial))
     }
 
-    fn follow(&self, direction: Direction) -> Option<Box<dyn Follower>> {
-        let then = self.then.as_ref()?.follow(direction)?;
+    fn follow(&self, directions: &[Direction]) -> Option<Box<dyn Follower>> {
+        let &[direction] = directions else { return None };
+        let then = self.then.as_ref()?.follow(directions)?;
         let alone = Patience { patience: self.patience, min_delta: self.min_delta, then: None };
         Some(Box::new(Patient { alone, direction, then }))
     }
@@ -93,6 +108,6 @@ impl Follower for Patient {
     }
 
     fn should_prune(&self, trial: &Trial) -> bool {
-        broken(trial) || self.alone.stands_still(self.direction, trial) && self.then.should_prune(trial)
+        is_broken(trial) || self.alone.stands_still(&[self.direction], trial) && self.then.should_prune(trial)
     }
 }

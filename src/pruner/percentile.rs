@@ -2,7 +2,12 @@
 //!
 //! With 50 it is the median rule of Golovin et al., "Google Vizier" (KDD 2017), section 3.2, as Optuna applies it: the
 //! best intermediate value of the trial up to now against the values that completed trials reported at this very step.
+//!
+//! With several objectives a trial is stopped where more than that share of the completed trials are in fronts before its
+//! own (`several.rs`), at the best of its steps up to now. What no other dominates goes on. With one objective that is the
+//! rule above, but for values between the two neighbours of a percentile: an order has nothing between them.
 
+use super::several::{Field, is_broken, losses};
 use super::{Follower, Pruner, Settings};
 use crate::history::{Direction, State, Trial};
 use std::collections::{HashMap, HashSet};
@@ -26,14 +31,15 @@ impl Percentile {
 }
 
 impl Pruner for Percentile {
-    fn should_prune(&self, direction: Direction, history: &[Trial], trial: &Trial) -> bool {
-        let Some((step, value)) = trial.last_intermediate() else { return false };
-        if value.is_nan() {
+    fn should_prune(&self, directions: &[Direction], history: &[Trial], trial: &Trial) -> bool {
+        let Some((step, _)) = trial.last_intermediate() else { return false };
+        if is_broken(trial) {
             return true;
         }
         if step <= self.warmup {
             return false;
         }
+        let [direction] = *directions else { return self.is_behind_by_several(directions, history, trial, step) };
         let others = history.iter().filter(|other| other.number != trial.number && other.state == State::Complete);
         let (mut completed, mut losses) = (0, Vec::new());
         for other in others {
@@ -48,7 +54,8 @@ impl Pruner for Percentile {
         best(direction, trial) > quantile(&mut losses, self.percentile / 100.0)
     }
 
-    fn follow(&self, direction: Direction) -> Option<Box<dyn Follower>> {
+    fn follow(&self, directions: &[Direction]) -> Option<Box<dyn Follower>> {
+        let &[direction] = directions else { return None };
         Some(Box::new(Steps { rule: *self, direction, complete: HashSet::new(), losses: HashMap::new() }))
     }
 
@@ -58,6 +65,27 @@ impl Pruner for Percentile {
             "{what}: after {} trials, stops what is not among the best {} % at the same step",
             self.startup, self.percentile
         )
+    }
+}
+
+impl Percentile {
+    /// The rule for any number of objectives, after the warm-up.
+    pub(super) fn is_behind_by_several(
+        &self,
+        directions: &[Direction],
+        history: &[Trial],
+        trial: &Trial,
+        step: u64,
+    ) -> bool {
+        let others = history.iter().filter(|other| other.number != trial.number && other.state == State::Complete);
+        let completed = others.clone().count();
+        let field = Field::new(others.filter_map(|other| losses(directions, other, step)));
+        if completed < self.startup || field.len() == 0 || losses(directions, trial, step).is_none() {
+            return false;
+        }
+        let own = trial.intermediate.keys().filter_map(|step| losses(directions, trial, *step));
+        let ahead = own.map(|own| field.ahead(&own)).min().unwrap_or(0);
+        ahead as f64 > place(self.percentile / 100.0, field.len())
     }
 }
 

@@ -52,7 +52,7 @@ fn the_best_so_far_always_goes_on() {
     for (name, pruner) in pruners() {
         for steps in 1..=27 {
             let trial = until(&trial(99, State::Running, &best), steps);
-            assert!(!pruner.should_prune(Direction::Minimize, &history, &trial), "{name} at {steps}");
+            assert!(!pruner.should_prune(&[Direction::Minimize], &history, &trial), "{name} at {steps}");
         }
     }
 }
@@ -62,7 +62,8 @@ fn the_worst_is_stopped_by_all_but_none() {
     let history = curves();
     for (name, pruner) in pruners() {
         let worst = trial(99, State::Running, &[9.0; 27]);
-        let stopped = (1..=27).any(|steps| pruner.should_prune(Direction::Minimize, &history, &until(&worst, steps)));
+        let stopped =
+            (1..=27).any(|steps| pruner.should_prune(&[Direction::Minimize], &history, &until(&worst, steps)));
         assert_eq!(stopped, name != "none", "{name}");
     }
 }
@@ -74,9 +75,9 @@ fn both_directions_and_any_order_decide_alike() {
     for (name, pruner) in pruners() {
         for (i, steps) in (0..40).flat_map(|i| [1, 2, 3, 9, 27].map(|steps| (i, steps))) {
             let (own, mirror) = (until(&history[i], steps), until(&mirrored[i], steps));
-            let decision = pruner.should_prune(Direction::Minimize, &history, &own);
-            assert_eq!(pruner.should_prune(Direction::Maximize, &mirrored, &mirror), decision, "{name}");
-            assert_eq!(pruner.should_prune(Direction::Minimize, &reversed, &own), decision, "{name}");
+            let decision = pruner.should_prune(&[Direction::Minimize], &history, &own);
+            assert_eq!(pruner.should_prune(&[Direction::Maximize], &mirrored, &mirror), decision, "{name}");
+            assert_eq!(pruner.should_prune(&[Direction::Minimize], &reversed, &own), decision, "{name}");
         }
     }
 }
@@ -85,12 +86,12 @@ fn both_directions_and_any_order_decide_alike() {
 fn not_a_number_is_stopped_and_never_helps_the_others() {
     for (name, pruner) in pruners() {
         let broken = trial(99, State::Running, &[0.5, f64::NAN]);
-        assert_eq!(pruner.should_prune(Direction::Minimize, &curves(), &broken), name != "none", "{name}");
+        assert_eq!(pruner.should_prune(&[Direction::Minimize], &curves(), &broken), name != "none", "{name}");
         // Against a history of NaN every number is the best.
         let history: Vec<Trial> = (0..20).map(|i| trial(i, State::Complete, &[f64::NAN; 27])).collect();
         let own = trial(99, State::Running, &[100.0]);
         for direction in [Direction::Minimize, Direction::Maximize] {
-            assert!(!pruner.should_prune(direction, &history, &own), "{name}");
+            assert!(!pruner.should_prune(&[direction], &history, &own), "{name}");
         }
     }
 }
@@ -98,10 +99,10 @@ fn not_a_number_is_stopped_and_never_helps_the_others() {
 #[test]
 fn nothing_reported_or_nobody_to_compare_with_goes_on() {
     for (name, pruner) in pruners() {
-        assert!(!pruner.should_prune(Direction::Minimize, &curves(), &trial(99, State::Running, &[])), "{name}");
+        assert!(!pruner.should_prune(&[Direction::Minimize], &curves(), &trial(99, State::Running, &[])), "{name}");
         let alone = trial(0, State::Running, &[1.0]);
-        assert!(!pruner.should_prune(Direction::Minimize, &[], &alone), "{name}");
-        assert!(!pruner.should_prune(Direction::Minimize, std::slice::from_ref(&alone), &alone), "{name}");
+        assert!(!pruner.should_prune(&[Direction::Minimize], &[], &alone), "{name}");
+        assert!(!pruner.should_prune(&[Direction::Minimize], std::slice::from_ref(&alone), &alone), "{name}");
         assert!(!pruner.describe().is_empty());
     }
 }
@@ -112,22 +113,22 @@ fn the_median_waits_for_startup_and_warmup() {
     let median = by_name("median", &settings).unwrap();
     let five: Vec<Trial> = (1..=5).map(|i| trial(i, State::Complete, &[i as f64; 4])).collect();
     let stops = |history: &[Trial], value: f64, steps: u64| {
-        median.should_prune(Direction::Minimize, history, &until(&trial(9, State::Running, &[value; 4]), steps))
+        median.should_prune(&[Direction::Minimize], history, &until(&trial(9, State::Running, &[value; 4]), steps))
     };
     assert!(stops(&five, 3.5, 3) && !stops(&five, 3.0, 3), "the median of 1 … 5 is 3");
     assert!(!stops(&five, 9.0, 2), "warm-up");
     assert!(!stops(&five[..4], 9.0, 3), "startup");
     let quarter = by_name("percentile", &Settings::default()).unwrap();
     let own = |value: f64| trial(9, State::Running, &[value]);
-    assert!(quarter.should_prune(Direction::Minimize, &five, &own(2.5)), "the 25th percentile of 1 … 5 is 2");
-    assert!(!quarter.should_prune(Direction::Minimize, &five, &own(2.0)));
+    assert!(quarter.should_prune(&[Direction::Minimize], &five, &own(2.5)), "the 25th percentile of 1 … 5 is 2");
+    assert!(!quarter.should_prune(&[Direction::Minimize], &five, &own(2.0)));
 }
 
 #[test]
 fn the_median_forgives_what_was_good_before() {
     let median = by_name("median", &Settings::default()).unwrap();
     let five: Vec<Trial> = (1..=5).map(|i| trial(i, State::Complete, &[i as f64; 4])).collect();
-    assert!(!median.should_prune(Direction::Minimize, &five, &trial(9, State::Running, &[1.0, 8.0])));
+    assert!(!median.should_prune(&[Direction::Minimize], &five, &trial(9, State::Running, &[1.0, 8.0])));
 }
 
 #[test]
@@ -135,14 +136,15 @@ fn halving_keeps_one_in_three_at_its_rungs_alone() {
     let asha = Asha::new(&Settings::default());
     // Eleven trials with the values 1 … 11 are at the first rung; the twelfth is among the best four or not.
     let history: Vec<Trial> = (1..=11).map(|i| trial(i, State::Pruned, &[i as f64])).collect();
-    let stops = |values: &[f64]| asha.should_prune(Direction::Minimize, &history, &trial(99, State::Running, values));
+    let stops =
+        |values: &[f64]| asha.should_prune(&[Direction::Minimize], &history, &trial(99, State::Running, values));
     assert!(!stops(&[3.5]) && stops(&[4.5]));
     assert!(!stops(&[3.5, 100.0]), "step 2 is no rung");
     assert!(!stops(&[3.5, 100.0, 100.0]), "nobody else has reached step 3");
     let finished = [trial(50, State::Complete, &[1.0, 1.0, 1.0]), trial(51, State::Failed, &[0.0, 0.0, 0.0])];
     let second = trial(99, State::Running, &[1.0, 1.0, 2.0]);
-    assert!(asha.should_prune(Direction::Minimize, &finished, &second));
-    assert!(!asha.should_prune(Direction::Minimize, &finished[1..], &second), "failed trials do not count");
+    assert!(asha.should_prune(&[Direction::Minimize], &finished, &second));
+    assert!(!asha.should_prune(&[Direction::Minimize], &finished[1..], &second), "failed trials do not count");
 }
 
 #[test]
@@ -154,9 +156,12 @@ fn halving_accepts_reports_between_the_rungs() {
         trial
     };
     let history = [at(1, &[(5, 1.0)]), at(2, &[(2, 1.5)])];
-    assert!(asha.should_prune(Direction::Minimize, &history, &at(3, &[(5, 2.0)])), "step 5 is the arrival at rung 2");
-    assert!(!asha.should_prune(Direction::Minimize, &history, &at(3, &[(1, 2.0)])), "before the first rung");
-    assert!(!asha.should_prune(Direction::Minimize, &history, &at(3, &[(2, 0.5), (5, 2.0)])), "rung 2 is behind it");
+    assert!(
+        asha.should_prune(&[Direction::Minimize], &history, &at(3, &[(5, 2.0)])),
+        "step 5 is the arrival at rung 2"
+    );
+    assert!(!asha.should_prune(&[Direction::Minimize], &history, &at(3, &[(1, 2.0)])), "before the first rung");
+    assert!(!asha.should_prune(&[Direction::Minimize], &history, &at(3, &[(2, 0.5), (5, 2.0)])), "rung 2 is behind it");
 }
 
 #[test]
@@ -166,7 +171,7 @@ fn brackets_are_compared_within_themselves_and_begin_one_rung_apart() {
     let history: Vec<Trial> = (0..30).map(|i| trial(i, State::Complete, &[i as f64; 9])).collect();
     let stops_at = |number: u64, others: &[Trial]| {
         let bad = trial(number, State::Running, &[50.0; 9]);
-        (1..=9).find(|steps| hyperband.should_prune(Direction::Minimize, others, &until(&bad, *steps)))
+        (1..=9).find(|steps| hyperband.should_prune(&[Direction::Minimize], others, &until(&bad, *steps)))
     };
     let firsts: Vec<Option<u64>> = (30..60).map(|number| stops_at(number, &history)).collect();
     for step in [1, 3, 9] {
@@ -184,7 +189,7 @@ fn brackets_are_compared_within_themselves_and_begin_one_rung_apart() {
     let mut repeated = trial(99, State::Running, &[50.0]);
     for (slot, stopped) in [(first, true), (last, false)] {
         repeated.system.insert("hpt:slot".to_owned(), slot.into());
-        assert_eq!(hyperband.should_prune(Direction::Minimize, &history, &repeated), stopped, "slot {slot}");
+        assert_eq!(hyperband.should_prune(&[Direction::Minimize], &history, &repeated), stopped, "slot {slot}");
     }
 }
 
@@ -204,7 +209,7 @@ fn followers_decide_as_the_pure_function_does() {
     {
         let pruner = by_name(name, settings).unwrap();
         for direction in [Direction::Minimize, Direction::Maximize] {
-            let Some(mut follower) = pruner.follow(direction) else { continue };
+            let Some(mut follower) = pruner.follow(&[direction]) else { continue };
             followed.insert(name);
             let mut draw = Stream::new(7, 0, Purpose::Propose, 0);
             let (mut trials, mut stopped): (Vec<Trial>, u64) = (Vec::new(), 0);
@@ -235,7 +240,7 @@ fn followers_decide_as_the_pure_function_does() {
                         own.intermediate.insert(step, value);
                         let own = trials[at].clone();
                         follower.report(&own, step, value);
-                        let expected = pruner.should_prune(direction, &trials, &own);
+                        let expected = pruner.should_prune(&[direction], &trials, &own);
                         assert_eq!(follower.should_prune(&own), expected, "{name} {settings:?} {own:?}");
                         stopped += u64::from(expected);
                         continue;
@@ -245,7 +250,7 @@ fn followers_decide_as_the_pure_function_does() {
             }
             assert!(stopped > 50, "{name}: {stopped}");
             // Told everything at once, in any order, it knows the same.
-            let mut late = pruner.follow(direction).unwrap();
+            let mut late = pruner.follow(&[direction]).unwrap();
             trials.iter().rev().for_each(|trial| late.take(trial));
             for trial in trials.iter().filter(|trial| trial.state == State::Running) {
                 assert_eq!(late.should_prune(trial), follower.should_prune(trial), "{name}");
@@ -258,7 +263,7 @@ fn followers_decide_as_the_pure_function_does() {
 #[test]
 fn patience_waits_for_an_improvement() {
     let patience = by_name("patience", &Settings { patience: Some(3), min_delta: 0.1, ..Settings::default() }).unwrap();
-    let stops = |values: &[f64]| patience.should_prune(Direction::Minimize, &[], &trial(0, State::Running, values));
+    let stops = |values: &[f64]| patience.should_prune(&[Direction::Minimize], &[], &trial(0, State::Running, values));
     assert!(!stops(&[1.0, 2.0, 2.0]), "too few reports");
     assert!(stops(&[1.0, 2.0, 2.0, 2.0]) && stops(&[1.0, 1.0, 1.0, 1.0]));
     assert!(stops(&[1.0, 0.95, 0.92, 0.91]), "less than min_delta");
@@ -268,7 +273,7 @@ fn patience_waits_for_an_improvement() {
     let settings = Settings { patience: Some(3), ..Settings::default() };
     let median = by_name("median", &settings).unwrap();
     let stops =
-        |values: &[f64]| median.should_prune(Direction::Minimize, &curves(), &trial(99, State::Running, values));
+        |values: &[f64]| median.should_prune(&[Direction::Minimize], &curves(), &trial(99, State::Running, values));
     assert!(!stops(&[9.0, 8.0, 7.0, 6.0]) && stops(&[9.0, 9.0, 9.0, 9.0]));
     assert!(!stops(&[-1.0, -1.0, -1.0, -1.0]), "still, but the best of all");
 }
@@ -279,7 +284,7 @@ fn the_threshold_has_two_sides_and_a_warmup() {
     let settings = Settings { lower: Some(0.0), upper: Some(5.0), warmup: 2, ..Settings::default() };
     let threshold = by_name("threshold", &settings).unwrap();
     for direction in [Direction::Minimize, Direction::Maximize] {
-        let stops = |values: &[f64]| threshold.should_prune(direction, &[], &trial(0, State::Running, values));
+        let stops = |values: &[f64]| threshold.should_prune(&[direction], &[], &trial(0, State::Running, values));
         assert!(!stops(&[9.0, 9.0]) && stops(&[9.0, 9.0, 9.0]) && stops(&[1.0, 1.0, -1.0]) && stops(&[f64::NAN]));
         assert!(!stops(&[9.0, 9.0, 5.0]) && !stops(&[]));
     }
@@ -292,7 +297,7 @@ fn wilcoxon_compares_the_same_parts_with_the_best() {
     best.values = vec![0.54];
     let history = [best, trial(1, State::Complete, &[9.0; 5])];
     let stops =
-        |values: &[f64]| wilcoxon.should_prune(Direction::Minimize, &history, &trial(2, State::Running, values));
+        |values: &[f64]| wilcoxon.should_prune(&[Direction::Minimize], &history, &trial(2, State::Running, values));
     // Worse on every part: p is 1/2ⁿ, below 0.1 from the fourth part on.
     assert!(!stops(&[0.6]) && !stops(&[0.6, 0.7, 0.5]) && stops(&[0.6, 0.7, 0.5, 0.6]));
     assert!(!stops(&[0.4, 0.5, 0.3, 0.4]), "better on every part");

@@ -6,9 +6,15 @@
 //! (Optuna's `WilcoxonPruner` has the same rule). Zero differences are split evenly between both signs; ties share ranks.
 //! Up to [`EXACT`] pairs the distribution of the rank sum is counted out, ties included; above, it is normal with the
 //! variance corrected for ties.
+//!
+//! With several objectives a trial is stopped where one of the front is surely no worse in anything: in each objective the
+//! trial is worse by that test, or, where both always have the same value each (a size), not better, and it is worse in at
+//! least one. As all of these must hold at once, their levels need no correction (Berger, "Multiparameter hypothesis testing
+//! and acceptance sampling", Technometrics 24, 1982).
 
+use super::several::is_broken;
 use super::{Pruner, Settings};
-use crate::history::{Direction, State, Trial};
+use crate::history::{Direction, State, Trial, pareto};
 use std::f64::consts::SQRT_2;
 
 /// Pairs up to which the distribution is counted out.
@@ -37,32 +43,82 @@ impl Wilcoxon {
 }
 
 impl Pruner for Wilcoxon {
-    fn should_prune(&self, direction: Direction, history: &[Trial], trial: &Trial) -> bool {
-        let Some((_, last)) = trial.last_intermediate() else { return false };
-        if last.is_nan() {
+    fn should_prune(&self, directions: &[Direction], history: &[Trial], trial: &Trial) -> bool {
+        if is_broken(trial) {
             return true;
         }
+        let [direction] = *directions else {
+            let others = history.iter().filter(|other| other.number != trial.number);
+            let front = pareto::front(directions, others);
+            return front.into_iter().any(|other| self.is_beaten(directions, trial, other));
+        };
         let complete = history.iter().filter(|other| other.state == State::Complete && other.number != trial.number);
         let loss = |trial: &Trial| trial.value().map_or(f64::INFINITY, |value| direction.loss(value));
         let best = complete
             .filter(|other| !loss(other).is_nan())
             .min_by(|a, b| loss(a).total_cmp(&loss(b)).then(a.number.cmp(&b.number)));
         let Some(best) = best else { return false };
-        let finite = |trial: &Trial| trial.intermediate.values().all(|value| value.is_finite());
-        if !finite(best) || !finite(trial) {
-            return false;
-        }
-        let pairs = trial.intermediate.iter().filter_map(|(step, value)| Some((value, best.intermediate.get(step)?)));
-        let differences: Vec<f64> = pairs.map(|(own, other)| direction.loss(*own) - direction.loss(*other)).collect();
-        let mean = |trial: &Trial| {
-            let losses = trial.intermediate.values().map(|&value| direction.loss(value));
-            losses.sum::<f64>() / trial.intermediate.len() as f64
-        };
-        differences.len() >= self.startup_steps && mean(trial) > mean(best) && p_value(&differences) < self.p_threshold
+        self.is_worse(&Parts::of(direction, trial, best, 0))
     }
 
     fn describe(&self) -> String {
         format!("wilcoxon: stops what is worse than the best on the same parts, p < {}", self.p_threshold)
+    }
+}
+
+impl Wilcoxon {
+    /// Whether the trial is worse than another one by the test in one objective.
+    fn is_worse(&self, parts: &Parts) -> bool {
+        parts.all_finite
+            && parts.differences.len() >= self.startup_steps
+            && parts.mean > parts.other_mean
+            && p_value(&parts.differences) < self.p_threshold
+    }
+
+    /// Whether the trial is worse than `other` in some objectives and surely no better in the rest.
+    pub(super) fn is_beaten(&self, directions: &[Direction], trial: &Trial, other: &Trial) -> bool {
+        let parts = directions.iter().zip(0..);
+        let parts: Vec<Parts> =
+            parts.map(|(direction, objective)| Parts::of(*direction, trial, other, objective)).collect();
+        let enough = parts.iter().all(|parts| parts.differences.len() >= self.startup_steps);
+        let beaten = |parts: &Parts| self.is_worse(parts) || parts.is_constant() && parts.differences[0] >= 0.0;
+        let worse = |parts: &Parts| self.is_worse(parts) || parts.is_constant() && parts.differences[0] > 0.0;
+        enough && parts.iter().all(beaten) && parts.iter().any(worse)
+    }
+}
+
+/// Losses of two trials on the same parts, in one objective.
+struct Parts {
+    /// Own less the other's, of each part that both have worked on.
+    differences: Vec<f64>,
+    /// Means over all parts of each.
+    mean: f64,
+    other_mean: f64,
+    /// Whether neither has one that is infinite or not a number.
+    all_finite: bool,
+    /// Whether each has one value only.
+    constant: bool,
+}
+
+impl Parts {
+    fn of(direction: Direction, trial: &Trial, other: &Trial, objective: usize) -> Self {
+        let at = |trial: &Trial, step: u64| Some(direction.loss(*trial.report_at(step)?.get(objective)?));
+        let all = |of: &Trial| of.intermediate.keys().filter_map(|step| at(of, *step)).collect::<Vec<f64>>();
+        let (own, others) = (all(trial), all(other));
+        let pairs = trial.intermediate.keys().filter_map(|step| Some((at(trial, *step)?, at(other, *step)?)));
+        let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
+        let constant = |losses: &[f64]| losses.windows(2).all(|pair| pair[0] == pair[1]);
+        Parts {
+            differences: pairs.map(|(own, other)| own - other).collect(),
+            mean: mean(&own),
+            other_mean: mean(&others),
+            all_finite: own.iter().chain(&others).all(|loss| loss.is_finite()),
+            constant: constant(&own) && constant(&others),
+        }
+    }
+
+    fn is_constant(&self) -> bool {
+        self.constant && !self.differences.is_empty()
     }
 }
 

@@ -10,8 +10,9 @@ use crate::{Error, history::State};
 use serde_json::{Map, Value as Json, json};
 
 /// `{"study", "trials": [{"number", "state", "value" or "values", "params", "intermediate", "seconds", "started",
-/// "finished"}]}`; what is not there yet is null. Where they are known also `failed_because` or `pruned_because`,
-/// `constraints` (above 0 what is broken), and `generation`, `parent` and `member` of a population.
+/// "finished"}]}`; what is not there yet is null. Where they are known also `failed_because`, `pruned_because` or (of a
+/// complete trial that a limit cut short) `ended_by`, `constraints` (above 0 what is broken), `intermediate_values` (with
+/// several objectives all of them, by step), and `generation`, `parent` and `member` of a population.
 ///
 /// # Errors
 /// The storage fails, or holds what cannot be read.
@@ -27,11 +28,21 @@ pub fn trial_json(trial: &Trial, single: bool) -> Json {
     let intermediate: Map<String, Json> =
         trial.intermediate.iter().map(|(step, &value)| (step.to_string(), number(value))).collect();
     fields.insert("intermediate".into(), intermediate.into());
+    if !trial.reported.is_empty() {
+        let all = |values: &Vec<f64>| values.iter().copied().map(number).collect::<Json>();
+        let reported: Map<String, Json> =
+            trial.reported.iter().map(|(step, values)| (step.to_string(), all(values))).collect();
+        fields.insert("intermediate_values".into(), reported.into());
+    }
     fields.insert("seconds".into(), trial.seconds().map_or(Json::Null, number));
     fields.insert("started".into(), trial.started.map(iso).into());
     fields.insert("finished".into(), trial.finished.map(iso).into());
     if let Some(why) = reason(trial) {
-        let key = if trial.state == State::Pruned { "pruned_because" } else { "failed_because" };
+        let key = match trial.state {
+            State::Pruned => "pruned_because",
+            State::Complete => "ended_by",
+            _ => "failed_because",
+        };
         fields.insert(key.into(), why.into());
     }
     if let Some(constraints) = trial.system.get("constraints").filter(|constraints| constraints.is_array()) {
@@ -47,12 +58,16 @@ pub fn trial_json(trial: &Trial, single: bool) -> Json {
     fields.into()
 }
 
-/// Why a trial failed, was lost or was pruned, where that was written down.
+/// Why a trial failed, was lost or was pruned, or what ended it before its time, where that was written down.
 pub fn reason(trial: &Trial) -> Option<&str> {
-    if !matches!(trial.state, State::Failed | State::Pruned) {
-        return None;
+    let system = |keys: &[&str]| keys.iter().find_map(|key| trial.system.get(*key)).and_then(Json::as_str);
+    let user = |key: &str| trial.user.get(key).and_then(Json::as_str);
+    match trial.state {
+        State::Failed => system(&["hpt:reason", "hpt:lost"]),
+        State::Pruned => user("pruned_because").or_else(|| system(&["hpt:reason"])),
+        State::Complete => user("ended_by"),
+        State::Running | State::Waiting => None,
     }
-    ["hpt:reason", "hpt:lost"].iter().find_map(|key| trial.system.get(*key)).and_then(Json::as_str)
 }
 
 /// `{"number", "value", "params"}` of the best complete trial; for several objectives the list of those no other beats.
@@ -99,7 +114,7 @@ pub fn studies_json(storage: &Storage) -> Result<Json> {
 }
 
 /// One line a trial: number, state, `value` (or `value_0`, `value_1`, …), seconds, started, finished, then one column a
-/// parameter, empty where it is not active, and `reason` (of a failed or pruned trial) where there is any.
+/// parameter, empty where it is not active, and `reason` (as `failed_because` and so on of the JSON) where there is any.
 ///
 /// # Errors
 /// The storage fails, or holds what cannot be read.
@@ -149,7 +164,8 @@ fn outline(trial: &Trial, single: bool) -> Map<String, Json> {
     fields
 }
 
-fn number(value: f64) -> Json {
+/// A number, or the text that stands for one that JSON has not.
+pub fn number(value: f64) -> Json {
     match value {
         value if value.is_nan() => "nan".into(),
         f64::INFINITY => "inf".into(),

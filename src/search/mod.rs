@@ -186,6 +186,7 @@ impl<'a> Bridge<'a> {
             settings.min_resource = self.first_rung()?;
         }
         settings.max_resource.get_or_insert(spec.fixed.resolve()?.train.epochs as u64);
+        settings.objectives = self.objectives.iter().map(ToString::to_string).collect();
         let pruner = pruner::by_name(&spec.pruner, &settings)?;
         if let Some(space) = self.study.space() {
             progress.note(&format!("sampler {}", sampler.describe(space, self.study.directions())));
@@ -232,7 +233,12 @@ impl<'a> Bridge<'a> {
         optimize.deterministic = spec.deterministic;
         optimize.stop = budget.stop_flag();
         let on_start = |trial: &Trial| progress.trial_started(trial);
-        let on_report = |trial: u64, step: u64, value: f64| progress.epoch(trial, step, value);
+        let shown = self.objectives.iter().position(|objective| *objective == self.watched.into()).unwrap_or(0);
+        let on_report = |trial: u64, step: u64, values: &[f64]| {
+            if let Some(value) = values.get(shown).or(values.first()) {
+                progress.epoch(trial, step, *value);
+            }
+        };
         optimize.on_start = Some(&on_start);
         optimize.on_report = Some(&on_report);
         optimize.on_trial = Some(&on_trial);
@@ -424,10 +430,11 @@ fn check_objectives(spec: &SearchSpec, objectives: &[Measure]) -> Result<()> {
     if let Some((i, twice)) = objectives.iter().enumerate().find(|(i, one)| objectives[..*i].contains(one)) {
         return Err(Error::input(format!("metric: {twice} is named twice (the second time in place {})", i + 1)));
     }
-    if objectives[0].metric().is_none() && spec.pruner != "none" {
+    if objectives.iter().all(|objective| objective.metric().is_none()) && spec.pruner != "none" {
         return Err(Error::input(format!(
-            "the pruner {} compares a metric epoch by epoch, and the first objective, {}, is none; put a metric first or take --pruner none",
-            spec.pruner, objectives[0]
+            "the pruner {} compares metrics epoch by epoch, and no objective ({}) is one; name a metric too or take --pruner none",
+            spec.pruner,
+            objectives.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
         )));
     }
     Ok(())

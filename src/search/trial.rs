@@ -11,7 +11,7 @@ use crate::prepared::Sets;
 use crate::settings::{Config, Settings};
 use crate::space::Params;
 use crate::study::{Context, ObjectiveEnd, Study, Verdict};
-use crate::train::{Checkpoint, Control, Scores, Stopped, Trained};
+use crate::train::{Checkpoint, Control, Epoch, Metric, Scores, Stopped, Trained};
 use crate::{Error, Result};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -22,6 +22,8 @@ use std::time::{Duration, Instant};
 
 /// Keys of a trial's user attributes.
 pub(super) const EPOCHS: &str = "best_epoch";
+/// What ended a trial that has a result before its time.
+pub(super) const ENDED: &str = "ended_by";
 const SCORES: &str = "validation";
 
 /// Repetition r of slot s draws the numbers of slot s + r·2⁴⁰; plans are shorter than that.
@@ -165,19 +167,39 @@ impl Objective<'_> {
         let of_parts = crate::pruner::entry(&spec.pruner)?.of_parts;
         let (mut watched, mut first) = (Vec::with_capacity(spec.repeats), None);
         let mut measured: Vec<Measured> = Vec::with_capacity(spec.repeats);
+        let inference_seconds = self.inference_seconds(&engine, &config, &sets)?;
+        let started = Instant::now();
         for repetition in 0..spec.repeats as u64 {
             let slot = context.slot() + repetition * REPETITION;
             let reports = repetition == 0 && !of_parts;
-            let training = Repetition { config: &config, sets: &sets, slot, threads, reports };
-            let (model, trained) = self.train(context, &engine, &training)?;
+            let training =
+                Repetition { config: &config, sets: &sets, slot, threads, reports, started, inference_seconds };
+            let (model, trained, cut) = self.train(context, &engine, &training)?;
+            if cut {
+                let limit = self.trial_limit();
+                let what = if spec.repeats > 1 {
+                    format!(" in training {} of {}", repetition + 1, spec.repeats)
+                } else {
+                    String::new()
+                };
+                context.set_user(ENDED, json!(format!("the trial's time limit of {limit} s{what}")));
+                // Of several trainings those count that ran to their ends.
+                if repetition > 0 {
+                    break;
+                }
+            }
             let value = trained.metric.ok_or_else(|| Error::input("the trial ran no epoch"))?;
             watched.push(value);
-            measured.push(self.measure(&engine, &model, &trained, &sets, repetition == 0)?);
+            let one = self.measure(&engine, &model, &trained, &sets, repetition == 0)?;
+            measured.push(Measured { inference_seconds, ..one });
             if repetition == 0 {
                 first = Some((model, trained));
             }
+            if cut {
+                break;
+            }
             if of_parts {
-                match context.report(repetition + 1, value) {
+                match self.report_part(context, repetition + 1, &measured) {
                     // The last one ends the trial anyhow.
                     _ if watched.len() == spec.repeats => {}
                     Verdict::Continue => {}
@@ -194,14 +216,14 @@ impl Objective<'_> {
             violations.push(constraint.violation(mean(constraint.measure)?));
         }
         let Some((model, trained)) = first else { return Err(ObjectiveEnd::Failed("no repetition".to_owned())) };
-        if spec.repeats > 1 {
+        if watched.len() > 1 {
             context.set_user("values", json!(watched));
             // They tell the error of the value where that is what was watched.
             if self.bridge.objectives == [Measure::Metric(self.bridge.watched)] {
                 context.set_parts(&watched);
             }
         }
-        if let Some(seconds) = measured[0].inference_seconds {
+        if let Some(seconds) = inference_seconds {
             context.set_user("inference_seconds", json!(seconds));
         }
         context.set_user(SCORES, json!(measured[0].scores));
@@ -221,6 +243,10 @@ impl Objective<'_> {
         let settings = settings_of(&spec.fixed, context.params()).map_err(failed)?;
         let mut config = settings.resolve().map_err(failed)?;
         config.train.metric = Some(self.bridge.watched);
+        let watched = Measure::Metric(self.bridge.watched);
+        let further = self.bridge.objectives.iter().filter(|objective| **objective != watched);
+        config.train.also = further.filter_map(|objective| objective.metric()).collect();
+        config.train.keep_epochs = spec.trial_time_limit.is_some();
         let sets = self.bridge.prepared.sets(config.preprocess)?;
         let plan = Plan::new(&config.model, sets.train.inputs, sets.train.targets.outputs()).map_err(failed)?;
         let batch = config.train.batch_size.min(sets.train.rows);
@@ -292,13 +318,10 @@ impl Objective<'_> {
         Ok((value, checkpoint))
     }
 
-    /// Says what the network costs where there is a second objective that depends on it, and does not train one whose
-    /// size breaks a constraint: such a trial is stored as pruned, with what of its constraints is known (0 for the rest).
+    /// Does not train a network whose size breaks a constraint: such a trial is stored as pruned, with what of its
+    /// constraints is known (0 for the rest).
     fn price(&self, context: &mut Context<'_>, plan: &Plan) -> Result<(), ObjectiveEnd> {
         let constraints = &self.bridge.spec.constraints;
-        if self.bridge.objectives.iter().skip(1).any(|objective| objective.metric().is_none()) {
-            context.set_cost(plan.parameters as f64)?;
-        }
         let known = |constraint: &Constraint| match constraint.measure {
             Measure::Parameters => constraint.violation(plan.parameters as f64),
             _ => 0.0,
@@ -335,16 +358,57 @@ impl Objective<'_> {
         if is_first || wanted().any(|measure| measure.metric().is_some() && measure != watched) {
             measured.scores = engine.scores(model, validation)?;
         }
-        if wanted().any(|measure| measure == Measure::InferenceSeconds) {
-            let mut least = f64::INFINITY;
-            for _ in 0..measure::PASSES {
-                let started = Instant::now();
-                engine.outputs(model, validation)?;
-                least = least.min(started.elapsed().as_secs_f64());
-            }
-            measured.inference_seconds = Some(least * 1000.0 / validation.rows.max(1) as f64);
-        }
         Ok(measured)
+    }
+
+    /// Seconds to evaluate 1,000 rows, where somebody wants to know. Measured before the training, since it does not depend
+    /// on what the weights are and pruners compare it from the first epoch on.
+    fn inference_seconds(&self, engine: &Engine, config: &Config, sets: &Sets) -> Result<Option<f64>, ObjectiveEnd> {
+        let bridge = self.bridge;
+        let mut wanted = bridge.objectives.iter().copied().chain(bridge.spec.constraints.iter().map(|c| c.measure));
+        let (true, Some(validation)) = (wanted.any(|one| one == Measure::InferenceSeconds), &sets.validation) else {
+            return Ok(None);
+        };
+        let model = Fit::new(&sets.train, &config.model, &config.train).untrained()?;
+        let mut least = f64::INFINITY;
+        for _ in 0..measure::PASSES {
+            let started = Instant::now();
+            engine.outputs(&model, validation)?;
+            least = least.min(started.elapsed().as_secs_f64());
+        }
+        Ok(Some(least * 1000.0 / validation.rows.max(1) as f64))
+    }
+
+    /// What an epoch says of each objective; `seconds` are those of the training up to it. None where a metric of it was not
+    /// measured.
+    fn values_at(&self, epoch: &Epoch, also: &[Metric], seconds: f64, fixed: Fixed) -> Option<Vec<f64>> {
+        let value = |objective: &Measure| match *objective {
+            Measure::Metric(metric) if metric == self.bridge.watched => epoch.metric,
+            Measure::Metric(metric) => {
+                also.iter().position(|one| *one == metric).and_then(|place| epoch.also.get(place).copied())
+            }
+            Measure::Parameters => Some(fixed.parameters),
+            Measure::TrainingSeconds => Some(seconds),
+            Measure::InferenceSeconds => fixed.inference_seconds,
+        };
+        self.bridge.objectives.iter().map(value).collect()
+    }
+
+    /// Reports the last of the trainings of a trial as a part of it.
+    fn report_part(&self, context: &mut Context<'_>, part: u64, measured: &[Measured]) -> Verdict {
+        let Some((last, watched)) = measured.last().map(|last| (std::slice::from_ref(last), last.watched)) else {
+            return Verdict::Continue;
+        };
+        let values: Result<Vec<f64>, _> = self.bridge.objectives.iter().map(|one| self.mean(*one, last)).collect();
+        match values {
+            Ok(values) if values.len() > 1 => context.report_values(part, &values),
+            _ => context.report(part, watched),
+        }
+    }
+
+    /// The trial's time limit in seconds, for messages.
+    fn trial_limit(&self) -> f64 {
+        self.budget.trial_limit.unwrap_or_default().as_secs_f64()
     }
 
     /// The mean over the trainings of a trial.
@@ -362,17 +426,17 @@ impl Objective<'_> {
         Ok(values.iter().sum::<f64>() / values.len() as f64)
     }
 
-    /// One training of a trial. The first repetition reports every epoch, and the pruner judges by it.
+    /// One training of a trial, and whether the trial's time limit cut it off. The first repetition reports every epoch, and
+    /// the pruner judges by it.
     fn train(
         &self,
         context: &mut Context<'_>,
         engine: &Engine,
         repetition: &Repetition<'_>,
-    ) -> Result<(Model, Trained), ObjectiveEnd> {
-        let started = Instant::now();
+    ) -> Result<(Model, Trained, bool), ObjectiveEnd> {
+        let Repetition { config, sets, slot, threads, reports, started, inference_seconds } = *repetition;
         let late = || self.budget.trial_limit.is_some_and(|limit| started.elapsed() >= limit);
         let cancelled = || late() || self.budget.spent();
-        let Repetition { config, sets, slot, threads, reports } = *repetition;
         let fit = Fit {
             validation: sets.validation.as_ref(),
             seed: self.bridge.spec.seed,
@@ -380,30 +444,35 @@ impl Objective<'_> {
             cancelled: &cancelled,
             ..Fit::new(&sets.train, &config.model, &config.train)
         };
-        let mut verdict = Verdict::Continue;
+        let several = self.bridge.objectives.len() > 1;
+        let plan = Plan::new(&config.model, sets.train.inputs, sets.train.targets.outputs()).map_err(failed)?;
+        let fixed = Fixed { parameters: plan.parameters as f64, inference_seconds };
+        let (mut verdict, mut seconds) = (Verdict::Continue, 0.0);
         let result = engine.train(&fit, &mut |epoch| {
-            if let (true, Some(value)) = (reports, epoch.metric) {
-                verdict = context.report(epoch.epoch as u64, value);
-            }
+            seconds += epoch.seconds;
+            let values = if several { self.values_at(epoch, &config.train.also, seconds, fixed) } else { None };
+            verdict = match (reports, values, epoch.metric) {
+                (true, Some(values), _) => context.report_values(epoch.epoch as u64, &values),
+                (true, None, Some(value)) => context.report(epoch.epoch as u64, value),
+                _ => verdict,
+            };
             if verdict == Verdict::Continue && !cancelled() { Control::Continue } else { Control::Stop }
         });
         let (model, trained) = result?;
         // What ran to its end is complete, whatever was said after its last epoch.
         let ended = matches!(trained.stopped, Stopped::Finished | Stopped::Early);
         match verdict {
-            _ if ended => Ok((model, trained)),
+            _ if ended => Ok((model, trained, false)),
             Verdict::Prune => {
                 record(context, &trained, threads);
                 Err(ObjectiveEnd::Pruned)
             }
-            _ if late() && trained.history.is_empty() => {
-                let limit = self.budget.trial_limit.unwrap_or_default().as_secs_f64();
+            _ if late() && trained.history.is_empty() && slot == context.slot() => {
+                let limit = self.trial_limit();
                 Err(ObjectiveEnd::Failed(format!("the trial's time limit of {limit} s ended it in its first epoch")))
             }
-            _ if late() => {
-                record(context, &trained, threads);
-                Err(ObjectiveEnd::Pruned)
-            }
+            // What it has learned by then is its result.
+            _ if late() && !self.budget.spent() => Ok((model, trained, true)),
             _ => Err(ObjectiveEnd::Stopped),
         }
     }
@@ -442,6 +511,16 @@ struct Repetition<'a> {
     slot: u64,
     threads: usize,
     reports: bool,
+    /// When the trial's first training began.
+    started: Instant,
+    inference_seconds: Option<f64>,
+}
+
+/// What is known of a network before its training.
+#[derive(Clone, Copy)]
+struct Fixed {
+    parameters: f64,
+    inference_seconds: Option<f64>,
 }
 
 /// Fails a trial whose training would take more memory than one may.

@@ -28,8 +28,6 @@ pub(super) const LOST: &str = "hpt:lost";
 pub(super) const REASON: &str = "hpt:reason";
 /// System attribute of a failed trial that somebody deleted: what it was, and why.
 pub(super) const DELETED: &str = "hpt:deleted";
-/// System attribute: what a trial costs, known before it has ended.
-pub(super) const COST: &str = "hpt:cost";
 /// System attribute, Optuna's: the values of which a trial's value is the mean.
 pub(super) const PARTS: &str = "terminator:cv_scores";
 /// The token of a pruner that does not follow.
@@ -97,8 +95,8 @@ pub(super) struct Cache {
     pub(super) counts: Counts,
     pub(super) next_slot: u64,
     version: Option<i64>,
-    /// Reports (place, step, value) that came while somebody was reading.
-    late: Vec<(usize, u64, f64)>,
+    /// Reports (place, step, values) that came while somebody was reading.
+    late: Vec<(usize, u64, Vec<f64>)>,
     followed: Followed,
     /// Domains of trials so far, each kind once.
     domains: Vec<Arc<BTreeMap<String, Domain>>>,
@@ -143,9 +141,9 @@ impl Cache {
     fn catch_up(&mut self) {
         if let Some(trials) = Arc::get_mut(&mut self.trials) {
             merge(trials, &mut self.beside);
-            for (at, step, value) in self.late.drain(..) {
+            for (at, step, values) in self.late.drain(..) {
                 if trials[at].state == State::Running {
-                    trials[at].intermediate.insert(step, value);
+                    trials[at].take_report(step, &values);
                 }
             }
         }
@@ -260,20 +258,20 @@ impl Cache {
     }
 
     /// Notes what a running trial reported.
-    pub(super) fn report(&mut self, number: u64, step: u64, value: f64) {
+    pub(super) fn report(&mut self, number: u64, step: u64, values: &[f64]) {
         if let Some(&at) = self.by_number.get(&number) {
-            if let Some(mut follower) = self.followed.follower.take() {
-                follower.report(self.at(at), step, value);
+            if let (Some(mut follower), Some(&first)) = (self.followed.follower.take(), values.first()) {
+                follower.report(self.at(at), step, first);
                 self.followed.follower = Some(follower);
             }
-            self.late.push((at, step, value));
+            self.late.push((at, step, values.to_vec()));
             self.catch_up();
         }
     }
 
     /// Lets a pruner follow from now on, in place of another; the token is for [`Cache::should_prune`].
-    pub(super) fn follow(&mut self, pruner: &dyn Pruner, direction: Direction) -> u64 {
-        let mut follower = pruner.follow(direction);
+    pub(super) fn follow(&mut self, pruner: &dyn Pruner, directions: &[Direction]) -> u64 {
+        let mut follower = pruner.follow(directions);
         if let Some(follower) = &mut follower {
             self.all().for_each(|trial| follower.take(trial));
         }
@@ -286,17 +284,12 @@ impl Cache {
         &mut self,
         pruner: &dyn Pruner,
         token: u64,
-        direction: Direction,
+        directions: &[Direction],
         trial: &Trial,
     ) -> bool {
-        if let Some(cost) = cost(trial) {
-            let no_dearer = |other: &&Trial| self::cost(other).is_some_and(|other| other <= cost);
-            let history: Vec<Trial> = self.all().filter(no_dearer).cloned().collect();
-            return pruner.should_prune(direction, &history, trial);
-        }
         match &self.followed.follower {
             Some(follower) if self.followed.token == token => follower.should_prune(trial),
-            _ => pruner.should_prune(direction, self.glance(), trial),
+            _ => pruner.should_prune(directions, self.glance(), trial),
         }
     }
 
@@ -315,7 +308,10 @@ impl Cache {
             for mut stored in rows::read(connection, path, study, Which::One(self.ids[at]), Scope::Memory)? {
                 if stored.trial.state == State::Running {
                     // What was reported here may not be in the file yet.
-                    stored.trial.intermediate.extend(&self.at(at).intermediate);
+                    let known = self.at(at);
+                    stored.trial.intermediate.extend(&known.intermediate);
+                    stored.trial.reported.extend(known.reported.clone());
+                    stored.trial.forget_replaced();
                 }
                 self.put(stored);
             }
@@ -327,10 +323,6 @@ impl Cache {
         self.version = Some(version);
         Ok(())
     }
-}
-
-pub(super) fn cost(trial: &Trial) -> Option<f64> {
-    trial.system.get(COST).and_then(serde_json::Value::as_f64)
 }
 
 /// Puts each trial in its place; new ones come at the end, in their order.
@@ -382,7 +374,7 @@ mod tests {
         let list = reader.as_ptr();
         cache.put(stored(1, State::Complete));
         cache.put(stored(3, State::Running));
-        cache.report(2, 1, 0.5);
+        cache.report(2, 1, &[0.5]);
         cache.put(stored(4, State::Waiting));
         cache.put(stored(4, State::Running));
         // The reader's list is as it was; everybody else sees the present.

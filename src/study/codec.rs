@@ -103,6 +103,18 @@ pub(crate) fn restored(number: Option<f64>, kind: &str) -> f64 {
     }
 }
 
+/// Values of a report as JSON, which has no infinities and nothing that is not a number: those are texts.
+pub(crate) fn report_json(values: &[f64]) -> Json {
+    let one = |&value: &f64| if value.is_finite() { json!(value) } else { json!(value.to_string()) };
+    values.iter().map(one).collect()
+}
+
+/// The values of [`report_json`]; `None` where it is something else.
+pub(crate) fn report_values(json: &Json) -> Option<Vec<f64>> {
+    let one = |value: &Json| value.as_f64().or_else(|| value.as_str()?.parse().ok());
+    json.as_array()?.iter().map(one).collect()
+}
+
 /// Optuna's name of a state.
 pub(crate) fn state_name(state: State) -> &'static str {
     match state {

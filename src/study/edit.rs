@@ -25,12 +25,17 @@ const ADDED: &str = "hpt:added";
 
 impl Study {
     /// Adds a finished trial whose result is known from elsewhere; it counts towards the study's total, and samplers learn
-    /// from it. `intermediate` are values by step, perhaps none.
+    /// from it. `intermediate` are values by step, of the first objective or one an objective, perhaps none.
     ///
     /// # Errors
     /// The study has no space; a parameter that is missing, unknown, not active or outside its domain; the wrong number of
     /// values; the storage fails.
-    pub fn add_trial(&self, params: &Params, intermediate: &BTreeMap<u64, f64>, outcome: Outcome) -> Result<Trial> {
+    pub fn add_trial(
+        &self,
+        params: &Params,
+        intermediate: &BTreeMap<u64, Vec<f64>>,
+        outcome: Outcome,
+    ) -> Result<Trial> {
         let space = self.needed_space()?;
         let params = space.complete(params, |parameter| {
             let (name, domain) = (&parameter.name, &parameter.domain);
@@ -43,7 +48,13 @@ impl Study {
             trial.system.insert(SLOT.into(), self.cache().next_slot.into());
             trial.system.insert(ADDED.into(), true.into());
             trial.domains = Arc::new(domains(space, &params)?);
-            (trial.params, trial.intermediate) = (params, intermediate.clone());
+            trial.params = params;
+            for (&step, values) in intermediate {
+                if values.len() != 1 {
+                    self.check_count(self.cache().len() as u64, values.len())?;
+                }
+                trial.take_report(step, values);
+            }
             let mut stored = rows::insert(connection, self.inner.id, trial)?;
             self.end(connection, &mut stored, outcome)?;
             Ok(stored)
@@ -169,6 +180,7 @@ fn copied(trial: &Trial) -> Trial {
         copy.state = State::Waiting;
         copy.started = None;
         copy.intermediate.clear();
+        copy.reported.clear();
     }
     copy
 }

@@ -6,7 +6,7 @@
 //! goes on later as if nothing had happened.
 
 use super::ask::{Asked, Runner, Terms};
-use super::cache::{COST, Counts};
+use super::cache::Counts;
 use super::handle::Study;
 use super::order::Turn;
 use super::rows;
@@ -38,7 +38,7 @@ const TAKE_OVER: Duration = Duration::from_secs(1);
 pub struct OptimizeSpec<'a> {
     /// Proposes trials.
     pub sampler: &'a dyn Sampler,
-    /// Stops trials early; with several objectives by what they report of the first.
+    /// Stops trials early; with several objectives those that report all of them.
     pub pruner: &'a dyn Pruner,
     /// The total the study should reach: complete, pruned, and failed by their own objective. None: no limit.
     pub trials: Option<u64>,
@@ -58,8 +58,8 @@ pub struct OptimizeSpec<'a> {
     pub stop: Arc<AtomicBool>,
     /// Called in the worker's thread when a trial starts.
     pub on_start: Option<&'a (dyn Fn(&Trial) + Sync)>,
-    /// Called in the worker's thread with (trial's number, step, value) for each report.
-    pub on_report: Option<&'a (dyn Fn(u64, u64, f64) + Sync)>,
+    /// Called in the worker's thread with (trial's number, step, values) for each report.
+    pub on_report: Option<&'a (dyn Fn(u64, u64, &[f64]) + Sync)>,
     /// Called in the worker's thread when a trial has finished and is stored.
     pub on_trial: Option<&'a (dyn Fn(&Trial) + Sync)>,
 }
@@ -224,21 +224,38 @@ impl Context<'_> {
         &self.trial.params
     }
 
-    /// Reports a value at a step (epochs count from 1) and hears what to do.
+    /// Reports a value at a step (epochs count from 1) and hears what to do. With several objectives it is one of the first,
+    /// and nothing is pruned by it alone.
     pub fn report(&mut self, step: u64, value: f64) -> Verdict {
+        self.report_kept(step, &[value])
+    }
+
+    /// Reports one value an objective at a step and hears what to do; see [`Study::report_values`]. Another number of
+    /// values stops the study with an error.
+    pub fn report_values(&mut self, step: u64, values: &[f64]) -> Verdict {
+        match self.run.study.check_count(self.trial.number, values.len()) {
+            Ok(()) => self.report_kept(step, values),
+            Err(error) => {
+                self.run.fail(error);
+                Verdict::Stop
+            }
+        }
+    }
+
+    fn report_kept(&mut self, step: u64, values: &[f64]) -> Verdict {
         let Run { study, spec, .. } = self.run;
-        self.trial.intermediate.insert(step, value);
-        study.cache().report(self.trial.number, step, value);
-        self.run.reports().push((self.id, step, value));
+        self.trial.take_report(step, values);
+        study.cache().report(self.trial.number, step, values);
+        self.run.reports().push((self.id, step, values.to_vec()));
         if let Some(on_report) = spec.on_report {
-            on_report(self.trial.number, step, value);
+            on_report(self.trial.number, step, values);
         }
         if self.should_stop() {
             return Verdict::Stop;
         }
-        let (direction, following) = (study.directions()[0], self.run.following);
+        let (directions, following) = (study.directions(), self.run.following);
         let prunes = match self.run.view(self.slot()) {
-            None => Some(study.cache().should_prune(spec.pruner, following, direction, &self.trial)),
+            None => Some(study.cache().should_prune(spec.pruner, following, directions, &self.trial)),
             Some(view) => self.run.prunes_in_order(view, &self.trial).unwrap_or_else(|error| {
                 self.run.fail(error);
                 None
@@ -250,16 +267,6 @@ impl Context<'_> {
             Some(false) if !self.should_stop() => Verdict::Continue,
             _ => Verdict::Stop,
         }
-    }
-
-    /// Says what the trial costs before it has ended; see [`Study::set_cost`]. Written at once.
-    ///
-    /// # Errors
-    /// The storage fails, or somebody else has ended the trial.
-    pub fn set_cost(&mut self, cost: f64) -> Result<()> {
-        self.run.study.set_cost(self.trial.number, cost)?;
-        self.trial.system.insert(COST.into(), cost.into());
-        Ok(())
     }
 
     /// Keeps by how much the trial breaks each constraint (at most 0: it is kept); it is written when the trial ends.
@@ -300,8 +307,8 @@ pub(super) struct Run<'a> {
     pub(super) study: &'a Study,
     pub(super) spec: &'a OptimizeSpec<'a>,
     deadline: Option<Instant>,
-    /// Reported and not written yet: trial id, step, value.
-    reports: Mutex<Vec<(i64, u64, f64)>>,
+    /// Reported and not written yet: trial id, step, values.
+    reports: Mutex<Vec<(i64, u64, Vec<f64>)>>,
     shared: Mutex<Shared>,
     /// How many are left; changes with `shared` locked.
     workers: AtomicUsize,
@@ -348,7 +355,7 @@ impl Study {
         let _fast_commits = self.inner.storage.running();
         self.reclaim()?;
         let jobs = spec.jobs.max(1);
-        let following = self.cache().follow(spec.pruner, self.directions()[0]);
+        let following = self.cache().follow(spec.pruner, self.directions());
         let run = Run {
             study: self,
             spec,
@@ -395,7 +402,7 @@ impl Run<'_> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn reports(&self) -> MutexGuard<'_, Vec<(i64, u64, f64)>> {
+    fn reports(&self) -> MutexGuard<'_, Vec<(i64, u64, Vec<f64>)>> {
         self.reports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -503,7 +510,7 @@ impl Run<'_> {
         };
         let Turn::Now(_told) = self.wait_for_turn(trial.slot())? else { return self.put_back(number, None) };
         let unwritten = self.take_reports(id);
-        let done = self.tell(|| self.study.finish(number, &trial.intermediate, &unwritten, notes, outcome))?;
+        let done = self.tell(|| self.study.finish(&trial, &unwritten, notes, outcome))?;
         self.shared().finished += u64::from(done.is_some());
         self.changed.notify_all();
         if let (Some(done), Some(on_trial)) = (&done, self.spec.on_trial) {
@@ -526,11 +533,11 @@ impl Run<'_> {
     }
 
     /// Takes what the trial reported and the keeper has not written.
-    fn take_reports(&self, trial: i64) -> Vec<(u64, f64)> {
+    fn take_reports(&self, trial: i64) -> Vec<(u64, Vec<f64>)> {
         let mut reports = self.reports();
-        let (own, others) = reports.drain(..).partition(|&(id, _, _)| id == trial);
+        let (own, others) = reports.drain(..).partition(|(id, _, _)| *id == trial);
         *reports = others;
-        own.into_iter().map(|(_, step, value)| (step, value)).collect()
+        own.into_iter().map(|(_, step, values)| (step, values)).collect()
     }
 
     /// The keeper: until all workers are gone.
@@ -559,7 +566,9 @@ impl Run<'_> {
         // Held while writing: a trial that ends meanwhile waits, so that nothing is written to a finished trial.
         let mut reports = self.reports();
         if !reports.is_empty() {
-            self.study.inner.storage.write(|connection| rows::intermediate(connection, reports.iter().copied()))?;
+            self.study.inner.storage.write(|connection| {
+                reports.iter().try_for_each(|(id, step, values)| rows::report(connection, *id, *step, values))
+            })?;
             reports.clear();
         }
         Ok(())

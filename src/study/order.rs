@@ -14,7 +14,7 @@
 //! are rules: they might have stopped it. Without rules it is told at once, since no view can tell when that happened.
 
 use super::ask::{explicit_slot, owner};
-use super::cache::{Cache, FIXED, SLOT, cost, is_put_aside};
+use super::cache::{Cache, FIXED, SLOT, is_put_aside};
 use super::handle::Study;
 use super::optimize::{OptimizeSpec, Run};
 use super::stop::{Order, StopRules, Watch};
@@ -72,6 +72,7 @@ fn hidden(trial: &Trial) -> Trial {
     (trial.state, trial.finished) = (State::Running, None);
     trial.values.clear();
     trial.intermediate.clear();
+    trial.reported.clear();
     trial.user.clear();
     trial.system.retain(|key, _| [SLOT, FIXED].contains(&key.as_str()));
     trial
@@ -157,15 +158,11 @@ impl Run<'_> {
         if pruner.compares() && !self.wait_for_view(view)? {
             return Ok(None);
         }
-        let no_dearer = |other: &Trial| match cost(trial) {
-            Some(own) => cost(other).is_some_and(|other| other <= own),
-            None => true,
-        };
         let seen: Vec<Trial> = match pruner.compares() {
-            true => self.study.cache().all().filter(|t| view.sees(t.slot()) && no_dearer(t)).cloned().collect(),
+            true => self.study.cache().all().filter(|t| view.sees(t.slot())).cloned().collect(),
             false => Vec::new(),
         };
-        Ok(Some(pruner.should_prune(self.study.directions()[0], &seen, trial)))
+        Ok(Some(pruner.should_prune(self.study.directions(), &seen, trial)))
     }
 
     /// Whether a rule has ended the study.

@@ -13,6 +13,10 @@ use serde_json::Value as Json;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+/// Prefix of the system attributes that hold what was reported of all objectives, one a step: Optuna's table of intermediate
+/// values has room for one value a step, which is the first objective's.
+const REPORT: &str = "hpt:values:";
+
 /// Longest JSON of a user attribute that is kept in memory, in bytes: the history of a training is longer, and a study of
 /// thousands of trials would hold little else.
 const LONGEST: usize = 512;
@@ -75,9 +79,14 @@ pub(super) fn read(
         Ok(())
     })?;
     reader.each("trial_system_attributes", "c.key, c.value_json", |trial, row| {
-        trial.system.insert(row.get(1)?, codec::json(row.get_ref(2)?.as_str()?));
+        let (key, value) = (row.get_ref(1)?.as_str()?, codec::json(row.get_ref(2)?.as_str()?));
+        match key.strip_prefix(REPORT).and_then(|step| Some((step.parse().ok()?, codec::report_values(&value)?))) {
+            Some((step, values)) => drop(trial.reported.insert(step, values)),
+            None => drop(trial.system.insert(key.to_owned(), value)),
+        }
         Ok(())
     })?;
+    reader.found.iter_mut().for_each(|stored| stored.trial.forget_replaced());
     Ok(reader.found)
 }
 
@@ -188,7 +197,9 @@ pub(super) fn insert(connection: &Connection, study: i64, mut trial: Trial) -> R
     trial.number = number;
     parameters(connection, id, &trial)?;
     values(connection, id, &trial.values)?;
-    intermediate(connection, trial.intermediate.iter().map(|(&step, &value)| (id, step, value)))?;
+    for (&step, &value) in &trial.intermediate {
+        report(connection, id, step, trial.reported.get(&step).map_or(&[value], Vec::as_slice))?;
+    }
     for (key, value) in &trial.user {
         attribute(connection, Table::TrialUser, id, key, value)?;
     }
@@ -223,21 +234,20 @@ pub(super) fn values(connection: &Connection, id: i64, values: &[f64]) -> Result
     Ok(())
 }
 
-/// Writes intermediate values (trial id, step, value); a step that is there already is overwritten.
-pub(super) fn intermediate(
-    connection: &Connection,
-    reports: impl IntoIterator<Item = (i64, u64, f64)>,
-) -> Result<(), Fault> {
+/// Writes what a trial reported at a step, the first objective's value or one an objective; a step that is there already
+/// is overwritten.
+pub(super) fn report(connection: &Connection, id: i64, step: u64, values: &[f64]) -> Result<(), Fault> {
     let sql =
         "INSERT INTO trial_intermediate_values (trial_id, step, intermediate_value, intermediate_value_type)
          VALUES (?1, ?2, ?3, ?4) ON CONFLICT (trial_id, step) DO UPDATE
          SET intermediate_value = excluded.intermediate_value, intermediate_value_type = excluded.intermediate_value_type";
-    let mut statement = connection.prepare_cached(sql)?;
-    for (id, step, value) in reports {
-        let (number, kind) = codec::stored(value);
-        statement.execute((id, step, number, kind))?;
+    let Some(&first) = values.first() else { return Ok(()) };
+    let (number, kind) = codec::stored(first);
+    connection.prepare_cached(sql)?.execute((id, step, number, kind))?;
+    match values {
+        [_] => Ok(()),
+        _ => attribute(connection, Table::TrialSystem, id, &format!("{REPORT}{step}"), &codec::report_json(values)),
     }
-    Ok(())
 }
 
 /// A table of attributes.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::history::{Direction, State};
-use crate::pruner::{Asha, Percentile, Pruner};
+use crate::pruner::{Asha, Hyperband, Percentile, Pruner, Settings};
 use crate::sampler::RandomSampler;
 use crate::space::{Domain, Parameter, Space};
 
@@ -64,59 +64,110 @@ fn what_breaks_a_constraint_is_not_best() {
 }
 
 #[test]
-fn the_first_objective_is_judged_among_what_costs_no_more() {
-    let study = study(&[Direction::Minimize, Direction::Minimize]);
-    let reported = |cost: Option<f64>, value: f64| {
-        let number = study.ask(&RandomSampler, 0).unwrap().unwrap().number;
-        if let Some(cost) = cost {
-            study.set_cost(number, cost).unwrap();
-        }
-        study.report(number, 1, value).unwrap();
-        (number, study.should_prune(number, &MEDIAN).unwrap())
-    };
-    let complete = |(number, stops): (u64, bool)| {
-        assert!(!stops);
-        study.tell(number, Outcome::Complete(vec![0.1, 1.0])).unwrap();
-    };
-    complete(reported(Some(100.0), 0.1));
-    complete(reported(Some(90.0), 0.1));
-    let (number, stops) = reported(Some(100.0), 0.9);
-    assert!(stops, "worse than what costs no more");
-    let pruned = study.tell(number, Outcome::Pruned).unwrap();
-    assert_eq!((pruned.state, pruned.values.len()), (State::Pruned, 0));
-    assert!(!reported(Some(95.0), 0.9).1, "one cheaper trial is too few");
-    assert!(!reported(Some(10.0), 0.9).1, "nothing is as cheap");
-    assert!(reported(None, 0.9).1, "without a cost all are compared");
+fn what_is_reported_of_all_objectives_is_kept() {
+    let study = study(&[Direction::Minimize, Direction::Maximize]);
+    let number = study.ask(&RandomSampler, 0).unwrap().unwrap().number;
+    study.report_values(number, 1, &[0.5, 100.0]).unwrap();
+    study.report(number, 2, 0.4).unwrap();
+    study.report_values(number, 3, &[f64::INFINITY, f64::NAN]).unwrap();
+    study.report_values(number, 4, &[0.3, 1.0]).unwrap();
+    study.report(number, 4, 0.2).unwrap();
+    for wrong in [&[0.5][..], &[], &[1.0, 2.0, 3.0]] {
+        let message = study.report_values(number, 5, wrong).unwrap_err().to_string();
+        assert!(message.contains("for 2 objectives"), "{message}");
+    }
+    // In memory, read again, and in a copy of the finished trial.
+    let again = Study::open(study.storage(), Some("a")).unwrap();
+    study.tell(number, Outcome::Complete(vec![0.2, 1.0])).unwrap();
+    let copy = study.copy_to(study.storage(), "b").unwrap();
+    for study in [&study, &again, &copy] {
+        let trial = &study.trials().unwrap()[0];
+        assert_eq!(trial.report_at(1), Some(&[0.5, 100.0][..]));
+        assert_eq!((trial.report_at(2), trial.report_at(5)), (Some(&[0.4][..]), None));
+        let broken = trial.report_at(3).unwrap();
+        assert!(broken[0] == f64::INFINITY && broken[1].is_nan(), "{broken:?}");
+        assert_eq!(trial.intermediate.keys().copied().collect::<Vec<_>>(), [1, 2, 3, 4]);
+        // Optuna's own table has the first objective; nothing of the rest is among the other attributes.
+        assert_eq!(trial.intermediate[&1], 0.5);
+        assert!(trial.system.keys().all(|key| !key.starts_with("hpt:values")), "{:?}", trial.system);
+    }
+    // A report of the first alone takes the place of all; the file keeps what it replaced out of memory as well.
+    assert_eq!(study.trials().unwrap()[0].report_at(4), Some(&[0.2][..]));
+    assert_eq!(copy.trials().unwrap()[0].report_at(4), Some(&[0.2][..]));
 }
 
 #[test]
-fn a_study_that_runs_prunes_alike() {
-    for pruner in [&MEDIAN as &dyn Pruner, &Asha { min_resource: 1, reduction: 3 }] {
+fn all_objectives_are_judged_and_one_alone_is_not() {
+    let study = study(&[Direction::Minimize, Direction::Minimize]);
+    let reported = |values: &[f64]| {
+        let number = study.ask(&RandomSampler, 0).unwrap().unwrap().number;
+        match values {
+            [one] => study.report(number, 1, *one).unwrap(),
+            all => study.report_values(number, 1, all).unwrap(),
+        }
+        (number, study.should_prune(number, &MEDIAN).unwrap())
+    };
+    for values in [[0.1, 100.0], [0.1, 90.0]] {
+        let (number, stops) = reported(&values);
+        assert!(!stops);
+        study.tell(number, Outcome::Complete(values.to_vec())).unwrap();
+    }
+    let (number, stops) = reported(&[0.9, 100.0]);
+    assert!(stops, "worse in one, no better in the other");
+    let pruned = study.tell(number, Outcome::Pruned).unwrap();
+    assert_eq!((pruned.state, pruned.values.len()), (State::Pruned, 0));
+    assert!(!reported(&[0.9, 10.0]).1, "nothing is as cheap");
+    assert!(!reported(&[0.9]).1, "it may be better in what it did not report");
+}
+
+#[test]
+fn a_study_that_runs_keeps_the_front() {
+    let hyperband = Hyperband::new(&Settings { max_resource: Some(3), ..Settings::default() });
+    for pruner in [&MEDIAN as &dyn Pruner, &Asha { min_resource: 1, reduction: 3 }, &hyperband] {
         let study = study(&[Direction::Maximize, Direction::Minimize]);
-        let spec = OptimizeSpec { trials: Some(40), ..OptimizeSpec::new(&RandomSampler, pruner) };
+        let spec = OptimizeSpec { trials: Some(60), ..OptimizeSpec::new(&RandomSampler, pruner) };
+        // Of each four one is dear and good, one cheap and bad; the other two are dear and bad.
+        let of = |slot: u64, x: f64| match slot % 4 {
+            0 => (100.0 + x, x),
+            1 => (1.0 + x, x - 10.0),
+            _ => (110.0 + x, x - 20.0),
+        };
         let summary = study
             .optimize(&spec, |context| {
-                let x = context.params()["x"].as_f64().unwrap_or(0.0);
-                // The dear ones are better from the start, the cheap ones must be kept all the same.
-                let (cost, bad) = if context.slot() % 2 == 0 { (100.0, 0.0) } else { (1.0, 10.0) };
-                context.set_cost(cost).map_err(ObjectiveEnd::Fatal)?;
+                let (cost, good) = of(context.slot(), context.params()["x"].as_f64().unwrap_or(0.0));
                 for step in 1..=3 {
-                    match context.report(step, x - bad) {
+                    match context.report_values(step, &[good, cost]) {
                         Verdict::Continue => {}
                         Verdict::Prune => return Err(ObjectiveEnd::Pruned),
                         Verdict::Stop => return Err(ObjectiveEnd::Stopped),
                     }
                 }
-                Ok(vec![x - bad, cost])
+                Ok(vec![good, cost])
             })
             .unwrap();
-        assert!(summary.counts.pruned > 5, "{summary:?}");
-        let complete = |cost: f64| {
+        let ended = |kind: u64, state: State| {
             let trials = study.trials().unwrap();
-            trials.iter().filter(|trial| trial.values.get(1) == Some(&cost)).count()
+            trials.iter().filter(|trial| trial.number % 4 == kind && trial.state == state).count()
         };
-        assert!(complete(1.0) > 3 && complete(100.0) > 1, "{} {}", complete(1.0), complete(100.0));
+        let what = pruner.describe();
+        assert!(summary.counts.pruned >= 20, "{what}: {summary:?}");
+        assert!(ended(0, State::Complete) >= 2 && ended(1, State::Complete) >= 2, "{what}: both ends go on");
+        let dominated = ended(2, State::Complete) + ended(3, State::Complete);
+        assert!(dominated <= 12, "{what}: {dominated} of 30 that are worse in both went on");
     }
+}
+
+#[test]
+fn a_wrong_number_of_values_stops_the_study() {
+    let study = study(&[Direction::Maximize, Direction::Minimize]);
+    let spec = OptimizeSpec { trials: Some(3), ..OptimizeSpec::new(&RandomSampler, &MEDIAN) };
+    let error = study.optimize(&spec, |context| {
+        assert_eq!(context.report_values(1, &[1.0, 2.0, 3.0]), Verdict::Stop);
+        Err(ObjectiveEnd::Stopped)
+    });
+    let message = error.unwrap_err().to_string();
+    assert!(message.contains("trial 0: 3 values for 2 objectives"), "{message}");
+    assert_eq!(study.counts().unwrap().waiting, 1, "the trial waits");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What a trial reports and how it ends. Finished trials never change again, from whichever process.
 
-use super::cache::{COST, NOBODY, PARTS, REASON};
+use super::cache::{NOBODY, PARTS, REASON};
 use super::handle::Study;
 use super::rows::{self, Stored, Table};
 use super::storage::Fault;
@@ -32,20 +32,47 @@ pub(super) struct Notes {
 }
 
 impl Study {
-    /// Keeps an intermediate value of a running trial; the same step again overwrites.
+    /// Keeps an intermediate value of a running trial, with several objectives one of the first; the same step again
+    /// overwrites.
     ///
     /// # Errors
     /// [`Error::Input`] where the trial does not exist or does not run; the storage fails.
     pub fn report(&self, number: u64, step: u64, value: f64) -> Result<()> {
+        self.report_kept(number, step, &[value])
+    }
+
+    /// Keeps intermediate values of a running trial, one an objective; the same step again overwrites. What does not change
+    /// from step to step (a size, say) is given each time: pruners compare what was reported at one step.
+    ///
+    /// # Errors
+    /// [`Error::Input`] where the trial does not exist or does not run, or where the number of values is not the number of
+    /// objectives; the storage fails.
+    pub fn report_values(&self, number: u64, step: u64, values: &[f64]) -> Result<()> {
+        self.check_count(number, values.len())?;
+        self.report_kept(number, step, values)
+    }
+
+    fn report_kept(&self, number: u64, step: u64, values: &[f64]) -> Result<()> {
         self.change(number, |connection, stored| {
-            stored.trial.intermediate.insert(step, value);
-            rows::intermediate(connection, [(stored.id, step, value)])
+            stored.trial.take_report(step, values);
+            rows::report(connection, stored.id, step, values)
         })
         .map(drop)
     }
 
-    /// Whether a trial should stop after what it reported last. With several objectives what is reported belongs to the
-    /// first; a trial that has a cost ([`Study::set_cost`]) is compared with those alone that cost no more.
+    /// Refuses any other number of values than one an objective.
+    pub(super) fn check_count(&self, number: u64, count: usize) -> Result<()> {
+        let objectives = self.directions().len();
+        let plural = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+        if count == objectives {
+            return Ok(());
+        }
+        let (values, objectives) = (plural(count, "value"), plural(objectives, "objective"));
+        Err(Error::input(format!("trial {number}: {values} for {objectives}")))
+    }
+
+    /// Whether a trial should stop after what it reported last. With several objectives that is known only of one that
+    /// reports all of them ([`Study::report_values`]).
     ///
     /// # Errors
     /// [`Error::Input`] where the trial does not exist; the storage fails.
@@ -53,7 +80,7 @@ impl Study {
         self.refresh()?;
         let trial = self.cache().get(number).map(|(_, trial)| trial.clone());
         let trial = trial.ok_or_else(|| self.no_trial(number))?;
-        Ok(self.cache().should_prune(pruner, NOBODY, self.directions()[0], &trial))
+        Ok(self.cache().should_prune(pruner, NOBODY, self.directions(), &trial))
     }
 
     /// Keeps with a running trial by how much it breaks each constraint (at most 0: it is kept), where Optuna looks for it.
@@ -62,20 +89,6 @@ impl Study {
     /// [`Error::Input`] where the trial does not exist or does not run; the storage fails.
     pub fn set_constraints(&self, number: u64, constraints: &[f64]) -> Result<()> {
         self.change(number, |connection, stored| keep_constraints(connection, stored, constraints)).map(drop)
-    }
-
-    /// Says what a running trial costs, in whatever unit, before it has ended: pruners compare it with those alone that
-    /// cost no more. So what is cheap is not stopped for being worse than what is dear, which would thin out one end of
-    /// the front.
-    ///
-    /// # Errors
-    /// [`Error::Input`] where the trial does not exist or does not run; the storage fails.
-    pub fn set_cost(&self, number: u64, cost: f64) -> Result<()> {
-        self.change(number, |connection, stored| {
-            stored.trial.system.insert(COST.into(), json!(cost));
-            rows::attribute(connection, Table::TrialSystem, stored.id, COST, &json!(cost))
-        })
-        .map(drop)
     }
 
     /// Ends a running trial and returns it as it is stored.
@@ -95,19 +108,21 @@ impl Study {
         self.change(number, |connection, stored| rows::user(connection, stored, key, value)).map(drop)
     }
 
-    /// Ends a trial of [`Study::optimize`]: `reported` is all it reported, `unwritten` what of it is not in the file yet.
+    /// Ends a trial of [`Study::optimize`]: `own` has all it reported, `unwritten` what of it is not in the file yet.
     /// None where somebody else has ended it meanwhile.
     pub(super) fn finish(
         &self,
-        number: u64,
-        reported: &BTreeMap<u64, f64>,
-        unwritten: &[(u64, f64)],
+        own: &Trial,
+        unwritten: &[(u64, Vec<f64>)],
         notes: Notes,
         outcome: Outcome,
     ) -> Result<Option<Trial>> {
-        let done = self.change_if_running(number, |connection, stored| {
-            rows::intermediate(connection, unwritten.iter().map(|&(step, value)| (stored.id, step, value)))?;
-            stored.trial.intermediate.extend(reported);
+        let done = self.change_if_running(own.number, |connection, stored| {
+            for (step, values) in unwritten {
+                rows::report(connection, stored.id, *step, values)?;
+            }
+            stored.trial.intermediate.extend(&own.intermediate);
+            stored.trial.reported.extend(own.reported.clone());
             if let Some(constraints) = &notes.constraints {
                 keep_constraints(connection, stored, constraints)?;
             }
@@ -126,16 +141,10 @@ impl Study {
 
     pub(super) fn end(&self, connection: &Connection, stored: &mut Stored, outcome: Outcome) -> Result<(), Fault> {
         let objectives = self.directions().len();
+        if let Outcome::Complete(values) = &outcome {
+            self.check_count(stored.trial.number, values.len())?;
+        }
         let (state, values, reason) = match outcome {
-            Outcome::Complete(values) if values.len() != objectives => {
-                return Err(Error::input(format!(
-                    "trial {}: {} values for {objectives} objective{}",
-                    stored.trial.number,
-                    values.len(),
-                    if objectives == 1 { "" } else { "s" }
-                ))
-                .into());
-            }
             Outcome::Complete(values) if values.iter().any(|value| value.is_nan()) => {
                 (State::Failed, Vec::new(), Some("the objective's value is not a number".to_owned()))
             }

@@ -42,7 +42,7 @@ impl std::fmt::Debug for Trainer<'_> {
 }
 
 /// What an epoch came to.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Epoch {
     /// From 1.
     pub epoch: usize,
@@ -54,6 +54,9 @@ pub struct Epoch {
     pub validation_loss: Option<f64>,
     /// The metric on the validation rows.
     pub metric: Option<f64>,
+    /// The further metrics ([`TrainSpec::also`]), in their order; what is undefined is not a number.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<f64>,
     /// Seconds of its training, validation excluded.
     pub seconds: f64,
 }
@@ -83,7 +86,8 @@ pub enum Stopped {
 /// A training that has ended.
 #[derive(Clone, Debug)]
 pub struct Trained {
-    /// The weights: of the best epoch with early stopping, else of the last.
+    /// The weights: of the best epoch with early stopping, else of the last, and of part of the next where it was cancelled
+    /// in that and [`TrainSpec::keep_epochs`] did not say otherwise.
     pub weights: Vec<f32>,
     /// Every epoch.
     pub history: Vec<Epoch>,
@@ -339,7 +343,8 @@ impl<'a, B: Backend> Session<'a, B> {
         let Some(train_loss) = self.learn(epoch)? else { return Ok(None) };
         let seconds = start.elapsed().as_secs_f64();
         let learning_rate = self.rate_at(self.rates.len().saturating_sub(1));
-        let mut record = Epoch { epoch, learning_rate, train_loss, validation_loss: None, metric: None, seconds };
+        let mut record =
+            Epoch { epoch, learning_rate, train_loss, validation_loss: None, metric: None, also: Vec::new(), seconds };
         if let Some(validation) = self.validation {
             let loss = self.backend.evaluate(&mut self.cohort, 0, validation, &mut self.outputs)?;
             if !loss.is_finite() {
@@ -353,11 +358,17 @@ impl<'a, B: Backend> Session<'a, B> {
                 )));
             }
             (record.validation_loss, record.metric) = (Some(loss), Some(metric));
+            let further = self.trainer.spec.also.iter();
+            record.also = further.map(|also| also.score(&self.outputs, &validation.as_ref().targets, loss)).collect();
             self.observe(epoch, self.metric.as_loss(metric))?;
         } else {
             self.plateau.observe(train_loss);
         }
-        self.history.push(record);
+        let spec = self.trainer.spec;
+        if spec.keep_epochs && spec.early_stopping.is_none() {
+            self.backend.snapshot(&mut self.cohort, 0)?;
+        }
+        self.history.push(record.clone());
         Ok(Some(record))
     }
 
@@ -426,6 +437,8 @@ impl<'a, B: Backend> Session<'a, B> {
         if let (Some(_), Some((best, _))) = (self.trainer.spec.early_stopping, self.best) {
             self.backend.restore(&mut self.cohort, 0)?;
             epoch = best;
+        } else if self.trainer.spec.keep_epochs && stopped == Stopped::Cancelled && !self.history.is_empty() {
+            self.backend.restore(&mut self.cohort, 0)?;
         }
         Ok(Trained {
             weights: self.backend.weights(&self.cohort, 0)?,

@@ -46,6 +46,11 @@ pub struct TrainSpec {
     pub early_stopping: Option<usize>,
     /// What early stopping and the search look at; none takes accuracy or RMSE.
     pub metric: Option<Metric>,
+    /// Further metrics to measure after every epoch.
+    pub also: Vec<Metric>,
+    /// Keep the weights of each epoch, so that a training that is cancelled in the midst of one ends with those of the last
+    /// that was whole.
+    pub keep_epochs: bool,
     /// How products are computed.
     pub precision: Precision,
 }
@@ -66,6 +71,8 @@ impl Default for TrainSpec {
             clip_norm: None,
             early_stopping: None,
             metric: None,
+            also: Vec::new(),
+            keep_epochs: false,
             precision: Precision::High,
         }
     }

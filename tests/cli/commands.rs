@@ -119,8 +119,14 @@ fn failures_have_reasons_and_do_not_end_the_study() {
     }
     let all = study(&folder);
     let states: Vec<&str> = all.iter().map(|trial| trial["state"].as_str().unwrap()).collect();
-    assert_eq!(states, ["failed", "failed", "failed", "failed", "failed", "complete", "failed", "pruned", "complete"]);
-    assert_eq!(all[7]["value"], 0.5);
+    assert_eq!(
+        states,
+        ["failed", "failed", "failed", "failed", "failed", "complete", "failed", "complete", "complete"]
+    );
+    assert_eq!(
+        (&all[7]["value"], &all[7]["ended_by"]),
+        (&Json::from(0.5), &Json::from("the trial's time limit of 8 s"))
+    );
     let folder = script("exit 1");
     folder.run_words(&words("./o.sh", "--trials 2")).fails(1, &["no trial was completed", "exit code 1"]);
 }
@@ -273,7 +279,7 @@ fn pruners_have_options_and_say_which() {
 fn lines_whose_step_is_no_whole_number_are_counted_and_said_once() {
     let folder = script("echo 0.5 1.25; echo -1 2; echo 1 0.5; echo 7\n");
     let ran = folder.run_words(&words("./o.sh", "--trials 3 --sampler random")).ok();
-    assert_eq!(ran.err.matches("6 lines of two numbers were no intermediate values").count(), 1, "{}", ran.err);
+    assert_eq!(ran.err.matches("6 lines of 2 numbers were no intermediate values").count(), 1, "{}", ran.err);
     assert!(study(&folder).iter().all(|trial| keys(&trial["intermediate"]) == ["1"]));
 }
 

@@ -206,7 +206,10 @@ fn wrong_objectives_and_constraints_are_answered_in_words() {
         ("--metric accuracy,paramters", ["--metric: `paramters`", "did you mean `parameters`"]),
         ("--metric accuracy,accuracy", ["accuracy is named twice", "place 2"]),
         ("--metric accuracy,rmse", ["rmse", "not defined"]),
-        ("--metric parameters,accuracy --pruner asha", ["put a metric first", "--pruner none"]),
+        (
+            "--metric parameters,training-seconds --pruner asha",
+            ["no objective (parameters, training_seconds) is one", "--pruner none"],
+        ),
         ("--metric accuracy,parameters --direction maximize", ["--direction has 1 entry", "one direction each"]),
         ("--metric accuracy,parameters --direction maximize,maximize", ["the metric parameters", "minimize"]),
         ("--metric accuracy,parameters --stop-at 0.9", ["one an objective", "has 2"]),

@@ -64,6 +64,10 @@ def as_json(study):
             entry["values"] = [number(value) for value in trial.values] if trial.values else None
         entry["params"] = trial.params
         entry["intermediate"] = {str(step): number(value) for step, value in trial.intermediate_values.items()}
+        reported = {key[11:]: value for key, value in trial._system_attrs.items() if key.startswith("hpt:values:")}
+        if reported:
+            assert all(float(values[0]) == trial.intermediate_values[int(step)] or values[0] == "NaN" for step, values in reported.items())
+            entry["intermediate_values"] = {step: [number(float(x)) for x in values] for step, values in reported.items()}
         seconds = trial.duration.total_seconds() if trial.duration else None
         entry.update(seconds=seconds, started=iso(trial.datetime_start), finished=iso(trial.datetime_complete))
         system = trial._system_attrs

@@ -1,7 +1,8 @@
 //! Any program as an objective: each trial runs a command, and what it prints is its result.
 //!
 //! - The last line of standard output is the value, or the values with spaces or commas between them.
-//! - A line `step value` before it is an intermediate value: it is stored, and the pruner may end the trial by it.
+//! - A line `step value` before it is an intermediate value: it is stored, and the pruner may end the trial by it. With
+//!   several objectives that is a line of the step and one value each; `step value` is then stored as the first's alone.
 //! - Any other line is the program's own business. Standard error is kept for the reason of a failure.
 //! - An exit code other than 0, a value that is no number, and a last line that is none fail the trial, with the reason.
 //!
@@ -13,6 +14,7 @@ mod template;
 
 pub use process::kill_all as kill_commands;
 
+use super::trial::ENDED;
 use super::{Constraint, Progress, WarmStart};
 use crate::history::{Direction, State, Trial};
 use crate::random::{Purpose, Stream};
@@ -162,7 +164,11 @@ pub fn search_command(spec: &CommandSpec, progress: &dyn Progress, stop: &Arc<At
         progress.trial_finished(trial, best.and_then(|best| best.first().and_then(Trial::value)));
     };
     let on_start = |trial: &Trial| progress.trial_started(trial);
-    let on_report = |trial: u64, step: u64, value: f64| progress.epoch(trial, step, value);
+    let on_report = |trial: u64, step: u64, values: &[f64]| {
+        if let Some(first) = values.first() {
+            progress.epoch(trial, step, *first);
+        }
+    };
     let mut optimize = OptimizeSpec::new(sampler.as_ref(), pruner.as_ref());
     optimize.trials = spec.trials;
     optimize.time_limit = spec.time_limit;
@@ -179,7 +185,8 @@ pub fn search_command(spec: &CommandSpec, progress: &dyn Progress, stop: &Arc<At
     let stray = stray.into_inner();
     if stray > 0 {
         progress.note(&format!(
-            "{stray} lines of two numbers were no intermediate values: a step is a whole number from 0 on"
+            "{stray} lines of {} numbers were no intermediate values: a step is a whole number from 0 on",
+            spec.directions.len() + 1
         ));
     }
     if summary.stopped == Stopped::Interrupted {
@@ -269,12 +276,13 @@ fn run(
         verdict: Verdict::Continue,
         last: String::new(),
         steps: 0,
+        reported: None,
         stray: 0,
         measured: BTreeMap::new(),
     };
     let (end, errors) = process::run(&job, &mut talk)
         .map_err(|error| ObjectiveEnd::Failed(format!("the command could not be started: {error}")))?;
-    let Talk { verdict, last, steps, stray: own, measured, context, .. } = talk;
+    let Talk { verdict, last, steps, reported, stray: own, measured, context, .. } = talk;
     stray.fetch_add(own, Ordering::Relaxed);
     if !errors.is_empty() && !matches!(end, End::Exited(status) if status.success()) {
         context.set_user("stderr", json!(errors.join("\n")));
@@ -308,11 +316,25 @@ fn run(
         }),
         End::Stopped if verdict == Verdict::Prune => Err(ObjectiveEnd::Pruned),
         End::Stopped => Err(ObjectiveEnd::Stopped),
-        // As in a training of our own: what has shown something by then is a result cut short.
-        End::Late if steps > 0 => Err(ObjectiveEnd::Pruned),
         End::Late => {
             let limit = spec.trial_time_limit.unwrap_or_default().as_secs_f64();
-            Err(ObjectiveEnd::Failed(format!("killed at the trial's time limit of {limit} s, with nothing reported")))
+            let late = format!("the trial's time limit of {limit} s");
+            let fails = |why: &str| Err(ObjectiveEnd::Failed(format!("killed at {late}, {why}")));
+            match reported {
+                None if steps == 0 => fails("with nothing reported"),
+                None => fails("with values of the first objective alone"),
+                // As in a training of our own: what it has shown by then is its result.
+                Some(values) => match violations(spec, &measured, &values) {
+                    Err(why) => fails(&why),
+                    Ok(violations) => {
+                        if !violations.is_empty() {
+                            context.set_constraints(violations);
+                        }
+                        context.set_user(ENDED, json!(late));
+                        Ok(values)
+                    }
+                },
+            }
         }
         End::Large(used) => Err(ObjectiveEnd::Failed(format!(
             "killed with {} MiB, above the trial's memory limit of {} MiB",
@@ -330,8 +352,10 @@ struct Talk<'a, 'b> {
     verdict: Verdict,
     /// The last line that is not empty.
     last: String,
-    /// Values that were reported.
+    /// Reports.
     steps: u64,
+    /// The values of the last report of all objectives.
+    reported: Option<Vec<f64>>,
     /// Lines of two numbers whose first is no step.
     stray: u64,
     /// What it said of its constraints.
@@ -341,11 +365,17 @@ struct Talk<'a, 'b> {
 impl Talk<'_, '_> {
     /// Reports the line if it is `step value`; false where the study says that it is enough.
     fn report(&mut self, line: &str) -> bool {
-        if let Some((step, value)) = report(line) {
-            self.steps += 1;
-            self.verdict = self.context.report(step, value);
-        } else if is_stray(line) {
-            self.stray += 1;
+        match report(line) {
+            Some((step, values)) if values.len() == self.objectives => {
+                self.steps += 1;
+                self.verdict = self.context.report_values(step, &values);
+                self.reported = Some(values);
+            }
+            Some((step, values)) if values.len() == 1 => {
+                self.steps += 1;
+                self.verdict = self.context.report(step, values[0]);
+            }
+            _ => self.stray += u64::from(is_stray(line, self.objectives)),
         }
         self.verdict == Verdict::Continue
     }
@@ -362,7 +392,9 @@ impl Listener for Talk<'_, '_> {
         }
         let before = std::mem::replace(&mut self.last, line.to_owned());
         // Two numbers may be the values of two objectives: that shows when another line follows.
-        if self.objectives == 1 { self.report(line) } else { self.report(&before) }
+        let is_open = |line: &str| self.objectives == 2 && line.split_whitespace().count() == 2;
+        let (held, new) = (is_open(&before), !is_open(line));
+        (!held || self.report(&before)) && (!new || self.report(line))
     }
 
     fn error(&mut self, line: &str) {
@@ -374,19 +406,18 @@ impl Listener for Talk<'_, '_> {
     }
 }
 
-/// `step value`.
-fn report(line: &str) -> Option<(u64, f64)> {
+/// `step value`, or `step` and several values.
+fn report(line: &str) -> Option<(u64, Vec<f64>)> {
     let mut words = line.split_whitespace();
-    match (words.next()?.parse(), words.next()?.parse(), words.next()) {
-        (Ok(step), Ok(value), None) => Some((step, value)),
-        _ => None,
-    }
+    let step = words.next()?.parse().ok()?;
+    let values: Option<Vec<f64>> = words.map(|word| word.parse().ok()).collect();
+    values.filter(|values| !values.is_empty()).map(|values| (step, values))
 }
 
-/// Two numbers whose first is no whole number from 0 on.
-fn is_stray(line: &str) -> bool {
+/// As many numbers as a report has, the first of which is no whole number from 0 on.
+fn is_stray(line: &str, objectives: usize) -> bool {
     let numbers: Option<Vec<f64>> = line.split_whitespace().map(|word| word.parse().ok()).collect();
-    report(line).is_none() && numbers.is_some_and(|numbers| numbers.len() == 2)
+    report(line).is_none() && numbers.is_some_and(|numbers| numbers.len() == objectives + 1)
 }
 
 /// `constraint NAME VALUE`.
@@ -432,13 +463,15 @@ mod tests {
 
     #[test]
     fn lines_are_reports_values_or_neither() {
-        assert_eq!(report("3 0.5"), Some((3, 0.5)));
-        assert_eq!(report("  10\t-1e-3 "), Some((10, -1e-3)));
-        assert!(report("7 nan").is_some_and(|(step, value)| step == 7 && value.is_nan()));
-        for line in ["0.5", "epoch 3", "3 0.5 0.6", "-1 0.5", "1.5 0.5", ""] {
+        assert_eq!(report("3 0.5"), Some((3, vec![0.5])));
+        assert_eq!(report("  10\t-1e-3 "), Some((10, vec![-1e-3])));
+        assert_eq!(report("3 0.5 0.6"), Some((3, vec![0.5, 0.6])));
+        assert!(report("7 nan").is_some_and(|(step, values)| step == 7 && values[0].is_nan()));
+        for line in ["0.5", "3", "epoch 3", "3 0.5 x", "-1 0.5", "1.5 0.5", ""] {
             assert_eq!(report(line), None, "{line}");
-            assert_eq!(is_stray(line), ["-1 0.5", "1.5 0.5"].contains(&line), "{line}");
+            assert_eq!(is_stray(line, 1), ["-1 0.5", "1.5 0.5"].contains(&line), "{line}");
         }
+        assert!(is_stray("1.5 0.5 2", 2) && !is_stray("1.5 0.5", 2));
         assert_eq!(values("0.25", 1), Ok(vec![0.25]));
         assert_eq!(values("1, 2", 2), Ok(vec![1.0, 2.0]));
         assert_eq!(values("1 -inf", 2), Ok(vec![1.0, f64::NEG_INFINITY]));
