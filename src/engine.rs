@@ -37,7 +37,7 @@
 use crate::backend::cuda::{Cuda, data_bytes};
 use crate::backend::{Backend, Caps, Cpu, Member, Precision, Reference, UpdateRule, cores, gpus};
 use crate::bench::{CohortRate, CohortRow};
-use crate::check::{self, Finding};
+use crate::check::{self, Choice, Finding, Findings};
 use crate::data::{Dataset, Sketch, Targets};
 use crate::model::{Head, Model, ModelSpec, Plan, Training, initialise};
 use crate::train::{Checkpoint, Control, Epoch, Scores, TrainSpec, Trained, Trainer, evaluate, resume, train};
@@ -290,11 +290,8 @@ impl Engine {
     }
 
     /// Compares the device with the oracle; see [`check::all`].
-    ///
-    /// # Errors
-    /// The device failed.
-    pub fn compare(&self, on_finding: &mut dyn FnMut(&Finding)) -> Result<Vec<Finding>> {
-        on_device!(self, backend => check::all(backend, on_finding))
+    pub fn compare(&self, choice: Choice<'_>, on_finding: &mut dyn FnMut(usize, &Finding)) -> Findings {
+        on_device!(self, backend => check::all(backend, choice, on_finding))
     }
 
     /// Operations a second of the product m × n over k on a GPU, the median of several rounds; none on other devices.

@@ -7,7 +7,7 @@ mod training;
 
 use device::{Look, is_used, kernels, simulated};
 use hpt_engine::backend::Precision;
-use hpt_engine::check::{self, Case, End, cases, edges};
+use hpt_engine::check::{self, Case, Choice, End, cases, edges};
 use hpt_engine::data::{Dataset, Features, Targets};
 use hpt_engine::random::{Purpose, Stream};
 use std::sync::Arc;
@@ -39,7 +39,9 @@ fn data(rows: usize, inputs: usize, kind: Kind, seed: u64) -> Arc<Dataset> {
 #[test]
 fn the_gpu_follows_the_oracle() {
     let cuda = simulated(&[Look::default()]);
-    for finding in check::all(&cuda, &mut |_| {}).unwrap() {
+    let found = check::all(&cuda, Choice::default(), &mut |_, _| {});
+    assert!(found.list.len() == found.comparisons && found.lost.is_none());
+    for finding in &found.list {
         assert!(finding.agrees, "{finding:?}");
     }
     check::quick(&cuda).unwrap();
@@ -51,8 +53,8 @@ fn the_gpu_follows_the_oracle() {
 #[test]
 fn tensor_cores_follow_the_oracle() {
     let cuda = simulated(&[Look { plain: false, ..Look::default() }]);
-    let mut findings = Vec::new();
-    check::lower(&cuda, &mut |finding| findings.push(finding)).unwrap();
+    let only = ["high", "medium", "bf16"].map(str::to_owned);
+    let findings = check::all(&cuda, Choice { only: &only, ..Choice::default() }, &mut |_, _| {}).list;
     for finding in &findings {
         assert!(finding.agrees, "{finding:?}");
     }
