@@ -47,12 +47,18 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
         let Finding { name, what, share, agrees, error } = finding;
         match error {
             Some(error) => format!("{i} FAILED {name}: {error}"),
-            None => format!("{i} {} {name}: {what} at {share:.3} of the bound", if *agrees { "ok    " } else { "WRONG " }),
+            None => {
+                format!("{i} {} {name}: {what} at {share:.3} of the bound", if *agrees { "ok    " } else { "WRONG " })
+            }
         }
     };
     let only: Vec<String> = matches.get_many("only").into_iter().flatten().cloned().collect();
     let choice = Choice { from: matches.get_one("from").copied().unwrap_or(0), only: &only };
     let found = engine.compare(choice, &mut |i, finding| console.line(&line(i, finding)));
+    if found.list.is_empty() {
+        let names = "no comparison has such a name and number";
+        return Err(Failure::new(2, format!("{names}; there are {}", table::plural(found.comparisons, "comparison"))));
+    }
     let wrong = found.list.iter().filter(|finding| !finding.agrees).count();
     // Where a device is lost, the first that was not made.
     let next = found.lost.map(|last| last + 1);
@@ -61,16 +67,13 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
         "comparisons": found.comparisons, "next": next,
     });
     console.result(&document, || {
-        let left = next.map_or(String::new(), |next| format!("; the device is lost, the others are made by --from {next}"));
+        let left =
+            next.map_or(String::new(), |next| format!("; the device is lost, the others are made by --from {next}"));
         let made = table::plural(found.list.len(), "comparison");
         match wrong {
             0 => format!("{}: {made} agree", caps.device),
             n => format!("{}: {n} of {made} do not agree{left}", caps.device),
         }
     })?;
-    if found.list.is_empty() {
-        let names = "no comparison has such a name and number";
-        return Err(Failure::new(2, format!("{names}; there are {}", table::plural(found.comparisons, "comparison"))));
-    }
     if wrong == 0 { Ok(()) } else { Err(Failure { code: 1, message: None }) }
 }
