@@ -94,7 +94,13 @@ fn companions_change_no_bit() {
 #[test]
 fn products_are_timed() {
     let cuda = simulated(&[Look::default()]);
-    assert!(cuda.product_seconds([65, 33, 17], Precision::Highest, 2).unwrap() > 0.0);
+    let took = cuda.time_product([65, 33, 17], Precision::Highest, 2).unwrap();
+    assert!(took.seconds > 0.0 && took.error < 2e-7, "{took:?}");
+    // A wrong product would show: TF32's error does.
+    let tensor = simulated(&[Look { plain: false, ..Look::default() }]);
+    let error = |precision| tensor.time_product([65, 33, 17], precision, 2).unwrap().error;
+    let (high, medium) = (error(Precision::High), error(Precision::Medium));
+    assert!(high < 1e-6 && (1e-5..1e-3).contains(&medium), "{high} {medium}");
 }
 
 #[test]

@@ -89,8 +89,8 @@ def show(who, rounds):
     if not good:
         last = rounds[-1]
         print(f"{who:<34} {'failed: ' + last['failed'][:90] if 'failed' in last else 'not run: ' + last['not_run']}", flush=True)
-    elif "tflops" in good[0] or "products" in good[0]:
-        print(f"{who:<34} TFLOP/s {good[-1].get('tflops') or good[-1].get('products')}", flush=True)
+    elif good[0].get("tflops") or good[0].get("products_tflops"):
+        print(f"{who:<34} TFLOP/s {good[-1].get('tflops') or good[-1]['products_tflops']}", flush=True)
     else:
         rates = [rate(result) for result in good]
         spread = f"{min(rates):,.0f}–{max(rates):,.0f}"
