@@ -5,7 +5,11 @@
 //! (`*.csv.gz`, the last column is the value) are functions too; `BUDGETS=30,50,100` are the
 //! numbers of trials. Regret is (found − optimum), averaged over the seeds. `OUT=runs.jsonl` appends a line a run in the
 //! format that `benches/search/judge.py` holds against Optuna's (there the closed forms end at 60 trials).
-//! `PROPOSE=100,500` times single proposals with histories of that many trials instead.
+//! `PROPOSE=100,500` times single proposals with histories of that many trials instead. `SEVERAL=1` runs the problems with
+//! several objectives (`benches/search/several.rs`), for which `OUT` has the format of `benches/search/several.py`.
+
+#[path = "search/several.rs"]
+mod several;
 
 use hpt_engine::compare::{self, FUNCTIONS, Grid};
 use hpt_engine::history::{Direction, Record, State, Trial};
@@ -36,18 +40,26 @@ fn main() {
     let argument = |i: usize, default: &str| arguments.get(i).cloned().unwrap_or_else(|| default.to_owned());
     let seeds: u64 = argument(1, "5").parse().unwrap_or(5);
     let wanted = argument(2, "");
-    let mut functions = closed_forms();
-    if let Ok(folder) = std::env::var("HPO_TABLES") {
-        functions.extend(tables(&folder));
+    let is_wanted = |name: &str| wanted.is_empty() || wanted.split(',').any(|part| name.contains(part));
+    let (folder, out) = (std::env::var("HPO_TABLES").ok(), std::env::var("OUT").ok());
+    if std::env::var("SEVERAL").is_ok() {
+        println!("{:24} {:8} volume after 30, 60 and 100 trials   ms a proposal", "problem", "sampler");
+        for problem in several::problems(folder.as_deref()).iter().filter(|problem| is_wanted(problem.name)) {
+            argument(0, "tpe,gp").split(',').for_each(|name| several::run(problem, name, seeds, out.as_deref()));
+        }
+        return;
     }
-    let out = std::env::var("OUT").ok();
+    let mut functions = closed_forms();
+    if let Some(folder) = &folder {
+        functions.extend(tables(folder));
+    }
     let numbers = |text: String| -> Vec<u64> { text.split(',').filter_map(|b| b.parse().ok()).collect() };
     let (budgets, sizes) =
         (numbers(std::env::var("BUDGETS").unwrap_or("30,50,100".into())), std::env::var("PROPOSE").ok().map(numbers));
     if sizes.is_none() {
         println!("{:34} {:8} regret after {budgets:?} trials (normalised)   ms a proposal", "function", "sampler");
     }
-    for function in functions.iter().filter(|f| wanted.is_empty() || wanted.split(',').any(|w| f.name.contains(w))) {
+    for function in functions.iter().filter(|function| is_wanted(&function.name)) {
         for name in argument(0, "random,gp").split(',') {
             match (&sizes, &out) {
                 (Some(sizes), _) => time_proposals(function, name, sizes),
@@ -91,14 +103,18 @@ fn judge(function: &Function, name: &str, seeds: u64, budgets: &[u64], out: Opti
         if let Some(path) = out {
             let milliseconds = (spent / most as f64 * 100.0).round() / 100.0;
             let run = serde_json::json!({"sampler": name, "problem": function.name, "seed": seed, "best": reached, "ms": milliseconds});
-            let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
-            writeln!(file.expect("OUT can be written"), "{run}").expect("OUT can be written");
+            append(path, &run);
         }
     }
     let regrets: Vec<f64> = sums.iter().map(|sum| sum / seeds as f64).collect();
     let range = function.median - function.optimum;
     let text: Vec<String> = regrets.iter().map(|r| format!("{r:9.5} ({:6.4})", r / range)).collect();
     println!("{:34} {:8} {}   {seconds:.2} ({last:.2} at the end)", function.name, name, text.join(" "));
+}
+
+fn append(path: &str, run: &serde_json::Value) {
+    let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+    writeln!(file.expect("OUT can be written"), "{run}").expect("OUT can be written");
 }
 
 /// Milliseconds of one proposal after so many trials, the least of five. Three quarters of the trials are random, the

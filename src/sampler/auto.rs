@@ -1,5 +1,6 @@
 //! Chooses a sampler from the space, the objectives and the number of trials.
 
+use super::gp::MOST_OBJECTIVES;
 use super::{Ask, GpSampler, GridSampler, Nsga2Sampler, Proposal, QmcSampler, Sampler, Settings, TpeSampler};
 use crate::history::Direction;
 use crate::space::Space;
@@ -11,6 +12,9 @@ const MOST_PARAMETERS: usize = 60;
 
 /// Trials at once from which on they would wait for the Gaussian process, whose proposals take up to a tenth of a second.
 const MANY_AT_ONCE: usize = 32;
+
+/// Trials with several objectives after which the Gaussian processes, one an objective, give way.
+const MOST_SEEN_BY_SEVERAL: usize = 250;
 
 /// Trials with several objectives from which on evolution is chosen: it is made for thousands.
 const MANY: u64 = 1_000;
@@ -28,10 +32,11 @@ impl Auto {
     }
 
     /// The grid where it fits into the budget, quasi-random points where nothing can be learned from them any more,
-    /// otherwise the model that needs the fewest trials, as long as it is quick. For several objectives the densities of
-    /// [`TpeSampler`], or evolution where there are very many trials.
+    /// otherwise the model that needs the fewest trials, as long as it is quick: a Gaussian process first, with several
+    /// objectives too unless they are so many that it could only weigh them, then the densities of [`TpeSampler`].
     fn choose(&self, space: &Space, objectives: usize, seen: usize) -> (Box<dyn Sampler>, String) {
         let many = format!("more than {MOST_PARAMETERS} parameters are too many for a Gaussian process");
+        let most = if objectives > 1 { MOST_SEEN_BY_SEVERAL } else { MOST_SEEN };
         match (space.size(), self.settings.trials) {
             (Some(size), Some(trials)) if size <= trials => (
                 // Every value, also of long logarithmic ranges.
@@ -45,21 +50,21 @@ impl Auto {
                 Box::new(Nsga2Sampler::new(&self.settings)),
                 format!("{objectives} objectives and {MANY} trials or more"),
             ),
-            _ if objectives > 1 => (
+            _ if objectives > MOST_OBJECTIVES => (
                 Box::new(TpeSampler::new(&self.settings)),
-                format!("{objectives} objectives and fewer than {MANY} trials, or nobody knows how many"),
+                format!("more than {MOST_OBJECTIVES} objectives are too many for a Gaussian process"),
             ),
             _ if self.settings.at_once >= MANY_AT_ONCE => (
                 Box::new(TpeSampler::new(&self.settings)),
                 format!("{} trials at once would wait for a Gaussian process", self.settings.at_once),
             ),
             _ if space.len() > MOST_PARAMETERS => (Box::new(TpeSampler::new(&self.settings)), many),
-            _ if seen >= MOST_SEEN => {
-                (Box::new(TpeSampler::new(&self.settings)), format!("after {MOST_SEEN} trials it is quicker"))
+            _ if seen >= most => {
+                (Box::new(TpeSampler::new(&self.settings)), format!("after {most} trials it is quicker"))
             }
             (_, trials) => {
-                let later = trials.is_none_or(|trials| trials > MOST_SEEN as u64);
-                let then = if later { format!("; from trial {MOST_SEEN} on tpe") } else { String::new() };
+                let later = trials.is_none_or(|trials| trials > most as u64);
+                let then = if later { format!("; from trial {most} on tpe") } else { String::new() };
                 (Box::new(GpSampler::new(&self.settings)), format!("it needs the fewest trials{then}"))
             }
         }

@@ -109,7 +109,7 @@ pub(super) fn ranked<'a>(ask: &Ask<'a>) -> Vec<(&'a Trial, Rank)> {
 }
 
 /// Numbers of the failed trials whose configuration another trial has that did not fail.
-fn repeated(trials: &[&Trial]) -> HashSet<u64> {
+pub(super) fn repeated(trials: &[&Trial]) -> HashSet<u64> {
     let failed: Vec<&&Trial> = trials.iter().filter(|trial| trial.state == State::Failed).collect();
     if failed.is_empty() {
         return HashSet::new();
@@ -165,7 +165,7 @@ fn plain_losses(ask: &Ask, trials: &[&Trial]) -> Vec<Option<f64>> {
 
 /// The last value plus the median gain of the complete trials from that step to the end; `gains` keeps what
 /// [`gain_from`] said of each step.
-fn pruned_loss(
+pub(super) fn pruned_loss(
     direction: Direction,
     trials: &[&Trial],
     pruned: &Trial,
@@ -245,7 +245,7 @@ fn yeo_johnson(x: f64, power: f64) -> f64 {
     }
 }
 
-fn standardise(values: &[f64]) -> Vec<f64> {
+pub(super) fn standardise(values: &[f64]) -> Vec<f64> {
     let mean = values.iter().sum::<f64>() / values.len().max(1) as f64;
     let deviation = variance(values).sqrt();
     // Values that differ by rounding alone are all the same.

@@ -1,6 +1,7 @@
-//! The order of trials with several objectives, for a model that divides them into good ones and others.
+//! What models learn from trials with several objectives: their values one by one, for processes ([`Observations`]), and an
+//! order of them, for a model that divides them into good ones and others ([`ranked`]).
 //!
-//! Ozaki et al., "Multiobjective tree-structured Parzen estimator", J. Artif. Intell. Res. 73 (2022), section 4: whole
+//! The order is that of Ozaki et al., "Multiobjective tree-structured Parzen estimator", J. Artif. Intell. Res. 73 (2022), section 4: whole
 //! fronts, best first, are good as long as they fit; of the front that does not, those points that together dominate the
 //! largest volume, taken greedily (Guerreiro, Fonseca and Paquete, "Greedy hypervolume subset selection", Evol. Comput. 24,
 //! 2016). The volume ends a tenth of the front's range beyond its worst values.
@@ -8,7 +9,89 @@
 use super::Ask;
 use super::outcome::{self, Rank};
 use crate::history::pareto::{self, hypervolume, ranks};
-use crate::history::{State, Trial};
+use crate::history::{Direction, State, Trial};
+use crate::space::Params;
+use std::collections::BTreeMap;
+
+/// Where volumes end, of a front that reaches from 0 to 1.
+const EDGE: f64 = 1.1;
+/// Weight of a good trial that adds nothing to the volume of the others.
+const LEAST: f64 = 0.01;
+
+/// What processes learn from, one an objective and one a constraint; trials in the order of their numbers.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Observations<'a> {
+    pub(super) finished: Vec<Observation<'a>>,
+    pub(super) pending: Vec<&'a Params>,
+    /// How many of the finished ones have a value of their own.
+    pub(super) measured: usize,
+}
+
+/// A trial that has ended.
+#[derive(Clone, Debug)]
+pub(super) struct Observation<'a> {
+    pub(super) params: &'a Params,
+    /// One an objective, finite; none where nothing is known of it.
+    pub(super) losses: Vec<Option<f64>>,
+    /// One a constraint, at most 0 where it is kept; empty where nothing was said.
+    pub(super) constraints: Vec<f64>,
+    /// Whether it is complete and keeps its constraints: what a front is made of.
+    pub(super) is_result: bool,
+}
+
+impl<'a> Observations<'a> {
+    /// A complete trial counts with its values, what is infinite as the nearer finite end of all. A pruned one says
+    /// something of the first objective alone, as in [`outcome`]; one that breaks constraints, by how much. What failed, or
+    /// has a value that is not a number, counts as the worst there is in every objective.
+    pub(super) fn new(ask: &Ask<'a>) -> Self {
+        let mut trials: Vec<&Trial> = ask.history.iter().collect();
+        trials.sort_by_key(|trial| trial.number);
+        let repeated = outcome::repeated(&trials);
+        let (mut found, mut gains) = (Observations::default(), BTreeMap::new());
+        let nothing = vec![None; ask.directions.len()];
+        for trial in trials.iter().copied().filter(|trial| !repeated.contains(&trial.number)) {
+            if matches!(trial.state, State::Running | State::Waiting) {
+                found.pending.push(&trial.params);
+                continue;
+            }
+            let mut own = nothing.clone();
+            let complete = pareto::losses(ask.directions, trial);
+            if trial.state == State::Pruned {
+                let loss = outcome::pruned_loss(ask.directions[0], &trials, trial, &mut gains);
+                own[0] = loss.filter(|loss| !loss.is_nan());
+            }
+            let is_feasible = trial.is_feasible();
+            let is_result = complete.is_some() && is_feasible;
+            let losses = complete.map_or(own, |losses| losses.into_iter().map(Some).collect());
+            let is_measured = losses[0].is_some() || (trial.state == State::Pruned && !is_feasible);
+            found.measured += usize::from(is_measured);
+            // Broken ones wait for the worst values, below.
+            let losses = if is_measured { losses } else { vec![Some(f64::INFINITY); nothing.len()] };
+            let constraints = trial.constraints();
+            found.finished.push(Observation { params: &trial.params, losses, constraints, is_result });
+        }
+        (0..nothing.len()).for_each(|k| found.clamp(k));
+        found
+    }
+
+    /// Puts what is infinite to the finite ends of the objective.
+    fn clamp(&mut self, k: usize) {
+        let finite = self.finished.iter().filter_map(|one| one.losses[k]).filter(|loss| loss.is_finite());
+        let (best, worst) = finite.fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), x| (a.min(x), b.max(x)));
+        let (best, worst) = if best <= worst { (best, worst) } else { (0.0, 0.0) };
+        self.finished.iter_mut().filter_map(|one| one.losses[k].as_mut()).for_each(|x| *x = x.clamp(best, worst));
+    }
+}
+
+/// Places from the best to the worst: results as in [`order`], then the others, by how much they break constraints.
+pub(super) fn best_first(trials: &[&Observation], good: usize) -> Vec<usize> {
+    let (results, mut rest): (Vec<usize>, Vec<usize>) = (0..trials.len()).partition(|place| trials[*place].is_result);
+    let losses: Vec<Vec<f64>> =
+        results.iter().map(|place| trials[*place].losses.iter().flatten().copied().collect()).collect();
+    let violation = |place: &usize| trials[*place].constraints.iter().map(|x| x.max(0.0)).sum::<f64>();
+    rest.sort_by(|a, b| violation(a).total_cmp(&violation(b)));
+    order(&losses, good).into_iter().map(|at| results[at]).chain(rest).collect()
+}
 
 /// The trials with their ranks, the complete ones by their place in [`order`]; `good` says how many of so many measured
 /// ones are good. What a pruned trial reported belongs to the first objective.
@@ -54,6 +137,20 @@ pub(super) fn order(losses: &[Vec<f64>], good: usize) -> Vec<usize> {
     places
 }
 
+/// How much a model should make of each of the good trials: the volume that it alone adds to theirs, over the largest such
+/// volume, at least [`LEAST`].
+pub(super) fn shares<'a>(directions: &[Direction], good: impl Iterator<Item = &'a Trial>) -> Vec<f64> {
+    let losses: Vec<Option<Vec<f64>>> = good.map(|trial| pareto::losses(directions, trial)).collect();
+    let points = scaled(&losses.iter().flatten().cloned().collect::<Vec<_>>());
+    let reference = vec![EDGE; directions.len()];
+    let all = hypervolume(&points, &reference);
+    let others = |place: usize| [&points[..place], &points[place + 1..]].concat();
+    let own: Vec<f64> = (0..points.len()).map(|place| all - hypervolume(&others(place), &reference)).collect();
+    let most = own.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
+    let mut shares = own.iter().map(|own| (own / most).max(LEAST));
+    losses.iter().map(|losses| losses.as_ref().and_then(|_| shares.next()).unwrap_or(LEAST)).collect()
+}
+
 /// Each objective from 0 to 1 over the front; what is infinite is at the end of what is not.
 fn scaled(front: &[Vec<f64>]) -> Vec<Vec<f64>> {
     let objectives = front.first().map_or(0, Vec::len);
@@ -71,7 +168,7 @@ fn scaled(front: &[Vec<f64>]) -> Vec<Vec<f64>> {
 
 /// Up to `count` places of a front of the unit cube, each the one that adds most to the volume of those before it.
 fn widest(front: &[Vec<f64>], count: usize) -> Vec<usize> {
-    let reference = vec![1.1; front.first().map_or(0, Vec::len)];
+    let reference = vec![EDGE; front.first().map_or(0, Vec::len)];
     let mut chosen: Vec<Vec<f64>> = Vec::new();
     let mut places = Vec::new();
     // A point adds the less the more there are: a gain that was computed earlier is a bound, and mostly settles it.
@@ -104,6 +201,7 @@ fn widest(front: &[Vec<f64>], count: usize) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::history::Record;
     use crate::random::{Purpose, Stream};
 
     #[test]
@@ -133,6 +231,23 @@ mod tests {
         }
         assert!(widest(&[], 3).is_empty());
         assert_eq!(widest(&[vec![0.5, 0.5], vec![0.5, 0.5]], 5).len(), 2);
+    }
+
+    #[test]
+    fn shares_are_the_volumes_that_would_be_missing() {
+        let trial = |values: &[f64]| {
+            let record = Record { values: values.to_vec(), ..Record::blank(0, State::Complete) };
+            Trial::from(record)
+        };
+        // Scaled, the ends have 0.1·0.6 and 0.1·0.5 for themselves, the knee 0.5·0.6 and what is dominated nothing.
+        let trials = [[0.0, 10.0], [5.0, 4.0], [10.0, 0.0], [10.0, 10.0]].map(|values| trial(&values));
+        let found = shares(&[Direction::Minimize; 2], trials.iter());
+        let expected = [0.5 * 0.1, 0.5 * 0.6, 0.1 * 0.4].map(|volume| volume / (0.5 * 0.6));
+        assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12), "{found:?}");
+        assert_eq!(found[3], LEAST);
+        let infinite = [trial(&[f64::INFINITY, 1.0]), Trial::from(Record::blank(1, State::Pruned))];
+        assert_eq!(shares(&[Direction::Minimize; 2], infinite.iter()), [1.0, LEAST]);
+        assert!(shares(&[Direction::Minimize; 2], [].into_iter()).is_empty());
     }
 
     #[test]

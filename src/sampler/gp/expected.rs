@@ -7,8 +7,6 @@
 
 /// ½·ln 2π.
 const HALF_LN_TAU: f64 = 0.918_938_533_204_672_7;
-/// Terms of the continued fraction: exact to rounding from x = 3 on.
-const TERMS: usize = 60;
 
 /// (ln h(z), d ln h / dz).
 pub(super) fn log_h(z: f64) -> (f64, f64) {
@@ -41,8 +39,12 @@ pub(super) fn log_cumulative(z: f64) -> (f64, f64) {
 
 /// c of the module's continued fraction, x ≥ 3.
 fn tail(x: f64) -> f64 {
-    // Far out a few terms are exact. The rest of the fraction, t ≈ k/(x + t), closes it.
-    let terms = if x > 10.0 { 12 } else { TERMS };
+    // So many are exact to rounding, the fewer the farther out. The rest of the fraction, t ≈ k/(x + t), closes it.
+    let terms = match x {
+        _ if x > 8.0 => 12,
+        _ if x > 5.0 => 20,
+        _ => 40,
+    };
     let rest = 0.5 * ((x * x + 4.0 * (terms + 1) as f64).sqrt() - x);
     1.0 / (x + (2..=terms).rev().fold(rest, |below, k| k as f64 / (x + below)))
 }

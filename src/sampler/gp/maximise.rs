@@ -2,9 +2,10 @@
 //!
 //! Candidates are quasi-random points and variations of the best configurations so far. Local search alternates between
 //! L-BFGS over the continuous coordinates (long step ranges are relaxed and rounded) and trying every other value of
-//! a choice and the neighbours on a step range, children of a changed parent included, until neither gains anything.
+//! a choice and the neighbours on a step range, children of a changed parent included, until neither gains anything. What has
+//! been tried is not proposed again: of the places where searches end the highest one that is new is taken.
 
-use super::ensemble::Ensemble;
+use super::ensemble::Landscape;
 use super::lbfgs::{Bounded, minimize};
 use crate::random::Stream;
 use crate::sampler::codec::{Codec, Kind, Point};
@@ -17,13 +18,19 @@ const SHORT: u64 = 24;
 const ROUNDS: usize = 6;
 /// A change of the acquisition below this is none.
 const GAIN: f64 = 1e-6;
+/// In a continuum a configuration that differs less from a tried one in every column is the same...
+const SAME: f64 = 1e-6;
+/// ...unless noise has at least this variance, of outcomes with variance 1: then a second look tells something.
+const NOISY: f64 = 1e-3;
 
 /// One maximisation.
-pub(super) struct Search<'a> {
-    pub(super) surrogate: &'a Ensemble,
+pub(super) struct Search<'a, L> {
+    pub(super) surrogate: &'a L,
     pub(super) codec: &'a Codec<'a>,
-    /// Configurations that may not be proposed again.
+    /// Configurations that may not be proposed again, in a finite space.
     pub(super) tried: Option<&'a Tried<'a>>,
+    /// Rows of those that were tried or are under way, for a continuum.
+    pub(super) rows: &'a [Vec<f64>],
     /// Number of quasi-random candidates; half as many are variations.
     pub(super) candidates: usize,
     /// Local searches.
@@ -32,7 +39,7 @@ pub(super) struct Search<'a> {
     pub(super) evaluations: usize,
 }
 
-impl Search<'_> {
+impl<L: Landscape> Search<'_, L> {
     /// The point of largest acquisition that was found; none where all candidates have been tried.
     pub(super) fn run(&self, elites: &[Point], sobol: &Sobol, stream: &mut Stream) -> Option<Point> {
         let mut candidates: Vec<(f64, Point)> = Vec::with_capacity(2 * self.candidates);
@@ -49,14 +56,9 @@ impl Search<'_> {
             self.consider(elite.clone(), &mut candidates);
         }
         candidates.sort_by(|a, b| b.0.total_cmp(&a.0));
-        let mut best: Option<(f64, Point)> = None;
-        for start in self.spread(candidates) {
-            let (score, point) = self.climb(start);
-            if best.as_ref().is_none_or(|(highest, _)| score > *highest) {
-                best = Some((score, point));
-            }
-        }
-        best.map(|(_, point)| point)
+        let mut ends: Vec<(f64, Point)> = self.spread(&candidates).into_iter().map(|start| self.climb(start)).collect();
+        ends.sort_by(|a, b| b.0.total_cmp(&a.0));
+        ends.into_iter().chain(candidates).map(|(_, point)| point).find(|point| self.is_new(point))
     }
 
     fn consider(&self, point: Point, candidates: &mut Vec<(f64, Point)>) {
@@ -73,8 +75,15 @@ impl Search<'_> {
         self.tried.is_none_or(|tried| !tried.contains(&self.codec.params(point)))
     }
 
+    /// False in a continuum where a trial has the same configuration and another look at it would tell nothing.
+    fn is_new(&self, point: &[f64]) -> bool {
+        let x = self.codec.embed(point);
+        let is_same = |row: &Vec<f64>| row.iter().zip(&x).all(|(a, b)| (a - b).abs() < SAME);
+        self.tried.is_some() || self.surrogate.noise() >= NOISY || !self.rows.iter().any(is_same)
+    }
+
     /// The highest candidates that are not next to a higher one.
-    fn spread(&self, candidates: Vec<(f64, Point)>) -> Vec<(f64, Point)> {
+    fn spread(&self, candidates: &[(f64, Point)]) -> Vec<(f64, Point)> {
         let mut starts: Vec<(f64, Point)> = Vec::with_capacity(self.starts);
         for candidate in candidates {
             if starts.len() == self.starts {
@@ -82,7 +91,7 @@ impl Search<'_> {
             }
             let is_near = |(_, other): &(f64, Point)| other.iter().zip(&candidate.1).all(|(a, b)| (a - b).abs() < 0.1);
             if !starts.iter().any(is_near) {
-                starts.push(candidate);
+                starts.push(candidate.clone());
             }
         }
         starts

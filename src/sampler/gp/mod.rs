@@ -3,13 +3,17 @@
 //! Quasi-random points first; then a Gaussian process is fitted to the normalised outcomes
 //! ([`outcome`](super::outcome)) and the configuration with the largest [`Acquisition`] is proposed. Trials under
 //! way are conditioned on with their predicted mean ("kriging believer"), which takes away the uncertainty around them.
+//! With two to [`MOST_OBJECTIVES`] objectives each has a process of its own, and the improvement is that of the front's
+//! hypervolume ([`front`]); with more, and for the other acquisitions, objectives are weighed anew each trial.
 //! Everything is computed anew from the history: no state, so a resumed study proposes what it would have proposed.
 
 mod acquisition;
 mod bound;
+mod boxes;
 mod cholesky;
 mod ensemble;
 mod expected;
+mod front;
 mod kernel;
 mod lbfgs;
 mod maximise;
@@ -23,12 +27,14 @@ pub use bound::{FEWEST as REGRET_TRIALS, regret_bound};
 use super::codec::{Codec, Kind, Point};
 use super::outcome::{Outcomes, normalise};
 use super::random::{Tried, draw};
+use super::several::{self, Observation, Observations};
 use super::sobol::{Sobol, quasi_random};
 use super::{Ask, Proposal, Sampler, Settings};
 use crate::history::Direction;
 use crate::random::{Purpose, Stream};
-use crate::space::Space;
-use ensemble::Ensemble;
+use crate::space::{Params, Space};
+use ensemble::{Ensemble, Landscape};
+use front::Subject;
 use kernel::{Inputs, Prior, fit};
 use maximise::Search;
 use surrogate::Surrogate;
@@ -40,8 +46,11 @@ const PATH: u64 = 1 << 43;
 /// Most outcomes that the length scales are learned from, and most that the process is conditioned on.
 const MOST_FITTED: usize = 160;
 const MOST_KEPT: usize = 600;
-/// Configurations whose variations are candidates.
+/// Configurations whose variations are candidates, with one objective and with several.
 const ELITES: usize = 5;
+const FRONT_ELITES: usize = 10;
+/// Most objectives of which the hypervolume is improved: with five a front of sixty leaves thousands of boxes.
+pub(super) const MOST_OBJECTIVES: usize = 4;
 
 /// Gaussian process and expected improvement; see the module.
 #[derive(Clone, Copy, Debug)]
@@ -61,30 +70,42 @@ impl GpSampler {
 
 impl Sampler for GpSampler {
     fn ask(&self, ask: &Ask) -> Proposal {
-        let outcomes = Outcomes::new(ask);
-        if (outcomes.measured as u64) < self.startup {
-            return quasi_random(ask);
-        }
         let codec = Codec::new(ask.space);
-        match self.propose(ask, &codec, &outcomes) {
+        let (measured, point) = if self.sees_volume(ask.directions.len()) {
+            let trials = Observations::new(ask);
+            (trials.measured, self.propose_for_front(ask, &codec, &trials))
+        } else {
+            let outcomes = Outcomes::new(ask);
+            (outcomes.measured, self.propose(ask, &codec, &outcomes))
+        };
+        match point {
+            _ if (measured as u64) < self.startup => quasi_random(ask),
             Some(point) => Proposal::Params(codec.params(&point)),
             None => draw(ask, 0),
         }
     }
 
     fn describe(&self, _: &Space, directions: &[Direction]) -> String {
-        let scalar = if directions.len() > 1 { ", objectives weighed anew each trial" } else { "" };
+        let volume = if self.sees_volume(directions.len()) { " of the front's hypervolume" } else { "" };
+        let scalar =
+            if directions.len() > 1 && volume.is_empty() { ", objectives weighed anew each trial" } else { "" };
         let rule = self.acquisition.words();
-        format!("gp: Gaussian process and {rule} after {} quasi-random trials{scalar}", self.startup)
+        format!("gp: Gaussian process and {rule}{volume} after {} quasi-random trials{scalar}", self.startup)
     }
 }
 
 impl GpSampler {
+    /// Whether the improvement is that of the front's hypervolume; otherwise objectives are weighed ([`Outcomes`]).
+    fn sees_volume(&self, objectives: usize) -> bool {
+        let improves = matches!(self.acquisition, Acquisition::LogEi | Acquisition::Ei);
+        improves && (2..=MOST_OBJECTIVES).contains(&objectives)
+    }
+
     /// The point of largest acquisition; none where no model can be made or nothing new was found.
     fn propose(&self, ask: &Ask, codec: &Codec, outcomes: &Outcomes) -> Option<Point> {
         let (points, losses): (Vec<Point>, Vec<f64>) =
             outcomes.finished.iter().filter_map(|(params, loss)| Some((codec.point(params)?, *loss))).unzip();
-        if points.is_empty() || codec.columns().is_empty() {
+        if (outcomes.measured as u64) < self.startup || points.is_empty() || codec.columns().is_empty() {
             return None;
         }
         let mut order: Vec<usize> = (0..points.len()).collect();
@@ -92,20 +113,56 @@ impl GpSampler {
         let kept = most_telling(&order, MOST_KEPT);
         let rows: Vec<Vec<f64>> = kept.iter().map(|i| codec.embed(&points[*i])).collect();
         let y = normalise(&kept.iter().map(|i| losses[*i]).collect::<Vec<_>>());
+        let pending = rows_of(codec, &outcomes.pending);
         let mut stream = Stream::new(ask.seed, ask.slot, Purpose::Propose, PATH);
-        let priors = priors(codec);
-        let mut member = |prior: Prior| {
-            let (surrogate, y) = condition(codec, rows.clone(), y.clone(), prior, outcomes)?;
+        let mut member = |prior: &Prior| {
+            let (surrogate, y) = condition(codec, rows.clone(), y.clone(), *prior, &pending)?;
             Some(surrogate.with_acquisition(self.acquisition, &y, &mut stream))
         };
-        let surrogate = Ensemble::new(priors.iter().filter_map(|prior| member(*prior)).collect(), self.acquisition)?;
+        let members = priors(codec).iter().filter_map(&mut member).collect();
         let elites: Vec<Point> = order.iter().take(ELITES).map(|i| points[*i].clone()).collect();
+        let rows = [rows, pending].concat();
+        self.highest(ask, codec, &Ensemble::new(members, self.acquisition)?, &elites, &rows, effort(y.len()))
+    }
+
+    /// The same for several objectives.
+    fn propose_for_front(&self, ask: &Ask, codec: &Codec, trials: &Observations) -> Option<Point> {
+        let known: Vec<(Point, &Observation)> =
+            trials.finished.iter().filter_map(|one| Some((codec.point(one.params)?, one))).collect();
+        if (trials.measured as u64) < self.startup || known.is_empty() || codec.columns().is_empty() {
+            return None;
+        }
+        let observed: Vec<&Observation> = known.iter().map(|(_, one)| *one).collect();
+        let order = several::best_first(&observed, FRONT_ELITES);
+        let kept = most_telling(&order, MOST_KEPT);
+        let rows: Vec<(Vec<f64>, &Observation)> =
+            kept.iter().map(|i| (codec.embed(&known[*i].0), known[*i].1)).collect();
+        let pending = rows_of(codec, &trials.pending);
+        let subject = Subject::new(&rows, ask.directions.len(), pending.clone());
+        let is_plain = self.acquisition == Acquisition::Ei;
+        let members = priors(codec).iter().filter_map(|prior| subject.front(codec, *prior, is_plain)).collect();
+        let elites: Vec<Point> = order.iter().take(FRONT_ELITES).map(|i| known[*i].0.clone()).collect();
+        let (candidates, starts) = effort(rows.len());
+        let effort = (candidates / ask.directions.len(), starts);
+        let rows = [rows.into_iter().map(|(row, _)| row).collect(), pending].concat();
+        self.highest(ask, codec, &Ensemble::new(members, self.acquisition)?, &elites, &rows, effort)
+    }
+
+    /// Where the acquisition is largest.
+    fn highest<L: Landscape>(
+        &self,
+        ask: &Ask,
+        codec: &Codec,
+        landscape: &L,
+        elites: &[Point],
+        rows: &[Vec<f64>],
+        (candidates, starts): (usize, usize),
+    ) -> Option<Point> {
         let tried = ask.space.size().map(|_| Tried::new(ask));
-        let (candidates, starts) = effort(y.len());
-        let search =
-            Search { surrogate: &surrogate, codec, tried: tried.as_ref(), candidates, starts, evaluations: 20 };
+        let tried = tried.as_ref();
+        let search = Search { surrogate: landscape, codec, tried, rows, candidates, starts, evaluations: 20 };
         let sobol = Sobol::new(ask.space.len(), ask.seed, ask.slot + 1);
-        search.run(&elites, &sobol, &mut Stream::new(ask.seed, ask.slot, Purpose::Propose, VARY))
+        search.run(elites, &sobol, &mut Stream::new(ask.seed, ask.slot, Purpose::Propose, VARY))
     }
 }
 
@@ -124,7 +181,7 @@ fn condition(
     mut rows: Vec<Vec<f64>>,
     mut y: Vec<f64>,
     prior: Prior,
-    outcomes: &Outcomes,
+    pending: &[Vec<f64>],
 ) -> Option<(Surrogate, Vec<f64>)> {
     let parameters = codec.kinds().len();
     let inputs = Inputs::new(codec.columns(), parameters, &rows);
@@ -135,14 +192,17 @@ fn condition(
     let targets: Vec<f64> = fitted.iter().map(|i| y[*i]).collect();
     let theta = fit(&inputs.subset(&fitted), &targets, prior, 25);
     let surrogate = Surrogate::new(theta.clone(), inputs, &y)?;
-    let pending: Vec<Vec<f64>> =
-        outcomes.pending.iter().filter_map(|params| Some(codec.embed(&codec.point(params)?))).collect();
     if pending.is_empty() {
         return Some((surrogate, y));
     }
     y.extend(pending.iter().map(|x| surrogate.mean(x)));
-    rows.extend(pending);
+    rows.extend_from_slice(pending);
     Some((Surrogate::new(theta, Inputs::new(codec.columns(), parameters, &rows), &y)?, y))
+}
+
+/// The rows of the configurations that belong to the space.
+fn rows_of(codec: &Codec, params: &[&Params]) -> Vec<Vec<f64>> {
+    params.iter().filter_map(|params| Some(codec.embed(&codec.point(params)?))).collect()
 }
 
 /// At most `most` of the places, which come best first: a third are the best, the others evenly from the rest.

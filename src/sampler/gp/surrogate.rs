@@ -2,12 +2,28 @@
 
 use super::acquisition::Acquisition;
 use super::cholesky::{Cholesky, dot};
+use super::ensemble::Landscape;
 use super::kernel::{Inputs, Theta};
 use super::path::Path;
 use crate::random::Stream;
+use crate::sampler::codec::Column;
 
 /// Smallest variance of a prediction, of outcomes with variance 1.
 const LEAST_VARIANCE: f64 = 1e-10;
+
+/// The mean and the deviation somewhere, and what their slopes follow from.
+pub(super) struct Look {
+    pub(super) mean: f64,
+    pub(super) deviation: f64,
+    /// Whether the variance is the least there may be, which has no slope.
+    is_held: bool,
+    /// Warped.
+    x: Vec<f64>,
+    /// dk/dr² to each input.
+    falls: Vec<f64>,
+    /// L⁻¹·k.
+    half: Vec<f64>,
+}
 
 /// A Gaussian process conditioned on outcomes.
 #[derive(Clone, Debug)]
@@ -51,66 +67,80 @@ impl Surrogate {
         dot(&self.theta.covariances(&self.inputs, &self.warped(x), self.inputs.n).0, &self.alpha)
     }
 
-    /// The mean and the deviation at `x` (its columns), noise aside.
-    pub(super) fn predict(&self, x: &[f64]) -> (f64, f64) {
-        let (k, _) = self.theta.covariances(&self.inputs, &self.warped(x), self.inputs.n);
-        let half = self.factor.half_solve(&k);
-        (dot(&k, &self.alpha), (self.theta.signal - dot(&half, &half)).max(LEAST_VARIANCE).sqrt())
-    }
-
     fn warped(&self, x: &[f64]) -> Vec<f64> {
         self.inputs.columns.iter().zip(x).map(|(column, x)| self.theta.warp(column).at(*x)).collect()
     }
 
-    /// The acquisition at `x`.
-    pub(super) fn score(&self, x: &[f64]) -> f64 {
-        let x = self.warped(x);
-        let (k, _) = self.theta.covariances(&self.inputs, &x, self.inputs.n);
-        if let Some(path) = &self.path {
-            return -path.prior(&self.inputs, &x).0 - dot(&k, &path.moves);
-        }
-        let half = self.factor.half_solve(&k);
-        let variance = (self.theta.signal - dot(&half, &half)).max(LEAST_VARIANCE);
-        self.acquisition.value(dot(&k, &self.alpha), variance.sqrt(), self.best).0
+    /// The mean and the deviation at `x` (its columns), noise aside.
+    pub(super) fn predict(&self, x: &[f64]) -> (f64, f64) {
+        let look = self.look(x);
+        (look.mean, look.deviation)
     }
 
-    /// The acquisition at `x` and its slopes by the columns (0 for choices).
-    pub(super) fn score_with_slopes(&self, x: &[f64]) -> (f64, Vec<f64>) {
-        let (raw, x) = (x, self.warped(x));
+    /// The mean and the deviation at `x` with what their slopes follow from.
+    pub(super) fn look(&self, x: &[f64]) -> Look {
+        let x = self.warped(x);
         let (k, falls) = self.theta.covariances(&self.inputs, &x, self.inputs.n);
-        let (score, pull, own) = match &self.path {
-            Some(path) => {
-                let (prior, own) = path.prior(&self.inputs, &x);
-                let pull = falls.iter().zip(&path.moves).map(|(fall, m)| -fall * m).collect();
-                (-prior - dot(&k, &path.moves), pull, own)
-            }
-            None => {
-                let (score, pull) = self.pulled(&k, &falls);
-                (score, pull, vec![0.0; x.len()])
-            }
-        };
-        let slope = |(c, column): (usize, &crate::sampler::codec::Column)| {
+        let half = self.factor.half_solve(&k);
+        let variance = self.theta.signal - dot(&half, &half);
+        let is_held = variance <= LEAST_VARIANCE;
+        let deviation = variance.max(LEAST_VARIANCE).sqrt();
+        Look { mean: dot(&k, &self.alpha), deviation, is_held, x, falls, half }
+    }
+
+    /// By the columns of `raw`, which was looked at: the slopes of what changes so with mean and deviation (0 for choices).
+    pub(super) fn slopes(&self, raw: &[f64], look: &Look, by_mean: f64, by_deviation: f64) -> Vec<f64> {
+        // d variance/dk = −2·K⁻¹·k; d deviation = d variance / 2 deviation; none where the variance is held up.
+        let by_deviation = if look.is_held { 0.0 } else { by_deviation / look.deviation };
+        let solved = self.factor.half_solve_transposed(&look.half);
+        let pull = |i: usize| look.falls[i] * (by_mean * self.alpha[i] - by_deviation * solved[i]);
+        self.by_columns(raw, &look.x, &(0..self.inputs.n).map(pull).collect::<Vec<_>>(), &[])
+    }
+
+    /// Slopes by the columns from those by the squared distance to each input; `own` (or nothing) is taken off.
+    fn by_columns(&self, raw: &[f64], x: &[f64], pull: &[f64], own: &[f64]) -> Vec<f64> {
+        let slope = |(c, column): (usize, &Column)| {
             if column.by_equality {
                 return 0.0;
             }
             let sum: f64 = pull.iter().zip(&self.inputs.values[c]).map(|(p, other)| p * (x[c] - other)).sum();
-            let by_warped = 2.0 * self.theta.weights[column.parameter] * sum - own[c];
+            let by_warped = 2.0 * self.theta.weights[column.parameter] * sum - own.get(c).copied().unwrap_or(0.0);
             by_warped * self.theta.warp(column).slope(raw[c])
         };
-        (score, self.inputs.columns.iter().enumerate().map(slope).collect())
+        self.inputs.columns.iter().enumerate().map(slope).collect()
+    }
+}
+
+impl Landscape for Surrogate {
+    fn weight(&self, parameter: usize) -> f64 {
+        self.theta.weights[parameter]
     }
 
-    /// The acquisition from k(x, ·), and how it changes with the squared distance to each input.
-    fn pulled(&self, k: &[f64], falls: &[f64]) -> (f64, Vec<f64>) {
-        let half = self.factor.half_solve(k);
-        let variance = (self.theta.signal - dot(&half, &half)).max(LEAST_VARIANCE);
-        let deviation = variance.sqrt();
-        let (score, by_mean, by_deviation) = self.acquisition.value(dot(k, &self.alpha), deviation, self.best);
-        // d variance/dk = −2·K⁻¹·k; d deviation = d variance / 2 deviation; none where the variance is held up.
-        let by_deviation = if variance > LEAST_VARIANCE { by_deviation / deviation } else { 0.0 };
-        let solved = self.factor.half_solve_transposed(&half);
-        let pull = (0..k.len()).map(|i| falls[i] * (by_mean * self.alpha[i] - by_deviation * solved[i]));
-        (score, pull.collect())
+    fn noise(&self) -> f64 {
+        self.theta.noise
+    }
+
+    fn score(&self, x: &[f64]) -> f64 {
+        if let Some(path) = &self.path {
+            let x = self.warped(x);
+            let (k, _) = self.theta.covariances(&self.inputs, &x, self.inputs.n);
+            return -path.prior(&self.inputs, &x).0 - dot(&k, &path.moves);
+        }
+        let (mean, deviation) = self.predict(x);
+        self.acquisition.value(mean, deviation, self.best).0
+    }
+
+    fn score_with_slopes(&self, raw: &[f64]) -> (f64, Vec<f64>) {
+        if let Some(path) = &self.path {
+            let x = self.warped(raw);
+            let (k, falls) = self.theta.covariances(&self.inputs, &x, self.inputs.n);
+            let (prior, own) = path.prior(&self.inputs, &x);
+            let pull: Vec<f64> = falls.iter().zip(&path.moves).map(|(fall, m)| -fall * m).collect();
+            return (-prior - dot(&k, &path.moves), self.by_columns(raw, &x, &pull, &own));
+        }
+        let look = self.look(raw);
+        let (score, by_mean, by_deviation) = self.acquisition.value(look.mean, look.deviation, self.best);
+        (score, self.slopes(raw, &look, by_mean, by_deviation))
     }
 }
 
@@ -119,7 +149,6 @@ mod tests {
     use super::super::warp::Warp;
     use super::*;
     use crate::random::Purpose;
-    use crate::sampler::codec::Column;
 
     fn surrogate(noise: f64) -> (Surrogate, Vec<Vec<f64>>, Vec<f64>) {
         let column = |parameter, by_equality| Column { parameter, by_equality, is_coordinate: !by_equality };

@@ -6,6 +6,8 @@
 //! - Densities are relative to the uniform distribution, so a parameter that a kernel's configuration does not have
 //!   has density 1 there. The estimator is therefore one density over all configurations, whatever their structure:
 //!   a parameter is never modelled apart from the parents that call it into being.
+//! - That is [`Form::Joint`]. In [`Form::Marginal`] each parameter has a density of its own, as if they were independent: what
+//!   is good in one parameter goes with what is good in others, though no observation has both.
 //! - Weights, prior and least bandwidth are those of Watanabe, "Tree-structured Parzen estimator: understanding its
 //!   algorithm components" (arXiv 2304.11127), section 3.3. A bandwidth is his multivariate one, by the number of
 //!   kernels, and along a continuum not more than the distance to the farther neighbour, as of Bergstra et al.: where
@@ -40,9 +42,19 @@ enum Axis {
     Fixed,
 }
 
+/// How the parameters of a density belong together; see the module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Each kernel is a product over all parameters.
+    Joint,
+    /// The density is a product over the parameters.
+    Marginal,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Parzen {
+    form: Form,
     axes: Vec<Axis>,
     /// Logarithms, the prior's last.
     weights: Vec<f64>,
@@ -51,9 +63,13 @@ pub(super) struct Parzen {
 }
 
 impl Parzen {
-    /// From observed points, oldest first. Coordinates that are not a number belong to parameters that do not exist.
-    pub(super) fn new(codec: &Codec, points: &[Point]) -> Self {
-        let dimensions = codec.kinds().iter().filter(|kind| !is_fixed(kind)).count();
+    /// From observed points, oldest first, and their weights ([`recency`] or others up to 1). Coordinates that are not a
+    /// number belong to parameters that do not exist.
+    pub(super) fn new(codec: &Codec, points: &[Point], mut weights: Vec<f64>, form: Form) -> Self {
+        let dimensions = match form {
+            Form::Joint => codec.kinds().iter().filter(|kind| !is_fixed(kind)).count(),
+            Form::Marginal => 1,
+        };
         let n = points.len().max(1) as f64;
         let narrowest = 1.0 / NARROWEST.min(points.len() as f64 + 2.0);
         let sigma = (BANDWIDTH * n.powf(-1.0 / (dimensions as f64 + 4.0))).max(narrowest);
@@ -64,7 +80,6 @@ impl Parzen {
             _ => normals(points, j, (narrowest, sigma)),
         };
         let axes = codec.kinds().iter().enumerate().map(axis).collect();
-        let mut weights = recency(points.len());
         weights.push(1.0);
         let sum: f64 = weights.iter().sum();
         let mut share = 0.0;
@@ -73,15 +88,29 @@ impl Parzen {
             share
         });
         let cumulated = cumulated.collect();
-        Parzen { axes, cumulated, weights: weights.iter().map(|weight| (weight / sum).ln()).collect() }
+        Parzen { form, axes, cumulated, weights: weights.iter().map(|weight| (weight / sum).ln()).collect() }
     }
 
     /// A point drawn from the density; coordinates of parameters that do not exist mean nothing.
     pub(super) fn sample(&self, codec: &Codec, stream: &mut Stream) -> Point {
+        let one = self.kernel(stream);
+        let coordinate = |(j, axis): (usize, &Axis)| {
+            let kernel = if self.form == Form::Joint || j == 0 { one } else { self.kernel(stream) };
+            self.coordinate(codec, (j, axis), kernel, stream)
+        };
+        self.axes.iter().enumerate().map(coordinate).collect()
+    }
+
+    /// A kernel by the weights.
+    fn kernel(&self, stream: &mut Stream) -> usize {
         let u = stream.uniform();
-        let kernel = self.cumulated.partition_point(|share| *share <= u).min(self.weights.len() - 1);
+        self.cumulated.partition_point(|share| *share <= u).min(self.weights.len() - 1)
+    }
+
+    /// A coordinate drawn from one kernel.
+    fn coordinate(&self, codec: &Codec, (j, axis): (usize, &Axis), kernel: usize, stream: &mut Stream) -> f64 {
         let kernels = self.weights.len();
-        let coordinate = |(j, axis): (usize, &Axis)| match axis {
+        match axis {
             Axis::Fixed => codec.settle(j, 0.5),
             Axis::Places { bandwidth: None, count, places } => {
                 let (n, share) = (*count as f64, 1.0 / kernels as f64);
@@ -101,15 +130,23 @@ impl Parzen {
                 Some(narrowness) => codec.settle(j, truncated(means[kernel], (0.5 / narrowness).sqrt(), stream)),
                 None => codec.settle(j, truncated(0.5, 1.0, stream)),
             },
-        };
-        self.axes.iter().enumerate().map(coordinate).collect()
+        }
     }
 
     /// ln of the density, relative to the uniform one, at a point whose existing parameters are `active`.
     pub(super) fn log_density(&self, codec: &Codec, point: &[f64], active: &[bool]) -> f64 {
+        let existing = (0..self.axes.len()).filter(|j| active[*j]);
+        match self.form {
+            Form::Joint => self.log_sum(codec, point, existing),
+            Form::Marginal => existing.map(|j| self.log_sum(codec, point, [j])).sum(),
+        }
+    }
+
+    /// ln of the sum over the kernels of their products over those parameters.
+    fn log_sum(&self, codec: &Codec, point: &[f64], parameters: impl IntoIterator<Item = usize>) -> f64 {
         let mut logs = self.weights.clone();
         let (prior, kernels) = logs.split_last_mut().expect("the prior is always there");
-        for (j, axis) in self.axes.iter().enumerate().filter(|(j, _)| active[*j]) {
+        for (j, axis) in parameters.into_iter().map(|j| (j, &self.axes[j])) {
             match axis {
                 Axis::Fixed => {}
                 Axis::Places { bandwidth, count, places } => {
@@ -159,7 +196,7 @@ fn normals(points: &[Point], j: usize, (narrowest, widest): (f64, f64)) -> Axis 
 }
 
 /// Weights of n observations, oldest first: the latest count fully, the others along a ramp from 1/n.
-fn recency(n: usize) -> Vec<f64> {
+pub(super) fn recency(n: usize) -> Vec<f64> {
     let old = n.saturating_sub(RECENT);
     let low = 1.0 / n.max(1) as f64;
     let ramp = (0..old).map(|i| low + (1.0 - low) * if old > 1 { i as f64 / (old - 1) as f64 } else { 0.0 });
@@ -244,8 +281,8 @@ y = { log = [0.1, 10.0], when = { kind = "b" } }
         let space = space(TEXT);
         let codec = Codec::new(&space);
         let points = points();
-        for observed in [0, 1, 4] {
-            let parzen = Parzen::new(&codec, &points[..observed]);
+        for (observed, form) in [(0, Form::Joint), (1, Form::Joint), (4, Form::Joint), (4, Form::Marginal)] {
+            let parzen = Parzen::new(&codec, &points[..observed], recency(observed), form);
             let (mut sum, mut cells) = (0.0, 0.0);
             for (i, k) in (0..100).flat_map(|i| (0..100).map(move |k| (i, k))) {
                 for (n, kind) in (0..4).flat_map(|n| (0..3).map(move |kind| (n, kind))) {
@@ -264,8 +301,12 @@ y = { log = [0.1, 10.0], when = { kind = "b" } }
     fn draws_follow_the_density() {
         let space = space(TEXT);
         let codec = Codec::new(&space);
-        let points = points();
-        let parzen = Parzen::new(&codec, &points);
+        for form in [Form::Joint, Form::Marginal] {
+            draws_follow(&codec, &Parzen::new(&codec, &points(), vec![1.0, 0.3, 0.8, 0.5], form));
+        }
+    }
+
+    fn draws_follow(codec: &Codec, parzen: &Parzen) {
         let (mut drawn, mut expected) = (vec![0.0; 48], vec![0.0; 48]);
         let region = |point: &[f64]| {
             let half = |x: f64| if x < 0.5 { 0 } else { 1 };
@@ -274,13 +315,13 @@ y = { log = [0.1, 10.0], when = { kind = "b" } }
             ((codec.place(1, point[1]) * 3 + point[2] as u64) * 2 + half(point[0])) * 2 + y
         };
         let mut stream = Stream::new(1, 0, Purpose::Propose, 0);
-        let (draws, grid) = (40_000, 20_000);
+        let (draws, grid) = (40_000, 300_000);
         for _ in 0..draws {
-            drawn[region(&parzen.sample(&codec, &mut stream)) as usize] += 1.0 / f64::from(draws);
+            drawn[region(&parzen.sample(codec, &mut stream)) as usize] += 1.0 / f64::from(draws);
         }
         for _ in 0..grid {
             let point: Point = (0..4).map(|j| codec.settle(j, stream.uniform())).collect();
-            let density = parzen.log_density(&codec, &point, &codec.active(&point)).exp();
+            let density = parzen.log_density(codec, &point, &codec.active(&point)).exp();
             expected[region(&point) as usize] += density / f64::from(grid);
         }
         for (place, (drawn, expected)) in drawn.iter().zip(&expected).enumerate() {
