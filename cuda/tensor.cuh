@@ -1,10 +1,10 @@
 // The product of a tile by tensor cores (mma.sync on TF32 or bf16), in the place of Simt in tile.cuh.
 //
-// Operands wait in shared memory as f32, in their own order (a row along k, or k by k), brought by cp.async 16 bytes at a time
-// where they are f32 and aligned, else through registers; they are rounded to TF32 by cvt.rna when fragments are loaded: the
-// hardware alone would cut digits off, which biases sums of numbers of one sign. SPLIT is `high`: each operand is the sum of
-// two TF32 numbers and three products of the four are made (the fourth is below f32); since tensor cores cut off what they add
-// to, their sums go into f32 sums every 32 steps of k. BF16 rounds to nearest, two numbers by one instruction.
+// Operands wait in shared memory as f32, in their own order (a row along k, or k by k), brought by cp.async, 16 bytes at a time
+// where they are aligned and 4 where not; a dataset's bytes through registers. They are rounded to TF32 by cvt.rna when fragments
+// are loaded: the hardware alone would cut digits off, which biases sums of numbers of one sign. SPLIT is `high`: each operand is
+// the sum of two TF32 numbers and three products of the four are made (the fourth is below f32); since tensor cores cut off what
+// they add to, their sums go into f32 sums every 32 steps of k. BF16 rounds to nearest, two numbers by one instruction.
 #pragma once
 #include "tile.cuh"
 
@@ -34,6 +34,12 @@ DEVICE void copy_later(f32* to, const f32* from, bool inside) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(target), "l"(from), "r"(bytes) : "memory");
 }
 
+// 4 bytes likewise.
+DEVICE void copy_one_later(f32* to, const f32* from, bool inside) {
+    u32 target = (u32)__cvta_generic_to_shared(to), bytes = inside ? 4 : 0;
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(target), "l"(from), "r"(bytes) : "memory");
+}
+
 DEVICE void close_group() {
     asm volatile("cp.async.commit_group;" ::: "memory");
 }
@@ -57,34 +63,90 @@ DEVICE void multiply(f32 (&c)[4], const u32 (&a)[4], const u32 (&b)[2]) {
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
-// Brings R × BK elements of an operand to shared memory in the operand's own order.
+// Whether an operand is rows of a dataset, which may be bytes and whose numbers have to be read first.
+template <class O> struct Looked {
+    enum { UP = 0 };
+};
+template <> struct Looked<Rows> {
+    enum { UP = 1 };
+};
+
+// Four bytes that are neighbours, from `col` on; what lies outside is 0.
+DEVICE u32 four_bytes(const Rows& o, u32 kind, u32 line, u32 col) {
+    if (line == OUTSIDE || col >= o.cols) return 0;
+    const u8* from = global<const u8>(o.data) + (u64)line * o.cols + col;
+    if (kind & VECTORS) return *(const u32*)from;
+    u32 word = 0;
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+        if (col + i < o.cols) word |= (u32)from[i] << 8 * i;
+    return word;
+}
+
+// Brings R × BK elements of an operand to shared memory in the operand's own order. Bytes cannot be copied there, since they have
+// to become f32: they wait in registers while the step before is computed, and the numbers of rows while the one before that is.
 template <class S, class O, int R, int PITCH, bool ALONG_K> struct Carrier {
     enum { FOURS = R * S::BK / 4, SLOTS = (FOURS + S::THREADS - 1) / S::THREADS, WIDE = ALONG_K ? S::BK / 4 : R / 4 };
     const O& o;
     u32 origin;
-    u32 lines[SLOTS];  // where rows stay the same from k to k
+    u32 lines[SLOTS];  // where rows stay the same from k to k, or have to be looked up: of the next k
+    u32 words[SLOTS];  // bytes on their way
 
     __device__ __forceinline__ Carrier(const O& operand, u32 origin_) : o(operand), origin(origin_) {
-        if (ALONG_K) {
+        if (ALONG_K || Looked<O>::UP) {
 #pragma unroll
-            for (int s = 0; s < SLOTS; s++) lines[s] = line_of(o, origin + (threadIdx.x + s * S::THREADS) / WIDE);
+            for (int s = 0; s < SLOTS; s++)
+                lines[s] = line_of(o, (ALONG_K ? origin : 0) + (threadIdx.x + s * S::THREADS) / WIDE);
         }
     }
 
+    static __device__ __forceinline__ f32* place(f32* stage, u32 e) {
+        return stage + e / WIDE * (ALONG_K ? (u32)S::ALONG : (u32)PITCH) + e % WIDE * 4;
+    }
+
+    // One k after the other, from 0 on.
     __device__ __forceinline__ void carry(u32 k, f32* stage) {
         u32 kind = opaque(o.kind);
 #pragma unroll
         for (int s = 0; s < SLOTS; s++) {
             u32 e = threadIdx.x + s * S::THREADS;
             if (FOURS % S::THREADS != 0 && e >= FOURS) break;
-            u32 line = ALONG_K ? lines[s] : line_of(o, k + e / WIDE);
+            u32 line = ALONG_K || Looked<O>::UP ? lines[s] : line_of(o, k + e / WIDE);
+            if (!ALONG_K && Looked<O>::UP) lines[s] = line_of(o, k + S::BK + e / WIDE);
             u32 col = (ALONG_K ? k : origin) + e % WIDE * 4;
-            f32* to = stage + e / WIDE * (ALONG_K ? (u32)S::ALONG : (u32)PITCH) + e % WIDE * 4;
+            if constexpr (Looked<O>::UP) {
+                if (kind & BYTES) {
+                    words[s] = four_bytes(o, kind, line, col);
+                    continue;
+                }
+            }
+            f32* to = place(stage, e);
+            bool inside = line != OUTSIDE && col < o.cols;
+            const f32* from = global<const f32>(o.data) + (inside ? (u64)line * o.cols + col : 0);
             if (kind == VECTORS) {
-                bool inside = line != OUTSIDE && col < o.cols;
-                copy_later(to, global<const f32>(o.data) + (inside ? (u64)line * o.cols + col : 0), inside);
+                copy_later(to, from, inside);
             } else {
-                *(float4*)to = four(o, kind, line, col);
+#pragma unroll
+                for (int i = 0; i < 4; i++) {
+                    bool there = inside && col + i < o.cols;
+                    copy_one_later(to + i, from + (there ? i : 0), there);
+                }
+            }
+        }
+    }
+
+    // Puts what was on its way into its turn, before the barrier after which that is read.
+    __device__ __forceinline__ void settle(f32* stage) {
+        if constexpr (Looked<O>::UP) {
+            if (!(opaque(o.kind) & BYTES)) return;
+#pragma unroll
+            for (int s = 0; s < SLOTS; s++) {
+                u32 e = threadIdx.x + s * S::THREADS;
+                if (FOURS % S::THREADS != 0 && e >= FOURS) break;
+                f32 v[4];
+#pragma unroll
+                for (int i = 0; i < 4; i++) v[i] = (f32)(words[s] >> 8 * i & 255) * o.scale;
+                *(float4*)place(stage, e) = make_float4(v[0], v[1], v[2], v[3]);
             }
         }
     }
@@ -122,7 +184,7 @@ template <class S, int NUMBERS> struct Tensor {
         u32 steps = (k + S::BK - 1) / S::BK;
 #pragma unroll 1
         for (u32 s = 0; s + 1 < S::STAGES; s++) {
-            if (s < steps) carry(left, right, s, shared);
+            if (s < steps) carry(left, right, s, shared), settle(left, s, shared);
             close_group();
         }
         for (u32 s = 0; s < steps; s++) {
@@ -139,6 +201,7 @@ template <class S, int NUMBERS> struct Tensor {
 #pragma unroll
                 for (int kk = 0; kk < S::BK; kk += 8) step<A_ALONG_K, B_ALONG_K>(SPLIT ? part : acc, as, bs, kk);
             }
+            if (s + S::STAGES - 1 < steps) settle(left, s + S::STAGES - 1, shared);
             if (SPLIT && (s % 2 == 1 || s + 1 == steps)) {
 #pragma unroll
                 for (int i = 0; i < MT * NT * 4; i++) acc[i / 4 / NT][i / 4 % NT][i % 4] += part[i / 4 / NT][i / 4 % NT][i % 4];
@@ -158,6 +221,10 @@ template <class S, int NUMBERS> struct Tensor {
     __device__ __forceinline__ void carry(Left& left, Right& right, u32 s, f32* shared) {
         f32* stage = shared + s % S::STAGES * S::STAGE;
         left.carry(s * S::BK, stage), right.carry(s * S::BK, stage + S::SIZE_A);
+    }
+
+    template <class Left> __device__ __forceinline__ void settle(Left& left, u32 s, f32* shared) {
+        left.settle(shared + s % S::STAGES * S::STAGE);
     }
 
     // Eight steps of k from kk on.

@@ -34,10 +34,10 @@
 //! # }
 //! ```
 
-use crate::backend::cuda::{Cuda, data_bytes};
+use crate::backend::cuda::{Cuda, Took, data_bytes};
 use crate::backend::{Backend, Caps, Cpu, Member, Precision, Reference, UpdateRule, cores, gpus};
 use crate::bench::{CohortRate, CohortRow};
-use crate::check::{self, Finding};
+use crate::check::{self, Choice, Finding, Findings};
 use crate::data::{Dataset, Sketch, Targets};
 use crate::model::{Head, Model, ModelSpec, Plan, Training, initialise};
 use crate::train::{Checkpoint, Control, Epoch, Scores, Stopped, TrainSpec, Trained, Trainer, evaluate, resume, train};
@@ -290,26 +290,25 @@ impl Engine {
     }
 
     /// Compares the device with the oracle; see [`check::all`].
-    ///
-    /// # Errors
-    /// The device failed.
-    pub fn compare(&self, on_finding: &mut dyn FnMut(&Finding)) -> Result<Vec<Finding>> {
-        on_device!(self, backend => check::all(backend, on_finding))
+    pub fn compare(&self, choice: Choice<'_>, on_finding: &mut dyn FnMut(usize, &Finding)) -> Findings {
+        on_device!(self, backend => check::all(backend, choice, on_finding))
     }
 
-    /// Operations a second of the product m × n over k on a GPU, the median of several rounds; none on other devices.
+    /// Operations a second of the product m × n over k on a GPU, the median of several rounds, and the error of its rows as a
+    /// share of their norm; none on other devices.
     ///
     /// # Errors
     /// It does not fit the GPU; the GPU failed.
-    pub fn product_flops(&self, [m, n, k]: [usize; 3], precision: Precision) -> Result<Option<f64>> {
+    pub fn product_rate(&self, [m, n, k]: [usize; 3], precision: Precision) -> Result<Option<(f64, f64)>> {
         let Ready::Cuda(cuda) = &self.0 else { return Ok(None) };
         let flops = 2.0 * m as f64 * n as f64 * k as f64;
-        // Some milliseconds a round, at what a large GPU reaches.
-        let times = ((2e11 / flops) as usize).clamp(1, 1000);
-        let rounds = (0..9).map(|_| cuda.product_seconds([m, n, k], precision, times));
-        let mut seconds = rounds.collect::<Result<Vec<f64>>>()?;
-        seconds.sort_unstable_by(f64::total_cmp);
-        Ok(Some(flops / seconds[seconds.len() / 2]))
+        // Tens of milliseconds a round, at what a large GPU reaches: the way to the host and back does not show.
+        let times = ((2e12 / flops) as usize).clamp(1, 1000);
+        let rounds = (0..9).map(|_| cuda.time_product([m, n, k], precision, times));
+        let mut took = rounds.collect::<Result<Vec<Took>>>()?;
+        took.sort_unstable_by(|a, b| a.seconds.total_cmp(&b.seconds));
+        let Took { seconds, error } = took[took.len() / 2];
+        Ok(Some((flops / seconds, error)))
     }
 
     /// Measures a cohort on the device; see [`CohortRow::rate`].

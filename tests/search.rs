@@ -10,8 +10,8 @@ use hpt_engine::search::{Constraint, Measure, Progress, SearchOutcome, SearchSpe
 use hpt_engine::space::{Domain, Parameter, Space, Value};
 use hpt_engine::study::{Stopped, Study};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 fn space() -> Space {
@@ -94,6 +94,44 @@ fn a_kept_model_gives_the_value_of_its_trial() {
     let scores = engine.scores(&model, sets.validation.as_ref().unwrap()).unwrap();
     assert_eq!(Some(scores.0["accuracy"]), outcome.best.value());
     assert_eq!(scores, outcome.validation);
+}
+
+/// Counts what is trained once more, and remembers what is said.
+#[derive(Default)]
+struct Ends(AtomicU64, Mutex<String>);
+impl Progress for Ends {
+    fn note(&self, text: &str) {
+        self.1.lock().unwrap().push_str(text);
+    }
+    fn started(&self, _: &Study, _: Option<u64>, _: u64) {}
+    fn trial_started(&self, _: &Trial) {}
+    fn epoch(&self, _: u64, _: u64, _: f64) {}
+    fn trial_finished(&self, _: &Trial, _: Option<f64>) {}
+    fn retraining(&self, _: usize, _: usize) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn without_a_last_training_the_best_trials_own_model_is_the_result() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut spec = spec(folder.path(), 4);
+    spec.retrain = false;
+    let ends = Ends::default();
+    let outcome = search(&spec, &ends, &Arc::default()).unwrap();
+    assert_eq!((ends.0.load(Ordering::Relaxed), outcome.retrained), (0, false));
+    let own = folder.path().join("models").join(format!("trial-{}.safetensors", outcome.best.number));
+    assert_eq!(std::fs::read(&outcome.model).unwrap(), std::fs::read(&own).unwrap());
+    assert!(outcome.test.unwrap().scores.0["accuracy"] > 0.7);
+    assert_eq!(outcome.study.attribute("final").unwrap().unwrap()["trial"], outcome.best.number);
+
+    // The file is gone: the study alone cannot give it back.
+    std::fs::remove_file(&own).unwrap();
+    let outcome = search(&spec, &ends, &Arc::default()).unwrap();
+    assert!(outcome.retrained);
+    assert_eq!(ends.0.load(Ordering::Relaxed), 3, "its beginning and two epochs");
+    let said = ends.1.lock().unwrap();
+    assert!(said.contains(&format!("the model of trial {} is not in", outcome.best.number)), "{said}");
 }
 
 #[test]

@@ -93,9 +93,14 @@ pub fn cases() -> Vec<Case> {
         cases.push(Case::new(activation.name(), &model, base(), Kind::Classes(3)));
     }
     let plain = ModelSpec::uniform(&[17, 33], Activation::Tanh, 0.0);
-    let with_momentum = Optimizer::RmsProp { alpha: 0.9, epsilon: 1e-6, momentum: 0.5 };
-    for optimizer in Optimizer::all().chain([with_momentum]) {
-        let name = if optimizer == with_momentum { "rmsprop with momentum" } else { optimizer.name() };
+    // Numbers that the usual ones would hide.
+    let (beta1, beta2, epsilon) = (0.8, 0.95, 0.03);
+    let others = [
+        ("rmsprop with momentum", Optimizer::RmsProp { alpha: 0.9, epsilon: 1e-6, momentum: 0.5 }),
+        ("adam with a large epsilon", Optimizer::Adam { beta1, beta2, epsilon }),
+        ("adamw with a large epsilon", Optimizer::AdamW { beta1, beta2, epsilon }),
+    ];
+    for (name, optimizer) in Optimizer::all().map(|optimizer| (optimizer.name(), optimizer)).chain(others) {
         let decayed = TrainSpec { optimizer, weight_decay: 0.01, l1: 0.001, ..base() };
         cases.push(Case::new(name, &plain, decayed.clone(), Kind::Classes(4)));
         let clipped = TrainSpec { clip_norm: Some(0.5), ..decayed };

@@ -68,6 +68,9 @@ pub struct Finding {
     pub share: f64,
     /// Whether everything is near enough.
     pub agrees: bool,
+    /// Why there is nothing to compare.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 /// What steps come to.
@@ -163,7 +166,7 @@ impl Case {
         let steps = self.steps;
         let found = self.steps(backend, steps, steps)?.from(&self.steps(&Reference, steps, steps)?);
         let (what, share, agrees) = Bounds::of(self.train.precision).worst(&found);
-        Ok(Finding { name: self.name.clone(), what, share, agrees })
+        Ok(Finding { name: self.name.clone(), what, share, agrees, error: None })
     }
 }
 
@@ -186,7 +189,7 @@ fn follow<B: Backend>(backend: &B, case: &Case) -> Result<Finding> {
     let offs = pairs.flat_map(|(a, b)| [off(a.train_loss, b.train_loss), off(validated(a), validated(b))]);
     let share = offs.fold(0.0, |worst: f64, off| if off > worst || off.is_nan() { off } else { worst });
     let name = format!("{}, {} epochs against the CPU", case.name, on_cpu.history.len());
-    Ok(Finding { name, what: "loss of an epoch", share, agrees: share <= 1.0 })
+    Ok(Finding { name, what: "loss of an epoch", share, agrees: share <= 1.0, error: None })
 }
 
 fn run<B: Backend>(backend: &B, case: &Case, data: &Arc<Dataset>, validation: &Arc<Dataset>) -> Result<Trained> {
@@ -215,65 +218,124 @@ pub fn companions<B: Backend>(backend: &B) -> Result<Finding> {
     })?;
     let others = alone.iter().zip(&together).filter(|(alone, together)| alone != together).count();
     let name = format!("{} networks at once, bit for bit", cases.len());
-    Ok(Finding { name, what: "networks with other bits", share: others as f64, agrees: others == 0 })
+    Ok(Finding { name, what: "networks with other bits", share: others as f64, agrees: others == 0, error: None })
 }
 
-/// Steps of a network with large products by both kinds of kernels that the device has for them; nothing where it has one.
-fn twins<B: Backend>(backend: &B, case: &Case, take: &mut dyn FnMut(Finding)) -> Result<()> {
-    let Some(simpler) = backend.with_twins(|backend| case.steps(backend, case.steps, case.steps)) else {
-        return Ok(());
-    };
-    let found = case.steps(backend, case.steps, case.steps)?.from(&simpler?);
-    let (what, share, agrees) = Bounds::of(case.train.precision).worst(&found);
-    take(Finding { name: format!("{}, both kinds of kernels", case.name), what, share, agrees });
-    Ok(())
+/// Steps of a network with large products by both kinds of kernels that the device has for them.
+fn twins<B: Backend>(backend: &B, case: &Case) -> Result<Finding> {
+    let of = |backend: &B| case.steps(backend, case.steps, case.steps);
+    let simpler = backend.with_twins(of).unwrap_or_else(|| of(backend))?;
+    let (what, share, agrees) = Bounds::of(case.train.precision).worst(&of(backend)?.from(&simpler));
+    Ok(Finding { name: format!("{}, both kinds of kernels", case.name), what, share, agrees, error: None })
 }
 
-/// Those of the precisions below f32 that the device has kernels of, and of their kinds; each is given to `take`.
-///
-/// # Errors
-/// The device failed.
-pub fn lower<B: Backend>(backend: &B, take: &mut dyn FnMut(Finding)) -> Result<()> {
+/// Something to be compared.
+#[derive(Clone, Debug)]
+enum Comparison {
+    /// Steps with the oracle's.
+    Steps(Case),
+    /// Steps by both kinds of kernels.
+    Twins(Case),
+    /// Epochs with the CPU's.
+    Training(Case),
+    /// Networks alone and together.
+    Companions,
+}
+
+impl Comparison {
+    fn name(&self) -> &str {
+        match self {
+            Comparison::Steps(case) | Comparison::Twins(case) | Comparison::Training(case) => &case.name,
+            Comparison::Companions => "companions",
+        }
+    }
+
+    /// What it comes to; an error of the device is a finding too.
+    fn finding<B: Backend>(&self, backend: &B) -> (Finding, bool) {
+        let made = match self {
+            Comparison::Steps(case) => case.compare(backend),
+            Comparison::Twins(case) => twins(backend, case),
+            Comparison::Training(case) => follow(backend, case),
+            Comparison::Companions => companions(backend),
+        };
+        let lost = matches!(made, Err(Error::Device(_)));
+        let failed = |error: Error| {
+            let (name, error) = (self.name().to_owned(), Some(error.to_string()));
+            Finding { name, what: "failure", share: f64::NAN, agrees: false, error }
+        };
+        (made.unwrap_or_else(failed), lost)
+    }
+}
+
+/// Everything that is compared on a device: f32, the precisions below it that the device has kernels of and the kinds of
+/// those, trainings, many networks at once.
+fn comparisons<B: Backend>(backend: &B) -> Vec<Comparison> {
+    let mut list: Vec<Comparison> = cases().into_iter().chain(edges()).map(Comparison::Steps).collect();
+    let has_twins = backend.with_twins(|_| ()).is_some();
     for precision in [Precision::High, Precision::Medium, Precision::Bf16] {
         for case in edges().into_iter().filter(|_| backend.precision(precision) == precision) {
             let case = case.at(precision);
-            take(case.compare(backend)?);
-            if case.is_large() && precision != Precision::Bf16 {
-                twins(backend, &case, take)?;
+            list.push(Comparison::Steps(case.clone()));
+            if has_twins && case.is_large() && precision != Precision::Bf16 {
+                list.push(Comparison::Twins(case));
             }
         }
     }
-    Ok(())
+    list.extend([cases::training(), cases::adapting()].map(Comparison::Training));
+    list.push(Comparison::Companions);
+    list
 }
 
-/// All comparisons; each is told when it is made.
-///
-/// # Errors
-/// The device failed.
-pub fn all<B: Backend>(backend: &B, on_finding: &mut dyn FnMut(&Finding)) -> Result<Vec<Finding>> {
-    let mut findings = Vec::new();
-    let mut take = |finding: Finding| {
-        on_finding(&finding);
-        findings.push(finding);
-    };
-    for case in cases().iter().chain(&edges()) {
-        take(case.compare(backend)?);
+/// Which of all comparisons are made.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Choice<'a> {
+    /// The number of the first, from 0.
+    pub from: usize,
+    /// Those whose name has one of these in it; all where there are none.
+    pub only: &'a [String],
+}
+
+/// What a choice of comparisons came to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Findings {
+    /// One a comparison that was made.
+    pub list: Vec<Finding>,
+    /// How many there are in all, with those that were not chosen.
+    pub comparisons: usize,
+    /// The number of the comparison after which the device was lost, where it was; those after it are not made, and may be
+    /// asked for in a new process.
+    pub lost: Option<usize>,
+}
+
+/// The chosen comparisons in their order; each is told, with its number, when it is made.
+pub fn all<B: Backend>(backend: &B, choice: Choice<'_>, on_finding: &mut dyn FnMut(usize, &Finding)) -> Findings {
+    let all = comparisons(backend);
+    let mut findings = Findings { list: Vec::new(), comparisons: all.len(), lost: None };
+    let chosen = |name: &str| choice.only.is_empty() || choice.only.iter().any(|part| name.contains(part.as_str()));
+    for (i, comparison) in all.iter().enumerate().skip(choice.from).filter(|(_, it)| chosen(it.name())) {
+        let (finding, lost) = comparison.finding(backend);
+        on_finding(i, &finding);
+        findings.list.push(finding);
+        if lost {
+            findings.lost = Some(i);
+            break;
+        }
     }
-    lower(backend, &mut take)?;
-    take(training(backend)?);
-    take(follow(backend, &cases::adapting())?);
-    take(companions(backend)?);
-    Ok(findings)
+    findings
 }
 
-/// Two networks and a training: whether a device can be trusted at all, in some milliseconds.
+/// Three networks and a training: whether a device can be trusted at all, in some milliseconds. One of them is large enough for
+/// products of their own, at the precision that trainings have where none is asked for.
 ///
 /// # Errors
 /// [`Error::Device`] where it computes other numbers than the oracle; the device failed.
 pub fn quick<B: Backend>(backend: &B) -> Result<()> {
-    let cases = cases();
-    let chosen = cases.iter().filter(|case| matches!(case.name.as_str(), "gelu" | "adam, clipped"));
-    let findings = chosen.map(|case| case.compare(backend)).chain([training(backend)]).collect::<Result<Vec<_>>>()?;
+    let usual = backend.precision(TrainSpec::default().precision);
+    let small = cases().into_iter().filter(|case| matches!(case.name.as_str(), "gelu" | "adam, clipped"));
+    let large = cases().into_iter().filter(|case| case.name.starts_with("momentum, ") && case.batch > 19);
+    let large = large.take(1).map(|case| case.at(usual));
+    let findings = small.chain(large).map(|case| case.compare(backend)).chain([training(backend)]);
+    let findings = findings.collect::<Result<Vec<_>>>()?;
     match findings.iter().find(|finding| !finding.agrees) {
         Some(Finding { name, what, share, .. }) => Err(Error::Device(format!(
             "{}: {name}: the {what} is {share:.0} times as far from the CPU's as rounding explains; `hpt-engine check` compares everything",

@@ -182,10 +182,11 @@ fn cohorts(
         return Err(Failure::input(format!("nothing has that in its name; known: {known}, and `product` on a GPU")));
     }
     let engine = Engine::new(device, threads)?;
-    let mut products = serde_json::Map::new();
+    let (mut products, mut errors) = (serde_json::Map::new(), serde_json::Map::new());
     for (size, name) in sizes {
         progress(console, &name);
-        if let Some(flops) = engine.product_flops([size; 3], precision)? {
+        if let Some((flops, error)) = engine.product_rate([size; 3], precision)? {
+            errors.insert(name.clone(), json!(error));
             products.insert(name, json!(flops / 1e12));
         }
     }
@@ -211,6 +212,7 @@ fn cohorts(
         "precision": precision,
         "cohorts": cohorts,
         "products_tflops": products,
+        "products_errors": errors,
     });
     console.result(&document, || {
         let cells = |row: &Cohort| {
@@ -228,8 +230,11 @@ fn cohorts(
         if !rows.is_empty() {
             parts.push(table::table(&header, &rows));
         }
-        parts
-            .extend(products.iter().map(|(name, rate)| format!("{name}: {:.2} TFLOP/s", rate.as_f64().unwrap_or(0.0))));
+        let number = |value: &serde_json::Value| value.as_f64().unwrap_or(0.0);
+        let product = |(name, rate): (&String, &serde_json::Value)| {
+            format!("{name}: {:.2} TFLOP/s, error {:.1e}", number(rate), number(&errors[name]))
+        };
+        parts.extend(products.iter().map(product));
         parts.join("\n\n")
     })
 }

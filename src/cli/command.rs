@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Options of a search that mean nothing to a program outside.
-const BUILT_IN: [&str; 6] = ["device", "threads", "repeats", "keep_models", "out", "population"];
+const BUILT_IN: [&str; 7] = ["device", "threads", "repeats", "keep_models", "retrain", "out", "population"];
 
 /// Runs the search that the options describe.
 pub fn run(

@@ -67,10 +67,11 @@ fn found(outcome: &SearchOutcome) -> String {
             format!("best: trial {}, validation {metric} {}", outcome.best.number, table::number(value))
         }
         n => format!(
-            "front: {}; trial {} has the best {metric}, {}, and is the one that was retrained",
+            "front: {}; trial {} has the best {metric}, {}, and is the one that was {}",
             table::plural(n, "trial"),
             outcome.best.number,
-            table::number(value)
+            table::number(value),
+            if outcome.retrained { "retrained" } else { "tested" }
         ),
     };
     let (finished, seconds, stopped) = (outcome.finished, outcome.seconds, outcome.stopped);
@@ -141,10 +142,11 @@ fn tested(outcome: &SearchOutcome) -> Option<String> {
     });
     let rows: Vec<Vec<String>> = rows.collect();
     let units = if test.scores.0.contains_key("rmse") { table::OWN_UNITS } else { "" };
-    Some(format!(
-        "retrained on training and validation rows, tested once:\n{}{units}",
-        table::table(&["test", "value", "95 % interval"], &rows)
-    ))
+    let what = match outcome.retrained {
+        true => "retrained on training and validation rows".to_owned(),
+        false => format!("trial {}, as it was trained on the training rows", outcome.best.number),
+    };
+    Some(format!("{what}, tested once:\n{}{units}", table::table(&["test", "value", "95 % interval"], &rows)))
 }
 
 /// The best value so far, trial by trial, as a staircase of characters; none for fewer than two values.

@@ -183,6 +183,7 @@ fn specify(
         study: options.text("study")?.map(str::to_owned),
         repeats: options.count("repeats", 1)?.unwrap_or(1) as usize,
         keep_models: options.count("keep_models", 0)?.map_or(default.keep_models, |n| n as usize),
+        retrain: retrain(options)?,
         enqueue: enqueued(options)?,
         deterministic: options.width()?,
         rules: options.stop_rules()?,
@@ -199,6 +200,22 @@ fn specify(
         None => check_names(options, &spec.enqueue, &default_space(0, &spec.fixed)?)?,
     }
     Ok(spec)
+}
+
+/// Whether the best configuration is trained once more; else its model must have been kept.
+fn retrain(options: &Options) -> Result<bool, Error> {
+    match options.text("retrain")? {
+        None | Some("best") => Ok(true),
+        Some("none") if options.count("keep_models", 0)? == Some(0) => {
+            let places = ["retrain", "keep_models"].map(|name| options.place(name).unwrap_or(name));
+            Err(Error::input(format!(
+                "{} is none, so the best trial's own model is the result, and {} is 0, so none is kept; keep at least 1",
+                places[0], places[1]
+            )))
+        }
+        Some("none") => Ok(false),
+        Some(other) => Err(options.locate("retrain", Error::unknown("choice", other, ["best", "none"]))),
+    }
 }
 
 /// Refuses configurations to try first with a parameter that the space has not, where they stand.
@@ -374,7 +391,7 @@ fn document(outcome: &SearchOutcome) -> Result<Json, Error> {
         "trials_per_second": screen::rate(outcome),
         "stopped_by": outcome.stopped.name(),
         "best": if several { front().into() } else { outline(&outcome.best) },
-        "retrained": outcome.best.number,
+        "retrained": outcome.retrained.then_some(outcome.best.number),
         "default": outcome.default_value,
         "validation": outcome.validation,
         "test": test,

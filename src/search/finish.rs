@@ -1,8 +1,10 @@
-//! The end of a search: the best configuration trained once more on all development rows, tested once, saved.
+//! The end of a search: the best configuration trained once more on all development rows, or the best trial's own model;
+//! tested once, saved.
 
 use super::Bridge;
 use super::population::Members;
-use super::trial::{EPOCHS, settings_of};
+use super::trial::{EPOCHS, Kept, settings_of};
+use crate::backend::cores;
 use crate::engine::{Engine, Fit, THREADED_STEP, useful_threads};
 use crate::history::Trial;
 use crate::model::{Model, Plan};
@@ -10,7 +12,7 @@ use crate::prepared::Sets;
 use crate::train::{Control, Diagnostics, Scores, Stopped, intervals};
 use crate::{Error, Result};
 use indexmap::IndexMap;
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,10 +33,13 @@ pub(super) struct Finished {
     pub test: Option<Tested>,
 }
 
-/// Seconds that the last training will take if `best` stays the best: its own, for more rows and fewer epochs, a tenth
+/// Seconds that the last training, if there is one, will take if `best` stays the best: its own, for more rows and fewer epochs, a tenth
 /// more for noise, less where more threads share it (two make a training 1.8 times as fast; 1.5 is counted on).
 pub(super) fn expected_seconds(bridge: &Bridge<'_>, best: &Trial) -> f64 {
-    let number = |name: &str| best.user.get(name).and_then(serde_json::Value::as_f64);
+    if !bridge.spec.retrain {
+        return 0.0;
+    }
+    let number = |name: &str| best.user.get(name).and_then(Json::as_f64);
     let (Some(seconds), Some(run), Some(epochs)) = (number("train_seconds"), number("epochs_run"), number(EPOCHS))
     else {
         return 0.0;
@@ -64,7 +69,7 @@ pub(super) fn retrain(bridge: &Bridge<'_>, best: &Trial, stop: &Arc<AtomicBool>)
     config.train.metric = Some(bridge.watched);
     // There are no validation rows left to watch; the number of epochs is known.
     config.train.early_stopping = None;
-    let epochs = best.user.get(EPOCHS).and_then(serde_json::Value::as_u64).map(|epochs| epochs as usize);
+    let epochs = best.user.get(EPOCHS).and_then(Json::as_u64).map(|epochs| epochs as usize);
     let sets = bridge.prepared.final_sets(config.preprocess)?;
     let plan = Plan::new(&config.model, sets.train.inputs, sets.train.targets.outputs())?;
     let threads = match bridge.spec.threads {
@@ -82,6 +87,7 @@ pub(super) fn retrain(bridge: &Bridge<'_>, best: &Trial, stop: &Arc<AtomicBool>)
     let engine = bridge.engine_for(&fit, threads)?;
     let threads = engine.caps().threads;
     let of = epochs.unwrap_or(config.train.epochs);
+    bridge.progress.retraining(0, of);
     let (mut model, trained) = match Members::of(bridge)? {
         Some(members) => members.retrain(best, &sets, threads, &cancelled)?,
         None => engine.train(&fit, &mut |epoch| {
@@ -96,18 +102,33 @@ pub(super) fn retrain(bridge: &Bridge<'_>, best: &Trial, stop: &Arc<AtomicBool>)
     model.training.settings = settings.to_json();
     model.training.seen = sets.seen.clone();
     model.training.study = Some(bridge.study.name().to_owned());
-    let path = bridge.out.join("model.safetensors");
-    model.save(&path)?;
-    let test = test(bridge, &engine, &model, &sets)?;
     let record = json!({
         "trial": best.number,
         "epochs": trained.epoch,
         "train_seconds": trained.seconds,
         "rows": sets.train.rows,
         "threads": threads,
-        "model": path.display().to_string(),
         "schedule": model.training.schedule,
     });
+    conclude(bridge, &engine, &model, &sets, record)
+}
+
+/// Tests and saves the model of `best` as its trial left it; none where that is not there.
+pub(super) fn adopt(bridge: &Bridge<'_>, best: &Trial, kept: &Kept) -> Result<Option<Finished>> {
+    let Some(model) = kept.model(best, &bridge.study) else { return Ok(None) };
+    let preprocess = settings_of(&bridge.spec.fixed, &best.params)?.resolve()?.preprocess;
+    let sets = bridge.prepared.sets(preprocess)?;
+    let engine = bridge.engine.with_threads(cores())?;
+    let record = json!({ "trial": best.number, "rows": sets.train.rows, "schedule": model.training.schedule });
+    conclude(bridge, &engine, &model, &sets, record).map(Some)
+}
+
+/// Saves and tests the result, and stores `record` of how it came about.
+fn conclude(bridge: &Bridge<'_>, engine: &Engine, model: &Model, sets: &Sets, mut record: Json) -> Result<Finished> {
+    let path = bridge.out.join("model.safetensors");
+    model.save(&path)?;
+    let test = test(bridge, engine, model, sets)?;
+    record["model"] = path.display().to_string().into();
     bridge.study.set_attribute("final", &record)?;
     Ok(Finished { path, test })
 }

@@ -71,7 +71,7 @@ pub fn search(spec: &SearchSpec, progress: &dyn Progress, stop: &Arc<AtomicBool>
     if stop.load(Ordering::Relaxed) {
         return Err(Error::Interrupted);
     }
-    let (best, finished) = bridge.finish(stop)?;
+    let (best, finished, retrained) = bridge.finish(&kept, stop)?;
     let schedule = match &members {
         Some(members) => {
             if summary.stopped == Stopped::Reached {
@@ -93,6 +93,7 @@ pub fn search(spec: &SearchSpec, progress: &dyn Progress, stop: &Arc<AtomicBool>
         validation: trial::scores_of(&bridge.study, &best)?,
         test: finished.test,
         model: finished.path,
+        retrained,
         top: bridge.shown()?,
         default_value: bridge.default_value()?,
         schedule,
@@ -325,9 +326,20 @@ impl<'a> Bridge<'a> {
         Err(Error::Storage(format!("study `{}`: no trial was completed ({why})", self.study.name())))
     }
 
-    /// Retrains the best trial; where that diverges on the other rows, the next best.
-    fn finish(&self, stop: &Arc<AtomicBool>) -> Result<(Trial, finish::Finished)> {
+    /// Retrains the best trial, where that is wanted or its model was not kept; where it diverges on the other rows, the
+    /// next best. True where the result was retrained.
+    fn finish(&self, kept: &Kept, stop: &Arc<AtomicBool>) -> Result<(Trial, finish::Finished, bool)> {
         let mut best = self.best()?;
+        if !self.spec.retrain {
+            if let Some(finished) = finish::adopt(self, &best, kept)? {
+                return Ok((best, finished, false));
+            }
+            self.progress.note(&format!(
+                "the model of trial {} is not in {}: it is trained again, on training and validation rows",
+                best.number,
+                self.out.display()
+            ));
+        }
         let mut others = self.top(usize::MAX)?.into_iter().skip(1);
         loop {
             match (finish::retrain(self, &best, stop), others.next()) {
@@ -338,7 +350,7 @@ impl<'a> Bridge<'a> {
                     ));
                     best = next;
                 }
-                (finished, _) => return Ok((best, finished?)),
+                (finished, _) => return Ok((best, finished?, true)),
             }
         }
     }

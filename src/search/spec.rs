@@ -69,6 +69,9 @@ pub struct SearchSpec {
     pub repeats: usize,
     /// How many of the best trials' models are kept.
     pub keep_models: usize,
+    /// Train the best configuration once more, on training and validation rows; else the best trial's own model is the
+    /// result.
+    pub retrain: bool,
     /// Configurations to try first; parameters left out are proposed by the sampler.
     pub enqueue: Vec<Params>,
     /// Tell results in the order of the plan, seen so many places later: the same study with any number of jobs
@@ -114,6 +117,7 @@ impl SearchSpec {
             study: None,
             repeats: 1,
             keep_models: 3,
+            retrain: true,
             enqueue: Vec::new(),
             deterministic: None,
             rules: StopRules::default(),
@@ -183,16 +187,18 @@ pub struct SearchOutcome {
     pub trial_seconds: f64,
     /// Why no more trials were run.
     pub stopped: Stopped,
-    /// The best trial, which was retrained; with several objectives that of the front with the best first one.
+    /// The best trial; with several objectives that of the front with the best first one.
     pub best: Trial,
     /// The best trial, or those that no other beats in all objectives.
     pub front: Vec<Trial>,
     /// The best trial's metrics on the validation rows.
     pub validation: Scores,
-    /// The retrained model's metrics on the test rows, where there are some.
+    /// The resulting model's metrics on the test rows, where there are some.
     pub test: Option<Tested>,
     /// The saved model.
     pub model: PathBuf,
+    /// Whether it was trained once more, on training and validation rows; else it is the best trial's own.
+    pub retrained: bool,
     /// The best five trials, best first; with several objectives the front, by the first of them.
     pub top: Vec<Trial>,
     /// The default configuration's value of the first objective, where the study has tried it.
@@ -216,7 +222,7 @@ pub trait Progress: Sync {
     fn said(&self, _trial: u64, _line: &str) {}
     /// A trial is finished and stored; `best` is the study's best value now.
     fn trial_finished(&self, trial: &Trial, best: Option<f64>);
-    /// The last training has finished an epoch.
+    /// The last training begins (epoch 0), or has finished an epoch.
     fn retraining(&self, epoch: usize, of: usize);
 }
 

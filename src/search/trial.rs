@@ -91,16 +91,19 @@ impl Kept {
         let directions = study.directions().to_vec();
         let kept = Kept { folder: folder.to_owned(), count, directions, best: Mutex::default() };
         let trials = study.trials()?;
-        // A file of that name may be another study's.
-        let ours = |trial: &&Trial| {
-            let training = Model::load(&kept.path(trial.number)).map(|model| model.training);
-            training
-                .is_ok_and(|training| training.study.as_deref() == Some(study.name()) && training.slot == trial.slot())
-        };
+        let ours = |trial: &&Trial| kept.model(trial, study).is_some();
         let found = trials.iter().filter(|trial| trial.state == State::Complete).filter(ours);
         let found = found.filter_map(|trial| Some((Merit::of(&kept.directions, trial)?, trial.number)));
         kept.best.lock().unwrap_or_else(PoisonError::into_inner).extend(found);
         Ok(kept)
+    }
+
+    /// The model of a trial, where it is there; a file of that name may be another study's.
+    pub fn model(&self, trial: &Trial, study: &Study) -> Option<Model> {
+        let model = Model::load(&self.path(trial.number)).ok()?;
+        let training = &model.training;
+        let is_ours = training.study.as_deref() == Some(study.name()) && training.slot == trial.slot();
+        is_ours.then_some(model)
     }
 
     fn path(&self, number: u64) -> PathBuf {

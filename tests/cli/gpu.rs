@@ -54,6 +54,26 @@ fn devices_lists_gpus_with_what_would_run_on_them() {
     assert!(old.contains("compute capability 6.1, CUDA 12.4; no kernels for it"), "{old}");
 }
 
+/// The driver takes seconds to translate a module.
+#[test]
+fn modules_are_loaded_when_they_are_wanted() {
+    let folder = folder();
+    let loaded = |words: &str| {
+        let ran = folder.with_gpu(&[("HPT_SIM_TELLS", "1")], words).ok();
+        let lines = ran.err.lines().filter_map(|line| line.strip_prefix("simulated GPU: a module for "));
+        lines.map(|line| line.trim_end_matches(" is loaded").to_owned()).collect::<Vec<String>>()
+    };
+    let train = |more: &str| loaded(&format!("train --data t.csv --epochs 1 --device cuda --out m {more}"));
+    assert_eq!(train("--precision highest --hidden 8"), ["sm_75"]);
+    // What fits one multiprocessor needs no products of their own.
+    assert_eq!(train("--precision high --hidden 8"), ["sm_75"]);
+    let mut two = train("--precision high --hidden 200,200");
+    two.sort();
+    assert_eq!(two, ["sm_75", "sm_80"]);
+    assert_eq!(loaded("check --device cuda --only linear"), ["sm_75"]);
+    assert_eq!(loaded("check --device cuda --only 1030-2 --only nothing").len(), 3);
+}
+
 #[test]
 fn a_training_on_the_gpu_is_that_of_the_cpu() {
     let folder = folder();
@@ -129,8 +149,34 @@ fn check_compares_everything_with_the_oracle() {
     let findings = document["findings"].as_array().unwrap();
     let of = |name: &str| findings.iter().filter(|finding| finding["name"].as_str().unwrap().contains(name)).count();
     assert!(findings.len() > 30 && of("medium") > 9 && of("bf16") > 9 && of("high, both kinds") == 2, "{findings:?}");
+    assert_eq!((document["comparisons"].as_u64(), &document["next"]), (Some(findings.len() as u64), &Json::Null));
     let on_cpu = Folder::new().run("check").ok();
     assert!(on_cpu.out.contains("cpu: ") && on_cpu.out.contains("agree"), "{}", on_cpu.out);
+}
+
+/// A kernel that fails takes the device from its process: what was found stays, and the next process goes on.
+#[test]
+fn check_goes_on_after_a_kernel_that_fails() {
+    let folder = folder();
+    let check = |fails: &str, words: &str| {
+        folder.with_gpu(&[("HPT_SIM_FAILS", fails)], &format!("check --device cuda --json {words}"))
+    };
+    let ran = check("40", "");
+    assert_eq!(ran.code, Some(1));
+    let document: Json = serde_json::from_str(&ran.out).unwrap();
+    let findings = document["findings"].as_array().unwrap();
+    let (last, before) = findings.split_last().unwrap();
+    assert!(last["error"].as_str().unwrap().contains("CUDA_ERROR_LAUNCH_FAILED") && last["agrees"] == false, "{last}");
+    assert!(!before.is_empty() && before.iter().all(|finding| finding["agrees"] == true && finding["error"].is_null()));
+    assert_eq!(document["next"], findings.len());
+    assert!(ran.err.lines().any(|line| line.starts_with(&format!("{} FAILED ", before.len()))), "{}", ran.err);
+    let rest = check("100000", &format!("--from {} --only tanh --only gelu", findings.len())).json();
+    let names: Vec<&str> = rest["findings"].as_array().unwrap().iter().map(|f| f["name"].as_str().unwrap()).collect();
+    assert!(
+        names.contains(&"gelu") && names.iter().all(|name| name.contains("gelu") || name.contains("tanh")),
+        "{names:?}"
+    );
+    check("100000", "--only nothing-of-that-name").fails(2, &["no comparison has such a name"]);
 }
 
 /// The bugs that compute-sanitizer's tools have to find are bugs.

@@ -215,10 +215,28 @@ fn wrong_objectives_and_constraints_are_answered_in_words() {
         ("--metric accuracy,parameters --stop-at 0.9", ["one an objective", "has 2"]),
         ("--constraint parameters<5", ["--constraint is `parameters<5`", "NAME <= X"]),
         ("--constraint params<=5", ["--constraint: `params`", "inference_seconds"]),
+        ("--retrain worst", ["--retrain: ", "`worst` is not known (known: best, none)"]),
+        ("--retrain none --keep-models 0", ["--keep-models is 0", "keep at least 1"]),
+        ("--retrain none --command true --direction minimize", ["--retrain", "means nothing to a command"]),
         ("--keep-models 5 --command true --direction minimize", ["--keep-models", "means nothing to a command"]),
     ] {
         folder.run(&format!("search --trials 2 {words}")).fails(2, &parts);
     }
+}
+
+#[test]
+fn a_search_may_end_with_a_trials_own_model() {
+    let folder = Folder::new();
+    let ran = folder.run("search --epochs 2 --trials 3 --retrain none").ok();
+    let screen = &ran.out;
+    assert!(screen.contains("as it was trained on the training rows, tested once"), "{screen}");
+    assert!(!screen.contains("retrained") && !ran.err.contains("once more"), "{screen}");
+    let found = folder.json("search --epochs 2 --trials 3 --retrain none --json");
+    assert!(found["retrained"].is_null() && found["test"]["accuracy"].is_number(), "{found}");
+    let number = &found["best"]["number"];
+    let model = folder.path(found["model"].as_str().unwrap());
+    let own = model.with_file_name(format!("trial-{number}.safetensors"));
+    assert_eq!(std::fs::read(&model).unwrap(), std::fs::read(own).unwrap());
 }
 
 #[test]

@@ -7,7 +7,7 @@ mod training;
 
 use device::{Look, is_used, kernels, simulated};
 use hpt_engine::backend::Precision;
-use hpt_engine::check::{self, Case, End, cases, edges};
+use hpt_engine::check::{self, Case, Choice, End, cases, edges};
 use hpt_engine::data::{Dataset, Features, Targets};
 use hpt_engine::random::{Purpose, Stream};
 use std::sync::Arc;
@@ -39,7 +39,9 @@ fn data(rows: usize, inputs: usize, kind: Kind, seed: u64) -> Arc<Dataset> {
 #[test]
 fn the_gpu_follows_the_oracle() {
     let cuda = simulated(&[Look::default()]);
-    for finding in check::all(&cuda, &mut |_| {}).unwrap() {
+    let found = check::all(&cuda, Choice::default(), &mut |_, _| {});
+    assert!(found.list.len() == found.comparisons && found.lost.is_none());
+    for finding in &found.list {
         assert!(finding.agrees, "{finding:?}");
     }
     check::quick(&cuda).unwrap();
@@ -51,8 +53,8 @@ fn the_gpu_follows_the_oracle() {
 #[test]
 fn tensor_cores_follow_the_oracle() {
     let cuda = simulated(&[Look { plain: false, ..Look::default() }]);
-    let mut findings = Vec::new();
-    check::lower(&cuda, &mut |finding| findings.push(finding)).unwrap();
+    let only = ["high", "medium", "bf16"].map(str::to_owned);
+    let findings = check::all(&cuda, Choice { only: &only, ..Choice::default() }, &mut |_, _| {}).list;
     for finding in &findings {
         assert!(finding.agrees, "{finding:?}");
     }
@@ -92,7 +94,13 @@ fn companions_change_no_bit() {
 #[test]
 fn products_are_timed() {
     let cuda = simulated(&[Look::default()]);
-    assert!(cuda.product_seconds([65, 33, 17], Precision::Highest, 2).unwrap() > 0.0);
+    let took = cuda.time_product([65, 33, 17], Precision::Highest, 2).unwrap();
+    assert!(took.seconds > 0.0 && took.error < 2e-7, "{took:?}");
+    // A wrong product would show: TF32's error does.
+    let tensor = simulated(&[Look { plain: false, ..Look::default() }]);
+    let error = |precision| tensor.time_product([65, 33, 17], precision, 2).unwrap().error;
+    let (high, medium) = (error(Precision::High), error(Precision::Medium));
+    assert!(high < 1e-6 && (1e-5..1e-3).contains(&medium), "{high} {medium}");
 }
 
 #[test]

@@ -37,13 +37,19 @@ unsafe fn give<T>(to: *mut T, value: Result<T, Status>) -> Status {
 }
 
 fn known(device: c_int) -> Result<usize, Status> {
-    let count = state().devices.len();
+    let state = state();
+    if !state.initialised {
+        return Err(NOT_INITIALIZED);
+    }
+    let count = state.devices.len();
     usize::try_from(device).ok().filter(|device| *device < count).ok_or(INVALID_DEVICE)
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuInit(_flags: c_uint) -> Status {
-    if state().devices.is_empty() { NO_DEVICE } else { SUCCESS }
+    let mut state = state();
+    state.initialised = true;
+    if state.devices.is_empty() { NO_DEVICE } else { SUCCESS }
 }
 
 #[unsafe(no_mangle)]
@@ -92,7 +98,7 @@ pub unsafe extern "C" fn cuDeviceGetName(name: *mut c_char, length: c_int, devic
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuDeviceGetAttribute(value: *mut c_int, attribute: c_uint, device: c_int) -> Status {
-    let capability = setting("HPT_SIM_CAPABILITY", 90) as c_int;
+    let capability = capability() as c_int;
     let answer = match attribute {
         16 => Ok(4),
         75 => Ok(capability / 10),
@@ -102,6 +108,11 @@ pub unsafe extern "C" fn cuDeviceGetAttribute(value: *mut c_int, attribute: c_ui
         _ => Err(INVALID_VALUE),
     };
     unsafe { give(value, known(device).and(answer)) }
+}
+
+/// Ten times the compute capability.
+fn capability() -> u32 {
+    setting("HPT_SIM_CAPABILITY", 90) as u32
 }
 
 fn memory() -> usize {
@@ -169,7 +180,8 @@ pub extern "C" fn cuStreamBeginCapture_v2(stream: Handle, _mode: c_uint) -> Stat
     status(state.stream(stream as usize).and_then(|stream| match stream.capture {
         Some(_) => Err(CAPTURE_UNSUPPORTED),
         None => {
-            stream.capture = Some(Vec::new());
+            stream.capture = Some(Ok(Vec::new()));
+            stream.capturer = Some(std::thread::current().id());
             Ok(())
         }
     }))
@@ -178,7 +190,7 @@ pub extern "C" fn cuStreamBeginCapture_v2(stream: Handle, _mode: c_uint) -> Stat
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuStreamEndCapture(stream: Handle, graph: *mut Handle) -> Status {
     let mut state = state();
-    let nodes = state.stream(stream as usize).and_then(|stream| stream.capture.take().ok_or(INVALID_VALUE));
+    let nodes = state.stream(stream as usize).and_then(|stream| stream.capture.take().unwrap_or(Err(INVALID_VALUE)));
     let made = nodes.map(|nodes| {
         let handle = state.handle();
         state.graphs.insert(handle, nodes);
@@ -192,7 +204,7 @@ pub unsafe extern "C" fn cuGraphInstantiateWithFlags(exec: *mut Handle, graph: H
     let mut state = state();
     let made = state.graphs.get(&(graph as usize)).cloned().ok_or(INVALID_HANDLE).map(|nodes| {
         let handle = state.handle();
-        state.graphs.insert(handle, nodes);
+        state.execs.insert(handle, nodes);
         handle as Handle
     });
     unsafe { give(exec, made) }
@@ -201,7 +213,7 @@ pub unsafe extern "C" fn cuGraphInstantiateWithFlags(exec: *mut Handle, graph: H
 #[unsafe(no_mangle)]
 pub extern "C" fn cuGraphLaunch(exec: Handle, stream: Handle) -> Status {
     let mut state = state();
-    let Some(nodes) = state.graphs.get(&(exec as usize)).cloned() else { return INVALID_HANDLE };
+    let Some(nodes) = state.execs.get(&(exec as usize)).cloned() else { return INVALID_HANDLE };
     status(nodes.into_iter().try_for_each(|node| state.queue(stream as usize, Queued::Launch(node))))
 }
 
@@ -212,12 +224,13 @@ pub extern "C" fn cuGraphDestroy(graph: Handle) -> Status {
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuGraphExecDestroy(exec: Handle) -> Status {
-    cuGraphDestroy(exec)
+    state().execs.remove(&(exec as usize)).map_or(INVALID_HANDLE, |_| SUCCESS)
 }
 
 fn allocated(bytes: usize) -> Result<u64, Status> {
     let mut state = state();
     let device = state.current()?;
+    state.unsafe_call()?;
     let device = &mut state.devices[device];
     if bytes == 0 {
         return Err(INVALID_VALUE);
@@ -245,8 +258,12 @@ pub unsafe extern "C" fn cuMemAllocAsync(address: *mut u64, bytes: usize, stream
 #[unsafe(no_mangle)]
 pub extern "C" fn cuMemFree_v2(address: u64) -> Status {
     let mut state = state();
-    let Some(stream) = state.streams.keys().next().copied() else { return INVALID_HANDLE };
-    status(state.queue(stream, Queued::Free(address)))
+    let current = state.current().and_then(|device| state.unsafe_call().map(|()| device));
+    // It waits for everything on the device: whatever stream of it is last here would do.
+    let of =
+        |device: usize| state.streams.iter().find(|(_, stream)| stream.device == device).map(|(&handle, _)| handle);
+    let stream = current.and_then(|device| of(device).ok_or(INVALID_HANDLE));
+    status(stream.and_then(|stream| state.queue(stream, Queued::Free(address))))
 }
 
 #[unsafe(no_mangle)]
@@ -266,10 +283,14 @@ pub extern "C" fn cuMemPoolSetAttribute(_pool: Handle, _attribute: c_uint, value
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuMemHostAlloc(start: *mut Handle, bytes: usize, _flags: c_uint) -> Status {
-    let mut buffer = vec![0u64; bytes.div_ceil(8)].into_boxed_slice();
-    let place = buffer.as_mut_ptr();
-    state().pinned.insert(place as usize, buffer);
-    unsafe { give(start, Ok(place.cast())) }
+    let mut state = state();
+    let made = state.current().and_then(|_| state.unsafe_call()).map(|()| {
+        let mut buffer = vec![0u64; bytes.div_ceil(8)].into_boxed_slice();
+        let place = buffer.as_mut_ptr();
+        state.pinned.insert(place as usize, buffer);
+        place.cast()
+    });
+    unsafe { give(start, made) }
 }
 
 #[unsafe(no_mangle)]
@@ -308,6 +329,15 @@ fn knows(version: (u32, u32)) -> bool {
     version <= newest
 }
 
+/// Whether a GPU takes code for that target: all from it on, but where it ends in a letter, that one alone.
+fn takes(target: &str) -> bool {
+    let target = target.trim_start_matches("sm_");
+    let digits = target.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    digits
+        .parse::<u32>()
+        .is_ok_and(|least| if digits == target { capability() >= least } else { capability() == least })
+}
+
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuModuleLoadDataEx(
     module: *mut Handle,
@@ -319,12 +349,16 @@ pub unsafe extern "C" fn cuModuleLoadDataEx(
     // SAFETY: a text ends with a zero byte.
     let text = unsafe { CStr::from_ptr(image.cast()) }.to_string_lossy();
     let mut state = state();
-    if let Err(status) = state.current() {
+    if let Err(status) = state.current().and_then(|_| state.unsafe_call()) {
         return status;
     }
     match Module::parse(&text) {
         Ok(parsed) if !knows(parsed.version()) => UNSUPPORTED_PTX,
+        Ok(parsed) if !takes(parsed.target()) => NO_BINARY,
         Ok(parsed) => {
+            if setting("HPT_SIM_TELLS", 0) != 0 {
+                eprintln!("simulated GPU: a module for {} is loaded", parsed.target());
+            }
             let handle = state.handle();
             state.modules.insert(handle, parsed);
             unsafe { give(module, Ok(handle as Handle)) }
@@ -345,7 +379,13 @@ pub unsafe extern "C" fn cuModuleLoadDataEx(
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuModuleUnload(module: Handle) -> Status {
-    state().modules.remove(&(module as usize)).map_or(INVALID_HANDLE, |_| SUCCESS)
+    let mut state = state();
+    if let Err(status) = state.unsafe_call() {
+        return status;
+    }
+    let module = module as usize;
+    state.functions.retain(|_, function| function.module != module);
+    state.modules.remove(&module).map_or(INVALID_HANDLE, |_| SUCCESS)
 }
 
 #[unsafe(no_mangle)]
@@ -359,7 +399,7 @@ pub unsafe extern "C" fn cuModuleGetFunction(function: *mut Handle, module: Hand
     let made = kernel.ok_or(NOT_FOUND).map(|kernel| {
         let handle = state.handle();
         let shared = UNASKED.saturating_sub(kernel.static_shared_bytes() as u32);
-        state.functions.insert(handle, Function { kernel, shared });
+        state.functions.insert(handle, Function { kernel, shared, module: module as usize });
         handle as Handle
     });
     unsafe { give(function, made) }
@@ -381,8 +421,8 @@ pub unsafe extern "C" fn cuFuncGetAttribute(value: *mut c_int, attribute: c_uint
 #[unsafe(no_mangle)]
 pub extern "C" fn cuFuncSetAttribute(function: Handle, attribute: c_uint, value: c_int) -> Status {
     let mut state = state();
-    if state.streams.values().any(|stream| stream.capture.is_some()) {
-        return CAPTURE_UNSUPPORTED;
+    if let Err(status) = state.unsafe_call() {
+        return status;
     }
     match (state.functions.get_mut(&(function as usize)), attribute) {
         (Some(function), 8) if value >= 0 => {
@@ -413,11 +453,14 @@ pub unsafe extern "C" fn cuLaunchKernel(
     _extra: *const *const c_void,
 ) -> Status {
     let mut state = state();
-    let Some(Function { kernel, shared: most }) = state.functions.get(&(function as usize)) else {
+    let Some(Function { kernel, shared: most, .. }) = state.functions.get(&(function as usize)) else {
         return INVALID_HANDLE;
     };
     let threads = block_x * block_y * block_z;
-    let fits = threads > 0 && threads <= kernel.max_threads().unwrap_or(1024) && grid_x * grid_y * grid_z > 0;
+    let grid_fits = [(grid_x, i32::MAX as u32), (grid_y, 65_535), (grid_z, 65_535)]
+        .iter()
+        .all(|&(n, most)| (1..=most).contains(&n));
+    let fits = (1..=kernel.max_threads().unwrap_or(1024)).contains(&threads) && block_z <= 64 && grid_fits;
     if !fits || shared > *most {
         return INVALID_VALUE;
     }

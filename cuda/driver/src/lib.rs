@@ -8,7 +8,7 @@
 //!
 //! The environment says what the GPUs are: `HPT_SIM_GPUS` (number, 1), `HPT_SIM_MEMORY` (MiB, 1024), `HPT_SIM_DRIVER`
 //! (12040 is CUDA 12.4), `HPT_SIM_CAPABILITY` (90 is 9.0), `HPT_SIM_FAILS` (launches after which a kernel fails), `HPT_SIM_RACES` (1 looks
-//! for races).
+//! for races), `HPT_SIM_TELLS` (1 says which modules are loaded).
 
 mod calls;
 mod state;

@@ -10,24 +10,29 @@ pub(crate) type Status = u32;
 pub(crate) const SUCCESS: Status = 0;
 pub(crate) const INVALID_VALUE: Status = 1;
 pub(crate) const OUT_OF_MEMORY: Status = 2;
+pub(crate) const NOT_INITIALIZED: Status = 3;
 pub(crate) const NO_DEVICE: Status = 100;
 pub(crate) const INVALID_DEVICE: Status = 101;
 pub(crate) const INVALID_CONTEXT: Status = 201;
+pub(crate) const NO_BINARY: Status = 209;
 pub(crate) const INVALID_PTX: Status = 218;
 pub(crate) const UNSUPPORTED_PTX: Status = 222;
 pub(crate) const INVALID_HANDLE: Status = 400;
 pub(crate) const NOT_FOUND: Status = 500;
 pub(crate) const LAUNCH_FAILED: Status = 719;
 pub(crate) const CAPTURE_UNSUPPORTED: Status = 900;
+pub(crate) const CAPTURE_INVALIDATED: Status = 901;
 
 /// Names and words of the results.
 pub(crate) const WORDS: &[(Status, &str, &str)] = &[
     (SUCCESS, "CUDA_SUCCESS\0", "no error\0"),
     (INVALID_VALUE, "CUDA_ERROR_INVALID_VALUE\0", "invalid argument\0"),
     (OUT_OF_MEMORY, "CUDA_ERROR_OUT_OF_MEMORY\0", "out of memory\0"),
+    (NOT_INITIALIZED, "CUDA_ERROR_NOT_INITIALIZED\0", "initialization error\0"),
     (NO_DEVICE, "CUDA_ERROR_NO_DEVICE\0", "no CUDA-capable device is detected\0"),
     (INVALID_DEVICE, "CUDA_ERROR_INVALID_DEVICE\0", "invalid device ordinal\0"),
     (INVALID_CONTEXT, "CUDA_ERROR_INVALID_CONTEXT\0", "invalid device context\0"),
+    (NO_BINARY, "CUDA_ERROR_NO_BINARY_FOR_GPU\0", "no kernel image is available for execution on the device\0"),
     (INVALID_PTX, "CUDA_ERROR_INVALID_PTX\0", "a PTX JIT compilation failed\0"),
     (
         UNSUPPORTED_PTX,
@@ -41,6 +46,11 @@ pub(crate) const WORDS: &[(Status, &str, &str)] = &[
         CAPTURE_UNSUPPORTED,
         "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED\0",
         "operation not permitted when stream is capturing\0",
+    ),
+    (
+        CAPTURE_INVALIDATED,
+        "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED\0",
+        "operation failed due to a previous error during capture\0",
     ),
 ];
 
@@ -68,11 +78,14 @@ pub(crate) enum Queued {
 pub(crate) struct Stream {
     pub device: usize,
     pub queue: Vec<Queued>,
-    /// Launches that are captured.
-    pub capture: Option<Vec<Node>>,
+    /// Launches that are captured, or why the capture came to nothing.
+    pub capture: Option<Result<Vec<Node>, Status>>,
+    /// The thread that captures.
+    pub capturer: Option<std::thread::ThreadId>,
 }
 
 pub(crate) struct Function {
+    pub module: usize,
     pub kernel: Kernel,
     pub shared: u32,
 }
@@ -91,6 +104,10 @@ pub(crate) struct State {
     pub modules: HashMap<usize, Module>,
     pub functions: HashMap<usize, Function>,
     pub graphs: HashMap<usize, Vec<Node>>,
+    /// Graphs that can be launched.
+    pub execs: HashMap<usize, Vec<Node>>,
+    /// Whether `cuInit` was called.
+    pub initialised: bool,
     /// Buffers of pinned memory.
     pub pinned: HashMap<usize, Box<[u64]>>,
     next: usize,
@@ -122,6 +139,8 @@ pub(crate) fn state() -> MutexGuard<'static, State> {
             modules: HashMap::new(),
             functions: HashMap::new(),
             graphs: HashMap::new(),
+            execs: HashMap::new(),
+            initialised: false,
             pinned: HashMap::new(),
             next: 0x1000,
             launches: 0,
@@ -156,17 +175,36 @@ impl State {
     pub fn queue(&mut self, handle: usize, queued: Queued) -> Result<(), Status> {
         let stream = self.stream(handle)?;
         match (&mut stream.capture, queued) {
-            (Some(nodes), Queued::Launch(node)) => nodes.push(node),
-            (Some(_), _) => return Err(CAPTURE_UNSUPPORTED),
+            (Some(Ok(nodes)), Queued::Launch(node)) => nodes.push(node),
+            (Some(Err(status)), _) => return Err(*status),
+            (Some(capture), _) => {
+                *capture = Err(CAPTURE_INVALIDATED);
+                return Err(CAPTURE_UNSUPPORTED);
+            }
             (None, queued) => stream.queue.push(queued),
         }
         Ok(())
     }
 
+    /// What a driver may wait for the whole device in: refused in a thread that captures, and the capture is lost.
+    pub fn unsafe_call(&mut self) -> Result<(), Status> {
+        let here = Some(std::thread::current().id());
+        let mut captures =
+            self.streams.values_mut().filter(|stream| stream.capture.is_some() && stream.capturer == here);
+        match captures.next() {
+            Some(stream) => {
+                stream.capture = Some(Err(CAPTURE_INVALIDATED));
+                Err(CAPTURE_UNSUPPORTED)
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Does what waits on a stream.
     pub fn drain(&mut self, handle: usize) -> Result<(), Status> {
         let stream = self.stream(handle)?;
-        if stream.capture.is_some() {
+        if let Some(capture) = &mut stream.capture {
+            *capture = Err(CAPTURE_INVALIDATED);
             return Err(CAPTURE_UNSUPPORTED);
         }
         let (device, queue) = (stream.device, std::mem::take(&mut stream.queue));

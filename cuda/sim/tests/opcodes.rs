@@ -3,6 +3,7 @@
 mod common;
 
 use common::check;
+use hpt_ptxsim::Module;
 
 fn words() -> Vec<u64> {
     let mut values: Vec<u64> =
@@ -241,4 +242,43 @@ fn comparisons_of_integers_and_their_joins() {
     word("slct.u32.s32 %r9, %r1, %r2, %r3;", |a, b, c| if c as i32 >= 0 { a } else { b });
     word("setp.ne.u32 %p1, %r3, 0; selp.b32 %r9, %r1, %r2, %p1;", |a, b, c| if c != 0 { a } else { b });
     half("setp.ne.u16 %p1, %rs3, 0; selp.b16 %rs8, %rs1, %rs2, %p1;", |a, b, c| if c != 0 { a } else { b });
+}
+
+/// A module is labelled for what is in it, as ptxas 13.0 demands: each instruction is refused one step below its least target
+/// or version, and taken there.
+#[test]
+fn an_instruction_needs_its_target_and_version() {
+    let rows = [
+        ("wgmma.fence.sync.aligned;", "90a", "8.0", ["90", "100", "80"], "7.8"),
+        ("cp.async.cg.shared.global [s], [%rd0], 16;", "80", "7.0", ["75", "75", "75"], "6.5"),
+        ("cvt.rna.tf32.f32 %r0, %f0;", "80", "7.0", ["75", "75", "75"], "6.5"),
+        ("cvt.rn.bf16x2.f32 %r0, %f0, %f1;", "80", "7.0", ["75", "75", "75"], "6.5"),
+        ("fence.proxy.async.shared::cta;", "90", "8.0", ["89", "80", "75"], "7.8"),
+        ("redux.sync.add.s32 %r0, %r1, -1;", "80", "7.0", ["75", "75", "75"], "6.5"),
+        ("ld.global.L2::256B.f32 %f0, [%rd0];", "80", "7.4", ["75", "75", "75"], "7.2"),
+        (
+            "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%f0,%f1,%f2,%f3},{%r0,%r1,%r2,%r3},{%r4,%r5},{%f0,%f1,%f2,%f3};",
+            "80",
+            "7.0",
+            ["75", "75", "75"],
+            "6.5",
+        ),
+    ];
+    for (instruction, target, version, lower, older) in rows {
+        let parse = |target: &str, version: &str| {
+            Module::parse(&format!(
+                ".version {version}\n.target sm_{target}\n.address_size 64\n.visible .entry k() {{ .reg .b32 %r<8>; .reg .f32 %f<8>; \
+                 .reg .b64 %rd<2>; .shared .align 16 .b8 s[64];\n{instruction}\nret; }}"
+            ))
+            .map(drop)
+            .map_err(|error| error.to_string())
+        };
+        assert_eq!(parse(target, version), Ok(()), "{instruction}");
+        for lower in lower {
+            let said = parse(lower, "8.8").unwrap_err();
+            assert!(said.contains(&format!("needs .target sm_{target}, not sm_{lower}")), "{instruction}: {said}");
+        }
+        let said = parse(target, older).unwrap_err();
+        assert!(said.contains(&format!("needs .version {version}, not {older}")), "{instruction}: {said}");
+    }
 }

@@ -46,6 +46,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::thread::JoinHandle;
 use tables::Blueprint;
 use timing::Timed;
+pub use timing::Took;
 
 /// Makes a driver, in the thread that will use it.
 pub type Opener = Box<dyn FnOnce() -> Result<Box<dyn Driver>> + Send>;
@@ -233,11 +234,11 @@ impl Cuda {
         Layout::new(member).bytes
     }
 
-    /// Seconds of the product m × n over k on the first device, of `times` in a row.
+    /// What the product m × n over k takes on the first device, of `times` in a row, and its error.
     ///
     /// # Errors
     /// It does not fit the memory; the device failed.
-    pub fn product_seconds(&self, shape: [usize; 3], precision: Precision, times: usize) -> Result<f64> {
+    pub fn time_product(&self, shape: [usize; 3], precision: Precision, times: usize) -> Result<Took> {
         self.gpus[0].line()?.call(|reply| Request::Time(Timed { shape, precision, times }, reply))
     }
 

@@ -118,9 +118,18 @@ pub(super) fn text_of(error: DriverError) -> String {
     format!("{text} ({name}){help}")
 }
 
+/// A module of kernels; the driver takes seconds to translate one, so it is loaded when one of them is wanted.
+struct Source {
+    module: &'static Module,
+    handle: Option<sys::CUmodule>,
+}
+
 /// A kernel as it is launched.
 struct Function {
-    handle: sys::CUfunction,
+    /// The index of its module.
+    source: usize,
+    /// None until it is wanted.
+    handle: Option<sys::CUfunction>,
     threads: u32,
     /// Dynamic shared memory that was asked for. What needs no word before depends on what the kernel has of its own.
     shared: u32,
@@ -144,7 +153,7 @@ pub struct Nvidia {
     limits: Limits,
     device: sys::CUdevice,
     stream: sys::CUstream,
-    modules: Vec<sys::CUmodule>,
+    sources: Vec<Source>,
     kernels: HashMap<&'static str, Function>,
     up: Pinned,
     down: Pinned,
@@ -185,7 +194,7 @@ impl Nvidia {
         let device = result::device::get(index as i32).map_err(fail("cannot be opened"))?;
         let name = result::device::get_name(device).map_err(fail("has no name"))?;
         let capability = capability(device).map_err(fail("does not say what it can"))?;
-        let modules: Vec<&Module> = suitable(capability, version).collect();
+        let modules: Vec<&'static Module> = suitable(capability, version).collect();
         let Some(best) = modules.first() else {
             let (major, minor) = capability;
             return Err(Error::Device(format!(
@@ -214,10 +223,10 @@ impl Nvidia {
         };
         let nothing = || Pinned { start: null_mut(), used: 0 };
         let (up, down) = (nothing(), nothing());
-        let (kernels, loaded) = (HashMap::new(), Vec::new());
+        let (kernels, sources) = (HashMap::new(), Vec::new());
         // From here on what is made is given back by `drop`.
-        let mut gpu = Nvidia { limits, device, stream, modules: loaded, kernels, up, down, pooled, captured: None };
-        modules.into_iter().try_for_each(|module| gpu.load(module))?;
+        let mut gpu = Nvidia { limits, device, stream, sources, kernels, up, down, pooled, captured: None };
+        modules.into_iter().for_each(|module| gpu.offer(module));
         gpu.prepare_memory()?;
         Ok(gpu)
     }
@@ -226,10 +235,23 @@ impl Nvidia {
         failed(&format!("{} ({})", self.limits.device, self.limits.name), what, error)
     }
 
-    /// Loads a module; its kernels count where an earlier one has none of that name.
-    fn load(&mut self, source: &Module) -> Result<()> {
-        let no_text = || Error::Device(format!("module {} holds a zero byte", source.name));
-        let text = CString::new(source.ptx).map_err(|_| no_text())?;
+    /// Takes the kernels of a module that no earlier one has.
+    fn offer(&mut self, module: &'static Module) {
+        let source = self.sources.len();
+        self.sources.push(Source { module, handle: None });
+        for (name, threads) in module.kernels() {
+            self.kernels.entry(name).or_insert(Function { source, handle: None, threads, shared: 0 });
+        }
+    }
+
+    /// The module of that index, loaded.
+    fn loaded(&mut self, source: usize) -> Result<sys::CUmodule> {
+        let Source { module, handle } = &self.sources[source];
+        if let Some(handle) = *handle {
+            return Ok(handle);
+        }
+        let no_text = |_| Error::Device(format!("module {} holds a zero byte", module.name));
+        let text = CString::new(module.ptx).map_err(no_text)?;
         let mut log = vec![0u8; 8192];
         let mut options =
             [sys::CUjit_option::CU_JIT_ERROR_LOG_BUFFER, sys::CUjit_option::CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES];
@@ -242,26 +264,35 @@ impl Nvidia {
         };
         if let Err(error) = loaded {
             let said = String::from_utf8_lossy(&log).trim_end_matches('\0').trim().to_owned();
-            let what = format!("module {} is not taken{}{said}", source.name, if said.is_empty() { "" } else { ": " });
+            let what = format!("module {} is not taken{}{said}", module.name, if said.is_empty() { "" } else { ": " });
             return Err(self.failed(&what, error));
         }
-        self.modules.push(handle);
-        for (name, threads) in source.kernels() {
-            if self.kernels.contains_key(name) {
-                continue;
-            }
-            let symbol = CString::new(name).map_err(|_| no_text())?;
-            // SAFETY: the module is loaded.
-            let handle = unsafe { module::get_function(handle, symbol) };
-            let handle = handle.map_err(|error| self.failed(&format!("kernel {name} is missing"), error))?;
-            // Asked for a property it is really loaded, which must not happen while launches are captured.
-            let registers = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_NUM_REGS;
-            // SAFETY: the function is of a loaded module.
-            unsafe { function::get_function_attribute(handle, registers) }
-                .map_err(|error| self.failed(&format!("kernel {name} cannot be loaded"), error))?;
-            self.kernels.insert(name, Function { handle, threads, shared: 0 });
+        self.sources[source].handle = Some(handle);
+        Ok(handle)
+    }
+
+    /// The kernel of that name, ready to be launched, and the threads of its blocks.
+    fn function(&mut self, name: &str) -> Result<(sys::CUfunction, u32)> {
+        let Some(&Function { source, handle, threads, .. }) = self.kernels.get(name) else {
+            return Err(Error::Device(format!("{}: there is no kernel {name}", self.limits.device)));
+        };
+        if let Some(handle) = handle {
+            return Ok((handle, threads));
         }
-        Ok(())
+        let module = self.loaded(source)?;
+        let symbol = CString::new(name).map_err(|_| Error::Device(format!("{name:?} is no name of a kernel")))?;
+        // SAFETY: the module is loaded.
+        let handle = unsafe { module::get_function(module, symbol) };
+        let handle = handle.map_err(|error| self.failed(&format!("kernel {name} is missing"), error))?;
+        // Asked for a property it is really loaded, which must not happen while launches are captured.
+        let registers = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_NUM_REGS;
+        // SAFETY: the function is of a loaded module.
+        unsafe { function::get_function_attribute(handle, registers) }
+            .map_err(|error| self.failed(&format!("kernel {name} cannot be loaded"), error))?;
+        if let Some(function) = self.kernels.get_mut(name) {
+            function.handle = Some(handle);
+        }
+        Ok((handle, threads))
     }
 
     fn prepare_memory(&mut self) -> Result<()> {
@@ -289,27 +320,29 @@ impl Nvidia {
     /// # Errors
     /// No such tool; the device fails before.
     pub fn plant(index: usize, tool: &str) -> Result<()> {
-        let planted = Module { name: "planted", ptx: include_str!("../../../cuda/planted.ptx") };
-        let known = planted.kernels();
-        let Some((kernel, threads)) = known.get_key_value(tool) else {
+        static PLANTED: Module = Module { name: "planted", ptx: include_str!("../../../cuda/planted.ptx") };
+        let known = PLANTED.kernels();
+        let Some((kernel, _)) = known.get_key_value(tool) else {
             return Err(Error::unknown("--planted", tool, known.into_keys()));
         };
         let mut gpu = Nvidia::open(index)?;
-        gpu.load(&planted)?;
+        gpu.offer(&PLANTED);
         // As exact as the driver can be: from a pool, neighbours may be ours.
         gpu.pooled = false;
         let Some(mut words) = gpu.allocate(128)? else { return Err(Error::Device("no memory".to_owned())) };
-        let handle = gpu.kernels[kernel].handle;
+        let (handle, threads) = gpu.function(kernel)?;
         let mut parameters = [(&raw mut words).cast::<c_void>()];
         // SAFETY: the kernel takes one address; what it does wrong is what it is for, and nothing else runs there.
         let launched =
-            unsafe { result::launch_kernel(handle, (1, 1, 1), (*threads, 1, 1), 0, gpu.stream, &mut parameters) };
+            unsafe { result::launch_kernel(handle, (1, 1, 1), (threads, 1, 1), 0, gpu.stream, &mut parameters) };
         launched.map_err(|e| gpu.failed(&format!("kernel {kernel} cannot be launched"), e))?;
         gpu.synchronize()
     }
 
-    /// Asks for a launch's dynamic shared memory, where it is more than the kernel had before.
-    fn ask_shared(&mut self, launch: &Launch) -> Result<()> {
+    /// Loads a launch's kernel, and asks for its dynamic shared memory where that is more than the kernel had before: neither
+    /// may happen while launches are captured.
+    fn prepare(&mut self, launch: &Launch) -> Result<()> {
+        let (handle, _) = self.function(launch.kernel)?;
         let Some(function) = self.kernels.get_mut(launch.kernel).filter(|function| launch.shared > function.shared)
         else {
             return Ok(());
@@ -317,15 +350,13 @@ impl Nvidia {
         function.shared = launch.shared;
         let most = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
         // SAFETY: the function is of a loaded module.
-        let set = unsafe { function::set_function_attribute(function.handle, most, launch.shared as i32) };
+        let set = unsafe { function::set_function_attribute(handle, most, launch.shared as i32) };
         set.map_err(|e| self.failed(&format!("{} bytes of shared memory", launch.shared), e))
     }
 
-    /// Puts one launch on the stream, for which its shared memory was asked.
-    fn launch(&self, launch: &Launch) -> Result<()> {
-        let Some(&Function { handle, threads, .. }) = self.kernels.get(launch.kernel) else {
-            return Err(Error::Device(format!("{}: there is no kernel {}", self.limits.device, launch.kernel)));
-        };
+    /// Puts one launch, which was prepared, on the stream.
+    fn launch(&mut self, launch: &Launch) -> Result<()> {
+        let (handle, threads) = self.function(launch.kernel)?;
         let mut tables: Tables = launch.tables;
         let mut parameters = [(&raw mut tables).cast::<c_void>()];
         let (grid, block) = ((launch.blocks, 1, 1), (threads, 1, 1));
@@ -459,10 +490,10 @@ impl Driver for Nvidia {
     }
 
     fn repeat(&mut self, launches: &[Launch], times: usize) -> Result<()> {
-        // Not while launches are captured.
-        launches.iter().try_for_each(|launch| self.ask_shared(launch))?;
-        if times == 1 {
-            return launches.iter().try_for_each(|launch| self.launch(launch));
+        launches.iter().try_for_each(|launch| self.prepare(launch))?;
+        // A graph is for several launches: of one, launches in a row follow one another faster.
+        if times == 1 || launches.len() == 1 {
+            return (0..times).try_for_each(|_| launches.iter().try_for_each(|launch| self.launch(launch)));
         }
         let exec = self.graph(launches)?;
         for _ in 0..times {
@@ -492,7 +523,7 @@ impl Drop for Nvidia {
                     let _ = result::free_host(pinned.start.cast());
                 }
             }
-            for module in self.modules.drain(..) {
+            for module in self.sources.iter().filter_map(|source| source.handle) {
                 let _ = module::unload(module);
             }
             let _ = stream::destroy(self.stream);

@@ -5,7 +5,7 @@
 
 use super::descriptor::Rate;
 use super::tables::Blueprint;
-use super::timing::Timed;
+use super::timing::{Timed, Took};
 use crate::data::Dataset;
 use crate::{Error, Result};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -78,7 +78,7 @@ pub enum Request {
     /// Adapts a model's rate from now on.
     Adapt(u64, f64, Reply<()>),
     /// Takes the time of a product.
-    Time(Timed, Reply<f64>),
+    Time(Timed, Reply<Took>),
 }
 
 /// The way to a dispatcher.

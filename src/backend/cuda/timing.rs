@@ -1,6 +1,6 @@
 //! How long products take: for `hpt-engine bench --device cuda product`.
 
-use super::descriptor::{Address, Run, bytes_of};
+use super::descriptor::{Address, Run, bytes_of, bytes_of_mut};
 use super::dispatch::Dispatcher;
 use super::memory::{Space, amount};
 use super::products::Pass;
@@ -23,9 +23,24 @@ pub struct Timed {
     pub times: usize,
 }
 
+/// What a product took, and how exact it was.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Took {
+    /// Of one, of many in a row.
+    pub seconds: f64,
+    /// ‖y − exact‖ / ‖exact‖ over the first and the last row.
+    pub error: f64,
+}
+
+/// The exact element (row, col) of the product of matrices whose elements are these numbers, again and again.
+fn exact(numbers: &[f32], [_, n, k]: [usize; 3], row: usize, col: usize) -> f64 {
+    let at = |i: usize| f64::from(numbers[i % numbers.len()]);
+    (0..k).map(|p| at(row * k + p) * at(p * n + col)).sum()
+}
+
 impl Dispatcher {
-    /// Seconds of one product, of many in a row.
-    pub fn time(&mut self, timed: Timed, reply: &Reply<f64>) -> Result<()> {
+    /// Times a product.
+    pub fn time(&mut self, timed: Timed, reply: &Reply<Took>) -> Result<()> {
         let [m, n, k] = timed.shape;
         let mut space = Space::default();
         let (x, w, y) = (space.take(m * k, 4), space.take((k + 1) * n, 4), space.take(m * n, 4));
@@ -57,8 +72,19 @@ impl Dispatcher {
         self.driver.repeat(&launches, timed.times)?;
         self.driver.synchronize()?;
         let seconds = start.elapsed().as_secs_f64() / timed.times.max(1) as f64;
+        let (mut off, mut all, mut row) = (0.0, 0.0, vec![0.0f32; n]);
+        for r in [0, m - 1] {
+            self.driver.read(at(y) + (4 * r * n) as Address, bytes_of_mut(&mut row))?;
+            for (c, &found) in row.iter().enumerate() {
+                let wanted = exact(&numbers, timed.shape, r, c);
+                // A row of W's length behind W is the bias.
+                let wanted = wanted + f64::from(numbers[(k * n + c) % numbers.len()]);
+                off += (f64::from(found) - wanted).powi(2);
+                all += wanted * wanted;
+            }
+        }
         self.driver.release(base)?;
-        let _ = reply.send(Ok(seconds));
+        let _ = reply.send(Ok(Took { seconds, error: (off / all).sqrt() }));
         Ok(())
     }
 }

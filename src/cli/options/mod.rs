@@ -124,6 +124,7 @@ pub const SEARCH: &[Opt] = &[
     opt("study", "NAME", "Name of the study [default: the data's or the command's name]"),
     opt("repeats", "N", "Trainings of each trial with different seeds, averaged [default: 1]"),
     opt("keep_models", "N", "Models of the best trials to keep [default: 3]"),
+    one_of("retrain", "What is trained once more, on training and validation rows together; with none the best trial's own model is the result [default: best]", || vec!["best", "none"]),
     opt("stop_at", "X", "Value that is good enough: the study ends when its best has reached it; of several objectives all, with commas"),
     opt("patience_trials", "N", "The study ends after so many trials in a row that brought nothing better"),
     opt("stop_regret_bound", "X", "The study ends when, by a Gaussian process, the best there is can hardly be better than the best so far by more than X; `auto` takes the error of that value, from --repeats"),

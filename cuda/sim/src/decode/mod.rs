@@ -9,6 +9,7 @@ mod control;
 mod group;
 mod memory;
 mod operand;
+mod target;
 mod words;
 
 use crate::fault::ParseError;
@@ -301,7 +302,8 @@ impl<'a, 't> Builder<'a, 't> {
         };
         let mut words = Words::new(statement.opcode, statement.line);
         self.instruction(&mut words, &statement.operands)?;
-        words.finish()
+        words.finish()?;
+        self.labelled(statement.opcode)
     }
 
     fn push(&mut self, op: Op, d: Slot, sources: [Slot; 3]) {

@@ -88,7 +88,7 @@ pub fn noise(seed: u64, count: usize) -> Vec<f32> {
 /// `%fd1 …` and `%rs1 …` (their low bits); the result is `%rd9`.
 pub fn evaluate(statements: &str, triples: &[[u64; 3]]) -> Vec<u64> {
     let text = format!(
-        ".version 7.0\n.target sm_80\n.address_size 64\n.visible .entry k(.param .u64 p, .param .u64 q, .param .u32 n) {{
+        ".version 7.8\n.target sm_90\n.address_size 64\n.visible .entry k(.param .u64 p, .param .u64 q, .param .u32 n) {{
         .reg .pred %p<9>; .reg .b16 %rs<9>; .reg .b32 %r<20>; .reg .b64 %rd<20>; .reg .f32 %f<9>; .reg .f64 %fd<9>;
         ld.param.u64 %rd10, [p]; ld.param.u64 %rd11, [q]; ld.param.u32 %r10, [n];
         mov.u32 %r11, %tid.x; mov.u32 %r12, %ctaid.x; mad.lo.u32 %r11, %r12, 64, %r11;
