@@ -104,18 +104,20 @@ fn a_report_is_what_a_pencil_says() {
     let [a, b] = &report.standings[..] else { panic!() };
     assert_eq!((a.sampler.as_str(), a.best.mean, a.best.sd, a.mean_rank), ("a", 3.0, 2f64.sqrt(), 1.5));
     assert_eq!((b.best.mean, b.median, b.mean_rank, b.seconds.mean), (3.0, 3.0, 1.5, 5.0));
-    // From the second trial on, where all have a value: a 2, 2 and 8, 4; b 3, 1 and 6, 5.
-    assert_eq!((a.area_trials.mean, b.area_trials.mean), (4.0, 3.75));
-    // From second 2 to 5: a has 2 throughout, and 8 for one second of three, then 4.
-    assert_eq!(a.area_seconds.mean, (2.0 + 16.0 / 3.0) / 2.0);
-    assert_eq!(b.area_seconds.mean, (3.0 + 6.0) / 2.0);
+    // From the first trial on: a 4, 2, 2 and 8, 8, 4; b 3, 1 and 6, 6, 5, and before that the worst first value, 4.
+    let near = |found: f64, expected: f64| assert!((found - expected).abs() < 1e-12, "{found} {expected}");
+    near(a.area_trials.mean, (8.0 + 20.0) / 3.0 / 2.0);
+    near(b.area_trials.mean, (8.0 + 17.0) / 3.0 / 2.0);
+    // From second 1 to 5: a has 4 for one second, then 2, and 8 for two seconds, then 4; b 4 for one, then 3, and 6.
+    near(a.area_seconds.mean, (10.0 + 24.0) / 4.0 / 2.0);
+    near(b.area_seconds.mean, (13.0 + 24.0) / 4.0 / 2.0);
     let duel = &report.duels[0];
     assert_eq!((duel.wins, duel.difference, duel.p, duel.p_holm, duel.exact), ([1, 1, 0], 0.0, 1.0, 1.0, true));
     let [curve, _] = &report.by_trials[..] else { panic!() };
-    assert_eq!((&curve.x, &curve.mean, &curve.q25), (&vec![2.0, 3.0], &vec![5.0, 3.0], &vec![3.5, 2.5]));
+    assert_eq!((&curve.x, &curve.mean, &curve.q25), (&vec![1.0, 2.0, 3.0], &vec![6.0, 5.0, 3.0], &vec![5.0, 3.5, 2.5]));
     let times = &report.by_seconds[0].x;
-    assert!((times[0] - 2.0).abs() < 1e-12 && (times[times.len() - 1] - 5.0).abs() < 1e-12);
-    assert_eq!(report.by_seconds[1].mean[0], 4.5);
+    assert!((times[0] - 1.0).abs() < 1e-12 && (times[times.len() - 1] - 5.0).abs() < 1e-12);
+    assert_eq!(report.by_seconds[1].mean[0], 5.0);
 }
 
 #[test]

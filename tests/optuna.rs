@@ -163,7 +163,7 @@ fn what_is_printed_is_what_other_programs_rely_on() {
     assert!(csv.starts_with("number,state,value,seconds,started,finished,params_rate,"), "{csv}");
     let list = studies_json(study.storage()).unwrap();
     assert_eq!((&list[0]["study"], &list[0]["metrics"]), (&json!("one"), &json!(["metric 0"])));
-    let states = json!({"complete": 21, "pruned": 1, "failed": 2, "running": 1, "waiting": 1});
+    let states = json!({"complete": 21, "pruned": 1, "failed": 2, "deleted": 0, "lost": 0, "running": 1, "waiting": 1});
     assert_eq!(list[0]["trials"], states);
 }
 

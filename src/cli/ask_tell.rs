@@ -8,7 +8,7 @@ use super::failure::Failure;
 use super::{Verb, options, screen, storage, table};
 use crate::cli::study_file::StudyFile;
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use hpt_engine::report::trials::number as number_json;
+use hpt_engine::report::trials::{number as number_json, objective_names};
 use hpt_engine::sampler::Acquisition;
 use hpt_engine::study::{Outcome, Storage, Study, StudyConfig};
 use hpt_engine::{Error, pruner, sampler};
@@ -61,7 +61,8 @@ Example:
   hpt-engine tell --storage s.db --study mine --number 0 --value 1.7
 
 A study that has no space (one of Optuna, or one created without --space) gets one by the same command with --space: its \
-trials stay, and must fit it. Until then it can be looked at, but nothing can be asked for, queued or added.
+trials stay, and must fit it. Until then nothing can be asked for or queued, and what is added has the parameters of a \
+trial that it has.
 
 A space file:
   [space]
@@ -112,13 +113,15 @@ fn create(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
     let directions = list(matches, "direction");
     let directions =
         directions.iter().map(|name| storage::direction("--direction", name)).collect::<Result<Vec<_>, _>>()?;
-    let space = text(matches, "space").map(|path| StudyFile::read_space(path, BTreeMap::new())).transpose()?;
+    let space =
+        text(matches, "space").map(|path| StudyFile::read_space(path, BTreeMap::new(), &|text| console.note(text)));
+    let space = space.transpose()?;
     let (sampler, pruner) = (text(matches, "sampler").unwrap_or("auto"), text(matches, "pruner").unwrap_or("none"));
     sampler::by_name(sampler, &sampler::Settings::default())?;
     pruner::entry(pruner)?;
     let told = list(matches, "pruner-option");
     let metrics = list(matches, "metric");
-    pruner::by_name(pruner, &storage::pruner_settings(pruner, &told, &metrics)?)?;
+    pruner::by_name(pruner, &storage::pruner_settings(pruner, &told, &objective_names(&metrics, directions.len()))?)?;
     let seed = whole(matches, "seed")?.unwrap_or(0);
     let acquisition = Acquisition::by_name(text(matches, "acquisition").unwrap_or(Acquisition::default().name()))?;
     let attributes = [

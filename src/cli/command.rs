@@ -12,6 +12,7 @@ use super::{interrupt, screen, storage, table};
 use hpt_engine::Error;
 use hpt_engine::history::Direction;
 use hpt_engine::pruner;
+use hpt_engine::report::trials::objective_names;
 use hpt_engine::sampler;
 use hpt_engine::search::{CommandOutcome, CommandSpec, Constraint, search_command};
 use hpt_engine::settings::Settings;
@@ -30,7 +31,7 @@ pub fn run(
     print_space: bool,
     console: &Console,
 ) -> Result<(), Failure> {
-    let spec = specify(options, settings, file)?;
+    let spec = specify(options, settings, file, console)?;
     if print_space {
         return console.result(&spec.space, || format!("[space]\n{}", spec.space.to_toml()));
     }
@@ -48,12 +49,17 @@ pub fn run(
     }
 }
 
-fn specify(options: &Options, settings: &Settings, file: Option<&StudyFile>) -> Result<CommandSpec, Failure> {
+fn specify(
+    options: &Options,
+    settings: &Settings,
+    file: Option<&StudyFile>,
+    console: &Console,
+) -> Result<CommandSpec, Failure> {
     let command = options.text("command")?.unwrap_or_default();
     refuse_the_built_in(options, settings, file)?;
     let space = match (options.text("space")?, file) {
-        (Some(path), _) => Some(StudyFile::read_space(path, BTreeMap::new())?),
-        (None, Some(file)) => file.free_space()?,
+        (Some(path), _) => Some(StudyFile::read_space(path, BTreeMap::new(), &|text| console.note(text))?),
+        (None, Some(file)) => file.free_space(&|text| console.note(text))?,
         (None, None) => None,
     };
     let Some(space) = space.filter(|space| !space.is_empty()) else {
@@ -84,12 +90,12 @@ fn specify(options: &Options, settings: &Settings, file: Option<&StudyFile>) -> 
     let default = CommandSpec::new(command, directions[0], space);
     let pruner = options.text("pruner")?.unwrap_or(&default.pruner).to_owned();
     pruner::entry(&pruner).map_err(|error| options.locate("pruner", error))?;
+    let objectives = objective_names(&metrics, directions.len());
     let spec = CommandSpec {
         directions,
         constraints: options.constraints(Constraint::named)?,
         sampler: options.text("sampler")?.unwrap_or(&default.sampler).to_owned(),
-        pruner_settings: options
-            .pruner(&pruner, pruner::Settings { objectives: metrics.clone(), ..pruner::Settings::default() })?,
+        pruner_settings: options.pruner(&pruner, pruner::Settings { objectives, ..pruner::Settings::default() })?,
         pruner,
         metrics,
         trials: options.count("trials", 1)?.or(default.trials.filter(|_| time_limit.is_none())),
@@ -179,12 +185,7 @@ fn screen_of(outcome: &CommandOutcome) -> String {
         _ => format!("{} that no other beats", table::plural(outcome.best.len(), "trial")),
     };
     parts.push(screen::tally(study.name(), summary, rate(outcome), &best));
-    let names = match study.metric_names() {
-        [] => (0..study.directions().len())
-            .map(|i| if i == 0 { "value".to_owned() } else { format!("value {i}") })
-            .collect(),
-        names => names.to_vec(),
-    };
+    let names = objective_names(study.metric_names(), study.directions().len());
     parts.push(match names.len() {
         1 => format!("the best trials:\n{}", screen::configurations(&outcome.top, &names)),
         _ => format!("the front:\n{}", screen::front(&outcome.top, &names)),

@@ -47,7 +47,8 @@ const OPTIONS: &[Opt] = &[
 
 const HELP: &str = "\
 Every sampler runs with the same seeds; all figures are over the seeds that every sampler has finished. Areas are means of the \
-best value so far: over the trials, and over the seconds until the slowest run ends. Friedman's test asks whether any sampler \
+best value so far: over the trials, and over the seconds until the slowest run ends, both from the first value of any run on; a \
+run that has none yet counts with the worst first value of its seed. Friedman's test asks whether any sampler \
 differs (with Iman and Davenport's F), Wilcoxon's signed-rank test which pairs do, its p adjusted by Holm for all pairs \
 together. Regret is the distance to the optimum as a share of the median's.
 
@@ -162,7 +163,7 @@ fn problem(matches: &ArgMatches, options: &Options, console: &Console) -> Result
         return Err(Failure::input("compare on what? --data, --table or --function is missing"));
     };
     let fixed = settings(matches)?;
-    let space = options.text("space")?.map(|path| space_of(path, &fixed)).transpose()?;
+    let space = options.text("space")?.map(|path| space_of(path, &fixed, console)).transpose()?;
     let pruner = options.text("pruner")?.unwrap_or("none").to_owned();
     pruner::entry(&pruner)?;
     let epochs = fixed.resolve()?.train.epochs as u64;

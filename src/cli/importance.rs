@@ -7,6 +7,7 @@ use super::{Verb, storage, table};
 use clap::{Arg, ArgAction, ArgMatches};
 use hpt_engine::Error;
 use hpt_engine::importance::{Importance, ImportanceSpec, Method, Target, describe, importance, infer_space};
+use hpt_engine::report::trials::objective_names;
 use hpt_engine::study::Study;
 use serde_json::json;
 
@@ -101,11 +102,7 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
 /// What is explained, and its name.
 fn target(study: &Study, asked: Option<&str>) -> Result<(Target, String), Error> {
     let objectives = study.directions().len();
-    let name = |i: usize| {
-        let plain = if objectives == 1 { "value".to_owned() } else { format!("value {i}") };
-        study.metric_names().get(i).cloned().unwrap_or(plain)
-    };
-    let names: Vec<String> = (0..objectives).map(name).collect();
+    let names = objective_names(study.metric_names(), objectives);
     let at = |i: usize| (Target::Value(i), names[i].clone());
     let place = |text: &str| text.parse().ok().filter(|i| *i < objectives);
     match asked {

@@ -9,6 +9,7 @@ mod console;
 mod failure;
 mod interrupt;
 pub mod options;
+mod output;
 mod population;
 mod progress;
 mod screen;

@@ -5,8 +5,8 @@
 
 use super::console::{Console, print};
 use super::failure::Failure;
-use super::options::{DELIMITER, DEVICE, Opt, Options, PATH, THREADS, add, folder_of, output};
-use super::{Verb, table};
+use super::options::{DELIMITER, DEVICE, Opt, Options, PATH, THREADS, add};
+use super::{Verb, output, table};
 use clap::{Arg, ArgMatches, Command};
 use hpt_engine::Error;
 use hpt_engine::data::{Pipeline, ReadTargets, Task};
@@ -73,7 +73,7 @@ impl Loaded {
 fn run(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
     // `-` is standard output, as for other programs.
     let out = matches.get_one::<String>("out").filter(|path| *path != "-");
-    out.map_or(Ok(()), |path| output(path))?;
+    out.map_or(Ok(()), |path| output::file(path))?;
     let loaded = Loaded::open(matches)?;
     let (source, notes) = loaded.pipeline.read(&loaded.data, loaded.delimiter, ReadTargets::No)?;
     notes.iter().for_each(|note| console.note(note));
@@ -177,7 +177,7 @@ fn replace(path: &str, bytes: &[u8]) -> Result<(), Failure> {
     if place.exists() && !place.is_file() {
         return Ok(std::fs::write(place, bytes).map_err(|error| Error::io(place, error))?);
     }
-    let folder = folder_of(place);
+    let folder = output::folder_of(place);
     let failed = |error| Failure::from(Error::io(place, error));
     std::fs::create_dir_all(folder).map_err(failed)?;
     let mut builder = tempfile::Builder::new();

@@ -3,7 +3,7 @@
 use super::console::Console;
 use super::{screen, table};
 use hpt_engine::history::{State, Trial};
-use hpt_engine::report::trials::reason;
+use hpt_engine::report::trials::{objective_names, reason};
 use hpt_engine::search::Progress;
 use hpt_engine::study::Study;
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
@@ -25,11 +25,18 @@ pub struct Bars {
 
 #[derive(Default)]
 struct Shown {
-    metric: String,
+    metrics: Vec<String>,
     /// Counts trials, or seconds where the number of trials is open.
     bar: Option<ProgressBar>,
     total: Option<u64>,
     retraining: bool,
+}
+
+impl Shown {
+    /// The first metric.
+    fn metric(&self) -> &str {
+        self.metrics.first().map_or("value", String::as_str)
+    }
 }
 
 // Within 80 columns.
@@ -98,7 +105,7 @@ impl Progress for Bars {
     fn started(&self, study: &Study, total: Option<u64>, finished: u64) {
         let mut shown = self.shown();
         self.finished.store(finished, Ordering::Relaxed);
-        shown.metric = study.metric_names().first().cloned().unwrap_or_else(|| "value".to_owned());
+        shown.metrics = objective_names(study.metric_names(), study.directions().len());
         shown.total = total;
         if let (true, Some(space)) = (self.show_space, study.space()) {
             let toml = space.to_toml();
@@ -138,7 +145,7 @@ impl Progress for Bars {
     fn epoch(&self, trial: u64, epoch: u64, value: f64) {
         if self.console.verbose && !self.console.terminal {
             let shown = self.shown();
-            let text = format!("trial {trial} epoch {epoch}: {} {}", shown.metric, table::number(value));
+            let text = format!("trial {trial} epoch {epoch}: {} {}", shown.metric(), table::number(value));
             self.line(&shown, &text);
         }
     }
@@ -154,7 +161,7 @@ impl Progress for Bars {
         let finished = self.finished.fetch_add(1, Ordering::Relaxed) + 1;
         let number = |value: Option<f64>| value.map_or("-".to_owned(), table::number);
         if let Some(bar) = &shown.bar {
-            let best = format!("best {} {}", shown.metric, number(best));
+            let best = format!("best {} {}", shown.metric(), number(best));
             match shown.total {
                 Some(_) => {
                     bar.set_message(best);
@@ -169,14 +176,19 @@ impl Progress for Bars {
         if shown.bar.is_none() || self.console.verbose {
             let broken = || (trial.state == State::Pruned && !trial.is_feasible()).then_some("breaks a constraint");
             let reason = reason(trial).or_else(broken);
+            // What was pruned has the values that it reported last.
+            let last = || trial.last_intermediate().and_then(|(step, _)| trial.report_at(step));
+            let values = if trial.values.is_empty() { last().unwrap_or_default() } else { &trial.values };
+            let named = |(place, name): (usize, &String)| format!("{name} {:>8}", number(values.get(place).copied()));
+            let values: Vec<String> = shown.metrics.iter().enumerate().map(named).collect();
+            // Of several objectives no trial is the best.
+            let best = if shown.metrics.len() > 1 { String::new() } else { format!("  best {:>8}", number(best)) };
             let text = format!(
-                "trial {:>4}  {:<8}  {} {:>8}  {:>8}  best {:>8}{}",
+                "trial {:>4}  {:<8}  {}  {:>8}{best}{}",
                 trial.number,
                 trial.state.name(),
-                shown.metric,
-                number(trial.value()),
+                values.join("  "),
                 trial.seconds().map_or(String::new(), table::seconds),
-                number(best),
                 reason.map(|reason| format!("  {reason}")).unwrap_or_default(),
             );
             self.line(&shown, &text);

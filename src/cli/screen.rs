@@ -146,10 +146,7 @@ fn tested(outcome: &SearchOutcome) -> Option<String> {
         true => "retrained on training and validation rows".to_owned(),
         false => format!("trial {}, as it was trained on the training rows", outcome.best.number),
     };
-    Some(format!(
-        "{what}, tested once:\n{}{units}",
-        table::table(&["test", "value", "95 % interval"], &rows)
-    ))
+    Some(format!("{what}, tested once:\n{}{units}", table::table(&["test", "value", "95 % interval"], &rows)))
 }
 
 /// The best value so far, trial by trial, as a staircase of characters; none for fewer than two values.

@@ -2,7 +2,7 @@
 
 use super::console::Console;
 use super::failure::Failure;
-use super::options::{DATA, Opt, Options, RUN, SEARCH, add, add_settings, settings, writable};
+use super::options::{DATA, Opt, Options, RUN, SEARCH, add, add_settings, settings};
 use super::progress::Bars;
 use super::{Verb, interrupt, screen, table};
 use crate::cli::study_file::StudyFile;
@@ -102,7 +102,7 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
         return print_space(&spec, console);
     }
     if let Some(out) = &spec.out {
-        writable(out)?;
+        super::output::writable(out)?;
     }
     let stop = interrupt::catch()?;
     let bars = Bars::new(console, spec.time_limit, spec.space.is_none());
@@ -131,7 +131,7 @@ fn specify(
         None => stand_in(options.clone())?,
     };
     let space = match options.text("space")? {
-        Some(path) => Some(space_of(path, &fixed)?),
+        Some(path) => Some(space_of(path, &fixed, console)?),
         None => match file {
             Some(file) => file.space(own, &|text| console.note(text))?,
             None => None,
@@ -194,8 +194,10 @@ fn specify(
     };
     sampler::by_name(&spec.sampler, &sampler::Settings::default()).map_err(|error| options.locate("sampler", error))?;
     pruner::by_name(&spec.pruner, &spec.pruner_settings).map_err(|error| options.locate("pruner", error))?;
-    if let Some(space) = &spec.space {
-        check_names(options, &spec.enqueue, space)?;
+    match &spec.space {
+        Some(space) => check_names(options, &spec.enqueue, space)?,
+        // The default space has the same names whatever the number of rows.
+        None => check_names(options, &spec.enqueue, &default_space(0, &spec.fixed)?)?,
     }
     Ok(spec)
 }
@@ -275,9 +277,9 @@ fn stand_in(mut options: Options) -> Result<(DataSpec, SplitSpec), Error> {
 }
 
 /// The space of another file, for a training.
-pub fn space_of(path: &str, fixed: &Settings) -> Result<Space, Error> {
+pub fn space_of(path: &str, fixed: &Settings, console: &Console) -> Result<Space, Error> {
     let known = fixed.iter().map(|(name, value)| (name.to_owned(), value.clone())).collect();
-    let space = StudyFile::read_space(path, known)?;
+    let space = StudyFile::read_space(path, known, &|text| console.note(text))?;
     hpt_engine::settings::check_space(&format!("{path}: [space]"), &space)?;
     match space.parameters().iter().find(|parameter| fixed.get(&parameter.name).is_some()) {
         Some(parameter) => {

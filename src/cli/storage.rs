@@ -5,6 +5,7 @@ use super::options::Options;
 use clap::{Arg, ArgMatches, Command};
 use hpt_engine::Error;
 use hpt_engine::history::Direction;
+use hpt_engine::report::trials::objective_names;
 use hpt_engine::sampler::{Acquisition, Sampler};
 use hpt_engine::study::{Storage, Study};
 use hpt_engine::{pruner, sampler};
@@ -55,7 +56,8 @@ pub fn sampler_of(study: &Study) -> Result<(Box<dyn Sampler>, u64), Error> {
 pub fn should_prune(study: &Study, number: u64) -> Result<bool, Error> {
     let name = kept(study, "pruner", "none")?;
     let told = study.attribute("pruner_options")?.and_then(|told| serde_json::from_value::<Vec<String>>(told).ok());
-    let settings = pruner_settings(&name, &told.unwrap_or_default(), study.metric_names())?;
+    let objectives = objective_names(study.metric_names(), study.directions().len());
+    let settings = pruner_settings(&name, &told.unwrap_or_default(), &objectives)?;
     let pruner = pruner::by_name(&name, &settings)?;
     study.should_prune(number, pruner.as_ref())
 }

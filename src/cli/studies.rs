@@ -5,8 +5,8 @@ use super::failure::Failure;
 use super::{Verb, screen, storage, table};
 use clap::{Arg, ArgAction, ArgMatches};
 use hpt_engine::history::{State, Trial};
-use hpt_engine::report::trials::{best_json, reason, studies_json, trials_csv, trials_json};
-use hpt_engine::study::{Storage, Study};
+use hpt_engine::report::trials::{best_json, objective_names, reason, studies_json, trials_csv, trials_json};
+use hpt_engine::study::{Counts, Storage, Study};
 
 /// The longest reason that a table shows; --json and --csv have all of them.
 const SHORT: usize = 32;
@@ -39,10 +39,19 @@ fn studies(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
     let storage = Storage::open(storage::path(matches))?;
     console.result(&studies_json(&storage)?, || match study_rows(&storage) {
         Ok(rows) if rows.is_empty() => format!("{}: no studies", storage.path().display()),
-        Ok(rows) => table::table(
-            &["study", "direction", "metric", "complete", "pruned", "failed", "running", "waiting", "best"],
-            &rows,
-        ),
+        Ok(rows) => {
+            let counted = Counts::default().by_name().map(|(name, _)| name);
+            let header: Vec<&str> =
+                ["study", "direction", "metric"].into_iter().chain(counted).chain(["best"]).collect();
+            // Most storages have none of these.
+            let shown = |at: &usize| {
+                !["deleted", "lost"].contains(&header[*at]) || rows.iter().any(|row| row[*at] != table::count(0))
+            };
+            let shown: Vec<usize> = (0..header.len()).filter(shown).collect();
+            let rows: Vec<Vec<String>> =
+                rows.iter().map(|row| shown.iter().map(|at| row[*at].clone()).collect()).collect();
+            table::table(&shown.iter().map(|at| header[*at]).collect::<Vec<_>>(), &rows)
+        }
         Err(error) => error.to_string(),
     })
 }
@@ -55,8 +64,7 @@ fn study_rows(storage: &Storage) -> Result<Vec<Vec<String>>, hpt_engine::Error> 
         let best = study.best()?;
         let best = if directions.len() == 1 { best.first().and_then(Trial::value) } else { None };
         let mut row = vec![name.clone(), directions.join(","), study.metric_names().join(",")];
-        let failed = counts.failed + counts.lost + counts.deleted;
-        row.extend([counts.complete, counts.pruned, failed, counts.running, counts.waiting].map(table::count));
+        row.extend(counts.by_name().map(|(_, count)| table::count(count)));
         row.push(best.map(table::number).unwrap_or_default());
         Ok(row)
     };
@@ -74,16 +82,10 @@ fn trials(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
         let rows: Vec<Vec<String>> = trials.iter().map(row).collect();
         let counts = study.counts().unwrap_or_default();
         format!(
-            "{}\n{}: {} complete, {} pruned, {} failed, {} deleted, {} lost and repeated, {} running, {} waiting",
+            "{}\n{}: {}",
             table::table_within(columns(), &["trial", "state", value, "time", "parameters"], &rows),
             study.name(),
-            counts.complete,
-            counts.pruned,
-            counts.failed,
-            counts.deleted,
-            counts.lost,
-            counts.running,
-            counts.waiting
+            counts.by_name().map(|(name, count)| format!("{count} {name}")).join(", ")
         )
     })
 }
@@ -116,11 +118,7 @@ fn best(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
     let best = study.best()?;
     console.result(&best_json(&study)?, || {
         if let several @ 2.. = study.directions().len() {
-            let names = match study.metric_names() {
-                [] => (0..several).map(|i| format!("value {i}")).collect(),
-                names => names.to_vec(),
-            };
-            return screen::front(&best, &names);
+            return screen::front(&best, &objective_names(study.metric_names(), several));
         }
         let rows: Vec<Vec<String>> = best.iter().map(row).collect();
         table::table_within(columns(), &["trial", "state", "value", "time", "parameters"], &rows)

@@ -6,7 +6,7 @@
 
 use crate::cli::options::{DATA, Opt, Options, RUN, SEARCH};
 use hpt_engine::settings::{SETTINGS, Settings, check_space, find};
-use hpt_engine::space::{Expand, Space, Value};
+use hpt_engine::space::{Expand, Space, Value, missed_ends};
 use hpt_engine::{Error, Result};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -67,28 +67,43 @@ impl StudyFile {
         Ok(file)
     }
 
-    /// The space of any file: its `[space]` table, or all of it where it has no tables of a study file.
+    /// The space of any file: its `[space]` table, or all of it where it has no tables of a study file. Notes say what else
+    /// is in the file and has no say here.
     ///
     /// # Errors
     /// As [`StudyFile::read`]; there is no space in it, or one that is wrong.
-    pub fn read_space(path: &str, expand: BTreeMap<String, Value>) -> Result<Space> {
+    pub fn read_space(path: &str, expand: BTreeMap<String, Value>, note: &dyn Fn(&str)) -> Result<Space> {
         let (mut table, text) = parse(path)?;
         let space = match table.contains_key("space") {
-            true => text.table(&mut table, "space")?,
+            true => {
+                text.check_keys("", &table, TOP.into_iter().chain(TABLES))?;
+                let space = text.table(&mut table, "space")?;
+                let named =
+                    |(key, value): (&String, &Toml)| if value.is_table() { format!("[{key}]") } else { key.clone() };
+                let others: Vec<String> = table.iter().map(named).collect();
+                if !others.is_empty() {
+                    let others = others.join(", ");
+                    note(&format!(
+                        "{path}: only its [space] is read; {others} count where `search {path}` names the file"
+                    ));
+                }
+                space
+            }
             false if table.keys().any(|key| TOP.contains(&key.as_str()) || TABLES.contains(&key.as_str())) => {
                 return Err(Error::input(format!("{path}: has no [space] table")));
             }
             false => table,
         };
-        text.space(&space, expand)
+        text.space(&space, expand, note)
     }
 
-    /// The space with any names, for a program outside; none where the file has no space.
+    /// The space with any names, for a program outside; none where the file has no space. Notes say where a step misses the end
+    /// of a range.
     ///
     /// # Errors
     /// What [`Space::from_toml`] refuses.
-    pub fn free_space(&self) -> Result<Option<Space>> {
-        self.space.as_ref().map(|table| self.text.space(table, BTreeMap::new())).transpose()
+    pub fn free_space(&self, note: &dyn Fn(&str)) -> Result<Option<Space>> {
+        self.space.as_ref().map(|table| self.text.space(table, BTreeMap::new(), note)).transpose()
     }
 
     /// The space, for a training with these settings (flags included): what a flag fixes does not vary. None where the
@@ -111,7 +126,7 @@ impl StudyFile {
         }
         let all = self.settings.with(flags);
         let fixed = all.iter().map(|(name, value)| (name.to_owned(), value.clone())).collect();
-        let space = self.text.space(&table, fixed)?;
+        let space = self.text.space(&table, fixed, note)?;
         let place = self.text.space_place();
         check_space(&place, &space).map_err(|error| self.text.locate(error))?;
         Ok(Some(space))
@@ -292,8 +307,16 @@ impl Text {
         format!("{}: [space]", self.path)
     }
 
-    fn space(&self, table: &toml::Table, fixed: BTreeMap<String, Value>) -> Result<Space> {
-        Space::from_toml(table, &Expand { place: self.space_place(), fixed }).map_err(|error| self.locate(error))
+    fn space(&self, table: &toml::Table, fixed: BTreeMap<String, Value>, note: &dyn Fn(&str)) -> Result<Space> {
+        let expand = Expand { place: self.space_place(), fixed };
+        let space = Space::from_toml(table, &expand).map_err(|error| self.locate(error))?;
+        for end in missed_ends(table) {
+            // A space without a table of that name stands at the top of its file.
+            let place = Some(self.place(&format!("space.{}", end.name))).filter(|_| self.places.contains_key("space"));
+            let place = place.unwrap_or_else(|| self.place(&end.name));
+            note(&format!("{place}: the step misses {}; the last value is {}", end.high, end.last));
+        }
+        Ok(space)
     }
 
     /// Adds line and column to a message about a parameter of the space.

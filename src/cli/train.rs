@@ -2,8 +2,8 @@
 
 use super::console::{Console, bold};
 use super::failure::Failure;
-use super::options::{DATA, Opt, Options, RUN, add, add_settings, folder_of, output, settings};
-use super::{Verb, interrupt, table};
+use super::options::{DATA, Opt, Options, RUN, add, add_settings, settings};
+use super::{Verb, interrupt, output, table};
 use clap::{Arg, ArgMatches};
 use hpt_engine::Error;
 use hpt_engine::data::Task;
@@ -62,7 +62,7 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
     let (device, threads, seed) = (options.device()?, options.auto("threads")?, options.seed()?);
     let Some((data, split)) = options.data()? else { return Err(Failure::input("--data is missing")) };
     let out = matches.get_one::<String>("out").map_or(MODEL, String::as_str);
-    output(out)?;
+    output::file(out)?;
     let stop = interrupt::catch()?;
 
     // A device that is not there is said before the data are read.
@@ -85,7 +85,7 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
         console.line("interrupted: no model was saved; the same command starts again");
         return Err(Failure::interrupted());
     }
-    let folder = folder_of(Path::new(out));
+    let folder = output::folder_of(Path::new(out));
     std::fs::create_dir_all(folder).map_err(|error| Error::io(folder, error))?;
     done.model.save(Path::new(out))?;
     let document = document(&prepared, &sets, &engine, &config, &done, out);

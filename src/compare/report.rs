@@ -1,8 +1,9 @@
 //! What a comparison says: standings, curves, and the tests of whether differences are chance.
 //!
 //! Everything is over the seeds that every sampler has finished, so that all numbers are paired. Areas are means of the best
-//! value so far: over the trials, and over time up to the end of the slowest run (a run that has ended keeps its value);
-//! both begin where every run has a value.
+//! value so far: over the trials, and over time up to the end of the slowest run (a run that has ended keeps its value).
+//! Both begin with the first value of any run: a sampler that is quick to its first results has earned them. A run that has
+//! none yet counts with the worst first value of its seed, so that nobody gains by being late.
 
 use super::{Problem, Run};
 use crate::history::Direction;
@@ -112,13 +113,16 @@ struct Steps {
     first: usize,
     values: Vec<f64>,
     seconds: Vec<f64>,
+    /// What it counts with before its first value.
+    before: f64,
 }
 
 impl Steps {
     fn of(run: &Run) -> Option<Self> {
         let first = run.best.iter().position(Option::is_some)?;
-        let values = run.best[first..].iter().flatten().copied().collect();
-        Some(Steps { first: first + 1, values, seconds: run.seconds[first..].to_vec() })
+        let values: Vec<f64> = run.best[first..].iter().flatten().copied().collect();
+        let before = values.first().copied()?;
+        Some(Steps { first: first + 1, values, seconds: run.seconds[first..].to_vec(), before })
     }
 
     fn last(&self) -> f64 {
@@ -131,19 +135,24 @@ impl Steps {
 
     /// After so many trials; a run that has ended keeps its value.
     fn at_trial(&self, trial: usize) -> f64 {
-        self.values[(trial - self.first).min(self.values.len() - 1)]
+        match trial.checked_sub(self.first) {
+            Some(place) => self.values[place.min(self.values.len() - 1)],
+            None => self.before,
+        }
     }
 
     fn at_second(&self, second: f64) -> f64 {
-        self.values[self.seconds.partition_point(|end| *end <= second).saturating_sub(1)]
+        match self.seconds.partition_point(|end| *end <= second).checked_sub(1) {
+            Some(place) => self.values[place],
+            None => self.before,
+        }
     }
 
     /// Mean from one time to another.
     fn over_time(&self, from: f64, to: f64) -> f64 {
-        let mut sum = 0.0;
+        let mut sum = self.before * (self.seconds[0].clamp(from, to) - from);
         for (i, value) in self.values.iter().enumerate() {
-            // The first value holds from the start of the window.
-            let start = if i == 0 { from } else { self.seconds[i].clamp(from, to) };
+            let start = self.seconds[i].clamp(from, to);
             let end = self.seconds.get(i + 1).map_or(to, |end| end.clamp(from, to));
             sum += value * (end - start);
         }
@@ -183,6 +192,11 @@ impl Report {
                     "compare: in a run of `{sampler}` no trial was complete; there is nothing to compare"
                 ))
             })?);
+        }
+        for seed in 0..seeds.len() {
+            let first = table.iter().map(|runs| runs[seed].before);
+            let worst = first.reduce(|a, b| if direction.better(a, b) { b } else { a }).unwrap_or(f64::NAN);
+            table.iter_mut().for_each(|runs| runs[seed].before = worst);
         }
         let finals: Vec<Vec<f64>> = table.iter().map(|runs| runs.iter().map(Steps::last).collect()).collect();
         let trials = table.iter().flatten().map(|steps| steps.first + steps.values.len() - 1).max().unwrap_or(0);
@@ -224,15 +238,16 @@ fn spread(values: &[f64]) -> Spread {
     Spread { mean: mean(values), sd: deviation(values) }
 }
 
-/// The first trial after which every run has a value.
+/// The first trial after which some run has a value.
 fn first_trial(table: &[Vec<Steps>]) -> usize {
-    table.iter().flatten().map(|steps| steps.first).max().unwrap_or(1)
+    table.iter().flatten().map(|steps| steps.first).min().unwrap_or(1)
 }
 
-/// From when every run has a value to the end of the last.
+/// From when some run has a value to the end of the last.
 fn window(table: &[Vec<Steps>]) -> (f64, f64) {
     let begins = table.iter().flatten().map(|steps| steps.seconds[0]);
-    (begins.fold(0.0, f64::max), table.iter().flatten().map(Steps::end).fold(0.0, f64::max))
+    let begin = begins.reduce(f64::min).unwrap_or(0.0);
+    (begin, table.iter().flatten().map(Steps::end).fold(0.0, f64::max))
 }
 
 fn standings(

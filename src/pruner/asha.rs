@@ -6,7 +6,7 @@
 //! unknown curves (theory asks for e ≈ 2.72); 4 stops more, 2 less.
 //!
 //! With several objectives "best" is the order of multi-objective ASHA (`several.rs`): fronts, and within a front the
-//! points that cover it; the best so far in each objective always goes on.
+//! points that cover it; what nobody dominates always goes on.
 
 use super::percentile::{insert, loss, remove};
 use super::several::{Field, is_broken, losses};

@@ -1,10 +1,12 @@
 //! A place for a trial among others where there are several objectives.
 //!
 //! Trials are compared by what they reported of all objectives at one step; who reported of the first alone is neither
-//! judged nor compared with, since being worse there may be the price of being better elsewhere. Whoever is dominated comes after whoever is not (non-dominated sorting, as NSGA-II has it). Within a front those come first that
-//! cover it: the best in each objective, then always the one that is farthest from all before it. That is the order of
-//! multi-objective ASHA (Schmucker, Donini, Zafar, Salinas and Archambeau, "Multi-objective asynchronous successive
-//! halving", arXiv 2106.12639, 2021), whose ε-net did best among the rules they tried.
+//! judged nor compared with, since being worse there may be the price of being better elsewhere. Whoever is dominated comes
+//! after whoever is not (non-dominated sorting, as NSGA-II has it). Within a front those come first that cover it: the best
+//! in each objective, then always the one that is farthest from all before it. That is the order of multi-objective ASHA
+//! (Schmucker, Donini, Zafar, Salinas and Archambeau, "Multi-objective asynchronous successive halving", arXiv 2106.12639,
+//! 2021), whose ε-net did best among the rules they tried. Unlike there a front is never cut where nobody dominates it: a
+//! trial is stopped only if another one was better. The more objectives there are, the fewer are stopped.
 //!
 //! Distances are between ranks in each objective: units do not matter, nor whether a size counts by its logarithm, just as
 //! they do not with one objective. With one objective all of this is the order of the values.
@@ -58,18 +60,20 @@ impl Field {
         self.ranks.iter().filter(|other| **other < rank).count()
     }
 
-    /// Whether `own` is among the first `kept` of all, itself included. The best in one of the objectives always is, as
-    /// the best is with one objective.
+    /// Whether `own` goes on as one of the first `kept` of all, itself included. What nobody dominates always does, as the
+    /// best does with one objective.
     pub fn is_among(&self, own: &[f64], kept: usize) -> bool {
         let rank = self.rank(own);
+        if rank == 0 {
+            return true;
+        }
         let ahead = self.ranks.iter().filter(|other| **other < rank).count();
         // Equals are not before it, and what it dominates is no longer in its front.
         let beside =
             |(other, of): &(&Vec<f64>, &usize)| **of == rank && !dominates(own, other) && other.as_slice() != own;
         let beside: Vec<&[f64]> =
             self.losses.iter().zip(&self.ranks).filter(beside).map(|(other, _)| other.as_slice()).collect();
-        let least = if rank == 0 { own.len() } else { 1 };
-        let room = kept.max(least).saturating_sub(ahead);
+        let room = kept.saturating_sub(ahead);
         room > beside.len() || is_spread(own, &beside, room)
     }
 }

@@ -147,34 +147,36 @@ fn decisions_depend_on_order_alone() {
 }
 
 #[test]
-fn the_best_in_each_objective_always_goes_on() {
-    // Four at the rung, one in three goes on: that is one, but there are two ends.
+fn what_nobody_dominates_always_goes_on() {
+    // Four at the rung, one in three goes on: that is one, but the front is larger.
     let history = field(&[[1.0, 9.0], [9.0, 1.0], [5.0, 5.0]]);
     let asha = by_name("asha", &Settings::default()).unwrap();
     let stops = |point: [f64; 2]| asha.should_prune(&BOTH, &history, &trial(99, State::Running, &[&point]));
     assert!(!stops([0.5, 20.0]) && !stops([20.0, 0.5]) && !stops([1.0, 9.0]), "the ends, and who equals one");
-    assert!(stops([4.0, 6.0]), "on the front, but not among its ends");
-    assert!(stops([6.0, 6.0]));
-    assert!(!stops([5.0, 1.0]), "it takes the place of an end");
+    assert!(!stops([4.0, 6.0]) && !stops([5.0, 1.0]), "between them, or in the place of one");
+    assert!(stops([6.0, 6.0]) && stops([9.0, 9.0]));
 }
 
 #[test]
 fn those_that_go_on_cover_the_front() {
     let point = |x: f64| vec![x, 8.0 - x];
+    // One that dominates all of it makes it the second front.
     let kept = |room: usize| -> Vec<usize> {
         let on = |place: &usize| {
             let others = (0..9).filter(|other| other != place).map(|other| point(other as f64));
-            Field::new(others).is_among(&point(*place as f64), room)
+            Field::new(others.chain([vec![-1.0, -1.0]])).is_among(&point(*place as f64), 1 + room)
         };
         (0..9).filter(on).collect()
     };
-    assert_eq!(kept(0), [0, 8], "never fewer than there are objectives");
+    assert_eq!(kept(0), [0; 0]);
+    assert_eq!((kept(1), kept(2)), (vec![0], vec![0, 8]));
     assert_eq!(kept(3), [0, 4, 8]);
     // Each of two that are as far from all says that it is the next.
     assert_eq!(kept(4), [0, 2, 4, 6, 8]);
     assert_eq!(kept(9).len(), 9);
     let dominated = Field::new((0..9).map(|x| point(f64::from(x))));
     assert!(!dominated.is_among(&[8.0, 8.0], 9) && dominated.is_among(&[8.0, 8.0], 10));
+    assert!(dominated.is_among(&[3.5, 3.5], 0), "nobody dominates it");
     assert_eq!((dominated.ahead(&[8.0, 8.0]), dominated.ahead(&[4.0, 4.0]), dominated.len()), (9, 0, 9));
 }
 

@@ -46,7 +46,9 @@ impl Threshold {
         }
         (bounds[0].lower, bounds[0].upper) = (settings.lower, settings.upper);
         for bound in &settings.bounds {
-            let Some(place) = names.iter().position(|name| *name == bound.objective) else {
+            // Where no names are known there is one objective, whatever it is called.
+            let only = names.is_empty().then_some(0);
+            let Some(place) = only.or_else(|| names.iter().position(|name| *name == bound.objective)) else {
                 let what = format!("threshold: {}.{}: objective", bound.side, bound.objective);
                 return Err(Error::unknown(&what, &bound.objective, names.iter().map(String::as_str)));
             };

@@ -70,7 +70,8 @@ pub fn reason(trial: &Trial) -> Option<&str> {
     }
 }
 
-/// `{"number", "value", "params"}` of the best complete trial; for several objectives the list of those no other beats.
+/// `{"number", "value", "params"}` of the best complete trial; for several objectives the list of those no other beats, each
+/// `{"number", "values", "params", "objectives": {name: value}}`.
 ///
 /// # Errors
 /// [`Error::Input`] where no trial is complete; the storage fails.
@@ -82,12 +83,22 @@ pub fn best_json(study: &Study) -> Result<Json> {
             study.name()
         ))),
         (1, [best, ..]) => Ok(outline(best, true).into()),
-        (_, front) => Ok(front.iter().map(|trial| Json::from(outline(trial, false))).collect()),
+        (objectives, front) => {
+            let names = objective_names(study.metric_names(), objectives);
+            let named = |trial: &Trial| {
+                let values = names.iter().cloned().zip(trial.values.iter().copied().map(number));
+                let mut fields = outline(trial, false);
+                fields.insert("objectives".into(), values.collect::<Map<String, Json>>().into());
+                Json::from(fields)
+            };
+            Ok(front.iter().map(named).collect())
+        }
     }
 }
 
 /// `[{"study", "directions", "metrics", "trials": {state: count}, "best": value, "started", "finished"}]`; `best` is null
-/// with several objectives and while no trial is complete.
+/// with several objectives and while no trial is complete. Trials that were deleted, or lost and repeated, are counted as
+/// such and not as failed.
 ///
 /// # Errors
 /// The storage fails, or holds what cannot be read.
@@ -97,14 +108,12 @@ pub fn studies_json(storage: &Storage) -> Result<Json> {
         let study = Study::open(storage, Some(&name))?;
         let (trials, counts) = (study.trials()?, study.counts()?);
         let best = if study.directions().len() == 1 { study.best()?.first().and_then(Trial::value) } else { None };
+        let count = |(name, count): (&str, u64)| (name.to_owned(), Json::from(count));
         list.push(json!({
             "study": name,
             "directions": study.directions().iter().map(|direction| direction.name()).collect::<Vec<_>>(),
             "metrics": study.metric_names(),
-            "trials": {
-                "complete": counts.complete, "pruned": counts.pruned, "failed": counts.failed + counts.lost + counts.deleted,
-                "running": counts.running, "waiting": counts.waiting,
-            },
+            "trials": counts.by_name().into_iter().map(count).collect::<Map<String, Json>>(),
             "best": best.map(number),
             "started": trials.iter().filter_map(|trial| trial.started).min().map(iso),
             "finished": trials.iter().filter_map(|trial| trial.finished).max().map(iso),
@@ -148,6 +157,15 @@ pub fn trials_csv(study: &Study) -> Result<String> {
     }
     let bytes = table.into_inner().map_err(|error| Error::Storage(format!("trials as CSV: {error}")))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// What the objectives are called: by their names, else `value`, or `value_0`, `value_1`, … of several.
+pub fn objective_names(names: &[String], objectives: usize) -> Vec<String> {
+    match objectives {
+        _ if names.len() == objectives => names.to_vec(),
+        1 => vec!["value".to_owned()],
+        several => (0..several).map(|place| format!("value_{place}")).collect(),
+    }
 }
 
 /// Number, value(s) and parameters.

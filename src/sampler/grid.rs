@@ -3,9 +3,6 @@
 //! The points come in an order that the seed draws, so that a part of the grid is spread over all of it. The order is a
 //! permutation that is computed place by place ([`Order`]); nothing is stored. The trial in slot i has the i-th point, not
 //! counting trials that the user enqueued: no worker, crash or failure can make a point come twice or not at all.
-//!
-//! Studies of earlier versions went through the grid as it is written down. One that began so goes on with the points that
-//! are left, in the drawn order.
 
 use super::{Ask, Proposal, Sampler};
 use crate::history::{Direction, Trial};
@@ -36,14 +33,7 @@ impl Sampler for GridSampler {
             // A grid that cannot be counted has no order to draw.
             None => Some(place),
             Some(order) if place >= order.size => None,
-            Some(order) => match as_written(&first, &grid, &order) {
-                0 => Some(order.at(place)),
-                begun => {
-                    let mut left = (0..order.size).map(|i| order.at(i)).filter(|i| *i >= begun);
-                    let skipped = usize::try_from(place.saturating_sub(begun)).unwrap_or(usize::MAX);
-                    left.nth(skipped)
-                }
-            },
+            Some(order) => Some(order.at(place)),
         };
         index.and_then(|index| grid.nth(index)).map_or(Proposal::Exhausted, Proposal::Params)
     }
@@ -114,27 +104,6 @@ fn mixed(mut x: u64) -> u64 {
     x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
     x ^ x >> 31
-}
-
-/// How many points the study took in the order in which they are written down before it went on in the drawn order.
-fn as_written(first: &BTreeMap<u64, &Trial>, grid: &Grid, order: &Order) -> u64 {
-    let mut given = 0;
-    let mut begun = 0;
-    for (slot, trial) in first {
-        if is_given(trial) {
-            given += 1;
-            continue;
-        }
-        let place = slot - given;
-        let is = |index: u64| grid.nth(index).is_some_and(|params| params == trial.params);
-        // Points that are in the same place in both orders may be counted to either, as long as none is missing before them.
-        let drawn = || place > begun && place < order.size && is(order.at(place));
-        if !is(place) || drawn() {
-            break;
-        }
-        begun = place + 1;
-    }
-    begun
 }
 
 /// The trials of earlier slots. A repeated trial has its predecessor's slot, and given parameters because of that: the first

@@ -343,21 +343,6 @@ fn the_grid_counts_slots_and_passes_over_enqueued_trials() {
 }
 
 #[test]
-fn a_study_that_began_with_the_grid_as_written_goes_on_with_what_is_left() {
-    let space = space("a = { int = [0, 9] }\nb = { choice = [\"x\", \"y\"], when = { a = [1, 5] } }");
-    let grid = GridSampler { resolution: 5, trials: None };
-    let written = crate::space::Grid::new(&space, 5);
-    for seed in 0..30 {
-        for begun in 0..=12 {
-            let old = |slot: u64| finished(slot, written.nth(slot).unwrap(), State::Complete, 0.0);
-            let all = go_on(&grid, &space, (0..begun).map(old).collect(), 30, seed);
-            let points: HashSet<String> = all.iter().map(|trial| fingerprint(&trial.params).to_string()).collect();
-            assert_eq!((all.len(), points.len()), (12, 12), "seed {seed}, {begun} as written");
-        }
-    }
-}
-
-#[test]
 fn the_grid_says_what_part_of_it_the_trials_see() {
     let settings = Settings { trials: Some(7), ..Settings::default() };
     let line = by_name("grid", &settings).unwrap().describe(&space(FINITE), &[Direction::Minimize]);

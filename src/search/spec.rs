@@ -26,8 +26,8 @@ pub struct SearchSpec {
     pub fixed: Settings,
     /// What varies; none takes [`default_space`](super::default_space).
     pub space: Option<Space>,
-    /// What is optimised; empty takes accuracy or RMSE. With several the result is a front; the first metric among them is
-    /// what early stopping looks at, and pruners where it is the very first.
+    /// What is optimised; empty takes accuracy or RMSE. With several the result is a front; pruners look at all of them, early
+    /// stopping at the first metric among them.
     pub objectives: Vec<Measure>,
     /// What a trial must keep to be among the best.
     pub constraints: Vec<Constraint>,
@@ -45,7 +45,7 @@ pub struct SearchSpec {
     pub trials: Option<u64>,
     /// Wall-clock time of everything, the last training included.
     pub time_limit: Option<Duration>,
-    /// Wall-clock time of one trial.
+    /// Wall-clock time of one trial; what it has learned by then is its result.
     pub trial_time_limit: Option<Duration>,
     /// Bytes that the training of one trial may take, the data aside; one that is planned to take more fails unstarted.
     pub trial_memory_limit: Option<u64>,

@@ -13,7 +13,7 @@ mod value;
 mod write;
 
 pub use grid::Grid;
-pub use parse::Expand;
+pub use parse::{Expand, MissedEnd, missed_ends};
 pub use value::Value;
 
 use crate::random::Stream;

@@ -51,6 +51,32 @@ impl Space {
     }
 }
 
+/// A range whose step misses its upper end.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MissedEnd {
+    /// The parameter, as the table names it.
+    pub name: String,
+    /// The upper end.
+    pub high: Value,
+    /// The last value, which the steps reach.
+    pub last: Value,
+}
+
+/// The ranges of a `[space]` table whose step misses their upper end; what is wrong with the table is passed over.
+pub fn missed_ends(table: &toml::Table) -> Vec<MissedEnd> {
+    let high = |domain: Domain| match domain {
+        Domain::Float { high, step: Some(_), .. } => Some(Value::Float(high)),
+        Domain::Int { high, .. } => Some(Value::Int(high)),
+        _ => None,
+    };
+    let missed = |(name, entry): (&String, &Toml)| {
+        let domain = read_domain(entry.as_table()?, "").ok()?;
+        let (high, last) = (high(domain.clone())?, high(domain.checked().ok()?)?);
+        (high != last).then(|| MissedEnd { name: name.clone(), high, last })
+    };
+    table.iter().filter_map(missed).collect()
+}
+
 /// One key of the table, before `each` is written out.
 struct Entry {
     parameter: Parameter,

@@ -387,8 +387,8 @@ impl Study {
         self.space().ok_or_else(|| {
             let directions: Vec<&str> = self.directions().iter().map(|direction| direction.name()).collect();
             Error::input(format!(
-                "{0}: the study `{1}` has no space, and without one nothing can be asked for, queued or added; this command \
-                 gives it one, with the directions that it has: hpt-engine create-study --storage {0} --study {1} \
+                "{0}: the study `{1}` has no space, and without one nothing can be asked for or queued, nor added before it has a trial; this \
+                 command gives it one, with the directions that it has: hpt-engine create-study --storage {0} --study {1} \
                  --direction {2} --space FILE.toml",
                 self.path(),
                 self.name(),

@@ -61,6 +61,19 @@ impl Counts {
         self.complete + self.pruned + self.failed
     }
 
+    /// Each with its name.
+    pub fn by_name(&self) -> [(&'static str, u64); 7] {
+        [
+            ("complete", self.complete),
+            ("pruned", self.pruned),
+            ("failed", self.failed),
+            ("deleted", self.deleted),
+            ("lost", self.lost),
+            ("running", self.running),
+            ("waiting", self.waiting),
+        ]
+    }
+
     fn of(&mut self, trial: &Trial) -> &mut u64 {
         match trial.state {
             State::Complete => &mut self.complete,

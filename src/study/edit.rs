@@ -5,7 +5,7 @@
 //! pass over, and what it was is kept in `hpt:deleted`. Its slot stays taken; its configuration may be proposed again,
 //! since nothing is known of it any more.
 
-use super::ask::{domains, owner};
+use super::ask::owner;
 use super::cache::{DELETED, OWNER, REASON, SLOT};
 use super::handle::{self, Study, StudyConfig};
 use super::owner::Life;
@@ -13,11 +13,11 @@ use super::rows::{self, Stored, Table};
 use super::storage::{Fault, Storage};
 use super::tell::Outcome;
 use crate::history::{State, Timestamp, Trial};
-use crate::space::Params;
+use crate::space::{Domain, Params};
 use crate::{Error, Result};
 use rusqlite::Connection;
 use serde_json::{Value as Json, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// System attribute of a trial whose result came from elsewhere.
@@ -28,26 +28,35 @@ impl Study {
     /// from it. `intermediate` are values by step, of the first objective or one an objective, perhaps none.
     ///
     /// # Errors
-    /// The study has no space; a parameter that is missing, unknown, not active or outside its domain; the wrong number of
-    /// values; the storage fails.
+    /// A parameter that is missing, unknown, not active or outside its domain; without a space, parameters that no trial has
+    /// together, or a study without trials; the wrong number of values; the storage fails.
     pub fn add_trial(
         &self,
         params: &Params,
         intermediate: &BTreeMap<u64, Vec<f64>>,
         outcome: Outcome,
     ) -> Result<Trial> {
-        let space = self.needed_space()?;
-        let params = space.complete(params, |parameter| {
-            let (name, domain) = (&parameter.name, &parameter.domain);
-            Err(Error::input(format!("parameter {name}: no value is given; a result needs all of them ({domain})")))
-        })?;
+        let (params, found) = match self.space() {
+            None => self.as_in_trials(params)?,
+            Some(space) => {
+                let params = space.complete(params, |parameter| {
+                    let (name, domain) = (&parameter.name, &parameter.domain);
+                    Err(Error::input(format!(
+                        "parameter {name}: no value is given; a result needs all of them ({domain})"
+                    )))
+                })?;
+                let domain = |name: &String| Some((name.clone(), space.get(name)?.domain.clone()));
+                let found = params.keys().filter_map(domain).collect();
+                (params, found)
+            }
+        };
         let write = |connection: &Connection| {
             self.refresh_in(connection)?;
             let mut trial = Trial::blank(0, State::Running);
             trial.started = Some(Timestamp::now());
             trial.system.insert(SLOT.into(), self.cache().next_slot.into());
             trial.system.insert(ADDED.into(), true.into());
-            trial.domains = Arc::new(domains(space, &params)?);
+            trial.domains = Arc::new(found);
             trial.params = params;
             for (&step, values) in intermediate {
                 if values.len() != 1 {
@@ -60,6 +69,41 @@ impl Study {
             Ok(stored)
         };
         self.inner.storage.write_then(write, |stored| self.keep(stored))
+    }
+
+    /// Parameters in the types and with the domains that trials of a study without a space have them in, the latest first.
+    fn as_in_trials(&self, params: &Params) -> Result<(Params, BTreeMap<String, Domain>)> {
+        let trials = self.trials()?;
+        let known: Vec<&Trial> = trials.iter().rev().filter(|trial| !trial.params.is_empty()).collect();
+        let Some(last) = known.first() else {
+            return self.needed_space().map(|_| Default::default());
+        };
+        let (mut own, mut domains) = (Params::new(), BTreeMap::new());
+        for (name, value) in params {
+            let of_name: Vec<&Domain> = known.iter().filter_map(|trial| trial.domains.get(name)).collect();
+            let Some(latest) = of_name.first() else {
+                let names: BTreeSet<&str> =
+                    known.iter().flat_map(|trial| trial.params.keys().map(String::as_str)).collect();
+                return Err(Error::unknown("parameter", name, names));
+            };
+            let found = of_name.iter().find_map(|domain| Some((domain.accept(value)?, (*domain).clone())));
+            let (value, domain) = found.ok_or_else(|| {
+                Error::input(format!("parameter {name} is {value}; trials of the study have it in {latest}"))
+            })?;
+            own.insert(name.clone(), value);
+            domains.insert(name.clone(), domain);
+        }
+        let together = |trial: &&&Trial| trial.domains.keys().eq(domains.keys());
+        if !known.iter().any(|trial| together(&trial)) {
+            let list = |names: Vec<&String>| names.into_iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+            return Err(Error::input(format!(
+                "no trial of the study has just these parameters ({}); trial {} has {}",
+                list(own.keys().collect()),
+                last.number,
+                list(last.domains.keys().collect())
+            )));
+        }
+        Ok((own, domains))
     }
 
     /// Deletes a trial: it stays as a failed one without values, and neither samplers nor pruners nor [`Study::best`] see

@@ -33,6 +33,9 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 /// Time between two looks for trials of dead processes.
 const TAKE_OVER: Duration = Duration::from_secs(1);
 
+/// Hears of (trial's number, step, values).
+type OnReport<'a> = dyn Fn(u64, u64, &[f64]) + Sync + 'a;
+
 /// How to run a study.
 #[derive(Clone)]
 pub struct OptimizeSpec<'a> {
@@ -59,7 +62,7 @@ pub struct OptimizeSpec<'a> {
     /// Called in the worker's thread when a trial starts.
     pub on_start: Option<&'a (dyn Fn(&Trial) + Sync)>,
     /// Called in the worker's thread with (trial's number, step, values) for each report.
-    pub on_report: Option<&'a (dyn Fn(u64, u64, &[f64]) + Sync)>,
+    pub on_report: Option<&'a OnReport<'a>>,
     /// Called in the worker's thread when a trial has finished and is stored.
     pub on_trial: Option<&'a (dyn Fn(&Trial) + Sync)>,
 }

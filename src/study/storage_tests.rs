@@ -199,3 +199,33 @@ fn long_attributes_stay_in_the_file() {
     let trials = study.trials().unwrap();
     assert!(std::sync::Arc::ptr_eq(&trials[0].domains, &trials[1].domains), "the same domains are one");
 }
+
+#[test]
+fn without_a_space_results_are_added_as_trials_have_them() {
+    use crate::study::Outcome;
+    let range = |low: f64, high: f64| Domain::Float { low, high, log: false, step: None };
+    let parameter = |name: &str, domain| Parameter { name: name.into(), domain, when: Vec::new() };
+    let choice = Domain::Choice(vec![Value::Int(1), Value::Int(2)]);
+    let space = Space::new(vec![parameter("rate", range(0.0, 1.0)), parameter("x", choice)]).unwrap();
+    let study = Study::in_memory(&StudyConfig::new("a", Direction::Minimize, space)).unwrap();
+    let params = |text: &str| serde_json::from_str::<crate::space::Params>(text).unwrap();
+    study.ask(&RandomSampler, 0).unwrap();
+    study.tell(0, Outcome::Complete(vec![1.0])).unwrap();
+    let forget = |connection: &Connection| Ok(connection.execute("DELETE FROM study_system_attributes", [])?);
+    study.storage().write(forget).unwrap();
+    let bare = Study::open(study.storage(), None).unwrap();
+    assert!(bare.space().is_none());
+    let add = |text: &str| bare.add_trial(&params(text), &Default::default(), Outcome::Complete(vec![0.5]));
+    let added = add("{\"x\": 2.0, \"rate\": 1}").unwrap();
+    assert_eq!((&added.params["x"], &added.params["rate"]), (&Value::Int(2), &Value::Float(1.0)));
+    assert_eq!(*added.domains, *bare.trials().unwrap()[0].domains);
+    assert_eq!(bare.best().unwrap()[0].number, 1);
+    for (text, part) in [
+        ("{\"x\": 2, \"raet\": 1}", "did you mean `rate`"),
+        ("{\"x\": 3, \"rate\": 1}", "parameter x is 3; trials of the study have it in"),
+        ("{\"rate\": 1}", "no trial of the study has just these parameters (rate); trial 1 has rate, x"),
+    ] {
+        let message = add(text).unwrap_err().to_string();
+        assert!(message.contains(part), "{message}");
+    }
+}

@@ -212,3 +212,37 @@ fn options_that_would_be_ignored_are_refused() {
         folder.run(words).fails(2, &parts);
     }
 }
+
+#[test]
+fn what_has_no_say_and_what_steps_miss_is_noted_once() {
+    let folder = Folder::new();
+    folder.write("o.sh", "echo $1\n");
+    folder
+        .write("s.toml", "direction = \"minimize\"\n[search]\ntrials = 3\n[space]\nx = { int = [0, 10], step = 4 }\n");
+    let search =
+        ["search", "--direction", "minimize", "--trials", "2", "--command", "sh o.sh {x}", "--space", "s.toml"];
+    let said = folder.run_words(&search).ok().err;
+    assert!(
+        said.contains("s.toml: only its [space] is read; direction, [search] count where `search s.toml`"),
+        "{said}"
+    );
+    let missed = "s.toml:5:5: [space] x: the step misses 10; the last value is 8";
+    assert_eq!(said.matches(missed).count(), 1, "{said}");
+    folder.write("bare.toml", "x = { float = [0.0, 1.0], step = 0.3 }\ny = { int = [0, 8], step = 4 }\n");
+    let said = folder.run("create-study --study a --direction minimize --space bare.toml").ok().err;
+    assert!(said.contains("bare.toml:1:1: x: the step misses 1") && said.contains("is 0.9"), "{said}");
+    assert!(!said.contains("only its [space]") && !said.contains(" y: "), "{said}");
+    folder.write("t.toml", "[serach]\ntrials = 3\n[space]\nx = { int = [0, 10] }\n");
+    let wrong = folder.run("create-study --study b --direction minimize --space t.toml");
+    wrong.fails(2, &["t.toml:1:2: key: `serach`", "did you mean `search`"]);
+}
+
+#[test]
+fn a_wrong_name_to_try_first_has_a_place_without_a_space_too() {
+    let folder = Folder::new();
+    let words = ["search", "--trials", "1", "--enqueue", "{\"lerning_rate\": 0.1}"];
+    folder.run_words(&words).fails(2, &["--enqueue: parameter: `lerning_rate`", "did you mean `learning_rate`"]);
+    folder.write("f.toml", "[search]\nenqueue = [{ lerning_rate = 0.1 }]\n");
+    folder.run("search f.toml --trials 1").fails(2, &["f.toml:2:11: [search] enqueue: parameter: `lerning_rate`"]);
+    assert!(!folder.names().contains(&"hpt-study.db".to_owned()), "{:?}", folder.names());
+}

@@ -51,8 +51,8 @@ fn what_is_wrong_is_said() {
         ("--study one --trees 0", vec!["--trees is `0`"]),
         ("--study one --top 0", vec!["--top is `0`"]),
         ("--study two", vec!["at least 4 trials", "0 of 0 trials used"]),
-        ("--study both", vec!["2 objectives", "--target", "value 0, value 1"]),
-        ("--study both --target 2", vec!["--target", "`2`", "value 1"]),
+        ("--study both", vec!["2 objectives", "--target", "value_0, value_1"]),
+        ("--study both --target 2", vec!["--target", "`2`", "value_1"]),
         ("--study three", vec!["`three` is not known"]),
         ("", vec!["several studies"]),
     ] {

@@ -16,6 +16,7 @@ mod populations;
 mod precisions;
 mod saved_models;
 mod searches;
+mod several;
 mod words;
 
 use serde_json::Value as Json;

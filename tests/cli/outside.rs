@@ -101,7 +101,7 @@ fn several_objectives_have_a_front() {
     let values: Vec<&Json> = front.as_array().unwrap().iter().map(|trial| &trial["values"]).collect();
     assert_eq!(values, [&serde_json::json!([1.0, 1.0]), &serde_json::json!([2.0, 2.0])]);
     let table = folder.run("best --storage s.db").ok().out;
-    assert!(table.contains("value 1") && table.contains("2.0000"), "{table}");
+    assert!(table.contains("value_1") && table.contains("2.0000"), "{table}");
     folder.run("ask --storage s.db").ok();
     folder.run("tell --storage s.db --number 3 --values 0,9 --constraints 0.5,-1").ok();
     assert_eq!(folder.json("best --storage s.db --json"), front, "it breaks a constraint");

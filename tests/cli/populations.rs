@@ -14,6 +14,11 @@ fn a_population_is_trained_from_flags_and_from_a_study_file() {
     let all = trials(&folder, "hpt-study.db");
     assert!(all[..4].iter().all(|trial| steps(trial) == ["1", "2"]));
     assert!(all[4..].iter().all(|trial| steps(trial) == ["3"]));
+    // Where each stands in the population.
+    for (place, trial) in all.iter().enumerate() {
+        assert_eq!(trial["generation"], place as u64 / 4, "{trial}");
+        assert!(trial["member"].as_u64() < Some(4) && trial["parent"].is_u64() == (place >= 4), "{trial}");
+    }
     folder.write(
         "p.toml",
         "study = \"p\"\n[data]\npath = \"digits\"\n[train]\nepochs = 2\n[search]\npopulation = 3\nexploit = 0.4\n\

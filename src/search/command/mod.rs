@@ -59,7 +59,7 @@ pub struct CommandSpec {
     pub trials: Option<u64>,
     /// Wall-clock time of everything.
     pub time_limit: Option<Duration>,
-    /// Wall-clock time of one trial: its processes are then killed.
+    /// Wall-clock time of one trial: its processes are then killed, and what it reported last is its result.
     pub trial_time_limit: Option<Duration>,
     /// Resident bytes of a trial's processes together: they are then killed. Needs `/proc`.
     pub trial_memory_limit: Option<u64>,
