@@ -25,7 +25,7 @@ struct Model {
     u64 features;       // the dataset's, rows × inputs
     u64 targets;        // u32 classes, or f32 rows × outputs; 0: none (evaluation)
     u64 class_weights;  // f32 one a class (cross-entropy) or a label's positives (binary), or 0
-    u64 x0;             // f32 batch × inputs, where input dropout needs it; else 0
+    u64 x0;             // f32 batch × inputs, where it is gathered before a step; else 0
     u64 outputs;        // y of the last layer, batch × outputs
     u64 row_losses;     // f32 one a row of the batch
     u64 weights;        // the arena

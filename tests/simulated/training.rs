@@ -151,3 +151,19 @@ fn images_stay_bytes_and_rows_without_targets_have_outputs() {
     let ((known, loss), (outputs, none)) = (of(&bytes), of(&unknown));
     assert!(known == outputs && loss > 0.0 && none == 0.0);
 }
+
+/// More rows than the memory for outputs holds at once: each piece has its own features and targets.
+#[test]
+fn an_evaluation_in_pieces_is_that_of_the_whole() {
+    let classes = 100;
+    let dataset = data(5000, 3, Kind::Classes(classes), 5);
+    let plan = Plan::new(&ModelSpec::uniform(&[4], Activation::Relu, 0.0), 3, classes).unwrap();
+    let weights = initialise(&plan, Init::Torch, 2, 0);
+    let criterion = TrainSpec::default().criterion(&dataset).unwrap();
+    let of = |memory: usize| {
+        let cuda = simulated(&[Look { memory, ..Look::default() }]);
+        evaluate(&cuda, &plan, &weights, criterion.clone(), &dataset).unwrap()
+    };
+    // Outputs take 2 MB; of this memory an eighth is for them.
+    assert!(of(14 << 20) == of(256 << 20));
+}

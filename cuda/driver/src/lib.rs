@@ -12,3 +12,5 @@
 
 mod calls;
 mod state;
+#[cfg(test)]
+mod tests;

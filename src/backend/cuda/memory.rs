@@ -5,6 +5,7 @@
 //! the start fits for good.
 
 use super::descriptor::{CHUNK, Rate};
+use super::products::Shape;
 use crate::backend::{Member, UpdateRule, keeps_z};
 use crate::model::Plan;
 
@@ -57,7 +58,7 @@ pub struct Layout {
     pub partials: usize,
     /// f64, what has been added to the rate.
     pub offset: usize,
-    /// The batch after input dropout, where there is some.
+    /// The batch by itself, where it is wanted.
     pub x0: Option<usize>,
     /// One a row of a batch.
     pub row_losses: usize,
@@ -80,6 +81,14 @@ pub fn clips(update: &UpdateRule) -> bool {
     update.clip_norm.is_some()
 }
 
+/// Whether a step begins with bringing the batch's rows together: where they have dropout, and where the first layer has large
+/// products. Those are fast for operands of f32 whose rows follow one another, and the way of the rows is a hundredth of them.
+fn gathers(plan: &Plan, batch: usize) -> bool {
+    let (inputs, outputs) = (plan.inputs, plan.layers[0].outputs);
+    let large = |m: usize, k: usize| Shape::of(m, outputs, k) == Shape::Large;
+    plan.input_dropout > 0.0 || large(batch, inputs) || large(inputs, batch)
+}
+
 impl Layout {
     /// The layout for a member.
     pub fn new(member: &Member<'_>) -> Self {
@@ -91,7 +100,7 @@ impl Layout {
         let gradient = clips(update).then(|| space.take(parameters, floats));
         let partials = space.take(parameters.div_ceil(CHUNK), size_of::<f64>());
         let offset = space.take(1, size_of::<f64>());
-        let x0 = (plan.input_dropout > 0.0).then(|| space.take(batch * plan.inputs, floats));
+        let x0 = gathers(plan, batch).then(|| space.take(batch * plan.inputs, floats));
         let row_losses = space.take(batch, floats);
         let class_weights = criterion.class_weights.as_ref().map(|weights| space.take(weights.len(), floats));
         let layers = layers(&mut space, plan, batch);

@@ -299,7 +299,9 @@ impl Nvidia {
         const WRITE_COMBINED: u32 = 4;
         // SAFETY: freed by `drop` and by nobody else.
         let pinned = |flags| unsafe { result::malloc_host(STAGING, flags) };
-        self.up.start = pinned(WRITE_COMBINED).map_err(|e| self.failed("no pinned memory", e))?.cast();
+        // Write-combined memory is a wish that not every system grants.
+        let up = pinned(WRITE_COMBINED).or_else(|_| pinned(0));
+        self.up.start = up.map_err(|e| self.failed("no pinned memory", e))?.cast();
         self.down.start = pinned(0).map_err(|e| self.failed("no pinned memory", e))?.cast();
         if self.pooled {
             let mut keep = u64::MAX;

@@ -357,10 +357,10 @@ fn product(
 
 /// The phases of a training step.
 fn step(blueprint: &Blueprint, adapts: bool, products: &Products) -> Vec<Phase> {
-    let Blueprint { plan, update, batch, precision, .. } = blueprint;
+    let Blueprint { plan, update, batch, precision, layout, .. } = blueprint;
     let (batch, precision) = (*batch, *precision);
     let mut phases = Vec::new();
-    if plan.input_dropout > 0.0 {
+    if layout.x0.is_some() {
         phases.push(Phase::of_model(order::GATHER, "gather", batch.div_ceil(ROWS)));
     }
     phases.extend(forward(plan, batch, precision, products));
