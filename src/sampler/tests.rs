@@ -226,7 +226,8 @@ fn several_objectives_may_be_broken_equal_or_constant() {
     let constrained = |trial: &mut Trial, by: [f64; 2]| {
         trial.system.insert("constraints".into(), serde_json::json!(by));
     };
-    let spoils: [(&str, &dyn Fn(&mut [Trial])); 9] = [
+    type Spoil<'a> = (&'a str, &'a dyn Fn(&mut [Trial]));
+    let spoils: [Spoil<'_>; 9] = [
         ("as they are", &|_| {}),
         ("not numbers", &|trials| {
             trials[0].values[1] = f64::NAN;
