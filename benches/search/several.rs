@@ -19,11 +19,13 @@ const BUDGETS: [u64; 3] = [30, 60, 100];
 const WIDTHS: [f64; 10] = [16.0, 25.0, 40.0, 64.0, 101.0, 161.0, 256.0, 406.0, 645.0, 1024.0];
 const UNITS: [f64; 6] = [16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
 
+type Evaluate = Box<dyn Fn(&Params) -> Vec<f64>>;
+
 pub struct Problem {
     pub name: &'static str,
     space: Space,
     reference: Vec<f64>,
-    evaluate: Box<dyn Fn(&Params) -> Vec<f64>>,
+    evaluate: Evaluate,
 }
 
 /// The closed forms, and the tables of the folder that have a size.

@@ -197,8 +197,11 @@ fn several_objectives_are_no_reason_to_stop() {
     }
 }
 
+/// What is done to a history.
+type Spoil<'a> = &'a dyn Fn(&mut [Trial]);
+
 /// Three proposals, one after the other, after a history of 16 trials of which `spoil` may change what it likes.
-fn go_on_with(name: &str, directions: &[Direction], spoil: &dyn Fn(&mut [Trial])) -> Vec<Params> {
+fn go_on_with(name: &str, directions: &[Direction], spoil: Spoil) -> Vec<Params> {
     let settings = Settings { trials: Some(40), ..Settings::default() };
     let (sampler, space) = (by_name(name, &settings).unwrap(), space(MIXED));
     let mut history = run(&RandomSampler, &space, 16, 11);
@@ -226,7 +229,7 @@ fn several_objectives_may_be_broken_equal_or_constant() {
     let constrained = |trial: &mut Trial, by: [f64; 2]| {
         trial.system.insert("constraints".into(), serde_json::json!(by));
     };
-    let spoils: [(&str, &dyn Fn(&mut [Trial])); 9] = [
+    let spoils: [(&str, Spoil); 9] = [
         ("as they are", &|_| {}),
         ("not numbers", &|trials| {
             trials[0].values[1] = f64::NAN;

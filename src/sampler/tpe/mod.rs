@@ -84,7 +84,7 @@ fn propose(ask: &Ask, codec: &Codec, trials: &[(&Trial, Rank)]) -> Option<Params
     let points = |places: Vec<usize>| -> Vec<Point> {
         places.into_iter().filter_map(|place| codec.observed(&trials[place].0.params)).collect()
     };
-    let is_marginal = ask.directions.len() > 1 && ask.slot % 2 == 0;
+    let is_marginal = ask.directions.len() > 1 && ask.slot.is_multiple_of(2);
     let form = if is_marginal { Form::Marginal } else { Form::Joint };
     let weights = match ask.directions {
         [_] => recency(good.len()),
