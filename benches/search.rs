@@ -3,7 +3,7 @@
 //! `cargo bench --bench search -- [samplers] [seeds] [functions]`, each a comma-separated list or a number, as in
 //! `random,gp 10 branin,hartmann6`. With `HPO_TABLES=folder` the complete grids of MLP configurations in that folder
 //! (`*.csv.gz`, the last column is the value) are functions too; `BUDGETS=30,50,100` are the
-//! numbers of trials. Regret is (found − optimum), averaged over the seeds. `OUT=runs.jsonl` appends a line a run in the
+//! numbers of trials; `FIRST_SEED=100` begins there. Regret is (found − optimum), averaged over the seeds. `OUT=runs.jsonl` appends a line a run in the
 //! format that `benches/search/judge.py` holds against Optuna's (there the closed forms end at 60 trials).
 //! `PROPOSE=100,500` times single proposals with histories of that many trials instead. `SEVERAL=1` runs the problems with
 //! several objectives (`benches/search/several.rs`), for which `OUT` has the format of `benches/search/several.py`.
@@ -81,7 +81,8 @@ fn judge(function: &Function, name: &str, seeds: u64, budgets: &[u64], out: Opti
     let mut sums = vec![0.0; budgets.len()];
     // The last ten proposals are the dearest.
     let (mut seconds, mut last) = (0.0, 0.0);
-    for seed in 0..seeds {
+    let first: u64 = std::env::var("FIRST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0);
+    for seed in first..first + seeds {
         let mut history: Vec<Trial> = Vec::new();
         let (mut best, mut reached, mut spent) = (f64::INFINITY, Vec::new(), 0.0);
         for slot in 0..most {
