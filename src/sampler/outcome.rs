@@ -155,7 +155,7 @@ fn plain_losses(ask: &Ask, trials: &[&Trial]) -> Vec<Option<f64>> {
             .iter()
             .map(|trial| match trial.state {
                 State::Complete => trial.value().map(|value| direction.loss(value)).and_then(number),
-                State::Pruned => pruned_loss(direction, trials, trial, &mut gains).and_then(number),
+                State::Pruned => pruned_loss((0, direction), trials, trial, &mut gains).and_then(number),
                 _ => None,
             })
             .collect();
@@ -163,26 +163,26 @@ fn plain_losses(ask: &Ask, trials: &[&Trial]) -> Vec<Option<f64>> {
     scalarised(ask, trials)
 }
 
-/// The last value plus the median gain of the complete trials from that step to the end; `gains` keeps what
-/// [`gain_from`] said of each step.
+/// What a pruned trial would have come to in objective `k`: the last value plus the median gain of the complete trials from
+/// that step to the end, no better than the best of those ends; `gains` keeps what [`gain_from`] said of each step.
 pub(super) fn pruned_loss(
-    direction: Direction,
+    (k, direction): (usize, Direction),
     trials: &[&Trial],
     pruned: &Trial,
     gains: &mut BTreeMap<u64, (f64, f64)>,
 ) -> Option<f64> {
-    let (step, value) = match pruned.last_intermediate() {
-        Some(last) => last,
-        None => return pruned.value().map(|value| direction.loss(value)),
+    let Some((step, _)) = pruned.last_intermediate() else {
+        return pruned.values.get(k).map(|value| direction.loss(*value));
     };
-    let (gain, best) = *gains.entry(step).or_insert_with(|| gain_from(step, direction, trials));
+    let value = *pruned.report_at(step)?.get(k)?;
+    let (gain, best) = *gains.entry(step).or_insert_with(|| gain_from(step, (k, direction), trials));
     Some((direction.loss(value) + gain).max(best))
 }
 
 /// The median change of loss of the complete trials from that step to their end, and the least loss of their ends.
-fn gain_from(step: u64, direction: Direction, trials: &[&Trial]) -> (f64, f64) {
+fn gain_from(step: u64, (k, direction): (usize, Direction), trials: &[&Trial]) -> (f64, f64) {
     let complete = trials.iter().filter(|trial| trial.state == State::Complete);
-    let ends = complete.filter_map(|trial| Some((*trial.intermediate.get(&step)?, trial.value()?)));
+    let ends = complete.filter_map(|trial| Some((*trial.report_at(step)?.get(k)?, *trial.values.get(k)?)));
     let (mut gains, mut best) = (Vec::new(), f64::NEG_INFINITY);
     for (then, end) in ends.filter(|(then, end)| then.is_finite() && end.is_finite()) {
         let end = direction.loss(end);

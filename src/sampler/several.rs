@@ -40,14 +40,17 @@ pub(super) struct Observation<'a> {
 }
 
 impl<'a> Observations<'a> {
-    /// A complete trial counts with its values, what is infinite as the nearer finite end of all. A pruned one says
-    /// something of the first objective alone, as in [`outcome`]; one that breaks constraints, by how much. What failed, or
-    /// has a value that is not a number, counts as the worst there is in every objective.
+    /// A complete trial counts with its values, what is infinite as the nearer finite end of all. A pruned one counts with
+    /// what it would have come to ([`outcome::pruned_loss`]) in each objective that it reported, and with just that in those
+    /// that no trial's course has changed (parameters); one that breaks constraints, by how much. What failed, or has a
+    /// value that is not a number, counts as the worst there is in every objective.
     pub(super) fn new(ask: &Ask<'a>) -> Self {
         let mut trials: Vec<&Trial> = ask.history.iter().collect();
         trials.sort_by_key(|trial| trial.number);
         let repeated = outcome::repeated(&trials);
-        let (mut found, mut gains) = (Observations::default(), BTreeMap::new());
+        let mut found = Observations::default();
+        let mut gains = vec![BTreeMap::new(); ask.directions.len()];
+        let known: Vec<bool> = (0..gains.len()).map(|k| is_known_at_once(k, &trials)).collect();
         let nothing = vec![None; ask.directions.len()];
         for trial in trials.iter().copied().filter(|trial| !repeated.contains(&trial.number)) {
             if matches!(trial.state, State::Running | State::Waiting) {
@@ -57,8 +60,13 @@ impl<'a> Observations<'a> {
             let mut own = nothing.clone();
             let complete = pareto::losses(ask.directions, trial);
             if trial.state == State::Pruned {
-                let loss = outcome::pruned_loss(ask.directions[0], &trials, trial, &mut gains);
-                own[0] = loss.filter(|loss| !loss.is_nan());
+                for (k, (own, direction)) in own.iter_mut().zip(ask.directions).enumerate() {
+                    let loss = match trial.reported.values().next_back() {
+                        Some(values) if known[k] => values.get(k).map(|value| direction.loss(*value)),
+                        _ => outcome::pruned_loss((k, *direction), &trials, trial, &mut gains[k]),
+                    };
+                    *own = loss.filter(|loss| !loss.is_nan());
+                }
             }
             let is_feasible = trial.is_feasible();
             let is_result = complete.is_some() && is_feasible;
@@ -81,6 +89,13 @@ impl<'a> Observations<'a> {
         let (best, worst) = if best <= worst { (best, worst) } else { (0.0, 0.0) };
         self.finished.iter_mut().filter_map(|one| one.losses[k].as_mut()).for_each(|x| *x = x.clamp(best, worst));
     }
+}
+
+/// Whether every complete trial reported its final value of the objective at every step.
+fn is_known_at_once(k: usize, trials: &[&Trial]) -> bool {
+    let mut complete = trials.iter().filter(|trial| trial.state == State::Complete).peekable();
+    let is_constant = |trial: &&&Trial| trial.reported.values().all(|values| values.get(k) == trial.values.get(k));
+    complete.peek().is_some() && complete.all(|trial| !trial.reported.is_empty() && is_constant(&trial))
 }
 
 /// Places from the best to the worst: results as in [`order`], then the others, by how much they break constraints.
@@ -203,6 +218,36 @@ mod tests {
     use super::*;
     use crate::history::Record;
     use crate::random::{Purpose, Stream};
+
+    #[test]
+    fn a_pruned_trial_counts_in_every_objective_that_it_reported() {
+        let trial = |number: u64, state, reports: &[[f64; 2]], values: &[f64]| {
+            let mut trial = Trial::from(Record { values: values.to_vec(), ..Record::blank(number, state) });
+            reports.iter().zip(1..).for_each(|(values, step)| trial.take_report(step, values));
+            trial
+        };
+        let mut history = vec![
+            trial(0, State::Complete, &[[0.5, 40.0], [0.8, 40.0]], &[0.8, 40.0]),
+            trial(1, State::Complete, &[[0.6, 90.0], [0.9, 90.0]], &[0.9, 90.0]),
+            trial(2, State::Pruned, &[[0.2, 10.0]], &[]),
+        ];
+        let losses = |history: &[Trial]| {
+            let space = crate::space::Space::new(vec![]).unwrap();
+            let directions = [Direction::Maximize, Direction::Minimize];
+            let ask = Ask { space: &space, directions: &directions, history, seed: 0, slot: 3 };
+            Observations::new(&ask).finished[2].losses.clone()
+        };
+        let found = losses(&history);
+        assert!((found[0].unwrap() + 0.5).abs() < 1e-12, "0.2 and the 0.3 that the others gained: {found:?}");
+        assert_eq!(found[1], Some(10.0), "a cost that stays is known, though no complete trial is as cheap");
+        // Where the second objective grows on the way, it is extrapolated too, and is at most as good as what was measured.
+        history[0] = trial(0, State::Complete, &[[0.5, 20.0], [0.8, 40.0]], &[0.8, 40.0]);
+        history[1] = trial(1, State::Complete, &[[0.6, 45.0], [0.9, 90.0]], &[0.9, 90.0]);
+        assert_eq!(losses(&history)[1], Some(55.0));
+        history[2] = trial(2, State::Pruned, &[], &[]);
+        history[2].take_report(1, &[0.2]);
+        assert_eq!(losses(&history)[1], None, "a report of the first objective alone says nothing of the second");
+    }
 
     #[test]
     fn the_subset_is_that_of_plain_greedy_choice() {

@@ -197,11 +197,8 @@ fn several_objectives_are_no_reason_to_stop() {
     }
 }
 
-/// What is done to a history.
-type Spoil<'a> = &'a dyn Fn(&mut [Trial]);
-
 /// Three proposals, one after the other, after a history of 16 trials of which `spoil` may change what it likes.
-fn go_on_with(name: &str, directions: &[Direction], spoil: Spoil) -> Vec<Params> {
+fn go_on_with(name: &str, directions: &[Direction], spoil: &dyn Fn(&mut [Trial])) -> Vec<Params> {
     let settings = Settings { trials: Some(40), ..Settings::default() };
     let (sampler, space) = (by_name(name, &settings).unwrap(), space(MIXED));
     let mut history = run(&RandomSampler, &space, 16, 11);
@@ -229,7 +226,8 @@ fn several_objectives_may_be_broken_equal_or_constant() {
     let constrained = |trial: &mut Trial, by: [f64; 2]| {
         trial.system.insert("constraints".into(), serde_json::json!(by));
     };
-    let spoils: [(&str, Spoil); 9] = [
+    type Spoil<'a> = (&'a str, &'a dyn Fn(&mut [Trial]));
+    let spoils: [Spoil<'_>; 9] = [
         ("as they are", &|_| {}),
         ("not numbers", &|trials| {
             trials[0].values[1] = f64::NAN;
@@ -343,21 +341,6 @@ fn the_grid_counts_slots_and_passes_over_enqueued_trials() {
     again.system.insert("fixed_params".into(), serde_json::json!({ "a": 0 }));
     history.insert(0, again);
     assert_eq!(value(&history, 3), Some(order[2]));
-}
-
-#[test]
-fn a_study_that_began_with_the_grid_as_written_goes_on_with_what_is_left() {
-    let space = space("a = { int = [0, 9] }\nb = { choice = [\"x\", \"y\"], when = { a = [1, 5] } }");
-    let grid = GridSampler { resolution: 5, trials: None };
-    let written = crate::space::Grid::new(&space, 5);
-    for seed in 0..30 {
-        for begun in 0..=12 {
-            let old = |slot: u64| finished(slot, written.nth(slot).unwrap(), State::Complete, 0.0);
-            let all = go_on(&grid, &space, (0..begun).map(old).collect(), 30, seed);
-            let points: HashSet<String> = all.iter().map(|trial| fingerprint(&trial.params).to_string()).collect();
-            assert_eq!((all.len(), points.len()), (12, 12), "seed {seed}, {begun} as written");
-        }
-    }
 }
 
 #[test]
