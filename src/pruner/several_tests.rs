@@ -266,6 +266,14 @@ fn wilcoxon_stops_what_is_surely_no_better_than_one_of_the_front() {
     assert!(!stops(0.1, 50.0), "worse than one, smaller than that; better than the other");
     assert!(stops(0.6, 50.0), "worse than the cheap one, and larger");
     assert!(!stops(0.0, size) && !stops(-0.1, size));
+    // Few parts prove nothing, also where they are all the same so far.
+    let same = |number, state, count: usize, value: f64| of(number, state, &vec![[value, size]; count]);
+    let mut zero = same(0, State::Complete, 6, 0.0);
+    zero.values = vec![0.0, size];
+    let stops_after = |count| {
+        wilcoxon.should_prune(&BOTH, std::slice::from_ref(&zero), &same(1, State::Running, count, 1.0))
+    };
+    assert_eq!([1, 2, 3, 4].map(stops_after), [false, false, false, true], "2⁻⁴ is the first below 0.1");
     // Both objectives are measured: it must be worse in both.
     let measured =
         |x: f64, y: f64| -> Vec<[f64; 2]> { (0..6).map(|i| [x + f64::from(i), y - f64::from(i * i)]).collect() };

@@ -80,7 +80,9 @@ impl Wilcoxon {
         let parts = directions.iter().zip(0..);
         let parts: Vec<Parts> =
             parts.map(|(direction, objective)| Parts::of(*direction, trial, other, objective)).collect();
-        let enough = parts.iter().all(|parts| parts.differences.len() >= self.startup_steps);
+        // What has been constant so far is believed from as many parts on as could convince the test.
+        let least = Self::least_parts(self.p_threshold).map_or(usize::MAX, |n| n as usize).max(self.startup_steps);
+        let enough = parts.iter().all(|parts| parts.differences.len() >= least);
         let beaten = |parts: &Parts| self.is_worse(parts) || parts.is_constant() && parts.differences[0] >= 0.0;
         let worse = |parts: &Parts| self.is_worse(parts) || parts.is_constant() && parts.differences[0] > 0.0;
         enough && parts.iter().all(beaten) && parts.iter().any(worse)

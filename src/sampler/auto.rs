@@ -13,10 +13,8 @@ const MOST_PARAMETERS: usize = 60;
 /// Trials at once from which on they would wait for the Gaussian process, whose proposals take up to a tenth of a second.
 const MANY_AT_ONCE: usize = 32;
 
-/// Trials with several objectives after which the Gaussian processes, one an objective, give way.
-const MOST_SEEN_BY_SEVERAL: usize = 250;
-
-/// Trials with several objectives from which on evolution is chosen: it is made for thousands.
+/// Trials with several objectives from which on evolution follows the processes: it is made for thousands, and its parents are
+/// the best of what they found.
 const MANY: u64 = 1_000;
 
 /// Chooses for the user; [`Sampler::describe`] says what and why.
@@ -36,7 +34,15 @@ impl Auto {
     /// objectives too unless they are so many that it could only weigh them, then the densities of [`TpeSampler`].
     fn choose(&self, space: &Space, objectives: usize, seen: usize) -> (Box<dyn Sampler>, String) {
         let many = format!("more than {MOST_PARAMETERS} parameters are too many for a Gaussian process");
-        let most = if objectives > 1 { MOST_SEEN_BY_SEVERAL } else { MOST_SEEN };
+        // There is a process for each objective.
+        let most = MOST_SEEN / objectives.max(1);
+        let is_for_evolution = objectives > 1 && self.settings.trials.is_some_and(|trials| trials >= MANY);
+        let later = |why: String| -> (Box<dyn Sampler>, String) {
+            match is_for_evolution {
+                true => (Box::new(Nsga2Sampler::new(&self.settings)), format!("{why}, for {MANY} trials or more")),
+                false => (Box::new(TpeSampler::new(&self.settings)), why),
+            }
+        };
         match (space.size(), self.settings.trials) {
             (Some(size), Some(trials)) if size <= trials => (
                 // Every value, also of long logarithmic ranges.
@@ -46,25 +52,18 @@ impl Auto {
             (_, Some(trials)) if trials <= self.settings.startup => {
                 (Box::new(QmcSampler), format!("{trials} trials are too few for a model"))
             }
-            (_, Some(trials)) if objectives > 1 && trials >= MANY => (
-                Box::new(Nsga2Sampler::new(&self.settings)),
-                format!("{objectives} objectives and {MANY} trials or more"),
-            ),
-            _ if objectives > MOST_OBJECTIVES => (
-                Box::new(TpeSampler::new(&self.settings)),
-                format!("more than {MOST_OBJECTIVES} objectives are too many for a Gaussian process"),
-            ),
-            _ if self.settings.at_once >= MANY_AT_ONCE => (
-                Box::new(TpeSampler::new(&self.settings)),
-                format!("{} trials at once would wait for a Gaussian process", self.settings.at_once),
-            ),
-            _ if space.len() > MOST_PARAMETERS => (Box::new(TpeSampler::new(&self.settings)), many),
-            _ if seen >= most => {
-                (Box::new(TpeSampler::new(&self.settings)), format!("after {most} trials it is quicker"))
+            _ if objectives > MOST_OBJECTIVES => {
+                later(format!("more than {MOST_OBJECTIVES} objectives are too many for a Gaussian process"))
             }
+            _ if self.settings.at_once >= MANY_AT_ONCE => {
+                later(format!("{} trials at once would wait for a Gaussian process", self.settings.at_once))
+            }
+            _ if space.len() > MOST_PARAMETERS => later(many),
+            _ if seen >= most => later(format!("after {most} trials it is quicker")),
             (_, trials) => {
-                let later = trials.is_none_or(|trials| trials > most as u64);
-                let then = if later { format!("; from trial {most} on tpe") } else { String::new() };
+                let gives_way = trials.is_none_or(|trials| trials > most as u64);
+                let next = if is_for_evolution { "nsga2" } else { "tpe" };
+                let then = if gives_way { format!("; from trial {most} on {next}") } else { String::new() };
                 (Box::new(GpSampler::new(&self.settings)), format!("it needs the fewest trials{then}"))
             }
         }

@@ -364,8 +364,11 @@ fn auto_takes_the_grid_where_it_fits() {
         two(Some(200)).starts_with("auto: gp: Gaussian process and expected improvement of the front's hypervolume")
     );
     assert!(!two(Some(200)).contains("tpe") && two(None).contains("from trial 250 on tpe"), "{}", two(None));
-    assert!(two(Some(2000)).starts_with("auto: nsga2"), "{}", two(Some(2000)));
-    assert!(auto(Some(200)).describe(&space(CONTINUUM), &[Direction::Minimize; 5]).starts_with("auto: tpe"));
+    assert!(two(Some(2000)).starts_with("auto: gp"), "{}", two(Some(2000)));
+    assert!(two(Some(2000)).contains("from trial 250 on nsga2"), "{}", two(Some(2000)));
+    let many = |n, trials| auto(Some(trials)).describe(&space(CONTINUUM), &vec![Direction::Minimize; n]);
+    assert!(many(4, 300).contains("from trial 125 on tpe"), "{}", many(4, 300));
+    assert!(many(5, 200).starts_with("auto: tpe") && many(5, 2000).starts_with("auto: nsga2"));
     assert!(line(CONTINUUM, Some(1000)).contains("from trial 500 on tpe"));
     assert!(!line(CONTINUUM, Some(500)).contains("tpe"));
     let wide: String = (0..61).map(|i| format!("x{i} = {{ float = [0.0, 1.0] }}\n")).collect();
