@@ -9,7 +9,7 @@
 //! points that cover it; what nobody dominates always goes on.
 
 use super::percentile::{insert, loss, remove};
-use super::several::{Field, is_broken, losses};
+use super::several::{Field, competes, is_broken, losses};
 use super::{Follower, Pruner, Settings};
 use crate::history::{Direction, State, Trial};
 use std::collections::HashMap;
@@ -35,7 +35,8 @@ impl Asha {
         rungs.take_while(|rung| *rung <= step).last()
     }
 
-    /// True where `trial` has just reached a rung and is not among the best of it and of those `others` that did not fail.
+    /// True where `trial` has just reached a rung and is not among the best of it and of those `others` that did not fail
+    /// and that it competes with.
     pub(super) fn is_behind<'a>(
         &self,
         directions: &[Direction],
@@ -47,7 +48,7 @@ impl Asha {
             return true;
         }
         let Some(rung) = self.rung(step).filter(|rung| first_report(trial, *rung) == Some(step)) else { return false };
-        let others = others.filter(|other| other.number != trial.number && other.state != State::Failed);
+        let others = others.filter(|other| other.state != State::Failed && competes(other, trial));
         let reached = others.filter_map(|other| Some((other, first_report(other, rung)?)));
         if let [direction] = *directions {
             let loss_at = |trial: &Trial, step| trial.intermediate.get(&step).map(|value| loss(direction, *value));
@@ -146,7 +147,7 @@ impl Follower for Rungs {
         for (index, (_, loss)) in self.arrivals.remove(&trial.number).unwrap_or_default().into_iter().enumerate() {
             remove(&mut self.losses[index], loss);
         }
-        if trial.state != State::Failed {
+        if trial.state != State::Failed && trial.is_feasible() {
             for (&step, &value) in &trial.intermediate {
                 self.arrive(trial.number, step, loss(self.direction, value));
             }
@@ -154,7 +155,9 @@ impl Follower for Rungs {
     }
 
     fn report(&mut self, trial: &Trial, step: u64, value: f64) {
-        self.arrive(trial.number, step, loss(self.direction, value));
+        if trial.is_feasible() {
+            self.arrive(trial.number, step, loss(self.direction, value));
+        }
     }
 
     fn should_prune(&self, trial: &Trial) -> bool {

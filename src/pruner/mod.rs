@@ -5,6 +5,9 @@
 //! not a number is stopped by every pruner but `none`; what others reported as not a number counts as worse than
 //! everything. It is asked at every report, with the study locked: it must be quick and must not call the study.
 //!
+//! A trial that is known to break its constraints is no competitor of one that is not: feasible comes before infeasible,
+//! whatever the values. Who breaks them itself is judged against all.
+//!
 //! Looking at every trial at every report takes a time that grows with their number. So a pruner may also [`follow`] a
 //! study: it is then told of every trial and report once, keeps what it needs in order, and answers from that. The pure
 //! function remains its definition; the contract suite holds one against the other.
@@ -58,15 +61,16 @@ pub trait Pruner: Send + Sync {
     fn describe(&self) -> String;
 }
 
-/// A pruner's memory of one study: it is told of every change once, and decides as [`Pruner::should_prune`] would.
+/// A pruner's memory of one study: it is told of every change once, and decides as [`Pruner::should_prune`] would. It knows
+/// the feasible trials alone, so one that is known to break its constraints is judged by the pure function.
 pub trait Follower: Send {
-    /// This trial is new, or its state has changed; `trial` is all of it as it is now, with what it reported.
+    /// This trial is new, or its state or its constraints have changed; `trial` is all of it as it is now, with what it reported.
     fn take(&mut self, trial: &Trial);
 
     /// A running trial, taken before, reported a value.
     fn report(&mut self, trial: &Trial, step: u64, value: f64);
 
-    /// True where `trial`, of which everything was told, should stop after what it reported last.
+    /// True where `trial`, which is feasible and of which everything was told, should stop after what it reported last.
     fn should_prune(&self, trial: &Trial) -> bool;
 }
 

@@ -7,7 +7,7 @@
 //! own (`several.rs`), at the best of its steps up to now. What no other dominates goes on. With one objective that is the
 //! rule above, but for values between the two neighbours of a percentile: an order has nothing between them.
 
-use super::several::{Field, is_broken, losses};
+use super::several::{Field, competes, is_broken, losses};
 use super::{Follower, Pruner, Settings};
 use crate::history::{Direction, State, Trial};
 use std::collections::{HashMap, HashSet};
@@ -40,7 +40,7 @@ impl Pruner for Percentile {
             return false;
         }
         let [direction] = *directions else { return self.is_behind_by_several(directions, history, trial, step) };
-        let others = history.iter().filter(|other| other.number != trial.number && other.state == State::Complete);
+        let others = history.iter().filter(|other| other.state == State::Complete && competes(other, trial));
         let (mut completed, mut losses) = (0, Vec::new());
         for other in others {
             completed += 1;
@@ -77,7 +77,7 @@ impl Percentile {
         trial: &Trial,
         step: u64,
     ) -> bool {
-        let others = history.iter().filter(|other| other.number != trial.number && other.state == State::Complete);
+        let others = history.iter().filter(|other| other.state == State::Complete && competes(other, trial));
         let completed = others.clone().count();
         let field = Field::new(others.filter_map(|other| losses(directions, other, step)));
         if completed < self.startup || field.len() == 0 || losses(directions, trial, step).is_none() {
@@ -89,7 +89,7 @@ impl Percentile {
     }
 }
 
-/// What the complete trials reported, by step: a report is judged without looking at any trial.
+/// What the complete trials that keep their constraints reported, by step: a report is judged without looking at any trial.
 struct Steps {
     rule: Percentile,
     direction: Direction,
@@ -102,7 +102,7 @@ struct Steps {
 impl Follower for Steps {
     fn take(&mut self, trial: &Trial) {
         let losses = trial.intermediate.iter().map(|(&step, &value)| (step, loss(self.direction, value)));
-        if trial.state == State::Complete {
+        if trial.state == State::Complete && trial.is_feasible() {
             if self.complete.insert(trial.number) {
                 losses.for_each(|(step, loss)| insert(self.losses.entry(step).or_default(), loss));
             }

@@ -23,6 +23,13 @@ pub(super) fn losses(directions: &[Direction], trial: &Trial, step: u64) -> Opti
     Some(directions.iter().zip(values).map(|(direction, value)| loss(*direction, *value) + 0.0).collect())
 }
 
+/// Whether `trial` has to hold its own against `other`. What breaks its constraints is no rival of what is not known to do so,
+/// however good it is (Deb, see `history/pareto.rs`). A trial that breaks them itself is judged against all: nothing would
+/// stop it else before the first feasible one, and what it breaks may change until it ends.
+pub(super) fn competes(other: &Trial, trial: &Trial) -> bool {
+    other.number != trial.number && (other.is_feasible() || !trial.is_feasible())
+}
+
 /// True where the last report has a value that is not a number.
 pub(super) fn is_broken(trial: &Trial) -> bool {
     let last = trial.last_intermediate().and_then(|(step, _)| trial.report_at(step));

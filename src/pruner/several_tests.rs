@@ -109,6 +109,42 @@ fn what_is_dominated_stops_and_the_front_goes_on() {
 }
 
 #[test]
+fn who_breaks_constraints_is_nobodys_rival() {
+    let limited = |mut trial: Trial, violation: f64| {
+        trial.system.insert("constraints".to_owned(), serde_json::json!([violation]));
+        trial
+    };
+    let all = |violation: f64| -> Vec<Trial> {
+        field(&layers()).into_iter().map(|trial| limited(trial, violation)).collect()
+    };
+    let (kept, broken) = (all(-1.0), all(1.0));
+    let mixed: Vec<Trial> = field(&[[50.0, 50.0]; 10])
+        .into_iter()
+        .chain(broken.iter().cloned().zip(10..).map(|(mut trial, number)| {
+            trial.number = number;
+            trial
+        }))
+        .collect();
+    let own = |point: [f64; 2]| trial(99, State::Running, &[&point]);
+    for (name, pruner) in ranking() {
+        let stops = |history: &[Trial], own: &Trial| pruner.should_prune(&BOTH, history, own);
+        assert!(stops(&kept, &own([30.0, 30.0])), "{name}");
+        assert!(!stops(&broken, &own([30.0, 30.0])) && !stops(&broken, &limited(own([30.0, 30.0]), 0.0)), "{name}");
+        assert!(stops(&broken, &limited(own([30.0, 30.0]), 1.0)), "{name}: one of them is judged against all");
+        assert!(!stops(&mixed, &own([30.0, 30.0])) && stops(&mixed, &own([60.0, 60.0])), "{name}");
+    }
+    let wilcoxon = by_name("wilcoxon", &Settings::default()).unwrap();
+    let parts = |x: f64| [[x, x], [x + 1.0, x + 1.0], [x + 2.0, x + 2.0], [x + 3.0, x + 3.0], [x + 4.0, x + 4.0]];
+    let of = |number: u64, state: State, x: f64| {
+        trial(number, state, &parts(x).iter().map(|part| part.as_slice()).collect::<Vec<_>>())
+    };
+    let stops = |violation: f64| {
+        wilcoxon.should_prune(&BOTH, &[limited(of(0, State::Complete, 0.0), violation)], &of(1, State::Running, 0.5))
+    };
+    assert!(stops(0.0) && !stops(1.0));
+}
+
+#[test]
 fn decisions_depend_on_order_alone() {
     let mut stream = Stream::new(9, 0, Purpose::Bootstrap, 0);
     let mut stopped = [0; 4];

@@ -193,6 +193,46 @@ fn brackets_are_compared_within_themselves_and_begin_one_rung_apart() {
     }
 }
 
+/// The trial as one that breaks its constraint by so much, or keeps it.
+fn limited(mut trial: Trial, violation: f64) -> Trial {
+    trial.system.insert("constraints".to_owned(), serde_json::json!([-1.0, violation]));
+    trial
+}
+
+#[test]
+fn who_breaks_constraints_is_nobodys_rival() {
+    let settings = Settings { max_resource: Some(1), ..Settings::default() };
+    for name in ["asha", "hyperband", "median", "percentile", "wilcoxon"] {
+        let pruner = by_name(name, &settings).unwrap();
+        let history = |count: u64, violation: f64| -> Vec<Trial> {
+            let value = |i: u64| 1.0 + i as f64 / 100.0;
+            (0..count).map(|i| limited(trial(i, State::Complete, &[value(i); 6]), violation)).collect()
+        };
+        let own = |value: f64, steps: u64| {
+            // The first rung of halving is the first step; Wilcoxon wants parts.
+            let steps = if name == "wilcoxon" { 6 } else { steps };
+            until(&trial(99, State::Running, &[value; 6]), steps)
+        };
+        for direction in [Direction::Minimize, Direction::Maximize] {
+            let sign = if direction == Direction::Minimize { 1.0 } else { -1.0 };
+            let stops = |history: &[Trial], own: &Trial| {
+                let mirrored = |trials: &[Trial]| if sign < 0.0 { negated(trials) } else { trials.to_vec() };
+                pruner.should_prune(&[direction], &mirrored(history), &mirrored(std::slice::from_ref(own))[0])
+            };
+            let (kept, broken) = (history(20, 0.0), history(20, 0.5));
+            assert!(stops(&kept, &own(2.0, 1)), "{name}");
+            assert!(!stops(&broken, &own(2.0, 1)), "{name}: all that are better break constraints");
+            assert!(!stops(&broken, &limited(own(2.0, 1), -0.5)), "{name}: known to keep them");
+            assert!(stops(&broken, &limited(own(2.0, 1), 0.5)), "{name}: one of them is judged against all");
+            assert!(stops(&kept, &limited(own(2.0, 1), 0.5)) && !stops(&kept, &limited(own(0.5, 1), 0.5)), "{name}");
+            // Among the others those count that keep theirs.
+            let mixed: Vec<Trial> =
+                broken.iter().cloned().chain((30..50).map(|i| trial(i, State::Complete, &[3.0; 6]))).collect();
+            assert!(!stops(&mixed, &own(2.0, 1)) && stops(&mixed, &own(4.0, 1)), "{name}");
+        }
+    }
+}
+
 #[test]
 fn unknown_names_list_the_known_ones() {
     let message = by_name("medain", &Settings::default()).err().unwrap().to_string();
@@ -202,10 +242,10 @@ fn unknown_names_list_the_known_ones() {
 #[test]
 fn followers_decide_as_the_pure_function_does() {
     let patient = Settings { patience: Some(2), ..Settings::default() };
-    let limited = Settings { max_resource: Some(12), min_resource: 2, warmup: 1, ..Settings::default() };
+    let bounded = Settings { max_resource: Some(12), min_resource: 2, warmup: 1, ..Settings::default() };
     let mut followed = std::collections::BTreeSet::new();
     for (settings, (name, _)) in
-        [Settings::default(), patient, limited].iter().flat_map(|s| pruners().into_iter().map(move |p| (s, p)))
+        [Settings::default(), patient, bounded].iter().flat_map(|s| pruners().into_iter().map(move |p| (s, p)))
     {
         let pruner = by_name(name, settings).unwrap();
         for direction in [Direction::Minimize, Direction::Maximize] {
@@ -222,7 +262,7 @@ fn followers_decide_as_the_pure_function_does() {
                 }
                 let at = running[draw.below(running.len() as u64) as usize];
                 let own = &mut trials[at];
-                match draw.below(12) {
+                match draw.below(13) {
                     // Ends in some way; what is complete may be deleted later.
                     0 => own.state = [State::Complete, State::Pruned, State::Failed][draw.below(3) as usize],
                     1 => {
@@ -232,6 +272,8 @@ fn followers_decide_as_the_pure_function_does() {
                         follower.take(&trials[first]);
                         continue;
                     }
+                    // It becomes known whether it breaks a constraint, or that it does no longer.
+                    2 => *own = limited(own.clone(), [0.5, -0.5, 0.0][draw.below(3) as usize]),
                     _ => {
                         // Steps are left out, come again, or come late; values are few, so that they tie.
                         let last = own.last_intermediate().map_or(0, |(step, _)| step);
@@ -240,6 +282,9 @@ fn followers_decide_as_the_pure_function_does() {
                         own.intermediate.insert(step, value);
                         let own = trials[at].clone();
                         follower.report(&own, step, value);
+                        if !own.is_feasible() {
+                            continue;
+                        }
                         let expected = pruner.should_prune(&[direction], &trials, &own);
                         assert_eq!(follower.should_prune(&own), expected, "{name} {settings:?} {own:?}");
                         stopped += u64::from(expected);
@@ -252,7 +297,7 @@ fn followers_decide_as_the_pure_function_does() {
             // Told everything at once, in any order, it knows the same.
             let mut late = pruner.follow(&[direction]).unwrap();
             trials.iter().rev().for_each(|trial| late.take(trial));
-            for trial in trials.iter().filter(|trial| trial.state == State::Running) {
+            for trial in trials.iter().filter(|trial| trial.state == State::Running && trial.is_feasible()) {
                 assert_eq!(late.should_prune(trial), follower.should_prune(trial), "{name}");
             }
         }

@@ -12,7 +12,7 @@
 //! least one. As all of these must hold at once, their levels need no correction (Berger, "Multiparameter hypothesis testing
 //! and acceptance sampling", Technometrics 24, 1982).
 
-use super::several::is_broken;
+use super::several::{competes, is_broken};
 use super::{Pruner, Settings};
 use crate::history::{Direction, State, Trial, pareto};
 use std::f64::consts::SQRT_2;
@@ -52,7 +52,7 @@ impl Pruner for Wilcoxon {
             let front = pareto::front(directions, others);
             return front.into_iter().any(|other| self.is_beaten(directions, trial, other));
         };
-        let complete = history.iter().filter(|other| other.state == State::Complete && other.number != trial.number);
+        let complete = history.iter().filter(|other| other.state == State::Complete && competes(other, trial));
         let loss = |trial: &Trial| trial.value().map_or(f64::INFINITY, |value| direction.loss(value));
         let best = complete
             .filter(|other| !loss(other).is_nan())

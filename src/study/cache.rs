@@ -215,7 +215,7 @@ impl Cache {
         if known.is_ok_and(|at| self.at(at).state.is_finished()) && !deleted {
             return;
         }
-        let trial = self.slimmed(trial);
+        let mut trial = self.slimmed(trial);
         if let Some(slot) = trial.system.get(SLOT).and_then(serde_json::Value::as_u64) {
             self.next_slot = self.next_slot.max(slot + 1);
         }
@@ -235,6 +235,11 @@ impl Cache {
                 self.ids.len() - 1
             }
         };
+        if trial.state == State::Running {
+            // Whoever changed it may have seen it without its last reports.
+            let late = self.late.iter().filter(|(of, ..)| *of == at);
+            late.for_each(|(_, step, values)| trial.take_report(*step, values));
+        }
         if let Some(follower) = &mut self.followed.follower {
             follower.take(&trial);
         }
@@ -301,7 +306,7 @@ impl Cache {
         trial: &Trial,
     ) -> bool {
         match &self.followed.follower {
-            Some(follower) if self.followed.token == token => follower.should_prune(trial),
+            Some(follower) if self.followed.token == token && trial.is_feasible() => follower.should_prune(trial),
             _ => pruner.should_prune(directions, self.glance(), trial),
         }
     }
@@ -373,6 +378,35 @@ mod tests {
         assert_eq!((best(&cache, Direction::Minimize), best(&cache, Direction::Maximize)), (Some(2), Some(0)));
         put(&mut cache, 2, State::Failed, 0.0);
         assert_eq!((best(&cache, Direction::Minimize), best(&cache, Direction::Maximize)), (Some(3), Some(0)));
+    }
+
+    #[test]
+    fn a_follower_forgets_who_breaks_constraints_even_while_somebody_reads() {
+        let asha = crate::pruner::Asha { min_resource: 1, reduction: 3 };
+        let mut cache = Cache::default();
+        (0..3).for_each(|id| cache.put(stored(id, State::Running)));
+        let token = cache.follow(&asha, &[Direction::Minimize]);
+        let reader = cache.trials();
+        cache.report(0, 1, &[0.5]);
+        let mut own = Trial::blank(2, State::Running);
+        own.take_report(1, &[1.0]);
+        cache.report(2, 1, &[1.0]);
+        let stops = |cache: &mut Cache| cache.should_prune(&asha, token, &[Direction::Minimize], &own);
+        assert!(stops(&mut cache));
+        for (violation, expected) in [(1.0, false), (-1.0, true), (2.0, false)] {
+            let mut changed = Stored { id: 0, trial: cache.get(0).unwrap().1.clone() };
+            changed.trial.system.insert("constraints".into(), serde_json::json!([violation]));
+            cache.put(changed);
+            assert_eq!(stops(&mut cache), expected, "{violation}");
+        }
+        cache.report(0, 3, &[0.5]);
+        own.take_report(3, &[1.0]);
+        cache.report(2, 3, &[1.0]);
+        assert!(!cache.should_prune(&asha, token, &[Direction::Minimize], &own));
+        // It breaks them itself: the pure function answers, which sees all.
+        own.system.insert("constraints".into(), serde_json::json!([1.0]));
+        drop(reader);
+        assert!(cache.should_prune(&asha, token, &[Direction::Minimize], &own));
     }
 
     fn stored(id: i64, state: State) -> Stored {

@@ -11,8 +11,8 @@ use super::handle::Study;
 use super::order::Turn;
 use super::rows;
 use super::stop::{Rule, StopRules, Watch};
-use super::tell::{Notes, Outcome};
-use crate::history::Trial;
+use super::tell::{Notes, Outcome, stored_constraints};
+use crate::history::{CONSTRAINTS, Trial};
 use crate::pruner::Pruner;
 use crate::sampler::Sampler;
 use crate::space::Params;
@@ -245,8 +245,21 @@ impl Context<'_> {
         }
     }
 
+    /// Writes constraints that were kept and that the study does not know.
+    fn show_constraints(&self) -> Result<()> {
+        let (study, number) = (self.run.study, self.trial.number);
+        let Some(constraints) = &self.notes.constraints else { return Ok(()) };
+        let own = self.trial.system.get(CONSTRAINTS);
+        let known = study.cache().get(number).is_some_and(|(_, known)| known.system.get(CONSTRAINTS) == own);
+        if known { Ok(()) } else { study.show_constraints(number, constraints) }
+    }
+
     fn report_kept(&mut self, step: u64, values: &[f64]) -> Verdict {
         let Run { study, spec, .. } = self.run;
+        if let Err(error) = self.show_constraints() {
+            self.run.fail(error);
+            return Verdict::Stop;
+        }
         self.trial.take_report(step, values);
         study.cache().report(self.trial.number, step, values);
         self.run.reports().push((self.id, step, values.to_vec()));
@@ -272,8 +285,10 @@ impl Context<'_> {
         }
     }
 
-    /// Keeps by how much the trial breaks each constraint (at most 0: it is kept); it is written when the trial ends.
+    /// Keeps by how much the trial breaks each constraint (at most 0: it is kept, or not known yet). Samplers and pruners
+    /// know it from the next report on; without one it is written when the trial ends.
     pub fn set_constraints(&mut self, constraints: Vec<f64>) {
+        self.trial.system.insert(CONSTRAINTS.into(), stored_constraints(&constraints));
         self.notes.constraints = Some(constraints);
     }
 

@@ -216,3 +216,37 @@ fn a_warm_start_carries_every_objective_over() {
     assert_eq!((taken.comparable, taken.data), (false, 0));
     assert!(taken.enqueued > 0 && other.counts().unwrap().waiting == taken.enqueued as u64);
 }
+
+#[test]
+fn constraints_count_from_the_report_on_and_stay_with_the_pruned() {
+    let asha = Asha { min_resource: 1, reduction: 3 };
+    for deterministic in [None, Some(1)] {
+        let study = study(&[Direction::Minimize]);
+        let spec = OptimizeSpec { trials: Some(24), deterministic, ..OptimizeSpec::new(&RandomSampler, &asha) };
+        let objective = |context: &mut Context<'_>| {
+            // Good and broken; worse and kept; the worst, and broken.
+            let kind = context.number() as usize % 3;
+            let value = [0.1, 0.5, 9.0][kind];
+            for step in 1..=3 {
+                // The first report comes before anything is known.
+                if step == 2 {
+                    context.set_constraints(vec![[1.0, -1.0, 2.0][kind], 0.0]);
+                }
+                // The rung at which the last kind stops is the second.
+                let value = if step == 1 { 1.0 } else { value };
+                match context.report(step, value) {
+                    Verdict::Prune => return Err(ObjectiveEnd::Pruned),
+                    Verdict::Stop => return Err(ObjectiveEnd::Stopped),
+                    Verdict::Continue => {}
+                }
+            }
+            Ok(vec![value])
+        };
+        study.optimize(&spec, objective).unwrap();
+        for trial in Study::open(study.storage(), Some("a")).unwrap().trials().unwrap().iter() {
+            let kind = trial.number % 3;
+            assert_eq!(trial.state == State::Pruned, kind == 2, "{trial:?}");
+            assert_eq!(trial.constraints(), [[1.0, -1.0, 2.0][kind as usize], 0.0], "{trial:?}");
+        }
+    }
+}

@@ -91,6 +91,11 @@ impl Study {
         self.change(number, |connection, stored| keep_constraints(connection, stored, constraints)).map(drop)
     }
 
+    /// The same for a trial of [`Study::optimize`] that is under way; nothing where somebody else has ended it.
+    pub(super) fn show_constraints(&self, number: u64, constraints: &[f64]) -> Result<()> {
+        self.change_if_running(number, |connection, stored| keep_constraints(connection, stored, constraints)).map(drop)
+    }
+
     /// Ends a running trial and returns it as it is stored.
     ///
     /// # Errors
@@ -206,10 +211,15 @@ impl Study {
     }
 }
 
-fn keep_constraints(connection: &Connection, stored: &mut Stored, constraints: &[f64]) -> Result<(), Fault> {
+/// Constraints as they are stored.
+pub(super) fn stored_constraints(constraints: &[f64]) -> Json {
     // JSON has only finite numbers, and Optuna compares each with 0.
     let finite = |value: &f64| if value.is_nan() { f64::MAX } else { value.clamp(f64::MIN, f64::MAX) };
-    let value = json!(constraints.iter().map(finite).collect::<Vec<f64>>());
+    json!(constraints.iter().map(finite).collect::<Vec<f64>>())
+}
+
+fn keep_constraints(connection: &Connection, stored: &mut Stored, constraints: &[f64]) -> Result<(), Fault> {
+    let value = stored_constraints(constraints);
     rows::attribute(connection, Table::TrialSystem, stored.id, CONSTRAINTS, &value)?;
     stored.trial.system.insert(CONSTRAINTS.into(), value);
     Ok(())

@@ -97,6 +97,29 @@ fn intermediate_lines_are_stored_and_end_what_is_hopeless() {
 }
 
 #[test]
+fn who_breaks_constraints_stops_nobody_and_the_pruned_keep_theirs() {
+    // The best break the constraint, what keeps it is worse, and the worst break it and are stopped: they would sleep.
+    let folder = script(
+        "case $((HPT_TRIAL_NUMBER % 3)) in\n0) echo constraint g 1; echo 1 0.1;;\n1) echo constraint g -1; echo 1 0.5;;\n\
+         *) echo constraint g 3; echo constraint g 2; echo 1 9; sleep 900;;\nesac\necho constraint h 4; echo 0.5\n",
+    );
+    let search = words("./o.sh", "--sampler random --trials 18 --constraint g<=0 --constraint h<=5 --json --pruner");
+    for (pruner, option) in [("asha", "reduction=3"), ("median", "startup=1")] {
+        let storage = format!("{pruner}.db");
+        let mut words = search.clone();
+        words.extend([pruner, "--storage", &storage, "--pruner-option", option]);
+        let found = folder.run_words(&words).json();
+        assert_eq!(found["trials"]["pruned"], 6, "{pruner}");
+        for trial in trials(&folder, &storage) {
+            let kind = trial["number"].as_u64().unwrap() as usize % 3;
+            assert_eq!(trial["state"], ["complete", "complete", "pruned"][kind], "{pruner} {trial}");
+            let expected = [[1.0, -0.2], [-1.0, -0.2], [2.0, 0.0]][kind];
+            assert_eq!(trial["constraints"], serde_json::json!(expected), "{pruner} {trial}");
+        }
+    }
+}
+
+#[test]
 fn failures_have_reasons_and_do_not_end_the_study() {
     let folder = script(
         "case $HPT_TRIAL_NUMBER in\n0) echo no luck >&2; exit 3;;\n1) echo nan;;\n2) echo done;;\n3) ;;\n4) kill -9 $$;;\n\

@@ -3,6 +3,8 @@
 //! - The last line of standard output is the value, or the values with spaces or commas between them.
 //! - A line `step value` before it is an intermediate value: it is stored, and the pruner may end the trial by it. With
 //!   several objectives that is a line of the step and one value each; `step value` is then stored as the first's alone.
+//! - A line `constraint NAME VALUE` says what a constraint is about. Samplers and pruners know it from the next report on, and
+//!   a trial that is pruned keeps what it had said by then; what is unknown so far counts as kept (0).
 //! - Any other line is the program's own business. Standard error is kept for the reason of a failure.
 //! - An exit code other than 0, a value that is no number, and a last line that is none fail the trial, with the reason.
 //!
@@ -272,6 +274,7 @@ fn run(
     let mut talk = Talk {
         context,
         progress,
+        constraints: &spec.constraints,
         objectives,
         verdict: Verdict::Continue,
         last: String::new(),
@@ -348,6 +351,7 @@ fn run(
 struct Talk<'a, 'b> {
     context: &'a mut Context<'b>,
     progress: &'a dyn Progress,
+    constraints: &'a [Constraint<String>],
     objectives: usize,
     verdict: Verdict,
     /// The last line that is not empty.
@@ -368,16 +372,27 @@ impl Talk<'_, '_> {
         match report(line) {
             Some((step, values)) if values.len() == self.objectives => {
                 self.steps += 1;
+                self.show_constraints();
                 self.verdict = self.context.report_values(step, &values);
                 self.reported = Some(values);
             }
             Some((step, values)) if values.len() == 1 => {
                 self.steps += 1;
+                self.show_constraints();
                 self.verdict = self.context.report(step, values[0]);
             }
             _ => self.stray += u64::from(is_stray(line, self.objectives)),
         }
         self.verdict == Verdict::Continue
+    }
+
+    /// Keeps what is known of the constraints by now. One of a reported value is not: early values say little of the last.
+    fn show_constraints(&mut self) {
+        let said = |limit: &Constraint<String>| self.measured.get(&limit.measure).map(|value| limit.violation(*value));
+        let known: Vec<Option<f64>> = self.constraints.iter().map(said).collect();
+        if known.iter().any(Option::is_some) {
+            self.context.set_constraints(known.into_iter().map(Option::unwrap_or_default).collect());
+        }
     }
 }
 
