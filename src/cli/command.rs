@@ -6,7 +6,7 @@ use super::console::Console;
 use super::failure::Failure;
 use super::options::{DATA, Options};
 use super::progress::Bars;
-use super::search::{check_names, enqueued, how_to_resume, outline};
+use super::search::{check_enqueued, enqueued, how_to_resume, outline};
 use super::study_file::StudyFile;
 use super::{interrupt, screen, storage, table};
 use hpt_engine::Error;
@@ -115,7 +115,7 @@ fn specify(
     };
     sampler::by_name(&spec.sampler, &sampler::Settings::default()).map_err(|error| options.locate("sampler", error))?;
     pruner::by_name(&spec.pruner, &spec.pruner_settings).map_err(|error| options.locate("pruner", error))?;
-    check_names(options, &spec.enqueue, &spec.space)?;
+    check_enqueued(options, &spec.enqueue, &spec.space)?;
     Ok(spec)
 }
 

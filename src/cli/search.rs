@@ -194,10 +194,8 @@ fn specify(
     };
     sampler::by_name(&spec.sampler, &sampler::Settings::default()).map_err(|error| options.locate("sampler", error))?;
     pruner::by_name(&spec.pruner, &spec.pruner_settings).map_err(|error| options.locate("pruner", error))?;
-    match &spec.space {
-        Some(space) => check_names(options, &spec.enqueue, space)?,
-        // The default space has the same names whatever the number of rows.
-        None => check_names(options, &spec.enqueue, &default_space(0, &spec.fixed)?)?,
+    if !spec.enqueue.is_empty() {
+        check_enqueued(options, &spec.enqueue, &space_to_search(&spec)?)?;
     }
     Ok(spec)
 }
@@ -218,16 +216,10 @@ fn retrain(options: &Options) -> Result<bool, Error> {
     }
 }
 
-/// Refuses configurations to try first with a parameter that the space has not, where they stand.
-pub fn check_names(options: &Options, enqueued: &[Params], space: &Space) -> Result<(), Error> {
-    let names = || space.parameters().iter().map(|parameter| parameter.name.as_str());
-    match enqueued.iter().flat_map(Params::keys).find(|name| space.get(name).is_none()) {
-        Some(name) => {
-            let place = options.place("enqueue").unwrap_or("--enqueue");
-            Err(Error::unknown(&format!("{place}: parameter"), name, names()))
-        }
-        None => Ok(()),
-    }
+/// Refuses configurations to try first that the space has not, where they stand.
+pub fn check_enqueued(options: &Options, enqueued: &[Params], space: &Space) -> Result<(), Error> {
+    let check = |params| space.accepts_part(params).map_err(|error| options.locate("enqueue", error));
+    enqueued.iter().try_for_each(check)
 }
 
 /// Parameters as JSON, each named once.
@@ -338,14 +330,19 @@ fn check_directions(spec: &SearchSpec, place: &str, stated: &[String]) -> Result
     }
 }
 
-fn print_space(spec: &SearchSpec, console: &Console) -> Result<(), Failure> {
-    let space = match &spec.space {
-        Some(space) => space.clone(),
+/// The space that was given, or the one that is sized from the data.
+fn space_to_search(spec: &SearchSpec) -> Result<Space, Error> {
+    match &spec.space {
+        Some(space) => Ok(space.clone()),
         None => {
             let split = SplitSpec { seed: spec.seed, ..spec.split.clone() };
-            default_space(Prepared::load(&spec.data, &split)?.rows().0, &spec.fixed)?
+            default_space(Prepared::load(&spec.data, &split)?.rows().0, &spec.fixed)
         }
-    };
+    }
+}
+
+fn print_space(spec: &SearchSpec, console: &Console) -> Result<(), Failure> {
+    let space = space_to_search(spec)?;
     console.result(&space, || format!("[space]\n{}", space.to_toml()))
 }
 

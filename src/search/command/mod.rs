@@ -150,6 +150,9 @@ pub fn search_command(spec: &CommandSpec, progress: &dyn Progress, stop: &Arc<At
     if spec.rules.regret == Some(Regret::Error) {
         return Err(Error::input("a command's value has no error that is known; give the regret bound as a number"));
     }
+    for params in &spec.enqueue {
+        spec.space.accepts_part(params).map_err(|error| error.at("enqueue"))?;
+    }
     let study = open(spec, progress)?;
     if let Some(source) = &spec.warm_start {
         source.apply(&study, sampler.learns(), progress)?;
