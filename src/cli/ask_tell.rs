@@ -121,6 +121,7 @@ fn create(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
     pruner::entry(pruner)?;
     let told = list(matches, "pruner-option");
     let metrics = list(matches, "metric");
+    storage::check_metric_names("--metric", &metrics)?;
     pruner::by_name(pruner, &storage::pruner_settings(pruner, &told, &objective_names(&metrics, directions.len()))?)?;
     let seed = whole(matches, "seed")?.unwrap_or(0);
     let acquisition = Acquisition::by_name(text(matches, "acquisition").unwrap_or(Acquisition::default().name()))?;

@@ -78,6 +78,7 @@ fn specify(
     let directions: Vec<Direction> =
         names.iter().map(|name| storage::direction(&place, name)).collect::<Result<_, _>>()?;
     let metrics = options.list("metric")?;
+    storage::check_metric_names(options.place("metric").unwrap_or("--metric"), &metrics)?;
     if !metrics.is_empty() && metrics.len() != directions.len() {
         let place = options.place("metric").unwrap_or("--metric");
         return Err(Failure::input(format!(
