@@ -6,7 +6,7 @@ use super::console::Console;
 use super::failure::Failure;
 use super::options::{DATA, Options};
 use super::progress::Bars;
-use super::search::{check_enqueued, enqueued, how_to_resume, outline};
+use super::search::{acquisition, check_enqueued, enqueued, how_to_resume, outline};
 use super::study_file::StudyFile;
 use super::{interrupt, screen, storage, table};
 use hpt_engine::Error;
@@ -143,6 +143,7 @@ fn document(outcome: &CommandOutcome) -> Result<Json, Error> {
     let counts = summary.counts;
     let directions: Vec<&str> = study.directions().iter().map(|direction| direction.name()).collect();
     let single = directions.len() == 1;
+    let objectives = objective_names(study.metric_names(), directions.len());
     let one_or_all = |names: Vec<Json>| match names.as_slice() {
         [only] if single => only.clone(),
         [] => Json::Null,
@@ -162,7 +163,7 @@ fn document(outcome: &CommandOutcome) -> Result<Json, Error> {
         "validation": null,
         "test": null,
         "model": null,
-        "top": outcome.top.iter().map(outline).collect::<Vec<_>>(),
+        "top": outcome.top.iter().map(|trial| outline(trial, &objectives)).collect::<Vec<_>>(),
     }))
 }
 

@@ -10,6 +10,7 @@ use clap::{Arg, ArgAction, ArgMatches};
 use hpt_engine::data::{DataSpec, SplitSpec};
 use hpt_engine::history::Trial;
 use hpt_engine::prepared::Prepared;
+use hpt_engine::report::trials::{number as number_json, objective_names};
 use hpt_engine::sampler::Acquisition;
 use hpt_engine::search::{Constraint, SearchOutcome, SearchSpec, default_space, search};
 use hpt_engine::settings::Settings;
@@ -354,12 +355,14 @@ pub fn how_to_resume(bars: &Bars, storage: &Path) -> String {
     format!("interrupted: {finished} of the study finished and kept in {storage}; to go on:\n  {}", command.join(" "))
 }
 
-/// `{"number", "value", "params"}`; `values` where there are several.
-pub fn outline(trial: &Trial) -> Json {
-    match trial.values.len() {
-        0 | 1 => json!({"number": trial.number, "value": trial.value(), "params": trial.params}),
-        _ => json!({"number": trial.number, "values": trial.values, "params": trial.params}),
+/// `{"number", "value", "params"}`; where there are several `values`, and `objectives` with their names.
+pub fn outline(trial: &Trial, names: &[String]) -> Json {
+    let (number, values, params) = (trial.number, &trial.values, &trial.params);
+    if names.len() == 1 {
+        return json!({"number": number, "value": trial.value(), "params": params});
     }
+    let named: Map<String, Json> = names.iter().cloned().zip(values.iter().copied().map(number_json)).collect();
+    json!({"number": number, "values": values, "params": params, "objectives": named})
 }
 
 fn document(outcome: &SearchOutcome) -> Result<Json, Error> {
@@ -377,7 +380,8 @@ fn document(outcome: &SearchOutcome) -> Result<Json, Error> {
     });
     let several = outcome.objectives.len() > 1;
     let each = |names: Vec<&str>| if several { json!(names) } else { json!(names.first()) };
-    let front = || outcome.front.iter().map(outline).collect::<Vec<Json>>();
+    let names = objective_names(outcome.study.metric_names(), outcome.objectives.len());
+    let all = |trials: &[Trial]| trials.iter().map(|trial| outline(trial, &names)).collect::<Json>();
     let mut document = json!({
         "study": outcome.study.name(),
         "storage": outcome.study.storage().path().display().to_string(),
@@ -387,13 +391,13 @@ fn document(outcome: &SearchOutcome) -> Result<Json, Error> {
         "seconds": outcome.seconds,
         "trials_per_second": screen::rate(outcome),
         "stopped_by": outcome.stopped.name(),
-        "best": if several { front().into() } else { outline(&outcome.best) },
+        "best": if several { all(&outcome.front) } else { outline(&outcome.best, &names) },
         "retrained": outcome.retrained.then_some(outcome.best.number),
         "default": outcome.default_value,
         "validation": outcome.validation,
         "test": test,
         "model": outcome.model.display().to_string(),
-        "top": outcome.top.iter().map(outline).collect::<Vec<_>>(),
+        "top": all(&outcome.top),
     });
     if !outcome.schedule.is_empty() {
         document["schedule"] = json!(outcome.schedule);
