@@ -16,6 +16,7 @@ use hpt_engine::report::trials::objective_names;
 use hpt_engine::sampler;
 use hpt_engine::search::{CommandOutcome, CommandSpec, Constraint, search_command};
 use hpt_engine::settings::Settings;
+use hpt_engine::study::Regret;
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -92,10 +93,17 @@ fn specify(
     let pruner = options.text("pruner")?.unwrap_or(&default.pruner).to_owned();
     pruner::entry(&pruner).map_err(|error| options.locate("pruner", error))?;
     let objectives = objective_names(&metrics, directions.len());
+    let sampler = options.text("sampler")?.unwrap_or(&default.sampler).to_owned();
+    let rules = options.stop_rules(directions.len())?;
+    if rules.regret == Some(Regret::Error) {
+        let message = "a command's value has no error that is known; give the regret bound as a number";
+        return Err(options.locate("stop_regret_bound", Error::input(message)).into());
+    }
     let spec = CommandSpec {
         directions,
+        acquisition: acquisition(options, &sampler)?.unwrap_or(default.acquisition),
+        sampler,
         constraints: options.constraints(Constraint::named)?,
-        sampler: options.text("sampler")?.unwrap_or(&default.sampler).to_owned(),
         pruner_settings: options.pruner(&pruner, pruner::Settings { objectives, ..pruner::Settings::default() })?,
         pruner,
         metrics,
@@ -110,7 +118,7 @@ fn specify(
         study: options.text("study")?.map(str::to_owned),
         enqueue: enqueued(options)?,
         deterministic: options.width()?,
-        rules: options.stop_rules()?,
+        rules,
         warm_start: options.warm_start()?,
         ..default
     };

@@ -157,6 +157,7 @@ fn specify(
     let names: Vec<String> = objectives.iter().map(ToString::to_string).collect();
     let pruner_settings =
         pruner::Settings { max_resource: Some(epochs), objectives: names, ..pruner::Settings::default() };
+    let rules = options.stop_rules(objectives.len().max(1))?;
     let spec = SearchSpec {
         split,
         fixed,
@@ -187,7 +188,7 @@ fn specify(
         retrain: retrain(options)?,
         enqueue: enqueued(options)?,
         deterministic: options.width()?,
-        rules: options.stop_rules()?,
+        rules,
         warm_start: options.warm_start()?,
         population: options.population()?,
         out: options.text("out")?.map(PathBuf::from),

@@ -19,6 +19,7 @@ use super::trial::ENDED;
 use super::{Constraint, Progress, WarmStart};
 use crate::history::{Direction, State, Trial};
 use crate::random::{Purpose, Stream};
+use crate::sampler::{Acquisition, Sampler};
 use crate::space::{Params, Space};
 use crate::study::{
     Context, ObjectiveEnd, OptimizeSpec, Regret, StopRules, Stopped, Storage, Study, StudyConfig, Summary, Verdict,
@@ -52,6 +53,8 @@ pub struct CommandSpec {
     pub constraints: Vec<Constraint<String>>,
     /// Name of the sampler.
     pub sampler: String,
+    /// What a Gaussian process maximises, where the sampler has one.
+    pub acquisition: Acquisition,
     /// Name of the pruner.
     pub pruner: String,
     /// What it is told.
@@ -93,6 +96,7 @@ impl CommandSpec {
             metrics: Vec::new(),
             constraints: Vec::new(),
             sampler: "auto".to_owned(),
+            acquisition: Acquisition::default(),
             pruner: "asha".to_owned(),
             pruner_settings: pruner::Settings::default(),
             trials: Some(100),
@@ -108,6 +112,17 @@ impl CommandSpec {
             rules: StopRules::default(),
             warm_start: None,
         }
+    }
+
+    fn sampler(&self) -> Result<Box<dyn Sampler>> {
+        let settings = sampler::Settings {
+            trials: self.trials,
+            acquisition: self.acquisition,
+            // Told in order a study has as many under way as its width says, with any number of jobs.
+            at_once: self.deterministic.map_or(self.jobs, |width| width as usize),
+            ..sampler::Settings::default()
+        };
+        sampler::by_name(&self.sampler, &settings)
     }
 
     /// The study's name where none is given: that of the first file among the command's words, without its ending, else
@@ -145,8 +160,7 @@ pub fn search_command(spec: &CommandSpec, progress: &dyn Progress, stop: &Arc<At
         return Err(Error::input("a memory limit for a command needs /proc, which this system has not"));
     }
     let pruner = pruner::by_name(&spec.pruner, &spec.pruner_settings)?;
-    let sampler =
-        sampler::by_name(&spec.sampler, &sampler::Settings { trials: spec.trials, ..sampler::Settings::default() })?;
+    let sampler = spec.sampler()?;
     spec.rules.check(&spec.directions)?;
     if spec.rules.regret == Some(Regret::Error) {
         return Err(Error::input("a command's value has no error that is known; give the regret bound as a number"));
@@ -426,7 +440,8 @@ fn report(line: &str) -> Option<(u64, Vec<f64>)> {
     values.filter(|values| !values.is_empty()).map(|values| (step, values))
 }
 
-/// As many numbers as a report has, the first of which is no whole number from 0 on.
+/// A step with another number of values than a report has, or as many numbers as a report has, the first of which is no
+/// whole number from 0 on.
 fn is_stray(line: &str, objectives: usize) -> bool {
     match report(line) {
         Some((_, values)) => values.len() != 1 && values.len() != objectives,
