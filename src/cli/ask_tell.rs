@@ -121,9 +121,10 @@ fn create(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
     pruner::entry(pruner)?;
     let told = list(matches, "pruner-option");
     let metrics = list(matches, "metric");
+    storage::check_metric_names("--metric", &metrics)?;
     pruner::by_name(pruner, &storage::pruner_settings(pruner, &told, &objective_names(&metrics, directions.len()))?)?;
     let seed = whole(matches, "seed")?.unwrap_or(0);
-    let acquisition = Acquisition::by_name(text(matches, "acquisition").unwrap_or(Acquisition::default().name()))?;
+    let acquisition = acquisition(matches, sampler)?;
     let attributes = [
         ("sampler", json!(sampler)),
         ("acquisition", json!(acquisition.name())),
@@ -147,6 +148,15 @@ fn create(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
         0 => format!("study `{name}` in {path}"),
         _ => format!("study `{name}` in {path} was there, with {}", table::plural(trials, "trial")),
     })
+}
+
+/// What a Gaussian process maximises, refused as a search refuses it.
+fn acquisition(matches: &ArgMatches, sampler: &str) -> Result<Acquisition, Error> {
+    let mut options = options::Options::default();
+    if let Some(name) = text(matches, "acquisition") {
+        options.set("acquisition", "--acquisition".to_owned(), toml::Value::String(name.to_owned()));
+    }
+    Ok(super::search::acquisition(&options, sampler)?.unwrap_or_default())
 }
 
 fn ask(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {

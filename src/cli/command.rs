@@ -6,7 +6,7 @@ use super::console::Console;
 use super::failure::Failure;
 use super::options::{DATA, Options};
 use super::progress::Bars;
-use super::search::{check_names, enqueued, how_to_resume, outline};
+use super::search::{acquisition, check_enqueued, enqueued, how_to_resume, outline};
 use super::study_file::StudyFile;
 use super::{interrupt, screen, storage, table};
 use hpt_engine::Error;
@@ -16,6 +16,7 @@ use hpt_engine::report::trials::objective_names;
 use hpt_engine::sampler;
 use hpt_engine::search::{CommandOutcome, CommandSpec, Constraint, search_command};
 use hpt_engine::settings::Settings;
+use hpt_engine::study::Regret;
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -78,6 +79,7 @@ fn specify(
     let directions: Vec<Direction> =
         names.iter().map(|name| storage::direction(&place, name)).collect::<Result<_, _>>()?;
     let metrics = options.list("metric")?;
+    storage::check_metric_names(options.place("metric").unwrap_or("--metric"), &metrics)?;
     if !metrics.is_empty() && metrics.len() != directions.len() {
         let place = options.place("metric").unwrap_or("--metric");
         return Err(Failure::input(format!(
@@ -91,10 +93,17 @@ fn specify(
     let pruner = options.text("pruner")?.unwrap_or(&default.pruner).to_owned();
     pruner::entry(&pruner).map_err(|error| options.locate("pruner", error))?;
     let objectives = objective_names(&metrics, directions.len());
+    let sampler = options.text("sampler")?.unwrap_or(&default.sampler).to_owned();
+    let rules = options.stop_rules(directions.len())?;
+    if rules.regret == Some(Regret::Error) {
+        let message = "a command's value has no error that is known; give the regret bound as a number";
+        return Err(options.locate("stop_regret_bound", Error::input(message)).into());
+    }
     let spec = CommandSpec {
         directions,
+        acquisition: acquisition(options, &sampler)?.unwrap_or(default.acquisition),
+        sampler,
         constraints: options.constraints(Constraint::named)?,
-        sampler: options.text("sampler")?.unwrap_or(&default.sampler).to_owned(),
         pruner_settings: options.pruner(&pruner, pruner::Settings { objectives, ..pruner::Settings::default() })?,
         pruner,
         metrics,
@@ -109,13 +118,13 @@ fn specify(
         study: options.text("study")?.map(str::to_owned),
         enqueue: enqueued(options)?,
         deterministic: options.width()?,
-        rules: options.stop_rules()?,
+        rules,
         warm_start: options.warm_start()?,
         ..default
     };
     sampler::by_name(&spec.sampler, &sampler::Settings::default()).map_err(|error| options.locate("sampler", error))?;
     pruner::by_name(&spec.pruner, &spec.pruner_settings).map_err(|error| options.locate("pruner", error))?;
-    check_names(options, &spec.enqueue, &spec.space)?;
+    check_enqueued(options, &spec.enqueue, &spec.space)?;
     Ok(spec)
 }
 
@@ -142,6 +151,7 @@ fn document(outcome: &CommandOutcome) -> Result<Json, Error> {
     let counts = summary.counts;
     let directions: Vec<&str> = study.directions().iter().map(|direction| direction.name()).collect();
     let single = directions.len() == 1;
+    let objectives = objective_names(study.metric_names(), directions.len());
     let one_or_all = |names: Vec<Json>| match names.as_slice() {
         [only] if single => only.clone(),
         [] => Json::Null,
@@ -161,7 +171,7 @@ fn document(outcome: &CommandOutcome) -> Result<Json, Error> {
         "validation": null,
         "test": null,
         "model": null,
-        "top": outcome.top.iter().map(outline).collect::<Vec<_>>(),
+        "top": outcome.top.iter().map(|trial| outline(trial, &objectives)).collect::<Vec<_>>(),
     }))
 }
 

@@ -273,13 +273,12 @@ fn tests(report: &Report) -> String {
     let mut lines = Vec::new();
     if let Some(test) = &report.friedman {
         let [above, below] = test.degrees;
-        lines.push(format!(
-            "Friedman: chi-square({above}) = {:.2}, p = {}; Iman–Davenport: F({above}, {below}) = {:.2}, p = {}",
-            test.chi_square,
-            chance(test.p),
-            test.f,
-            chance(test.f_p)
-        ));
+        let f = match test.f_p {
+            Some(p) => format!("F({above}, {below}) = {:.2}, p = {}", test.f, chance(p)),
+            None => "the ranks agree in all seeds, so that F is infinite and has no p".to_owned(),
+        };
+        let p = chance(test.p);
+        lines.push(format!("Friedman: chi-square({above}) = {:.2}, p = {p}; Iman–Davenport: {f}", test.chi_square));
     }
     let rows: Vec<Vec<String>> = report
         .duels

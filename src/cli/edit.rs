@@ -166,6 +166,16 @@ fn add(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
         Outcome::Failed(_) => Outcome::Failed("added as failed".to_owned()),
         outcome => outcome,
     };
+    let objectives = study.directions().len();
+    if let Some((step, values)) = intermediate.iter().find(|(_, values)| values.len() != objectives) {
+        let list: Vec<String> = (1..=objectives).map(|i| format!("0.{i}")).collect();
+        return Err(Failure::input(format!(
+            "--intermediate: step {step} has {} for {}; one each is expected, as in '{{\"{step}\": [{}]}}'",
+            table::plural(values.len(), "value"),
+            table::plural(objectives, "objective"),
+            list.join(", ")
+        )));
+    }
     let trial = study.add_trial(&params, &intermediate, outcome)?;
     console.result(&trial_json(&trial, study.directions().len() == 1), || {
         format!("trial {} of `{}` is added: {}", trial.number, study.name(), trial.state.name())

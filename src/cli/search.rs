@@ -10,6 +10,7 @@ use clap::{Arg, ArgAction, ArgMatches};
 use hpt_engine::data::{DataSpec, SplitSpec};
 use hpt_engine::history::Trial;
 use hpt_engine::prepared::Prepared;
+use hpt_engine::report::trials::{number as number_json, objective_names};
 use hpt_engine::sampler::Acquisition;
 use hpt_engine::search::{Constraint, SearchOutcome, SearchSpec, default_space, search};
 use hpt_engine::settings::Settings;
@@ -156,6 +157,7 @@ fn specify(
     let names: Vec<String> = objectives.iter().map(ToString::to_string).collect();
     let pruner_settings =
         pruner::Settings { max_resource: Some(epochs), objectives: names, ..pruner::Settings::default() };
+    let rules = options.stop_rules(objectives.len().max(1))?;
     let spec = SearchSpec {
         split,
         fixed,
@@ -186,7 +188,7 @@ fn specify(
         retrain: retrain(options)?,
         enqueue: enqueued(options)?,
         deterministic: options.width()?,
-        rules: options.stop_rules()?,
+        rules,
         warm_start: options.warm_start()?,
         population: options.population()?,
         out: options.text("out")?.map(PathBuf::from),
@@ -194,10 +196,8 @@ fn specify(
     };
     sampler::by_name(&spec.sampler, &sampler::Settings::default()).map_err(|error| options.locate("sampler", error))?;
     pruner::by_name(&spec.pruner, &spec.pruner_settings).map_err(|error| options.locate("pruner", error))?;
-    match &spec.space {
-        Some(space) => check_names(options, &spec.enqueue, space)?,
-        // The default space has the same names whatever the number of rows.
-        None => check_names(options, &spec.enqueue, &default_space(0, &spec.fixed)?)?,
+    if !spec.enqueue.is_empty() {
+        check_enqueued(options, &spec.enqueue, &space_to_search(&spec)?)?;
     }
     Ok(spec)
 }
@@ -218,16 +218,10 @@ fn retrain(options: &Options) -> Result<bool, Error> {
     }
 }
 
-/// Refuses configurations to try first with a parameter that the space has not, where they stand.
-pub fn check_names(options: &Options, enqueued: &[Params], space: &Space) -> Result<(), Error> {
-    let names = || space.parameters().iter().map(|parameter| parameter.name.as_str());
-    match enqueued.iter().flat_map(Params::keys).find(|name| space.get(name).is_none()) {
-        Some(name) => {
-            let place = options.place("enqueue").unwrap_or("--enqueue");
-            Err(Error::unknown(&format!("{place}: parameter"), name, names()))
-        }
-        None => Ok(()),
-    }
+/// Refuses configurations to try first that the space has not, where they stand.
+pub fn check_enqueued(options: &Options, enqueued: &[Params], space: &Space) -> Result<(), Error> {
+    let check = |params| space.accepts_part(params).map_err(|error| options.locate("enqueue", error));
+    enqueued.iter().try_for_each(check)
 }
 
 /// Parameters as JSON, each named once.
@@ -338,14 +332,19 @@ fn check_directions(spec: &SearchSpec, place: &str, stated: &[String]) -> Result
     }
 }
 
-fn print_space(spec: &SearchSpec, console: &Console) -> Result<(), Failure> {
-    let space = match &spec.space {
-        Some(space) => space.clone(),
+/// The space that was given, or the one that is sized from the data.
+fn space_to_search(spec: &SearchSpec) -> Result<Space, Error> {
+    match &spec.space {
+        Some(space) => Ok(space.clone()),
         None => {
             let split = SplitSpec { seed: spec.seed, ..spec.split.clone() };
-            default_space(Prepared::load(&spec.data, &split)?.rows().0, &spec.fixed)?
+            default_space(Prepared::load(&spec.data, &split)?.rows().0, &spec.fixed)
         }
-    };
+    }
+}
+
+fn print_space(spec: &SearchSpec, console: &Console) -> Result<(), Failure> {
+    let space = space_to_search(spec)?;
     console.result(&space, || format!("[space]\n{}", space.to_toml()))
 }
 
@@ -357,12 +356,14 @@ pub fn how_to_resume(bars: &Bars, storage: &Path) -> String {
     format!("interrupted: {finished} of the study finished and kept in {storage}; to go on:\n  {}", command.join(" "))
 }
 
-/// `{"number", "value", "params"}`; `values` where there are several.
-pub fn outline(trial: &Trial) -> Json {
-    match trial.values.len() {
-        0 | 1 => json!({"number": trial.number, "value": trial.value(), "params": trial.params}),
-        _ => json!({"number": trial.number, "values": trial.values, "params": trial.params}),
+/// `{"number", "value", "params"}`; where there are several `values`, and `objectives` with their names.
+pub fn outline(trial: &Trial, names: &[String]) -> Json {
+    let (number, values, params) = (trial.number, &trial.values, &trial.params);
+    if names.len() == 1 {
+        return json!({"number": number, "value": trial.value(), "params": params});
     }
+    let named: Map<String, Json> = names.iter().cloned().zip(values.iter().copied().map(number_json)).collect();
+    json!({"number": number, "values": values, "params": params, "objectives": named})
 }
 
 fn document(outcome: &SearchOutcome) -> Result<Json, Error> {
@@ -380,7 +381,8 @@ fn document(outcome: &SearchOutcome) -> Result<Json, Error> {
     });
     let several = outcome.objectives.len() > 1;
     let each = |names: Vec<&str>| if several { json!(names) } else { json!(names.first()) };
-    let front = || outcome.front.iter().map(outline).collect::<Vec<Json>>();
+    let names = objective_names(outcome.study.metric_names(), outcome.objectives.len());
+    let all = |trials: &[Trial]| trials.iter().map(|trial| outline(trial, &names)).collect::<Json>();
     let mut document = json!({
         "study": outcome.study.name(),
         "storage": outcome.study.storage().path().display().to_string(),
@@ -390,13 +392,13 @@ fn document(outcome: &SearchOutcome) -> Result<Json, Error> {
         "seconds": outcome.seconds,
         "trials_per_second": screen::rate(outcome),
         "stopped_by": outcome.stopped.name(),
-        "best": if several { front().into() } else { outline(&outcome.best) },
+        "best": if several { all(&outcome.front) } else { outline(&outcome.best, &names) },
         "retrained": outcome.retrained.then_some(outcome.best.number),
         "default": outcome.default_value,
         "validation": outcome.validation,
         "test": test,
         "model": outcome.model.display().to_string(),
-        "top": outcome.top.iter().map(outline).collect::<Vec<_>>(),
+        "top": all(&outcome.top),
     });
     if !outcome.schedule.is_empty() {
         document["schedule"] = json!(outcome.schedule);

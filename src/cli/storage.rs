@@ -72,6 +72,16 @@ pub fn pruner_settings(name: &str, told: &[String], objectives: &[String]) -> Re
     options.pruner(name, pruner::Settings { objectives: objectives.to_vec(), ..pruner::Settings::default() })
 }
 
+/// Refuses two objectives of one name: nobody could tell their values apart.
+pub fn check_metric_names(place: &str, names: &[String]) -> Result<(), Error> {
+    match names.iter().enumerate().find(|(i, name)| names[..*i].contains(name)) {
+        Some((i, twice)) => {
+            Err(Error::input(format!("{place}: {twice} is named twice (the second time in place {})", i + 1)))
+        }
+        None => Ok(()),
+    }
+}
+
 /// `minimize` or `maximize`.
 pub fn direction(place: &str, name: &str) -> Result<Direction, Error> {
     let all = [Direction::Minimize, Direction::Maximize];

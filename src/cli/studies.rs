@@ -98,7 +98,9 @@ fn row(trial: &Trial) -> Vec<String> {
         _ if is("hpt:lost") => "lost",
         name => name,
     };
-    let why = reason(trial).filter(|why| why.chars().count() <= SHORT && !why.contains('\n'));
+    // What was written down may begin with the state itself.
+    let why = reason(trial).map(|why| why.strip_prefix(state).unwrap_or(why).trim_start_matches(": "));
+    let why = why.filter(|why| !why.is_empty()).filter(|why| why.chars().count() <= SHORT && !why.contains('\n'));
     vec![
         trial.number.to_string(),
         why.map_or(state.to_owned(), |why| format!("{state}: {why}")),

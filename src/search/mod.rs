@@ -156,6 +156,9 @@ impl<'a> Bridge<'a> {
             None => default_space(sets.train.rows, &spec.fixed)?,
         };
         check_space("space:", &space)?;
+        for params in &spec.enqueue {
+            space.accepts_part(params).map_err(|error| error.at("enqueue"))?;
+        }
         population::check(spec, &space)?;
         check_samples(spec, &space, &sets.train)?;
         let engine = devices::open(spec, progress)?;

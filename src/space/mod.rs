@@ -103,6 +103,32 @@ pub struct Space {
     parameters: Vec<Parameter>,
 }
 
+impl Parameter {
+    /// The value in the domain's own type.
+    fn accept(&self, value: &Value) -> Result<Value> {
+        let Parameter { name, domain, .. } = self;
+        domain.accept(value).ok_or_else(|| {
+            let is_number = value.as_f64().is_some();
+            let what = match domain {
+                Domain::Float { .. } | Domain::Int { .. } if !is_number => "is no number",
+                Domain::Int { .. } if value.as_i64().is_none() => "is no whole number",
+                _ => "is outside its domain",
+            };
+            Error::input(format!("parameter {name}: `{value}` {what} ({domain})"))
+        })
+    }
+
+    /// That it was given where it does not exist.
+    fn excluded(&self) -> Error {
+        let reasons: Vec<String> = self.when.iter().map(ToString::to_string).collect();
+        let name = &self.name;
+        Error::input(format!(
+            "parameter {name}: it does not exist in this configuration, only when {}",
+            reasons.join(" and ")
+        ))
+    }
+}
+
 impl TryFrom<Vec<Parameter>> for Space {
     type Error = Error;
 
@@ -222,27 +248,49 @@ impl Space {
         }
         let mut full = Params::with_capacity(params.len());
         for parameter in &self.parameters {
-            let Parameter { name, domain, when } = parameter;
+            let name = &parameter.name;
             let given = params.get(name);
             if !self.is_active(parameter, &full) {
                 if given.is_some() {
-                    let reasons: Vec<String> = when.iter().map(ToString::to_string).collect();
-                    return Err(Error::input(format!(
-                        "parameter {name}: it does not exist in this configuration, only when {}",
-                        reasons.join(" and ")
-                    )));
+                    return Err(parameter.excluded());
                 }
                 continue;
             }
             let value = match given {
-                Some(value) => domain.accept(value).ok_or_else(|| {
-                    Error::input(format!("parameter {name}: `{value}` is outside its domain ({domain})"))
-                })?,
+                Some(value) => parameter.accept(value)?,
                 None => missing(parameter)?,
             };
             full.insert(name.clone(), value);
         }
         Ok(full)
+    }
+
+    /// Says what is wrong with a part of a configuration, if anything: each value must be one of its domain, and no
+    /// parameter may be one that the others exclude, whatever is left open.
+    ///
+    /// # Errors
+    /// A name that is not in the space, one that cannot be active, a value outside its domain.
+    pub fn accepts_part(&self, params: &Params) -> Result<()> {
+        let known = || self.parameters.iter().map(|parameter| parameter.name.as_str());
+        let mut given = Params::with_capacity(params.len());
+        for (name, value) in params {
+            let parameter = self.get(name).ok_or_else(|| Error::unknown("parameter", name, known()))?;
+            given.insert(name.clone(), parameter.accept(value)?);
+        }
+        // Parents come first. What is open may still become any of its values, where it may exist.
+        let mut possible: Vec<&str> = Vec::with_capacity(self.parameters.len());
+        for parameter in &self.parameters {
+            let may_hold = |condition: &Condition| {
+                let holds = given.get(&condition.parent).is_none_or(|value| condition.test.holds(value));
+                holds && possible.contains(&condition.parent.as_str())
+            };
+            if parameter.when.iter().all(may_hold) {
+                possible.push(&parameter.name);
+            } else if given.contains_key(&parameter.name) {
+                return Err(parameter.excluded());
+            }
+        }
+        Ok(())
     }
 
     /// The number of configurations; none where they are infinitely many (or 2⁶⁴ and more).

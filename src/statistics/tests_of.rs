@@ -23,8 +23,8 @@ pub struct Friedman {
     pub f: f64,
     /// Its degrees of freedom, k − 1 and (k − 1)(n − 1).
     pub degrees: [usize; 2],
-    /// The chance of as much or more.
-    pub f_p: f64,
+    /// The chance of as much or more; none where F is infinite, which no distribution of it has a place for.
+    pub f_p: Option<f64>,
 }
 
 /// Friedman's test of `losses[treatment][block]`, smaller better; none with fewer than three treatments or two blocks,
@@ -64,7 +64,7 @@ pub fn friedman(losses: &[Vec<f64>]) -> Option<Friedman> {
         p: chi_square_tail(chi_square, k_ - 1.0),
         f,
         degrees,
-        f_p: f_tail(f, degrees[0] as f64, degrees[1] as f64),
+        f_p: f.is_finite().then(|| f_tail(f, degrees[0] as f64, degrees[1] as f64)),
     })
 }
 
@@ -173,7 +173,7 @@ mod tests {
         assert_eq!((all.positive, all.negative, all.p, all.exact), (15.0, 0.0, 2.0 / 32.0, true));
         // Every block has the same order: the largest chi-square there is, n(k − 1).
         let order = friedman(&[vec![1.0; 4], vec![2.0; 4], vec![3.0; 4]]).unwrap();
-        assert_eq!((order.chi_square, order.f, order.f_p), (8.0, f64::INFINITY, 0.0));
+        assert_eq!((order.chi_square, order.f, order.f_p), (8.0, f64::INFINITY, None));
         assert_eq!(order.mean_ranks, [1.0, 2.0, 3.0]);
         assert_eq!(holm(&[0.04, 0.01, 0.03]), [0.06, 0.03, 0.06]);
     }

@@ -145,19 +145,7 @@ impl Study {
 
     /// Refuses parameters that no trial can have.
     fn check_given(&self, params: &Params) -> Result<()> {
-        let space = self.needed_space()?;
-        // Which parameters are active is known only together with the ones left open: those are checked by trying.
-        let mut stream = Stream::new(0, 0, Purpose::Propose, OPEN_PARAMETERS);
-        let given = |name: &str| params.contains_key(name);
-        if let Err(error) = space.complete(params, |parameter| Ok(parameter.domain.from_unit(stream.uniform()))) {
-            let parents_open = space.parameters().iter().any(|parameter| {
-                given(&parameter.name) && parameter.when.iter().any(|condition| !given(&condition.parent))
-            });
-            if !parents_open {
-                return Err(error);
-            }
-        }
-        Ok(())
+        self.needed_space()?.accepts_part(params)
     }
 
     /// Writes a waiting trial with these parameters in the next slot.

@@ -302,8 +302,72 @@ fn pruners_have_options_and_say_which() {
 fn lines_whose_step_is_no_whole_number_are_counted_and_said_once() {
     let folder = script("echo 0.5 1.25; echo -1 2; echo 1 0.5; echo 7\n");
     let ran = folder.run_words(&words("./o.sh", "--trials 3 --sampler random")).ok();
-    assert_eq!(ran.err.matches("6 lines of 2 numbers were no intermediate values").count(), 1, "{}", ran.err);
+    assert_eq!(
+        ran.err.matches("6 lines of numbers were no intermediate values: the form is `step value`").count(),
+        1,
+        "{}",
+        ran.err
+    );
     assert!(study(&folder).iter().all(|trial| keys(&trial["intermediate"]) == ["1"]));
+}
+
+#[test]
+fn the_sampler_of_a_command_is_told_what_that_of_a_training_is() {
+    let folder = script("echo $1\n");
+    folder.write("s.toml", &format!("[search]\nacquisition = \"ucbb\"\n{SPACE}"));
+    let run = |more: &str| folder.run_words(&words("./o.sh {x}", more));
+    run("--acquisition ucbb").fails(2, &["--acquisition", "did you mean `ucb`?"]);
+    run("--acquisition ucb --sampler tpe").fails(2, &["--acquisition", "tpe has no acquisition"]);
+    let from_file = ["search", "s.toml", "--direction", "minimize", "--command", "./o.sh {x}"];
+    folder.run_words(&from_file).fails(2, &["s.toml:2:15: [search] acquisition", "did you mean `ucb`?"]);
+    let create = "create-study --study a --direction minimize --space space.toml --sampler";
+    folder.run(&format!("{create} tpe --acquisition ucb")).fails(2, &["--acquisition", "tpe has no acquisition"]);
+    assert_eq!(folder.names(), ["o.sh", "s.toml", "space.toml"], "nothing is left behind");
+    // What it maximises changes what is proposed after the quasi-random trials, and is said.
+    let values = |study: &str, more: &str| {
+        let ran = run(&format!("--sampler gp --trials 14 --study {study} {more}")).ok();
+        let document = folder.json(&format!("trials --study {study} --json"));
+        let params = |trial: &Json| trial["params"].clone();
+        (ran.err, document["trials"].as_array().unwrap().iter().map(params).collect::<Vec<Json>>())
+    };
+    let ((_, improvement), (said, bound)) = (values("a", ""), values("b", "--acquisition ucb"));
+    assert!(said.contains("an optimistic bound"), "{said}");
+    assert_eq!(improvement[..10], bound[..10]);
+    assert_ne!(improvement[10..], bound[10..]);
+    // Many programs at once would wait for a Gaussian process, but where a width says how many there are.
+    let note = "40 trials at once would wait";
+    let said = run("--trials 15 --jobs 40 --study c").ok().err;
+    assert!(said.contains(note), "{said}");
+    assert!(!run("--trials 15 --jobs 40 --study d --deterministic").ok().err.contains("at once"));
+}
+
+#[test]
+fn what_is_tried_first_is_checked_before_anything_is_written() {
+    let folder = script("echo $1\n");
+    let enqueue = |texts: &[&str]| {
+        let all: Vec<&str> = texts.iter().flat_map(|text| ["--enqueue", *text]).collect();
+        folder.run_words(&[words("./o.sh {x}", "--trials 2"), all].concat())
+    };
+    for (text, parts) in [
+        ("{\"x\": \"a\"}", ["--enqueue: parameter x: `a` is no number", "-4"]),
+        ("{\"x\": 5}", ["--enqueue: parameter x: `5` is outside its domain", "4"]),
+        ("{\"kind\": \"c\"}", ["--enqueue: parameter kind: `c` is outside its domain", "a b"]),
+        ("{\"depth\": 1.5}", ["--enqueue: parameter depth: `1.5` is no whole number", "3"]),
+        ("{\"x\": 9, \"depth\": 1}", ["--enqueue: parameter x: `9` is outside", "4"]),
+        ("{\"kind\": \"it's; exit 9\", \"depth\": 1}", ["--enqueue: parameter depth: it does not exist", "a b"]),
+    ] {
+        enqueue(&["{\"x\": 1}", text]).fails(2, &parts);
+    }
+    folder.write("s.toml", &format!("[search]\nenqueue = [{{ x = 1 }}, {{ x = \"a\" }}]\n{SPACE}"));
+    let from_file = ["search", "s.toml", "--direction", "minimize", "--command", "./o.sh {x}"];
+    folder.run_words(&from_file).fails(2, &["s.toml:2:11: [search] enqueue: parameter x: `a` is no number"]);
+    folder
+        .run("search --enqueue {\"batch_size\":32} --enqueue {\"batch_size\":3}")
+        .fails(2, &["--enqueue", "`3` is outside"]);
+    assert_eq!(folder.names(), ["o.sh", "s.toml", "space.toml"], "nothing is left behind");
+    enqueue(&["{\"x\": 1}", "{\"kind\": \"a b\", \"depth\": 2}"]).ok();
+    assert_eq!(study(&folder)[0]["params"]["x"], 1.0);
+    assert_eq!(study(&folder)[1]["params"]["depth"], 2);
 }
 
 #[test]

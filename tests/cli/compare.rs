@@ -34,6 +34,17 @@ fn a_function_is_compared_as_text_json_and_curves() {
 }
 
 #[test]
+fn ranks_that_agree_in_all_seeds_are_said_in_words() {
+    let folder = Folder::new();
+    let words = "compare --function branin --samplers random,qmc,gp --seeds 2 --trials 25";
+    let ran = folder.run(words).ok();
+    assert!(ran.out.contains("Iman–Davenport: the ranks agree in all seeds"), "{}", ran.out);
+    assert!(!ran.out.contains("= inf") && !ran.out.contains("0.0e0"), "{}", ran.out);
+    let test = &folder.json(&format!("{words} --json -q"))["friedman"];
+    assert!(test["f"].is_null() && test["f_p"].is_null() && test["p"].is_number(), "{test}");
+}
+
+#[test]
 fn tables_and_data_are_compared_too() {
     let folder = Folder::new();
     let rows = (0..40).map(|i| format!("{},{},{}\n", ["relu", "tanh"][i % 2], i / 2, (i * 13) % 40));

@@ -65,7 +65,9 @@ fn a_deleted_trial_is_passed_over_and_its_place_stays_taken() {
     folder.run(&format!("delete-trial --storage s.db --number {best} --reason wrong")).ok();
     let next = folder.json("best --storage s.db --json");
     assert_ne!(next["number"], best);
-    assert!(folder.run("trials --storage s.db").ok().out.contains("1 deleted"));
+    let table = folder.run("trials --storage s.db").ok().out;
+    assert!(table.contains("1 deleted") && table.contains("deleted: wrong "), "{table}");
+    assert!(!table.contains("deleted: deleted"), "{table}");
     // Two more than the five that count, in new places: nothing is repeated.
     let (found, _) = search(&folder, "s.db", "--study mine --trials 7");
     assert_eq!(found["trials"], json!({"complete": 7, "pruned": 0, "failed": 0}));

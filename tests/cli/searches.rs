@@ -186,7 +186,8 @@ fn several_metrics_give_a_front() {
     assert_eq!(found["direction"], serde_json::json!(["maximize", "minimize"]));
     assert_eq!(found["metric"], serde_json::json!(["accuracy", "parameters"]));
     let front = found["best"].as_array().unwrap();
-    assert!(!front.is_empty() && front.iter().all(|trial| keys(trial) == ["number", "values", "params"]));
+    let expected = ["number", "values", "params", "objectives"];
+    assert!(!front.is_empty() && front.iter().all(|trial| keys(trial) == expected));
     assert!(front.iter().all(|trial| trial["values"][1].as_f64().unwrap() <= 12_000.0), "{front:?}");
     assert!(front.iter().any(|trial| trial["number"] == found["retrained"]));
     assert!(found["trials"]["pruned"].as_u64() > Some(0), "some are too large to be trained: {}", found["trials"]);
@@ -212,7 +213,7 @@ fn wrong_objectives_and_constraints_are_answered_in_words() {
         ),
         ("--metric accuracy,parameters --direction maximize", ["--direction has 1 entry", "one direction each"]),
         ("--metric accuracy,parameters --direction maximize,maximize", ["the metric parameters", "minimize"]),
-        ("--metric accuracy,parameters --stop-at 0.9", ["one an objective", "has 2"]),
+        ("--metric accuracy,parameters --stop-at 0.9", ["--stop-at has 1 value", "2 objectives"]),
         ("--constraint parameters<5", ["--constraint is `parameters<5`", "NAME <= X"]),
         ("--constraint params<=5", ["--constraint: `params`", "inference_seconds"]),
         ("--retrain worst", ["--retrain: ", "`worst` is not known (known: best, none)"]),

@@ -76,6 +76,60 @@ fn what_was_reported_last_is_the_result_when_the_time_is_up() {
 }
 
 #[test]
+fn lines_with_commas_are_reports_and_those_of_another_length_are_counted() {
+    let folder = script("echo 1 0.5,0.3; echo 2 0.5 0.2 0.1; echo 3, 0.4, 0.2; echo 7,7\n");
+    let ran = search(&folder, "--trials 3 --pruner none").ok();
+    let said = "3 lines of numbers were no intermediate values: the form is `step v1 v2`, the step a whole number";
+    assert_eq!(ran.err.matches(said).count(), 1, "{}", ran.err);
+    for trial in trials(&folder, "s.db") {
+        assert_eq!(trial["values"], json!([7.0, 7.0]));
+        assert_eq!(trial["intermediate_values"], json!({"1": [0.5, 0.3], "3": [0.4, 0.2]}));
+    }
+    // As many numbers as objectives are the values, where nothing follows.
+    folder.write("o.sh", "echo 1 2 3 4; echo 1 2 3\n");
+    let words = "search --space space.toml --storage t.db --direction minimize,minimize,minimize --trials 2 --command";
+    let ran = folder.run_words(&[words.split(' ').collect(), vec!["sh o.sh {x}"]].concat()).ok();
+    assert!(!ran.err.contains("lines of numbers"), "{}", ran.err);
+    assert_eq!(trials(&folder, "t.db")[0]["intermediate_values"], json!({"1": [2.0, 3.0, 4.0]}));
+}
+
+#[test]
+fn what_ends_a_study_and_what_it_is_called_fit_its_objectives() {
+    let folder = script("echo 1 1\n");
+    let both = |more: &str, parts: &[&str]| {
+        search(&folder, more).fails(2, parts);
+        folder.run(&format!("search --metric accuracy,parameters {more}")).fails(2, parts);
+    };
+    both("--stop-at 0.5", &["--stop-at has 1 value, and there are 2 objectives", "with commas"]);
+    both("--stop-regret-bound 0.5", &["--stop-regret-bound goes with one objective alone", "leave it out"]);
+    folder.run("search --stop-at 0.5,1").fails(2, &["--stop-at has 2 values, and there is 1 objective"]);
+    folder.write("s.toml", "metric = [\"accuracy\", \"parameters\"]\n[search]\nstop_at = 0.5\n");
+    folder.run("search s.toml").fails(2, &["s.toml:3:11: [search] stop_at has 1 value"]);
+    let twice = "--metric: a is named twice (the second time in place 2)";
+    search(&folder, "--metric a,a").fails(2, &[twice]);
+    let create = "create-study --storage s.db --study two --direction minimize,maximize --metric";
+    folder.run(&format!("{create} a,a")).fails(2, &[twice]);
+    assert_eq!(folder.names(), ["o.sh", "s.toml", "space.toml"], "nothing is left behind");
+    search(&folder, "--trials 4 --stop-at 2,2").ok();
+    assert_eq!(trials(&folder, "s.db").len(), 1);
+}
+
+#[test]
+fn a_search_names_its_objectives_as_best_does() {
+    let folder = script(TRADE);
+    let found = search(&folder, "--metric loss,size --trials 4 --pruner none --json").json();
+    let front = folder.json("best --storage s.db --json");
+    assert_eq!((&found["best"], &found["top"]), (&front, &front));
+    let words = "search --data digits --epochs 1 --trials 3 --metric accuracy,parameters --storage d.db --json";
+    let found = folder.json(words);
+    assert_eq!(found["best"], folder.json("best --storage d.db --json"));
+    for trial in found["top"].as_array().unwrap() {
+        let named = json!({"accuracy": trial["values"][0], "parameters": trial["values"][1]});
+        assert_eq!(trial["objectives"], named);
+    }
+}
+
+#[test]
 fn ask_and_tell_take_all_values_of_a_step() {
     let folder = script("");
     let create =
@@ -96,11 +150,16 @@ fn ask_and_tell_take_all_values_of_a_step() {
     tell("--step 4 --state fail").fails(2, &["exclude each other"]);
     tell("--values 0.5,6").ok();
     let add = ["add-trial", "--storage", "s.db", "--params-of", "0", "--values", "1,2", "--intermediate"];
-    folder.run_words(&[&add[..], &["{\"1\": [1, 2], \"2\": 0.5}"]].concat()).ok();
-    folder.run_words(&[&add[..], &["{\"1\": [1, 2, 3]}"]].concat()).fails(2, &["3 values for 2 objectives"]);
+    folder.run_words(&[&add[..], &["{\"1\": [1, 2], \"2\": [0.5, 3]}"]].concat()).ok();
+    for (wrong, said) in [("[1, 2, 3]", "step 7 has 3 values"), ("0.6", "step 7 has 1 value")] {
+        let text = format!("{{\"1\": [1, 2], \"7\": {wrong}}}");
+        let parts = ["--intermediate", said, "for 2 objectives", "'{\"7\": [0.1, 0.2]}'"];
+        folder.run_words(&[&add[..], &[&text]].concat()).fails(2, &parts);
+    }
     let all = trials(&folder, "s.db");
     assert_eq!(all[0]["intermediate_values"], json!({"1": [1.0, 5.0], "2": [1.0, 1.0]}));
-    assert_eq!(all[1]["intermediate_values"], json!({"1": [1.0, 2.0]}));
+    assert_eq!(all.len(), 2);
+    assert_eq!(all[1]["intermediate_values"], json!({"1": [1.0, 2.0], "2": [0.5, 3.0]}));
     assert_eq!(all[1]["intermediate"], json!({"1": 1.0, "2": 0.5}));
     assert_eq!(folder.json("best --storage s.db --json")[0]["objectives"], json!({"loss": 0.5, "speed": 6.0}));
 }

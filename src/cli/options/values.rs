@@ -4,6 +4,7 @@
 //! and what is expected.
 
 use super::{Opt, flag};
+use crate::cli::table;
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 use hpt_engine::Error;
@@ -230,8 +231,8 @@ impl Options {
         }
     }
 
-    /// What ends a study.
-    pub fn stop_rules(&self) -> Result<StopRules, Error> {
+    /// What ends a study of so many objectives.
+    pub fn stop_rules(&self, objectives: usize) -> Result<StopRules, Error> {
         let regret = match self.raw("stop_regret_bound") {
             Some((_, Toml::String(text))) if text.trim() == "auto" => Some(Regret::Error),
             Some((place, value)) => match self.real("stop_regret_bound").ok().flatten().filter(|x| *x >= 0.0) {
@@ -240,7 +241,21 @@ impl Options {
             },
             None => None,
         };
-        Ok(StopRules { target: self.reals("stop_at")?, patience: self.count("patience_trials", 1)?, regret })
+        if let Some(place) = self.place("stop_regret_bound").filter(|_| objectives > 1) {
+            return Err(Error::input(format!(
+                "{place} goes with one objective alone, and there are {objectives}; leave it out (--patience-trials \
+                 and --stop-at go with several)"
+            )));
+        }
+        let target = self.reals("stop_at")?;
+        if let Some(place) = self.place("stop_at").filter(|_| target.len() != objectives) {
+            return Err(Error::input(format!(
+                "{place} has {}, and there {}; one value each is expected, with commas and in the objectives' order",
+                table::plural(target.len(), "value"),
+                if objectives == 1 { "is 1 objective".to_owned() } else { format!("are {objectives} objectives") }
+            )));
+        }
+        Ok(StopRules { target, patience: self.count("patience_trials", 1)?, regret })
     }
 
     /// The study to learn from: a file, with the study's name after a colon where it is said.

@@ -2,7 +2,8 @@
 //!
 //! - The last line of standard output is the value, or the values with spaces or commas between them.
 //! - A line `step value` before it is an intermediate value: it is stored, and the pruner may end the trial by it. With
-//!   several objectives that is a line of the step and one value each; `step value` is then stored as the first's alone.
+//!   several objectives that is a line of the step and one value each, with spaces or commas between them; `step value` is
+//!   then stored as the first's alone.
 //! - A line `constraint NAME VALUE` says what a constraint is about. Samplers and pruners know it from the next report on, and
 //!   a trial that is pruned keeps what it had said by then; what is unknown so far counts as kept (0).
 //! - Any other line is the program's own business. Standard error is kept for the reason of a failure.
@@ -20,6 +21,7 @@ use super::trial::ENDED;
 use super::{Constraint, Progress, WarmStart};
 use crate::history::{Direction, State, Trial};
 use crate::random::{Purpose, Stream};
+use crate::sampler::{Acquisition, Sampler};
 use crate::space::{Params, Space};
 use crate::study::{
     Context, ObjectiveEnd, OptimizeSpec, Regret, StopRules, Stopped, Storage, Study, StudyConfig, Summary, Verdict,
@@ -53,6 +55,8 @@ pub struct CommandSpec {
     pub constraints: Vec<Constraint<String>>,
     /// Name of the sampler.
     pub sampler: String,
+    /// What a Gaussian process maximises, where the sampler has one.
+    pub acquisition: Acquisition,
     /// Name of the pruner.
     pub pruner: String,
     /// What it is told.
@@ -94,6 +98,7 @@ impl CommandSpec {
             metrics: Vec::new(),
             constraints: Vec::new(),
             sampler: "auto".to_owned(),
+            acquisition: Acquisition::default(),
             pruner: "asha".to_owned(),
             pruner_settings: pruner::Settings::default(),
             trials: Some(100),
@@ -109,6 +114,17 @@ impl CommandSpec {
             rules: StopRules::default(),
             warm_start: None,
         }
+    }
+
+    fn sampler(&self) -> Result<Box<dyn Sampler>> {
+        let settings = sampler::Settings {
+            trials: self.trials,
+            acquisition: self.acquisition,
+            // Told in order a study has as many under way as its width says, with any number of jobs.
+            at_once: self.deterministic.map_or(self.jobs, |width| width as usize),
+            ..sampler::Settings::default()
+        };
+        sampler::by_name(&self.sampler, &settings)
     }
 
     /// The study's name where none is given: that of the first file among the command's words, without its ending, else
@@ -146,11 +162,13 @@ pub fn search_command(spec: &CommandSpec, progress: &dyn Progress, stop: &Arc<At
         return Err(Error::input("a memory limit for a command needs /proc, which this system has not"));
     }
     let pruner = pruner::by_name(&spec.pruner, &spec.pruner_settings)?;
-    let sampler =
-        sampler::by_name(&spec.sampler, &sampler::Settings { trials: spec.trials, ..sampler::Settings::default() })?;
+    let sampler = spec.sampler()?;
     spec.rules.check(&spec.directions)?;
     if spec.rules.regret == Some(Regret::Error) {
         return Err(Error::input("a command's value has no error that is known; give the regret bound as a number"));
+    }
+    for params in &spec.enqueue {
+        spec.space.accepts_part(params).map_err(|error| error.at("enqueue"))?;
     }
     let study = open(spec, progress)?;
     if let Some(source) = &spec.warm_start {
@@ -186,9 +204,12 @@ pub fn search_command(spec: &CommandSpec, progress: &dyn Progress, stop: &Arc<At
     let summary = study.optimize(&optimize, |context| run(spec, &template, &study, &stray, progress, context))?;
     let stray = stray.into_inner();
     if stray > 0 {
+        let form = match spec.directions.len() {
+            1 => "`step value`".to_owned(),
+            several => format!("`step {}`", (1..=several).map(|i| format!("v{i}")).collect::<Vec<_>>().join(" ")),
+        };
         progress.note(&format!(
-            "{stray} lines of {} numbers were no intermediate values: a step is a whole number from 0 on",
-            spec.directions.len() + 1
+            "{stray} lines of numbers were no intermediate values: the form is {form}, the step a whole number from 0 on"
         ));
     }
     if summary.stopped == Stopped::Interrupted {
@@ -360,7 +381,7 @@ struct Talk<'a, 'b> {
     steps: u64,
     /// The values of the last report of all objectives.
     reported: Option<Vec<f64>>,
-    /// Lines of two numbers whose first is no step.
+    /// Lines of numbers that are nearly reports.
     stray: u64,
     /// What it said of its constraints.
     measured: BTreeMap<String, f64>,
@@ -406,8 +427,8 @@ impl Listener for Talk<'_, '_> {
             return true;
         }
         let before = std::mem::replace(&mut self.last, line.to_owned());
-        // Two numbers may be the values of two objectives: that shows when another line follows.
-        let is_open = |line: &str| self.objectives == 2 && line.split_whitespace().count() == 2;
+        // As many numbers as objectives may be their values: that shows when another line follows.
+        let is_open = |line: &str| self.objectives >= 2 && words(line).count() == self.objectives;
         let (held, new) = (is_open(&before), !is_open(line));
         (!held || self.report(&before)) && (!new || self.report(line))
     }
@@ -421,18 +442,29 @@ impl Listener for Talk<'_, '_> {
     }
 }
 
+/// What stands between spaces or commas.
+fn words(line: &str) -> impl Iterator<Item = &str> {
+    line.split(|c: char| c.is_whitespace() || c == ',').filter(|word| !word.is_empty())
+}
+
 /// `step value`, or `step` and several values.
 fn report(line: &str) -> Option<(u64, Vec<f64>)> {
-    let mut words = line.split_whitespace();
+    let mut words = words(line);
     let step = words.next()?.parse().ok()?;
     let values: Option<Vec<f64>> = words.map(|word| word.parse().ok()).collect();
     values.filter(|values| !values.is_empty()).map(|values| (step, values))
 }
 
-/// As many numbers as a report has, the first of which is no whole number from 0 on.
+/// A step with another number of values than a report has, or as many numbers as a report has, the first of which is no
+/// whole number from 0 on.
 fn is_stray(line: &str, objectives: usize) -> bool {
-    let numbers: Option<Vec<f64>> = line.split_whitespace().map(|word| word.parse().ok()).collect();
-    report(line).is_none() && numbers.is_some_and(|numbers| numbers.len() == objectives + 1)
+    match report(line) {
+        Some((_, values)) => values.len() != 1 && values.len() != objectives,
+        None => {
+            let numbers: Option<Vec<f64>> = words(line).map(|word| word.parse().ok()).collect();
+            numbers.is_some_and(|numbers| numbers.len() == objectives + 1)
+        }
+    }
 }
 
 /// `constraint NAME VALUE`.
@@ -465,8 +497,7 @@ fn values(line: &str, objectives: usize) -> Result<Vec<f64>, String> {
     if line.is_empty() {
         return Err(format!("it printed nothing; {expected} is expected in the last line"));
     }
-    let words = line.split([' ', '\t', ',']).filter(|word| !word.is_empty());
-    let values: Option<Vec<f64>> = words.map(|word| word.parse().ok()).collect();
+    let values: Option<Vec<f64>> = words(line).map(|word| word.parse().ok()).collect();
     values
         .filter(|values| values.len() == objectives)
         .ok_or_else(|| format!("its last line is `{line}`; {expected} is expected there"))
@@ -487,6 +518,12 @@ mod tests {
             assert_eq!(is_stray(line, 1), ["-1 0.5", "1.5 0.5"].contains(&line), "{line}");
         }
         assert!(is_stray("1.5 0.5 2", 2) && !is_stray("1.5 0.5", 2));
+        for line in ["1 0.5 0.2 0.1", "1 0.5,0.2,0.1"] {
+            assert!(is_stray(line, 1) && is_stray(line, 2) && !is_stray(line, 3), "{line}");
+        }
+        assert_eq!(report("1 0.5,0.3"), Some((1, vec![0.5, 0.3])));
+        assert_eq!(report("1, 0.5, 0.3"), Some((1, vec![0.5, 0.3])));
+        assert!(!is_stray("1 0.5", 3) && is_stray("1 0.5 0.2", 3), "the first's alone, and one too few");
         assert_eq!(values("0.25", 1), Ok(vec![0.25]));
         assert_eq!(values("1, 2", 2), Ok(vec![1.0, 2.0]));
         assert_eq!(values("1 -inf", 2), Ok(vec![1.0, f64::NEG_INFINITY]));
