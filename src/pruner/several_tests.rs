@@ -306,9 +306,8 @@ fn wilcoxon_stops_what_is_surely_no_better_than_one_of_the_front() {
     let same = |number, state, count: usize, value: f64| of(number, state, &vec![[value, size]; count]);
     let mut zero = same(0, State::Complete, 6, 0.0);
     zero.values = vec![0.0, size];
-    let stops_after = |count| {
-        wilcoxon.should_prune(&BOTH, std::slice::from_ref(&zero), &same(1, State::Running, count, 1.0))
-    };
+    let stops_after =
+        |count| wilcoxon.should_prune(&BOTH, std::slice::from_ref(&zero), &same(1, State::Running, count, 1.0));
     assert_eq!([1, 2, 3, 4].map(stops_after), [false, false, false, true], "2⁻⁴ is the first below 0.1");
     // Both objectives are measured: it must be worse in both.
     let measured =
