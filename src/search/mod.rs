@@ -252,7 +252,8 @@ impl<'a> Bridge<'a> {
         let settings = sampler::Settings {
             trials: self.spec.trials,
             acquisition: self.spec.acquisition,
-            at_once: self.jobs,
+            // In order, a study must not depend on the jobs.
+            at_once: self.spec.deterministic.map_or(self.jobs, |width| width as usize),
             ..sampler::Settings::default()
         };
         sampler::by_name(&self.spec.sampler, &settings)

@@ -258,6 +258,8 @@ fn deterministic_searches_are_the_same_with_any_number_of_jobs() {
     let alone = run(1, "");
     assert!(alone.2.as_array().unwrap().iter().any(|trial| trial["state"] == "pruned"), "{:?}", alone.2);
     assert_eq!(run(2, "--deterministic"), alone);
+    // As many at once as would have `auto` choose another sampler, if they did not go in order.
+    assert_eq!(run(40, "--deterministic"), alone);
     let wide = run(1, "--deterministic=2 --sampler tpe");
     assert_eq!(run(2, "--deterministic=2 --sampler tpe"), wide);
     folder.run("search --deterministic=0").fails(2, &["--deterministic is `0`", "from 1 on"]);
