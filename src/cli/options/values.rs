@@ -128,13 +128,7 @@ impl Options {
     /// A share of rows: from 0 up to but not including 1.
     pub fn share(&self, name: &str) -> Result<Option<f64>, Error> {
         let Some((place, value)) = self.raw(name) else { return Ok(None) };
-        let found = match value {
-            Toml::Float(x) => Some(*x),
-            Toml::Integer(n) => Some(*n as f64),
-            Toml::String(text) => text.trim().parse().ok(),
-            _ => None,
-        };
-        match found {
+        match number(value) {
             Some(x) if (0.0..1.0).contains(&x) => Ok(Some(x)),
             _ => Err(wrong(place, value, "a share from 0 up to but not including 1")),
         }
@@ -166,27 +160,16 @@ impl Options {
     /// A number.
     pub fn real(&self, name: &str) -> Result<Option<f64>, Error> {
         let Some((place, value)) = self.raw(name) else { return Ok(None) };
-        let found = match value {
-            Toml::Float(x) => Some(*x),
-            Toml::Integer(n) => Some(*n as f64),
-            Toml::String(text) => text.trim().parse().ok(),
-            _ => None,
-        };
-        found.filter(|x| !x.is_nan()).map(Some).ok_or_else(|| wrong(place, value, "a number"))
+        number(value).filter(|x| !x.is_nan()).map(Some).ok_or_else(|| wrong(place, value, "a number"))
     }
 
     /// Numbers: one, several with commas, or a list; empty where none is given.
     fn reals(&self, name: &str) -> Result<Vec<f64>, Error> {
         let Some((place, value)) = self.raw(name) else { return Ok(Vec::new()) };
-        let number = |item: &Toml| match item {
-            Toml::Float(x) => Some(*x),
-            Toml::Integer(n) => Some(*n as f64),
-            _ => None,
-        };
         let found: Option<Vec<f64>> = match value {
             Toml::String(text) => text.split(',').map(|word| word.trim().parse().ok()).collect(),
-            Toml::Array(items) => items.iter().map(number).collect(),
-            single => number(single).map(|x| vec![x]),
+            Toml::Array(items) => items.iter().map(plain_number).collect(),
+            single => plain_number(single).map(|x| vec![x]),
         };
         let numbers = found.filter(|found| !found.iter().any(|x| x.is_nan()));
         numbers.ok_or_else(|| wrong(place, value, "a number (one an objective, with commas)"))
@@ -351,6 +334,23 @@ fn wrong(place: &str, found: &Toml, expected: &str) -> Error {
         other => other.to_string(),
     };
     Error::input(format!("{place} is `{found}`; {expected} is expected"))
+}
+
+/// A number of a file.
+fn plain_number(value: &Toml) -> Option<f64> {
+    match value {
+        Toml::Float(x) => Some(*x),
+        Toml::Integer(n) => Some(*n as f64),
+        _ => None,
+    }
+}
+
+/// A number of a file or of a flag.
+fn number(value: &Toml) -> Option<f64> {
+    match value {
+        Toml::String(text) => text.trim().parse().ok(),
+        value => plain_number(value),
+    }
 }
 
 /// Milliseconds (`500ms`), seconds (`90`, `90s`), minutes, hours and days, one after the other; none where it is no time above 0.
