@@ -114,7 +114,10 @@ fn optuna_reads_our_studies_and_we_read_optunas() {
         fill(&one);
         fill(&several);
         let front = several.best().unwrap();
-        let numbers: Vec<String> = front.iter().map(|trial| trial.number.to_string()).collect();
+        let mut numbers: Vec<u64> = front.iter().map(|trial| trial.number).collect();
+        // Theirs is by number, ours by the first objective.
+        numbers.sort_unstable();
+        let numbers: Vec<String> = numbers.iter().map(u64::to_string).collect();
         check(python, &several, &["--front", &numbers.join(",")]);
         let probe = Command::new(python).args(["-c", "import optuna_dashboard"]).output().unwrap();
         if probe.status.success() {

@@ -64,13 +64,15 @@ pub fn dominates(a: &[f64], b: &[f64]) -> bool {
     !worse && a.iter().zip(b).any(|(a, b)| order(*a, *b).is_lt())
 }
 
-/// The complete trials that keep their constraints and that no other such trial dominates, in the order given. Equal ones
-/// are all in it.
+/// The complete trials that keep their constraints and that no other such trial dominates, by their first loss, then the
+/// second and so on. Equal ones are all in it, in the order given.
 pub fn front<'a>(directions: &[Direction], trials: impl IntoIterator<Item = &'a Trial>) -> Vec<&'a Trial> {
     let feasible = trials.into_iter().filter(|trial| trial.is_feasible());
     let (trials, losses): (Vec<&Trial>, Vec<Vec<f64>>) =
         feasible.filter_map(|trial| Some((trial, losses(directions, trial)?))).unzip();
-    minima(&losses).into_iter().map(|place| trials[place]).collect()
+    let front = minima(&losses);
+    let of_front: Vec<Vec<f64>> = front.iter().map(|place| losses[*place].clone()).collect();
+    sorted(&of_front).into_iter().map(|i| trials[front[i]]).collect()
 }
 
 /// Places of the points that no other dominates, rising.

@@ -210,8 +210,8 @@ impl Study {
         Ok(self.cache().counts)
     }
 
-    /// The best complete trial; with several objectives, those that no other is better than (the Pareto front), oldest
-    /// first. A trial that breaks a constraint is not among them. Empty while there is none.
+    /// The best complete trial; with several objectives, those that no other is better than (the Pareto front), the best by
+    /// the first objective first. A trial that breaks a constraint is not among them. Empty while there is none.
     ///
     /// # Errors
     /// As [`Study::trials`].

@@ -144,7 +144,16 @@ impl TrainSpec {
         let fitting: Vec<_> = Metric::names()
             .filter(|name| Metric::by_name(name).is_ok_and(|metric| metric.applies_to(targets)))
             .collect();
-        Err(Error::input(format!("metric {metric} is not defined for this target (defined: {})", fitting.join(", "))))
+        let target = match targets {
+            Targets::None => "no target".to_owned(),
+            Targets::Classes { classes, .. } => format!("a target of {classes} classes"),
+            Targets::Binary { width, .. } => format!("{width} labels"),
+            Targets::Real { .. } => "a numeric target".to_owned(),
+        };
+        Err(Error::input(format!(
+            "metric {metric} is not defined for {target} (defined: {}); --target names other columns than the last",
+            fitting.join(", ")
+        )))
     }
 
     /// The criterion on training rows with these targets.
