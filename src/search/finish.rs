@@ -2,8 +2,9 @@
 //! tested once, saved.
 
 use super::Bridge;
+use super::kept::Kept;
 use super::population::Members;
-use super::trial::{EPOCHS, Kept, settings_of};
+use super::trial::{EPOCHS, settings_of};
 use crate::backend::cores;
 use crate::engine::{Engine, Fit, THREADED_STEP, useful_threads};
 use crate::history::Trial;

@@ -6,9 +6,11 @@
 //!
 //! [`search_command`] runs trials of a program outside, of which nothing but its values is known.
 
+mod budget;
 mod command;
 mod devices;
 mod finish;
+mod kept;
 mod measure;
 mod population;
 mod problem;
@@ -35,13 +37,15 @@ use crate::space::Space;
 use crate::study::{Context, ObjectiveEnd, OptimizeSpec, Regret, Stopped, Storage, Study, StudyConfig};
 use crate::train::{Metric, TrainSpec};
 use crate::{Error, Result, pruner, sampler};
+use budget::Budget;
+use kept::Kept;
 use population::Members;
 use serde_json::json;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use trial::{Budget, Kept, Objective};
+use trial::Objective;
 
 /// Attribute of a study that trains a population: how.
 const POPULATION: &str = "population";

@@ -12,7 +12,9 @@
 //! computes the same bits. At the end the best member's schedule is trained in this way once more, on training and
 //! validation rows.
 
-use super::trial::{Budget, Kept, Objective, Segment, settings_of};
+use super::budget::Budget;
+use super::kept::Kept;
+use super::trial::{Objective, Segment, settings_of};
 use super::{Bridge, SearchSpec};
 use crate::engine::{Fit, useful_threads};
 use crate::history::{State, Trial};

@@ -1,6 +1,8 @@
 //! Trainings on data as a problem that samplers are compared on: a search without its last training.
 
-use super::trial::{Budget, Kept, Objective};
+use super::budget::Budget;
+use super::kept::Kept;
+use super::trial::Objective;
 use super::{Bridge, Measure, Progress, SearchSpec};
 use crate::compare::{Clock, Course, Problem};
 use crate::data::SplitSpec;

@@ -1,11 +1,12 @@
 //! One trial: settings from parameters, a training that reports every epoch, its record, its model if it is good.
 
 use super::Bridge;
+use super::budget::Budget;
+use super::kept::Kept;
 use super::measure::{self, Constraint, Measure};
 use crate::backend::cores;
 use crate::engine::{Engine, Fit, training_bytes, useful_threads};
-use crate::history::pareto::{Merit, best_first};
-use crate::history::{Direction, State, Trial};
+use crate::history::Trial;
 use crate::model::{Model, Plan};
 use crate::prepared::Sets;
 use crate::settings::{Config, Settings};
@@ -14,11 +15,9 @@ use crate::study::{Context, ObjectiveEnd, Study, Verdict};
 use crate::train::{Checkpoint, Control, Epoch, Metric, Scores, Stopped, Trained};
 use crate::{Error, Result};
 use serde_json::json;
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Keys of a trial's user attributes.
 pub(super) const EPOCHS: &str = "best_epoch";
@@ -28,115 +27,6 @@ const SCORES: &str = "validation";
 
 /// Repetition r of slot s draws the numbers of slot s + r·2⁴⁰; plans are shorter than that.
 const REPETITION: u64 = 1 << 40;
-
-/// Wall-clock limits, the time kept back for the last training, and the user's wish to stop.
-pub(super) struct Budget {
-    deadline: Option<Instant>,
-    trial_limit: Option<Duration>,
-    /// Milliseconds that the last training of the best trial so far will take.
-    reserve: AtomicU64,
-    /// The user's.
-    asked: Arc<AtomicBool>,
-    /// The study's: set when either the user or the clock says so.
-    stop: Arc<AtomicBool>,
-}
-
-impl Budget {
-    pub fn new(
-        started: Instant,
-        limit: Option<Duration>,
-        trial_limit: Option<Duration>,
-        asked: Arc<AtomicBool>,
-    ) -> Self {
-        let deadline = limit.and_then(|limit| started.checked_add(limit));
-        Budget { deadline, trial_limit, reserve: AtomicU64::new(1000), asked, stop: Arc::default() }
-    }
-
-    pub fn stop_flag(&self) -> Arc<AtomicBool> {
-        self.stop.clone()
-    }
-
-    /// Whether trials should stop now.
-    pub fn spent(&self) -> bool {
-        let reserve = Duration::from_millis(self.reserve.load(Ordering::Relaxed));
-        let late = self.deadline.is_some_and(|deadline| Instant::now() + reserve >= deadline);
-        if late || self.asked.load(Ordering::Relaxed) {
-            self.stop.store(true, Ordering::Relaxed);
-        }
-        self.stop.load(Ordering::Relaxed)
-    }
-
-    /// Keeps back what the last training is expected to take, and a second for encoding, testing and saving.
-    pub fn keep_back(&self, seconds: f64) {
-        self.reserve.store((1000.0 * (1.0 + seconds)) as u64, Ordering::Relaxed);
-    }
-}
-
-/// The models of the best trials so far, one file each.
-pub(super) struct Kept {
-    folder: PathBuf,
-    count: usize,
-    directions: Vec<Direction>,
-    best: Mutex<Vec<(Merit, u64)>>,
-}
-
-impl Kept {
-    /// Finds the models that an earlier part of the study left.
-    pub fn new(folder: &Path, count: usize, study: &Study) -> Result<Self> {
-        if folder.exists() && !folder.is_dir() {
-            let name = folder.display();
-            return Err(Error::input(format!("{name}: is a file, and the models need a folder; name one with --out")));
-        }
-        std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
-        let directions = study.directions().to_vec();
-        let kept = Kept { folder: folder.to_owned(), count, directions, best: Mutex::default() };
-        let trials = study.trials()?;
-        let ours = |trial: &&Trial| kept.model(trial, study).is_some();
-        let found = trials.iter().filter(|trial| trial.state == State::Complete).filter(ours);
-        let found = found.filter_map(|trial| Some((Merit::of(&kept.directions, trial)?, trial.number)));
-        kept.best.lock().unwrap_or_else(PoisonError::into_inner).extend(found);
-        Ok(kept)
-    }
-
-    /// The model of a trial, where it is there; a file of that name may be another study's.
-    pub fn model(&self, trial: &Trial, study: &Study) -> Option<Model> {
-        let model = Model::load(&self.path(trial.number)).ok()?;
-        let training = &model.training;
-        let is_ours = training.study.as_deref() == Some(study.name()) && training.slot == trial.slot();
-        is_ours.then_some(model)
-    }
-
-    fn path(&self, number: u64) -> PathBuf {
-        self.folder.join(format!("trial-{number}.safetensors"))
-    }
-
-    /// Saves a trial's model if it is among the best, in place of the worst of them. With several objectives the front
-    /// comes first, and within a front the first objective decides.
-    fn offer(&self, number: u64, values: &[f64], violation: f64, model: &Model) -> Result<()> {
-        let mut best = self.best.lock().unwrap_or_else(PoisonError::into_inner);
-        let losses = self.directions.iter().zip(values).map(|(direction, value)| direction.loss(*value) + 0.0);
-        best.push((Merit { losses: losses.collect(), violation }, number));
-        best.sort_by_key(|(_, number)| *number);
-        let merits: Vec<Merit> = best.iter().map(|(merit, _)| merit.clone()).collect();
-        let order = best_first(&merits);
-        let count = self.count.min(best.len());
-        if !order[..count].iter().any(|place| best[*place].1 == number) {
-            best.retain(|(_, other)| *other != number);
-            return Ok(());
-        }
-        model.save(&self.path(number))?;
-        *best = order.into_iter().map(|place| best[place].clone()).collect();
-        for (_, dropped) in best.drain(count..) {
-            let path = self.path(dropped);
-            match std::fs::remove_file(&path) {
-                // Another process of the same study may have been first.
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io(&path, e)),
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-}
 
 /// A trial's settings: the fixed ones and its parameters.
 pub(super) fn settings_of(fixed: &Settings, params: &Params) -> Result<Settings> {
@@ -553,29 +443,4 @@ fn record(context: &mut Context<'_>, trained: &Trained, threads: usize) {
     context.set_user(EPOCHS, json!(trained.epoch));
     context.set_user("parameters", json!(trained.weights.len()));
     context.set_user("threads", json!(threads));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_time_of_the_last_training_is_kept_back() {
-        // Limits that no test lives to see.
-        let budget = |limit| Budget::new(Instant::now(), limit, None, Arc::default());
-        let long = budget(Some(Duration::from_secs(1_000_000)));
-        assert!(!long.spent(), "a second is kept back");
-        long.keep_back(900_000.0);
-        assert!(!long.spent() && !long.stop_flag().load(Ordering::Relaxed));
-        long.keep_back(999_999.5);
-        assert!(long.spent() && long.stop_flag().load(Ordering::Relaxed), "and a second for the rest");
-        long.keep_back(0.0);
-        assert!(long.spent(), "what has stopped stays so");
-        assert!(budget(Some(Duration::from_secs(1))).spent());
-        let endless = budget(None);
-        endless.keep_back(1e9);
-        assert!(!endless.spent());
-        endless.asked.store(true, Ordering::Relaxed);
-        assert!(endless.spent());
-    }
 }

@@ -48,6 +48,7 @@
 mod ask;
 mod cache;
 mod codec;
+mod context;
 mod edit;
 mod handle;
 mod optimize;
@@ -69,8 +70,9 @@ mod tests;
 mod transfer;
 
 pub use cache::Counts;
+pub use context::{Context, ObjectiveEnd, Verdict};
 pub use handle::{Study, StudyConfig};
-pub use optimize::{Context, ObjectiveEnd, OptimizeSpec, Stopped, Summary, Verdict};
+pub use optimize::{OptimizeSpec, Stopped, Summary};
 pub use stop::{Regret, StopRules};
 pub use storage::Storage;
 pub use tell::Outcome;

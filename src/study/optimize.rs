@@ -7,17 +7,16 @@
 
 use super::ask::{Asked, Runner, Terms};
 use super::cache::Counts;
+use super::context::{Context, ObjectiveEnd};
 use super::handle::Study;
 use super::order::Turn;
 use super::rows;
 use super::stop::{Rule, StopRules, Watch};
-use super::tell::{Notes, Outcome, stored_constraints};
-use crate::history::{CONSTRAINTS, Trial};
+use super::tell::{Notes, Outcome};
+use crate::history::Trial;
 use crate::pruner::Pruner;
 use crate::sampler::Sampler;
-use crate::space::Params;
 use crate::{Error, Result};
-use serde_json::Value as Json;
 use std::any::Any;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -99,40 +98,6 @@ impl std::fmt::Debug for OptimizeSpec<'_> {
     }
 }
 
-/// How an objective ends without values.
-#[derive(Debug)]
-pub enum ObjectiveEnd {
-    /// It was told [`Verdict::Prune`] and stopped.
-    Pruned,
-    /// It was told [`Verdict::Stop`] and stopped; the trial is put back.
-    Stopped,
-    /// This trial failed; the study goes on.
-    Failed(String),
-    /// Nothing can go on: the study stops and returns the error.
-    Fatal(Error),
-}
-
-impl From<Error> for ObjectiveEnd {
-    fn from(error: Error) -> Self {
-        match error {
-            Error::Diverged { .. } | Error::TooLarge(_) => ObjectiveEnd::Failed(error.to_string()),
-            Error::Interrupted => ObjectiveEnd::Stopped,
-            error => ObjectiveEnd::Fatal(error),
-        }
-    }
-}
-
-/// What an objective should do after a report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Go on.
-    Continue,
-    /// Return [`ObjectiveEnd::Pruned`]: the trial will not be among the best.
-    Prune,
-    /// Return [`ObjectiveEnd::Stopped`]: the study stops.
-    Stop,
-}
-
 /// Why the loop ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stopped {
@@ -195,136 +160,11 @@ pub struct Summary {
     pub stopped: Stopped,
 }
 
-/// What an objective sees of its trial.
-pub struct Context<'a> {
-    run: &'a Run<'a>,
-    trial: Trial,
-    id: i64,
-    notes: Notes,
-    /// It cannot go on before another one has been repeated, or not at all.
-    gives_way: bool,
-}
-
-impl std::fmt::Debug for Context<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Context").field("trial", &self.trial).finish_non_exhaustive()
-    }
-}
-
-impl Context<'_> {
-    /// The trial's number.
-    pub fn number(&self) -> u64 {
-        self.trial.number
-    }
-
-    /// The trial's place in the plan, which keys its random numbers; a repetition has the same.
-    pub fn slot(&self) -> u64 {
-        self.trial.slot()
-    }
-
-    /// The active parameters.
-    pub fn params(&self) -> &Params {
-        &self.trial.params
-    }
-
-    /// Reports a value at a step (epochs count from 1) and hears what to do. With several objectives it is one of the first,
-    /// and nothing is pruned by it alone.
-    pub fn report(&mut self, step: u64, value: f64) -> Verdict {
-        self.report_kept(step, &[value])
-    }
-
-    /// Reports one value an objective at a step and hears what to do; see [`Study::report_values`]. Another number of
-    /// values stops the study with an error.
-    pub fn report_values(&mut self, step: u64, values: &[f64]) -> Verdict {
-        match self.run.study.check_count(self.trial.number, values.len()) {
-            Ok(()) => self.report_kept(step, values),
-            Err(error) => {
-                self.run.fail(error);
-                Verdict::Stop
-            }
-        }
-    }
-
-    /// Writes constraints that were kept and that the study does not know.
-    fn show_constraints(&self) -> Result<()> {
-        let (study, number) = (self.run.study, self.trial.number);
-        let Some(constraints) = &self.notes.constraints else { return Ok(()) };
-        let own = self.trial.system.get(CONSTRAINTS);
-        let known = study.cache().get(number).is_some_and(|(_, known)| known.system.get(CONSTRAINTS) == own);
-        if known { Ok(()) } else { study.show_constraints(number, constraints) }
-    }
-
-    fn report_kept(&mut self, step: u64, values: &[f64]) -> Verdict {
-        let Run { study, spec, .. } = self.run;
-        if let Err(error) = self.show_constraints() {
-            self.run.fail(error);
-            return Verdict::Stop;
-        }
-        self.trial.take_report(step, values);
-        study.cache().report(self.trial.number, step, values);
-        self.run.reports().push((self.id, step, values.to_vec()));
-        if let Some(on_report) = spec.on_report {
-            on_report(self.trial.number, step, values);
-        }
-        if self.should_stop() {
-            return Verdict::Stop;
-        }
-        let (directions, following) = (study.directions(), self.run.following);
-        let prunes = match self.run.view(self.slot()) {
-            None => Some(study.cache().should_prune(spec.pruner, following, directions, &self.trial)),
-            Some(view) => self.run.prunes_in_order(view, &self.trial).unwrap_or_else(|error| {
-                self.run.fail(error);
-                None
-            }),
-        };
-        self.gives_way |= prunes.is_none();
-        match prunes {
-            Some(true) => Verdict::Prune,
-            Some(false) if !self.should_stop() => Verdict::Continue,
-            _ => Verdict::Stop,
-        }
-    }
-
-    /// Keeps by how much the trial breaks each constraint (at most 0: it is kept, or not known yet). Samplers and pruners
-    /// know it from the next report on; without one it is written when the trial ends.
-    pub fn set_constraints(&mut self, constraints: Vec<f64>) {
-        self.trial.system.insert(CONSTRAINTS.into(), stored_constraints(&constraints));
-        self.notes.constraints = Some(constraints);
-    }
-
-    /// Keeps the values of which the trial's value is the mean (repetitions, folds), where Optuna's terminator looks for
-    /// them; they are written when the trial ends. Their spread is its error ([`Regret::Error`](super::Regret)).
-    pub fn set_parts(&mut self, parts: &[f64]) {
-        self.notes.parts = parts.to_vec();
-    }
-
-    /// Keeps a value with the trial, as a user attribute; it is written when the trial ends.
-    pub fn set_user(&mut self, key: impl Into<String>, value: Json) {
-        self.notes.user.insert(key.into(), value);
-    }
-
-    /// True where the study stops; then return [`ObjectiveEnd::Stopped`].
-    pub fn should_stop(&self) -> bool {
-        self.run.stopping().is_some()
-    }
-
-    /// How many workers of this call are at work, this one included: with the last trials they become fewer, and what waits
-    /// for others (`deterministic`) is not among them.
-    pub fn workers(&self) -> Arc<AtomicUsize> {
-        Arc::clone(&self.run.at_work)
-    }
-
-    /// When the study's time is up.
-    pub fn deadline(&self) -> Option<Instant> {
-        self.run.deadline
-    }
-}
-
 /// One call of [`Study::optimize`].
 pub(super) struct Run<'a> {
     pub(super) study: &'a Study,
     pub(super) spec: &'a OptimizeSpec<'a>,
-    deadline: Option<Instant>,
+    pub(super) deadline: Option<Instant>,
     /// Reported and not written yet: trial id, step, values.
     reports: Mutex<Vec<(i64, u64, Vec<f64>)>>,
     shared: Mutex<Shared>,
@@ -337,7 +177,7 @@ pub(super) struct Run<'a> {
     /// Set with `shared.fatal`.
     failed: AtomicBool,
     /// The token under which the pruner follows the study.
-    following: u64,
+    pub(super) following: u64,
     /// What the stop rules know.
     pub(super) watch: Mutex<Watch>,
     /// Locked while a trial is told, where order counts; see [`Turn`].
@@ -420,7 +260,7 @@ impl Run<'_> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn reports(&self) -> MutexGuard<'_, Vec<(i64, u64, Vec<f64>)>> {
+    pub(super) fn reports(&self) -> MutexGuard<'_, Vec<(i64, u64, Vec<f64>)>> {
         self.reports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
