@@ -3,7 +3,10 @@
 //! Training, validation and test rows as [`Dataset`]s that any number of trainings share without copies.
 
 use crate::Result;
-use crate::data::{self, DataSpec, Dataset, Loaded, Pipeline, Preprocess, Sketch, Split, SplitSpec, Targets, Task};
+use crate::data::{
+    self, DataSpec, Dataset, Fold, Loaded, Pipeline, Preprocess, Sketch, Split, SplitSpec, Targets, Task,
+};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Loaded and split data.
@@ -11,7 +14,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct Prepared {
     loaded: Loaded,
     split: Split,
-    cache: Mutex<Vec<(Preprocess, Arc<Sets>)>>,
+    /// Folds of the rows that are not for the test; 0: they are divided once.
+    folds: usize,
+    /// The first training and validation rows.
+    first: Fold,
+    seed: u64,
+    cache: Mutex<HashMap<(Preprocess, usize), Arc<Sets>>>,
 }
 
 /// Rows encoded by a pipeline that was fitted on the training rows alone.
@@ -35,11 +43,16 @@ impl Prepared {
     /// Reads and splits.
     ///
     /// # Errors
-    /// Those of [`data::load`] and [`data::split`].
+    /// Those of [`data::load`], [`data::split`] and [`data::folds`].
     pub fn load(spec: &DataSpec, split: &SplitSpec) -> Result<Self> {
         let loaded = data::load(spec)?;
+        let (seed, folds) = (split.seed, data::fold_count(&loaded.source, split.folds)?);
         let split = data::split(&loaded.source, loaded.test.is_some(), split)?;
-        Ok(Prepared { loaded, split, cache: Mutex::default() })
+        let first = match folds {
+            0 => (split.train.clone(), split.validation.clone()),
+            k => data::folds(&loaded.source, &split.development(), k, seed, 0)?.swap_remove(0),
+        };
+        Ok(Prepared { loaded, split, folds, first, seed, cache: Mutex::default() })
     }
 
     /// The data's name: the file's without its endings.
@@ -62,10 +75,15 @@ impl Prepared {
         self.loaded.source.task()
     }
 
-    /// Rows for training, validation and test.
+    /// Rows for training, validation and test; with folds, those of the first.
     pub fn rows(&self) -> (usize, usize, usize) {
         let test = self.loaded.test.as_ref().map_or(self.split.test.len(), data::Source::rows);
-        (self.split.train.len(), self.split.validation.len(), test)
+        (self.first.0.len(), self.first.1.len(), test)
+    }
+
+    /// How many folds there are; 0 where rows are divided once.
+    pub fn folds(&self) -> usize {
+        self.folds
     }
 
     /// Columns of the data, the target not counted.
@@ -78,13 +96,35 @@ impl Prepared {
     /// # Errors
     /// Those of [`Pipeline::fit`].
     pub fn sets(&self, preprocess: Preprocess) -> Result<Arc<Sets>> {
+        self.sets_of(preprocess, 0)
+    }
+
+    /// The same for a part of a cross-validation: of k folds, part p holds out fold p mod k of the division number p / k. Each
+    /// part has a copy of the rows, encoded with the statistics of its own training rows. Without folds all parts are one.
+    ///
+    /// # Errors
+    /// As [`Prepared::sets`], and those of [`data::folds`].
+    pub fn sets_of(&self, preprocess: Preprocess, part: usize) -> Result<Arc<Sets>> {
+        let part = if self.folds == 0 { 0 } else { part };
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, sets)) = cache.iter().find(|(kind, _)| *kind == preprocess) {
+        if let Some(sets) = cache.get(&(preprocess, part)) {
             return Ok(sets.clone());
         }
-        let sets = Arc::new(self.encode(preprocess, &self.split.train, &self.split.validation)?);
-        cache.push((preprocess, sets.clone()));
+        let (train, validation) = self.part(part)?;
+        let sets = Arc::new(self.encode(preprocess, &train, &validation)?);
+        cache.insert((preprocess, part), sets.clone());
         Ok(sets)
+    }
+
+    /// Training and validation rows of a part.
+    fn part(&self, part: usize) -> Result<Fold> {
+        if part == 0 {
+            return Ok(self.first.clone());
+        }
+        let (repetition, fold) = ((part / self.folds) as u64, part % self.folds);
+        let rows = self.split.development();
+        let mut pairs = data::folds(&self.loaded.source, &rows, self.folds, self.seed, repetition)?;
+        Ok(pairs.swap_remove(fold))
     }
 
     /// Training and validation rows together as training rows, with statistics from them; for the last training.

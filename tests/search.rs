@@ -1,14 +1,15 @@
 //! The bridge from end to end on built-in data: trials, resuming, reproducibility, kept models, the last training.
 
 use hpt_engine::Error;
-use hpt_engine::data::{DataSpec, Preprocess, SplitSpec};
-use hpt_engine::engine::{Device, Engine};
+use hpt_engine::data::{DataSpec, Folds, Preprocess, SplitSpec};
+use hpt_engine::engine::{Device, Engine, Fit};
 use hpt_engine::history::{State, Trial};
 use hpt_engine::model::Model;
 use hpt_engine::prepared::Prepared;
 use hpt_engine::search::{Constraint, Measure, Progress, SearchOutcome, SearchSpec, search};
 use hpt_engine::space::{Domain, Parameter, Space, Value};
 use hpt_engine::study::{Stopped, Study};
+use hpt_engine::train::Control;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -295,6 +296,76 @@ fn repetitions_are_averaged() {
         assert!(values[0] != values[1] || values[1] != values[2], "the seeds differ");
         let mean = values.iter().sum::<f64>() / 3.0;
         assert!((trial.value().unwrap() - mean).abs() < 1e-12);
+    }
+}
+
+#[test]
+fn folds_are_validated_in_turn_and_averaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut spec = spec(folder.path(), 3);
+    spec.split.folds = Folds::Count(3);
+    spec.repeats = 2;
+    spec.fixed.set("preprocess", "preprocess", &Value::Text("standard".into())).unwrap();
+    let outcome = run(&spec);
+    let prepared = Prepared::load(&spec.data, &SplitSpec { seed: spec.seed, ..spec.split.clone() }).unwrap();
+    let engine = Engine::new(Device::Cpu, 1).unwrap();
+    let sets: Vec<_> = (0..6).map(|part| prepared.sets_of(Preprocess::Standard, part).unwrap()).collect();
+    let held = |part: usize| sets[part].validation.as_ref().unwrap();
+    for repetition in [0, 3] {
+        assert_eq!(
+            (0..3).map(|fold| held(repetition + fold).rows).sum::<usize>(),
+            prepared.rows().0 + prepared.rows().1
+        );
+    }
+    assert_ne!(sets[0].pipeline, sets[1].pipeline, "statistics are those of a fold's own training rows");
+    assert_ne!(held(0).features, held(3).features, "each repetition is another division");
+    for trial in outcome.study.trials().unwrap().iter() {
+        let mut settings = spec.fixed.clone();
+        trial.params.iter().for_each(|(name, value)| settings.set(name, name, value).unwrap());
+        let config = settings.resolve().unwrap();
+        let mut values = Vec::new();
+        for (part, sets) in sets.iter().enumerate() {
+            let fit = Fit {
+                validation: sets.validation.as_ref(),
+                seed: spec.seed,
+                slot: trial.slot() + ((part as u64) << 40),
+                ..Fit::new(&sets.train, &config.model, &config.train)
+            };
+            values.push(engine.train(&fit, &mut |_| Control::Continue).unwrap().1.metric.unwrap());
+        }
+        let stored: Vec<f64> = serde_json::from_value(trial.user["values"].clone()).unwrap();
+        assert_eq!(stored, values, "trial {}", trial.number);
+        assert!((trial.value().unwrap() - values.iter().sum::<f64>() / 6.0).abs() < 1e-12);
+    }
+    // The best trial's scores are means too, and every row that is not for the test was trained on in the end.
+    assert_eq!(outcome.parts.len(), 6);
+    assert!((outcome.validation.0["accuracy"] - outcome.best.value().unwrap()).abs() < 1e-12);
+    let last = outcome.study.attribute("final").unwrap().unwrap();
+    assert_eq!(last["rows"], prepared.rows().0 + prepared.rows().1);
+
+    spec.trials = Some(4);
+    spec.split.folds = Folds::Count(4);
+    let text = search(&spec, &(), &Arc::default()).unwrap_err().to_string();
+    assert!(text.contains("another `"), "{text}");
+}
+
+#[test]
+fn wilcoxon_compares_folds() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut spec = spec(folder.path(), 8);
+    spec.split.folds = Folds::Count(6);
+    spec.pruner = "wilcoxon".into();
+    spec.jobs = 1;
+    // The default learning rate first, then one that learns nothing.
+    let bad = [("learning_rate".to_owned(), Value::Float(1e-3)), ("units".to_owned(), Value::Int(8))];
+    spec.enqueue = vec![bad.into_iter().collect()];
+    let outcome = run(&spec);
+    let trials = outcome.study.trials().unwrap();
+    let pruned: Vec<&Trial> = trials.iter().filter(|trial| trial.state == State::Pruned).collect();
+    assert!(!pruned.is_empty(), "the smallest network is worse on every fold");
+    for trial in pruned {
+        let steps: Vec<u64> = trial.intermediate.keys().copied().collect();
+        assert!(steps.len() >= 4 && steps.len() < 6 && steps == (1..=steps.len() as u64).collect::<Vec<_>>());
     }
 }
 

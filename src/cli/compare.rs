@@ -2,7 +2,7 @@
 
 use super::console::{Console, bold};
 use super::failure::Failure;
-use super::options::{DATA, Opt, Options, RUN, add, add_settings, many, one_of, opt, settings};
+use super::options::{DATA, FOLDS, Opt, Options, RUN, add, add_settings, many, one_of, opt, settings};
 use super::search::space_of;
 use super::{Verb, chart, interrupt, storage, table};
 use clap::ArgMatches;
@@ -40,6 +40,7 @@ const OPTIONS: &[Opt] = &[
     opt("space", "FILE", "Compare on data: file whose [space] table says what varies [default: sized from the data]"),
     one_of("pruner", "Compare on data: how hopeless trials are stopped [default: none]", || PRUNERS.iter().map(|entry| entry.name).collect()),
     many("pruner_option", "NAME=X", "Option of the pruner, as in reduction=4; several may be given"),
+    FOLDS,
     opt("jobs", "N", "Runs at once, or auto [default: auto]"),
     opt("storage", "FILE", "Keep the runs as studies; the same command goes on after an interrupt [default: nowhere]"),
     opt("out", "FILE", "Write the curves: .csv, or .json with every run"),
@@ -129,7 +130,9 @@ fn problem(matches: &ArgMatches, options: &Options, console: &Console) -> Result
     if given.len() > 1 {
         return Err(Failure::input(format!("{} exclude each other", given.join(" and "))));
     }
-    for (option, of) in [("value", "--table"), ("direction", "--table"), ("space", "--data"), ("pruner", "--data")] {
+    for (option, of) in
+        [("value", "--table"), ("direction", "--table"), ("space", "--data"), ("pruner", "--data"), ("folds", "--data")]
+    {
         if let Some(place) = options.place(option).filter(|_| given.first() != Some(&of)) {
             return Err(Failure::input(format!("{place} goes with {of} alone")));
         }
@@ -162,6 +165,7 @@ fn problem(matches: &ArgMatches, options: &Options, console: &Console) -> Result
     let Some((data, split)) = data else {
         return Err(Failure::input("compare on what? --data, --table or --function is missing"));
     };
+    let split = options.in_folds(split)?;
     let fixed = settings(matches)?;
     let space = options.text("space")?.map(|path| space_of(path, &fixed, console)).transpose()?;
     let pruner = options.text("pruner")?.unwrap_or("none").to_owned();

@@ -64,7 +64,8 @@ fn found(outcome: &SearchOutcome) -> String {
     let metric = outcome.objectives[0];
     let best = match outcome.front.len() {
         _ if outcome.objectives.len() == 1 => {
-            format!("best: trial {}, validation {metric} {}", outcome.best.number, table::number(value))
+            let spread = spread(&outcome.parts);
+            format!("best: trial {}, validation {metric} {}{spread}", outcome.best.number, table::number(value))
         }
         n => format!(
             "front: {}; trial {} has the best {metric}, {}, and is the one that was {}",
@@ -89,6 +90,17 @@ fn found(outcome: &SearchOutcome) -> String {
         });
     }
     text
+}
+
+/// How far the trainings lie apart whose mean the value is.
+fn spread(parts: &[f64]) -> String {
+    let n = parts.len() as f64;
+    if parts.len() < 2 {
+        return String::new();
+    }
+    let mean = parts.iter().sum::<f64>() / n;
+    let deviation = (parts.iter().map(|part| (part - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt();
+    format!(" (mean of {n} trainings, standard deviation {})", table::number(deviation))
 }
 
 /// One line a trial: its number, its values, its parameters.

@@ -131,6 +131,7 @@ fn specify(
         Some(found) => found,
         None => stand_in(options.clone())?,
     };
+    let split = options.in_folds(split)?;
     let space = match options.text("space")? {
         Some(path) => Some(space_of(path, &fixed, console)?),
         None => match file {
@@ -400,6 +401,9 @@ fn document(outcome: &SearchOutcome) -> Result<Json, Error> {
         "model": outcome.model.display().to_string(),
         "top": all(&outcome.top),
     });
+    if !outcome.parts.is_empty() {
+        document["parts"] = json!(outcome.parts);
+    }
     if !outcome.schedule.is_empty() {
         document["schedule"] = json!(outcome.schedule);
     }

@@ -47,7 +47,7 @@ pub use encoder::{Encoder, Encoding, Preprocess, Scale};
 pub use pipeline::{Inputs, Pipeline, ReadTargets};
 pub use sketch::Sketch;
 pub use source::{Column, Content, MISSING, Numbers, Source, TargetValues, Task, Texts, Values};
-pub use split::{Split, SplitSpec, balanced_weights, folds, split};
+pub use split::{Fold, Folds, Split, SplitSpec, balanced_weights, fold_count, folds, split};
 
 use crate::{Error, Result};
 use csv::{CsvFile, Want};

@@ -8,13 +8,27 @@ use super::source::{Source, TargetValues, Task};
 use crate::random::{Purpose, Stream};
 use crate::{Error, Result};
 
+/// Whether rows that are not for the test are validation rows in turn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Folds {
+    /// No: some are validation rows, the others training rows.
+    #[default]
+    None,
+    /// Divided into so many, at least 2.
+    Count(usize),
+    /// As the fold column of the data says.
+    Column,
+}
+
 /// How to divide rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SplitSpec {
     /// Fraction of all rows for the test, in [0, 1); 0 for no test.
     pub test: f64,
-    /// Fraction of the remaining rows for validation, in [0, 1); 0 for none.
+    /// Fraction of the remaining rows for validation, in [0, 1); 0 for none. Folds take its place.
     pub validation: f64,
+    /// k-fold cross-validation of the remaining rows.
+    pub folds: Folds,
     /// Which of the possible divisions.
     pub seed: u64,
 }
@@ -22,7 +36,7 @@ pub struct SplitSpec {
 impl Default for SplitSpec {
     /// 0.2, 0.2 of the rest, seed 0.
     fn default() -> Self {
-        SplitSpec { test: 0.2, validation: 0.2, seed: 0 }
+        SplitSpec { test: 0.2, validation: 0.2, folds: Folds::None, seed: 0 }
     }
 }
 
@@ -59,40 +73,72 @@ pub fn split(source: &Source, has_test_file: bool, spec: &SplitSpec) -> Result<S
         }
     }
     let test_fraction = if has_test_file { 0.0 } else { spec.test };
-    let parts = 1 + usize::from(test_fraction > 0.0) + usize::from(spec.validation > 0.0);
-    let mut groups = strata(source);
+    let validation = if spec.folds == Folds::None { spec.validation } else { 0.0 };
+    let parts = 1 + usize::from(test_fraction > 0.0) + usize::from(validation > 0.0);
+    let mut groups = strata(source, 0..source.rows());
     check_sizes(source, &groups, parts)?;
     let mut stream = Stream::new(spec.seed, 0, Purpose::Split, 0);
     for group in &mut groups {
         stream.shuffle(group);
     }
-    let after_test = if spec.validation > 0.0 { 2 } else { 1 };
+    let after_test = if validation > 0.0 { 2 } else { 1 };
     let test = take(&mut groups, test_fraction, after_test);
-    let validation = take(&mut groups, spec.validation, 1);
+    let validation = take(&mut groups, validation, 1);
     let mut train = groups.concat();
     train.sort_unstable();
     Ok(Split { train, validation, test })
 }
 
-/// k pairs of (training rows, held-out rows), ascending; every row is held out exactly once.
+/// How many folds there are by that choice; 0 for none.
+///
+/// # Errors
+/// Fewer than two; a fold column that says something else, or is asked for and was not named.
+pub fn fold_count(source: &Source, folds: Folds) -> Result<usize> {
+    let given = source.given_folds().map(|folds| folds.iter().max().map_or(0, |&last| last as usize + 1));
+    match (folds, given) {
+        (Folds::None, _) => Ok(0),
+        (Folds::Column, None) => Err(Error::input("folds: no column of the data was named that says them")),
+        (Folds::Column, Some(given)) => Ok(given),
+        (Folds::Count(k), _) if k < 2 => Err(Error::input(format!("folds: at least 2 are needed, found {k}"))),
+        (Folds::Count(k), Some(given)) if k != given => Err(Error::input(format!(
+            "folds: {k} are asked for, and the fold column has {given}; leave their number out"
+        ))),
+        (Folds::Count(k), _) => Ok(k),
+    }
+}
+
+/// k pairs of (training rows, held-out rows) of `rows`, ascending; every row is held out exactly once.
 ///
 /// Stratified by class for a classification; each repetition is another division. A fold column that was named
 /// when the source was loaded decides alone: one pair a distinct value, in their order, `k` and the rest unused.
-pub fn folds(source: &Source, k: usize, seed: u64, repetition: u64) -> Result<Vec<(Vec<usize>, Vec<usize>)>> {
+///
+/// # Errors
+/// Too few rows, of a class or of a given fold.
+pub fn folds(source: &Source, rows: &[usize], k: usize, seed: u64, repetition: u64) -> Result<Vec<Fold>> {
     let (fold_of, k) = match source.given_folds() {
-        Some(given) => (given.to_vec(), given.iter().max().map_or(0, |&last| last as usize + 1)),
-        None => (deal(source, k, seed, repetition)?, k),
+        Some(given) => (given.to_vec(), fold_count(source, Folds::Column)?),
+        None => (deal(source, rows, k, seed, repetition)?, k),
     };
-    let pair = |fold: usize| (0..source.rows()).partition(|&row| fold_of[row] as usize != fold);
-    Ok((0..k).map(pair).collect())
+    let pair = |fold: usize| rows.iter().partition(|&&row| fold_of[row] as usize != fold);
+    let pairs: Vec<Fold> = (0..k).map(pair).collect();
+    match pairs.iter().position(|(_, held)| held.is_empty()) {
+        Some(empty) => Err(Error::input(format!(
+            "{}: fold {} of the fold column has no row that is not a test row; give a smaller test split, or test rows of \
+             their own",
+            source.origin(),
+            empty + 1
+        ))),
+        None => Ok(pairs),
+    }
 }
 
-/// The fold of every row.
-fn deal(source: &Source, k: usize, seed: u64, repetition: u64) -> Result<Vec<u32>> {
-    if k < 2 {
-        return Err(Error::input(format!("folds: at least 2 are needed, found {k}")));
-    }
-    let mut groups = strata(source);
+/// Training rows and held-out rows.
+pub type Fold = (Vec<usize>, Vec<usize>);
+
+/// The fold of every one of `rows`; 0 for others.
+fn deal(source: &Source, rows: &[usize], k: usize, seed: u64, repetition: u64) -> Result<Vec<u32>> {
+    fold_count(source, Folds::Count(k))?;
+    let mut groups = strata(source, rows.iter().copied());
     check_sizes(source, &groups, k)?;
     let mut stream = Stream::new(seed, 0, Purpose::Folds, repetition);
     let mut fold_of = vec![0u32; source.rows()];
@@ -109,17 +155,17 @@ fn deal(source: &Source, k: usize, seed: u64, repetition: u64) -> Result<Vec<u32
 }
 
 /// Rows by class; all rows in one group where there are no classes. Every group has a row.
-fn strata(source: &Source) -> Vec<Vec<usize>> {
+fn strata(source: &Source, rows: impl Iterator<Item = usize>) -> Vec<Vec<usize>> {
     match (source.target(), source.task()) {
         (TargetValues::Classes(labels), Task::Classification { classes }) => {
             let mut groups = vec![Vec::new(); classes.len()];
-            for (row, &label) in labels.iter().enumerate() {
-                groups[label as usize].push(row);
+            for row in rows {
+                groups[labels[row] as usize].push(row);
             }
             groups.retain(|group| !group.is_empty());
             groups
         }
-        _ => vec![(0..source.rows()).collect()],
+        _ => vec![rows.collect()],
     }
 }
 

@@ -26,7 +26,7 @@ pub use problem::DataProblem;
 pub use space::{default_point, default_space};
 pub use spec::{Progress, SearchOutcome, SearchSpec, WarmStart};
 
-use crate::data::{Dataset, SplitSpec};
+use crate::data::{Dataset, Folds, SplitSpec};
 use crate::engine::Engine;
 use crate::history::pareto::{Merit, best_first};
 use crate::history::{State, Trial};
@@ -95,6 +95,7 @@ pub fn search(spec: &SearchSpec, progress: &dyn Progress, stop: &Arc<AtomicBool>
         // Its clock is the search's own, which also keeps time for the end.
         stopped: if summary.stopped == Stopped::Interrupted { Stopped::TimeLimit } else { summary.stopped },
         validation: trial::scores_of(&bridge.study, &best)?,
+        parts: trial::parts_of(&bridge.study, &best)?,
         test: finished.test,
         model: finished.path,
         retrained,
@@ -120,27 +121,37 @@ struct Bridge<'a> {
     engine: Arc<Engine>,
     jobs: usize,
     threads: usize,
+    /// Trainings of a trial: repetitions, of each fold.
+    parts: usize,
 }
 
 impl<'a> Bridge<'a> {
     fn open(spec: &'a SearchSpec, progress: &'a dyn Progress) -> Result<Self> {
         let split = SplitSpec { seed: spec.seed, ..spec.split.clone() };
-        if split.validation == 0.0 {
-            return Err(Error::input("a search chooses by the validation rows; give a validation split above 0"));
-        }
-        if pruner::entry(&spec.pruner)?.of_parts {
-            check_parts(spec)?;
-        }
-        if spec.rules.regret == Some(Regret::Error) && spec.repeats < 2 {
+        if split.validation == 0.0 && split.folds == Folds::None {
             return Err(Error::input(
-                "the error of a value is known from repetitions (--repeats 3); without them give the regret bound as a number",
+                "a search chooses by the validation rows; give a validation split above 0, or folds",
             ));
         }
         if spec.repeats == 0 {
             return Err(Error::input("repeats is 0; at least 1 is expected"));
         }
         let prepared = Prepared::load(&spec.data, &split)?;
+        let parts = spec.repeats * prepared.folds().max(1);
+        if pruner::entry(&spec.pruner)?.of_parts {
+            check_parts(spec, parts)?;
+        }
+        if spec.rules.regret == Some(Regret::Error) && parts < 2 {
+            return Err(Error::input(
+                "the error of a value is known from folds (--folds 5) or repetitions (--repeats 3); without them give the \
+                 regret bound as a number",
+            ));
+        }
         prepared.notes().iter().for_each(|note| progress.note(note));
+        if split.folds == Folds::Column && split.test > 0.0 && spec.data.test.is_none() {
+            progress
+                .note("the test rows are drawn from all folds; give a file of them (--test) where they must be apart");
+        }
         let base = spec.fixed.resolve()?;
         let sets = prepared.sets(base.preprocess)?;
         sets.notes.iter().for_each(|note| progress.note(note));
@@ -179,7 +190,7 @@ impl<'a> Bridge<'a> {
         // A study's name may hold what a path gives a meaning to.
         let folder = || PathBuf::from(name.replace(['/', '\\'], "_").trim_start_matches('.'));
         let out = spec.out.clone().unwrap_or_else(folder);
-        let bridge = Bridge { spec, progress, prepared, objectives, watched, study, out, engine, jobs, threads };
+        let bridge = Bridge { spec, progress, prepared, objectives, watched, study, out, engine, jobs, threads, parts };
         bridge.remember_device()?;
         Ok(bridge)
     }
@@ -411,10 +422,10 @@ fn check_samples(spec: &SearchSpec, space: &Space, train: &Dataset) -> Result<()
     Ok(())
 }
 
-/// Refuses fewer repetitions than the test of a pruner of parts needs to stop anything.
-fn check_parts(spec: &SearchSpec) -> Result<()> {
+/// Refuses fewer trainings of a trial than the test of a pruner of parts needs to stop anything.
+fn check_parts(spec: &SearchSpec, parts: usize) -> Result<()> {
     let threshold = spec.pruner_settings.p_threshold;
-    let (pruner, repeats) = (&spec.pruner, spec.repeats);
+    let pruner = &spec.pruner;
     let Some(least) = pruner::Wilcoxon::least_parts(threshold) else {
         return Err(Error::input(format!(
             "the pruner {pruner} stops nothing with p_threshold={threshold}; give one above 0"
@@ -422,11 +433,11 @@ fn check_parts(spec: &SearchSpec) -> Result<()> {
     };
     // The last part ends the trial: what can be stopped must be known one part earlier.
     let least = u64::from(least).max(spec.pruner_settings.startup_steps as u64) + 1;
-    if (repeats as u64) < least {
+    if (parts as u64) < least {
         return Err(Error::input(format!(
-            "the pruner {pruner} compares repetitions of a training and can stop nothing before there are {} of them \
-             (p < {threshold}): repeats is {repeats}; give at least {least} (--repeats {least}) or a higher threshold \
-             (--pruner-option p_threshold=X)",
+            "the pruner {pruner} compares the trainings of a trial, one a fold or repetition, and can stop nothing before \
+             there are {} of them (p < {threshold}): there is {parts}; give at least {least} (--folds {least}, or --repeats \
+             {least}) or a higher threshold (--pruner-option p_threshold=X)",
             least - 1
         )));
     }
@@ -469,6 +480,7 @@ fn config(spec: &SearchSpec, prepared: &Prepared, name: &str, objectives: &[Meas
     config.attributes.insert("settings".to_owned(), spec.fixed.to_json().into());
     config.attributes.insert("seed".to_owned(), spec.seed.into());
     config.attributes.insert("repeats".to_owned(), spec.repeats.into());
+    config.attributes.insert("folds".to_owned(), prepared.folds().into());
     if let Some(population) = &spec.population {
         config.attributes.insert(POPULATION.to_owned(), json!(population));
     }

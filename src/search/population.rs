@@ -16,6 +16,7 @@ use super::budget::Budget;
 use super::kept::Kept;
 use super::trial::{Objective, Segment, settings_of};
 use super::{Bridge, SearchSpec};
+use crate::data::Folds;
 use crate::engine::{Fit, useful_threads};
 use crate::history::{State, Trial};
 use crate::model::{Model, Plan};
@@ -125,6 +126,9 @@ pub(super) fn check(spec: &SearchSpec, space: &Space) -> Result<()> {
     }
     if spec.repeats > 1 {
         return refuse("repeats", "a member's weights are those of one training");
+    }
+    if spec.split.folds != Folds::None {
+        return refuse("cross-validation", "a member's weights are those of one training");
     }
     if spec.trial_time_limit.is_some() {
         return refuse("a time limit of trials", "all members train for the same epochs; limit the whole search");

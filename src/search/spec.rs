@@ -20,7 +20,7 @@ use std::time::Duration;
 pub struct SearchSpec {
     /// The data.
     pub data: DataSpec,
-    /// How they are divided; its seed is the search's.
+    /// How they are divided; its seed is the search's. With folds every trial trains once for each and its value is the mean.
     pub split: SplitSpec,
     /// Settings that do not vary.
     pub fixed: Settings,
@@ -65,7 +65,7 @@ pub struct SearchSpec {
     pub storage: PathBuf,
     /// The study's name; none takes the data's.
     pub study: Option<String>,
-    /// Trainings of each trial with different seeds, whose values are averaged.
+    /// Trainings of each trial with different seeds, whose values are averaged; with folds, other divisions into them.
     pub repeats: usize,
     /// How many of the best trials' models are kept.
     pub keep_models: usize,
@@ -191,8 +191,10 @@ pub struct SearchOutcome {
     pub best: Trial,
     /// The best trial, or those that no other beats in all objectives.
     pub front: Vec<Trial>,
-    /// The best trial's metrics on the validation rows.
+    /// The best trial's metrics on the validation rows; of several trainings the mean.
     pub validation: Scores,
+    /// What the best trial's trainings came to, one a fold or repetition, by the first metric; empty where there is one only.
+    pub parts: Vec<f64>,
     /// The resulting model's metrics on the test rows, where there are some.
     pub test: Option<Tested>,
     /// The saved model.

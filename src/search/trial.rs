@@ -24,9 +24,11 @@ pub(super) const EPOCHS: &str = "best_epoch";
 /// What ended a trial that has a result before its time.
 pub(super) const ENDED: &str = "ended_by";
 const SCORES: &str = "validation";
+/// What was watched, in each of several trainings.
+const VALUES: &str = "values";
 
-/// Repetition r of slot s draws the numbers of slot s + r·2⁴⁰; plans are shorter than that.
-const REPETITION: u64 = 1 << 40;
+/// Training p of slot s draws the numbers of slot s + p·2⁴⁰; plans are shorter than that.
+const TRAINING: u64 = 1 << 40;
 
 /// A trial's settings: the fixed ones and its parameters.
 pub(super) fn settings_of(fixed: &Settings, params: &Params) -> Result<Settings> {
@@ -43,6 +45,12 @@ pub(super) fn scores_of(study: &Study, trial: &Trial) -> Result<Scores> {
     Ok(scores.and_then(|scores| serde_json::from_value(scores).ok()).unwrap_or_default())
 }
 
+/// What each of a trial's trainings came to, where there are several.
+pub(super) fn parts_of(study: &Study, trial: &Trial) -> Result<Vec<f64>> {
+    let values = study.attributes_of(trial.number)?.remove(VALUES);
+    Ok(values.and_then(|values| serde_json::from_value(values).ok()).unwrap_or_default())
+}
+
 /// What the study's workers run.
 pub(super) struct Objective<'a> {
     pub bridge: &'a Bridge<'a>,
@@ -52,46 +60,39 @@ pub(super) struct Objective<'a> {
 
 impl Objective<'_> {
     pub fn run(&self, context: &mut Context<'_>) -> Result<Vec<f64>, ObjectiveEnd> {
-        let spec = self.bridge.spec;
-        let Prepared { settings, config, sets, threads, engine } = self.prepare(context)?;
-        let of_parts = crate::pruner::entry(&spec.pruner)?.of_parts;
-        let (mut watched, mut first) = (Vec::with_capacity(spec.repeats), None);
-        let mut measured: Vec<Measured> = Vec::with_capacity(spec.repeats);
-        let inference_seconds = self.inference_seconds(&engine, &config, &sets)?;
+        let Prepared { settings, config, sets: first_sets, threads, engine } = self.prepare(context)?;
+        let of_parts = crate::pruner::entry(&self.bridge.spec.pruner)?.of_parts;
+        let parts = self.bridge.parts;
+        let (mut first, mut measured) = (None, Vec::<Measured>::with_capacity(parts));
+        let inference_seconds = self.inference_seconds(&engine, &config, &first_sets)?;
         let started = Instant::now();
-        for repetition in 0..spec.repeats as u64 {
-            let slot = context.slot() + repetition * REPETITION;
-            let reports = repetition == 0 && !of_parts;
-            let training =
-                Repetition { config: &config, sets: &sets, slot, threads, reports, started, inference_seconds };
+        for part in 0..parts {
+            let slot = context.slot() + part as u64 * TRAINING;
+            let sets = &self.bridge.prepared.sets_of(config.preprocess, part)?;
+            let reports = part == 0 && !of_parts;
+            let training = Training { config: &config, sets, slot, threads, reports, started, inference_seconds };
             let (model, trained, cut) = self.train(context, &engine, &training)?;
             if cut {
                 let limit = self.trial_limit();
-                let what = if spec.repeats > 1 {
-                    format!(" in training {} of {}", repetition + 1, spec.repeats)
-                } else {
-                    String::new()
-                };
+                let what = if parts > 1 { format!(" in training {} of {parts}", part + 1) } else { String::new() };
                 context.set_user(ENDED, json!(format!("the trial's time limit of {limit} s{what}")));
                 // Of several trainings those count that ran to their ends.
-                if repetition > 0 {
+                if part > 0 {
                     break;
                 }
             }
-            let value = trained.metric.ok_or_else(|| Error::input("the trial ran no epoch"))?;
-            watched.push(value);
-            let one = self.measure(&engine, &model, &trained, &sets, repetition == 0)?;
+            let one = self.measure(&engine, &model, &trained, sets)?;
             measured.push(Measured { inference_seconds, ..one });
-            if repetition == 0 {
+            if part == 0 {
                 first = Some((model, trained));
             }
             if cut {
                 break;
             }
             if of_parts {
-                match self.report_part(context, repetition + 1, &measured) {
+                match self.report_part(context, part as u64 + 1, &measured) {
                     // The last one ends the trial anyhow.
-                    _ if watched.len() == spec.repeats => {}
+                    _ if measured.len() == parts => {}
                     Verdict::Continue => {}
                     Verdict::Prune => return Err(ObjectiveEnd::Pruned),
                     Verdict::Stop => return Err(ObjectiveEnd::Stopped),
@@ -101,30 +102,42 @@ impl Objective<'_> {
         let mean = |measure: Measure| self.mean(measure, &measured);
         let values =
             self.bridge.objectives.iter().map(|objective| mean(*objective)).collect::<Result<Vec<f64>, _>>()?;
-        let mut violations = Vec::with_capacity(spec.constraints.len());
-        for constraint in &spec.constraints {
+        let constraints = &self.bridge.spec.constraints;
+        let mut violations = Vec::with_capacity(constraints.len());
+        for constraint in constraints {
             violations.push(constraint.violation(mean(constraint.measure)?));
         }
-        let Some((model, trained)) = first else { return Err(ObjectiveEnd::Failed("no repetition".to_owned())) };
-        if watched.len() > 1 {
-            context.set_user("values", json!(watched));
-            // They tell the error of the value where that is what was watched.
-            if self.bridge.objectives == [Measure::Metric(self.bridge.watched)] {
-                context.set_parts(&watched);
-            }
-        }
+        let Some((model, trained)) = first else { return Err(ObjectiveEnd::Failed("no training".to_owned())) };
+        // Where a constraint is met, by how much does not matter.
+        let violation = violations.iter().map(|violation| violation.max(0.0)).sum();
+        self.keep(context, (&first_sets, &settings), model, &values, violation);
+        record(context, &trained, threads);
+        self.record_parts(context, &measured);
         if let Some(seconds) = inference_seconds {
             context.set_user("inference_seconds", json!(seconds));
         }
-        context.set_user(SCORES, json!(measured[0].scores));
-        // Where a constraint is met, by how much does not matter.
-        let violation = violations.iter().map(|violation| violation.max(0.0)).sum();
-        self.keep(context, (&sets, &settings), model, &values, violation);
-        record(context, &trained, threads);
         if !violations.is_empty() {
             context.set_constraints(violations);
         }
         Ok(values)
+    }
+
+    /// What the trainings of a trial came to together: means, and the value and best epoch of each.
+    fn record_parts(&self, context: &mut Context<'_>, measured: &[Measured]) {
+        context.set_user(SCORES, json!(mean_scores(measured)));
+        if measured.len() < 2 {
+            return;
+        }
+        let watched: Vec<f64> = measured.iter().map(|one| one.watched).collect();
+        context.set_user(VALUES, json!(watched));
+        // They tell the error of the value where that is what was watched.
+        if self.bridge.objectives == [Measure::Metric(self.bridge.watched)] {
+            context.set_parts(&watched);
+        }
+        // The last training is for so many epochs.
+        let mut epochs: Vec<usize> = measured.iter().map(|one| one.epoch).collect();
+        epochs.sort_unstable();
+        context.set_user(EPOCHS, json!(epochs[epochs.len() / 2]));
     }
 
     /// What a trial's parameters mean, and the device to train it on.
@@ -232,23 +245,16 @@ impl Objective<'_> {
         model: &Model,
         trained: &Trained,
         sets: &Sets,
-        is_first: bool,
     ) -> Result<Measured, ObjectiveEnd> {
-        let bridge = self.bridge;
-        let wanted = || bridge.objectives.iter().copied().chain(bridge.spec.constraints.iter().map(|c| c.measure));
-        let watched = Measure::Metric(bridge.watched);
-        let mut measured = Measured {
-            watched: trained.metric.unwrap_or(f64::NAN),
+        let scores = sets.validation.as_ref().map(|validation| engine.scores(model, validation));
+        Ok(Measured {
+            watched: trained.metric.ok_or_else(|| Error::input("the trial ran no epoch"))?,
+            scores: scores.transpose()?.unwrap_or_default(),
+            epoch: trained.epoch,
             parameters: trained.weights.len() as f64,
             training_seconds: trained.seconds,
-            ..Measured::default()
-        };
-        let Some(validation) = &sets.validation else { return Ok(measured) };
-        // The first training's scores are stored.
-        if is_first || wanted().any(|measure| measure.metric().is_some() && measure != watched) {
-            measured.scores = engine.scores(model, validation)?;
-        }
-        Ok(measured)
+            inference_seconds: None,
+        })
     }
 
     /// Seconds to evaluate 1,000 rows, where somebody wants to know. Measured before the training, since it does not depend
@@ -316,15 +322,15 @@ impl Objective<'_> {
         Ok(values.iter().sum::<f64>() / values.len() as f64)
     }
 
-    /// One training of a trial, and whether the trial's time limit cut it off. The first repetition reports every epoch, and
-    /// the pruner judges by it.
+    /// One training of a trial, and whether the trial's time limit cut it off. The first one reports every epoch, and the
+    /// pruner judges by it.
     fn train(
         &self,
         context: &mut Context<'_>,
         engine: &Engine,
-        repetition: &Repetition<'_>,
+        training: &Training<'_>,
     ) -> Result<(Model, Trained, bool), ObjectiveEnd> {
-        let Repetition { config, sets, slot, threads, reports, started, inference_seconds } = *repetition;
+        let Training { config, sets, slot, threads, reports, started, inference_seconds } = *training;
         let late = || self.budget.trial_limit.is_some_and(|limit| started.elapsed() >= limit);
         let cancelled = || late() || self.budget.spent();
         let fit = Fit {
@@ -384,10 +390,11 @@ pub(super) struct Segment<'a> {
 }
 
 /// What one training showed.
-#[derive(Default)]
 struct Measured {
     watched: f64,
     scores: Scores,
+    /// That of the weights that it ended with.
+    epoch: usize,
     parameters: f64,
     training_seconds: f64,
     /// For 1,000 rows.
@@ -395,7 +402,7 @@ struct Measured {
 }
 
 #[derive(Clone, Copy)]
-struct Repetition<'a> {
+struct Training<'a> {
     config: &'a Config,
     sets: &'a Sets,
     slot: u64,
@@ -411,6 +418,13 @@ struct Repetition<'a> {
 struct Fixed {
     parameters: f64,
     inference_seconds: Option<f64>,
+}
+
+/// Each metric's mean over the trainings, where all have it.
+fn mean_scores(measured: &[Measured]) -> Scores {
+    let of = |name: &String| measured.iter().map(|one| one.scores.0.get(name).copied()).sum::<Option<f64>>();
+    let names = measured.iter().take(1).flat_map(|one| one.scores.0.keys());
+    Scores(names.filter_map(|name| Some((name.clone(), of(name)? / measured.len() as f64))).collect())
 }
 
 /// Fails a trial whose training would take more memory than one may.

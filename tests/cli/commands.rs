@@ -288,7 +288,7 @@ fn pruners_have_options_and_say_which() {
     // Three that are all worse have p = 1/8: nothing could be stopped.
     for repeats in ["", "--repeats 3", "--repeats 4"] {
         let words = format!("search --data digits --pruner wilcoxon {repeats}");
-        folder.run(&words).fails(2, &["wilcoxon", "give at least 5 (--repeats 5)", "p < 0.1"]);
+        folder.run(&words).fails(2, &["wilcoxon", "give at least 5 (--folds 5, or --repeats 5)", "p < 0.1"]);
     }
     let search = "search --data digits --pruner wilcoxon --repeats 3 --pruner-option p_threshold=0.3";
     let found = folder.json(&format!("{search} --epochs 2 --trials 4 --storage w.db --json"));

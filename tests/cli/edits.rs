@@ -161,7 +161,7 @@ fn rules_end_a_study_and_are_named() {
     let (found, said) = search(&folder, "e.db", "--trials 500 --stop-regret-bound 0.5");
     assert_eq!(found["stopped_by"], "regret-bound", "{said}");
     assert!((20..200).contains(&found["trials"]["complete"].as_u64().unwrap()), "{found}");
-    folder.run("search --stop-regret-bound auto").fails(2, &["--repeats 3", "regret bound"]);
+    folder.run("search --stop-regret-bound auto").fails(2, &["--folds 5", "--repeats 3", "regret bound"]);
     folder.run("search --stop-regret-bound small").fails(2, &["--stop-regret-bound is `small`", "`auto`"]);
     folder.run("search --data digits --stop-at high").fails(2, &["--stop-at is `high`", "a number"]);
     folder.run("search --data digits --patience-trials 0").fails(2, &["--patience-trials is `0`", "from 1 on"]);

@@ -241,6 +241,48 @@ fn a_search_may_end_with_a_trials_own_model() {
 }
 
 #[test]
+fn trials_are_cross_validated() {
+    let folder = Folder::new();
+    let ran = folder.run("search --folds 5 --pruner wilcoxon --trials 4 --epochs 3 --storage w.db").ok();
+    assert!(ran.out.contains("(mean of 5 trainings, standard deviation 0.0"), "{}", ran.out);
+    let complete: Vec<Json> =
+        trials(&folder, "w.db").into_iter().filter(|trial| trial["state"] == "complete").collect();
+    assert!(!complete.is_empty() && complete.iter().all(|t| keys(&t["intermediate"]) == ["1", "2", "3", "4", "5"]));
+    // Folds of the user's own: three of different sizes, one a region.
+    let rows: String =
+        (0..60).map(|i| format!("{},{},{}\n", i % 7, (i % 7) * 3 + i % 2, ["n", "s", "s", "w"][i % 4])).collect();
+    std::fs::write(folder.path("t.csv"), format!("x,y,region\n{rows}")).unwrap();
+    std::fs::write(folder.path("s.toml"), "[data]\npath = \"t.csv\"\ntarget = \"y\"\nfold_column = \"region\"\n")
+        .unwrap();
+    let words = "search s.toml --task regression --metric rmse --trials 3 --epochs 2 --storage f.db --json";
+    let found = folder.json(words);
+    assert_eq!(found["parts"].as_array().unwrap().len(), 3);
+    let mean = found["parts"].as_array().unwrap().iter().map(|part| part.as_f64().unwrap()).sum::<f64>() / 3.0;
+    assert!((found["best"]["value"].as_f64().unwrap() - mean).abs() < 1e-9 * mean, "{found}");
+    assert_eq!(found["validation"]["rmse"], found["best"]["value"]);
+    assert!(folder.run(&words.replace("f.db", "g.db").replace("--json", "")).ok().err.contains("drawn from all folds"));
+    for (more, parts) in [
+        ("--folds 3 --validation-split 0.1", ["--validation-split and --folds exclude each other", "once"]),
+        ("--folds 1", ["--folds is `1`", "from 2 on"]),
+        ("--folds many", ["--folds is `many`", "whole number"]),
+        ("--folds 2000", ["fewer than a division into 2000 parts needs", "fewer folds"]),
+        ("--folds 3 --population 4", ["cross-validation", "one training"]),
+        ("--fold-column region", ["fold column: `region` is not known", "digits"]),
+    ] {
+        folder.run(&format!("search --data digits {more}")).fails(2, &parts);
+    }
+    let command = "search --command ./o.sh --direction minimize --folds 3";
+    folder.run(command).fails(2, &["--folds belongs to the built-in training"]);
+    folder.run("search s.toml --folds 4").fails(2, &["4 are asked for", "the fold column has 3"]);
+    folder
+        .run("search s.toml --validation-split 0.3")
+        .fails(2, &["--validation-split", "fold_column", "exclude each other"]);
+    folder.run("compare --function branin --folds 3").fails(2, &["--folds goes with --data alone"]);
+    let words = "compare --data t.csv --target y --fold-column region --task regression --samplers random,tpe --seeds 2 --trials 3";
+    folder.run(&format!("{words} --epochs 1")).ok();
+}
+
+#[test]
 fn deterministic_searches_are_the_same_with_any_number_of_jobs() {
     let folder = Folder::new();
     let run = |jobs: usize, more: &str| {

@@ -78,6 +78,12 @@ pub const DEVICE: Opt = opt(
     "DEVICE",
     "auto, cpu, cuda (all GPUs) or cuda:1; auto is the GPU for searches and large networks, if there is one that computes as the CPU does [default: auto]",
 );
+/// Cross-validation.
+pub const FOLDS: Opt = opt(
+    "folds",
+    "K",
+    "Cross-validation in place of --validation-split: the rows that are not for the test are divided into K folds, and a trial trains once for each, validates on it, and has the mean as its value; epochs are pruned in the first",
+);
 pub const THREADS: Opt = opt("threads", "N", "Threads of one training, or auto [default: auto]");
 
 /// Which data, and how they are divided.
@@ -91,7 +97,7 @@ pub const DATA: &[Opt] = &[
     opt("validation_split", "SHARE", "Share of the other rows for validation, 0 for none [default: 0.2]"),
     one_of("task", "What the target means [default: auto]", || TaskChoice::ALL.iter().map(|row| row.0).collect()),
     many("categorical", "NAMES", "Columns of numbers to be taken as categories, with commas"),
-    opt("fold_column", "NAME", "Column that says to which fold a row belongs; it is no input"),
+    opt("fold_column", "NAME", "Column that says to which fold a row belongs; it is no input. A search validates on each fold in turn"),
 ];
 
 /// What a training needs beside its settings.
@@ -122,12 +128,13 @@ pub const SEARCH: &[Opt] = &[
     flagged("deterministic", "WIDTH", "Make the same study with any number of jobs: results are told in order, and a trial sees those before it. With =4, those four places before it, so that a sampler that learns may have four trials under way. A time limit still ends it anywhere"),
     opt("storage", "FILE", "File of studies [default: hpt-study.db]"),
     opt("study", "NAME", "Name of the study [default: the data's or the command's name]"),
-    opt("repeats", "N", "Trainings of each trial with different seeds, averaged [default: 1]"),
+    FOLDS,
+    opt("repeats", "N", "Trainings of each trial with different seeds, averaged; with folds, other divisions into them [default: 1]"),
     opt("keep_models", "N", "Models of the best trials to keep [default: 3]"),
     one_of("retrain", "What is trained once more, on training and validation rows together; with none the best trial's own model is the result [default: best]", || vec!["best", "none"]),
     opt("stop_at", "X", "Value that is good enough: the study ends when its best has reached it; of several objectives all, with commas"),
     opt("patience_trials", "N", "The study ends after so many trials in a row that brought nothing better; with several objectives, nothing new for the front"),
-    opt("stop_regret_bound", "X", "The study ends when, by a Gaussian process, the best there is can hardly be better than the best so far by more than X; `auto` takes the error of that value, from --repeats"),
+    opt("stop_regret_bound", "X", "The study ends when, by a Gaussian process, the best there is can hardly be better than the best so far by more than X; `auto` takes the error of that value, from --folds or --repeats"),
     opt("warm_start", "FILE[:STUDY]", "Study to learn from: its best are tried first, its trials are data for the sampler"),
     opt("population", "K", "Population-based training: K members train in generations, the worst copy weights of the best"),
     opt("generation_epochs", "N", "Epochs of a population's generation [default: 1]"),

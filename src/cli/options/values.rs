@@ -8,7 +8,7 @@ use crate::cli::table;
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 use hpt_engine::Error;
-use hpt_engine::data::{DataSpec, SplitSpec, TaskChoice};
+use hpt_engine::data::{DataSpec, Folds, SplitSpec, TaskChoice};
 use hpt_engine::engine::Device;
 use hpt_engine::pruner;
 use hpt_engine::search::{Constraint, Measure, WarmStart};
@@ -307,9 +307,25 @@ impl Options {
         let split = SplitSpec {
             test: self.share("test_split")?.unwrap_or(default.test),
             validation: self.share("validation_split")?.unwrap_or(default.validation),
+            folds: Folds::None,
             seed: self.seed()?,
         };
         Ok(Some((data, split)))
+    }
+
+    /// The division of rows for trials: by `folds`, or those of `fold_column`, where either is given.
+    pub fn in_folds(&self, split: SplitSpec) -> Result<SplitSpec, Error> {
+        let (name, folds) = match (self.count("folds", 2)?, self.text("fold_column")?) {
+            (Some(k), _) => ("folds", Folds::Count(k as usize)),
+            (None, Some(_)) => ("fold_column", Folds::Column),
+            (None, None) => return Ok(split),
+        };
+        match (self.place("validation_split"), self.place(name)) {
+            (Some(share), Some(folds)) => Err(Error::input(format!(
+                "{share} and {folds} exclude each other: every fold is the validation rows once"
+            ))),
+            _ => Ok(SplitSpec { folds, ..split }),
+        }
     }
 
     /// The byte that separates cells.

@@ -1,7 +1,7 @@
 //! Splits and folds: complete, disjoint, in proportion, and the same every time.
 
 use super::*;
-use crate::data::{balanced_weights, folds, split};
+use crate::data::{Folds, balanced_weights, fold_count, folds, split};
 use proptest::prelude::*;
 
 /// A source of these class labels (or of one stratum, a regression).
@@ -33,7 +33,7 @@ proptest! {
     ) {
         let labels: Vec<u32> = sizes.iter().enumerate().flat_map(|(c, &n)| std::iter::repeat_n(c as u32, n)).collect();
         let source = source(&labels, regression);
-        let spec = SplitSpec { test, validation, seed };
+        let spec = SplitSpec { test, validation, seed, ..SplitSpec::default() };
         let found = split(&source, false, &spec).unwrap();
         prop_assert_eq!(&found, &split(&source, false, &spec).unwrap());
         let mut together = [found.train.clone(), found.validation.clone(), found.test.clone()].concat();
@@ -57,17 +57,20 @@ proptest! {
     }
 
     #[test]
-    fn folds_hold_every_row_out_once(n in 4usize..80, k in 2usize..5, classes in 1u32..4, seed: u64) {
-        let labels: Vec<u32> = (0..n * classes as usize).map(|i| i as u32 % classes).collect();
-        let found = folds(&source(&labels, false), k, seed, 0).unwrap();
+    fn folds_hold_every_row_out_once(n in 4usize..80, k in 2usize..5, classes in 1u32..4, apart in 0usize..20, seed: u64) {
+        let labels: Vec<u32> = (0..n * classes as usize + apart).map(|i| i as u32 % classes).collect();
+        // The first rows are somebody else's, the test's say.
+        let rows: Vec<usize> = (apart..labels.len()).collect();
+        let found = folds(&source(&labels, false), &rows, k, seed, 0).unwrap();
         prop_assert_eq!(found.len(), k);
         let mut held: Vec<usize> = found.iter().flat_map(|(_, held)| held.clone()).collect();
         held.sort_unstable();
-        prop_assert_eq!(held, (0..labels.len()).collect::<Vec<_>>());
+        prop_assert_eq!(held, rows.clone());
         for (train, held) in &found {
-            prop_assert_eq!(train.len() + held.len(), labels.len());
+            prop_assert!(train.is_sorted() && held.is_sorted());
+            prop_assert_eq!(train.len() + held.len(), rows.len());
             prop_assert!(held.iter().all(|row| train.binary_search(row).is_err()));
-            prop_assert!(held.len().abs_diff(labels.len() / k) <= 1);
+            prop_assert!(held.len().abs_diff(rows.len() / k) <= 1);
             for class in 0..classes {
                 prop_assert!(count(&labels, held, class).abs_diff(n / k) <= 1);
             }
@@ -115,7 +118,7 @@ fn a_test_file_leaves_all_rows_for_training_and_validation() {
     let source = source(&[0, 1].repeat(50), false);
     let found = split(&source, true, &SplitSpec::default()).unwrap();
     assert_eq!((found.train.len(), found.validation.len(), found.test.len()), (80, 20, 0));
-    let none = SplitSpec { test: 0.0, validation: 0.0, seed: 0 };
+    let none = SplitSpec { test: 0.0, validation: 0.0, ..SplitSpec::default() };
     assert_eq!(split(&source, false, &none).unwrap().train.len(), 100);
 }
 
@@ -127,7 +130,7 @@ fn too_few_rows_and_fractions_that_are_none() {
         text.starts_with("made: class `c1` of target `y` has 2 rows, fewer than a division into 3 parts needs"),
         "{text}"
     );
-    let text = message(folds(&small, 3, 0, 0));
+    let text = message(folds(&small, &[0, 1, 2, 3, 4, 5], 3, 0, 0));
     assert!(text.contains("class `c1` of target `y` has 2 rows"), "{text}");
     let text = message(split(&source(&[0, 1], true), false, &SplitSpec::default()));
     assert!(text.starts_with("made: the table has 2 rows, fewer than"), "{text}");
@@ -135,21 +138,31 @@ fn too_few_rows_and_fractions_that_are_none() {
         let text = message(split(&small, false, &SplitSpec { test: fraction, ..SplitSpec::default() }));
         assert!(text.starts_with("test split:") && text.contains("is not a fraction"), "{text}");
     }
-    assert!(message(folds(&small, 1, 0, 0)).contains("at least 2 are needed, found 1"));
+    assert!(message(folds(&small, &[0, 1, 2, 3, 4, 5], 1, 0, 0)).contains("at least 2 are needed, found 1"));
 }
 
 #[test]
 fn repetitions_differ_and_given_folds_decide() {
     let labels = [0, 1].repeat(20);
     let made = source(&labels, false);
-    assert_ne!(folds(&made, 4, 0, 0).unwrap(), folds(&made, 4, 0, 1).unwrap());
+    let all: Vec<usize> = (0..labels.len()).collect();
+    assert_ne!(folds(&made, &all, 4, 0, 0).unwrap(), folds(&made, &all, 4, 0, 1).unwrap());
     let folder = folder();
     let path = write(folder.path(), "t.csv", "x,y,fold\n1,0,10\n2,1,2\n3,0,2\n4,1,10\n5,1,1\n");
     let spec = DataSpec { fold_column: Some("fold".into()), ..DataSpec::new(path) };
     let loaded = load(&spec).unwrap();
     assert_eq!((loaded.source.target_names(), loaded.source.column_names()), (["y".to_owned()].as_slice(), vec!["x"]));
-    let held: Vec<Vec<usize>> = folds(&loaded.source, 5, 0, 0).unwrap().into_iter().map(|(_, held)| held).collect();
+    let held: Vec<Vec<usize>> =
+        folds(&loaded.source, &[0, 1, 2, 3, 4], 5, 0, 0).unwrap().into_iter().map(|(_, held)| held).collect();
     assert_eq!(held, [vec![4], vec![1, 2], vec![0, 3]]);
+    let text = message(folds(&loaded.source, &[0, 1, 2, 3], 3, 0, 0));
+    assert!(text.contains("fold 1 of the fold column has no row that is not a test row"), "{text}");
+    let count = |source: &Source, folds| fold_count(source, folds);
+    assert_eq!(count(&loaded.source, Folds::Column).unwrap(), 3);
+    assert_eq!((count(&loaded.source, Folds::Count(3)).unwrap(), count(&made, Folds::Count(9)).unwrap()), (3, 9));
+    assert_eq!(count(&loaded.source, Folds::None).unwrap(), 0);
+    assert!(message(count(&loaded.source, Folds::Count(4))).contains("4 are asked for, and the fold column has 3"));
+    assert!(message(count(&made, Folds::Column)).contains("no column of the data was named"));
 }
 
 #[test]
