@@ -6,7 +6,8 @@ use super::owner::Owner;
 use super::rows::{self, Stored, Table};
 use super::storage::{Fault, Storage};
 use super::transfer::{self, Prior};
-use crate::history::{Direction, Trial, pareto};
+use crate::history::pareto::{self, Merit, best_first};
+use crate::history::{Direction, Trial};
 use crate::space::{Domain, Space};
 use crate::{Error, Result};
 use rusqlite::{Connection, OptionalExtension};
@@ -223,6 +224,22 @@ impl Study {
             [direction] => cache.best(*direction).cloned().into_iter().collect(),
             directions => pareto::front(directions, cache.all()).into_iter().cloned().collect(),
         })
+    }
+
+    /// The best complete trials that keep their constraints, at most so many, best first: by the number of fronts before
+    /// theirs, within a front by the first objective.
+    ///
+    /// # Errors
+    /// As [`Study::trials`].
+    pub fn top(&self, count: usize) -> Result<Vec<Trial>> {
+        let directions = self.directions();
+        if let ([_], 1) = (directions, count) {
+            return self.best();
+        }
+        let trials = self.trials()?;
+        let known = trials.iter().filter_map(|trial| Some((trial, Merit::of(directions, trial)?)));
+        let (trials, merits): (Vec<&Trial>, Vec<Merit>) = known.filter(|(trial, _)| trial.is_feasible()).unzip();
+        Ok(best_first(&merits).into_iter().take(count).map(|place| trials[place].clone()).collect())
     }
 
     /// Keeps `value` with the study under `hpt:KEY` (a system attribute).
