@@ -115,7 +115,8 @@ impl Study {
                 }
             };
             let id = find(connection, &name)?.unwrap_or_default();
-            let mut cache = Cache::default();
+            let directions = directions(connection, id)?;
+            let mut cache = Cache::of(&directions);
             cache.refresh(connection, &path, id)?;
             let space = match system(connection, id, SPACE)? {
                 Some(space) => Some(serde_json::from_value(space).map_err(|error| {
@@ -127,7 +128,7 @@ impl Study {
                 storage: storage.clone(),
                 id,
                 name,
-                directions: directions(connection, id)?,
+                directions,
                 metric_names: metric_names(connection, id)?,
                 space,
                 owner: Owner::this(),
@@ -221,7 +222,7 @@ impl Study {
         // Under the lock: the list for readers may have to be copied, and this is asked after each trial.
         let cache = self.cache();
         Ok(match self.directions() {
-            [direction] => cache.best(*direction).cloned().into_iter().collect(),
+            [_] => cache.best().cloned().into_iter().collect(),
             directions => pareto::front(directions, cache.all()).into_iter().cloned().collect(),
         })
     }
@@ -233,8 +234,10 @@ impl Study {
     /// As [`Study::trials`].
     pub fn top(&self, count: usize) -> Result<Vec<Trial>> {
         let directions = self.directions();
-        if let ([_], 1) = (directions, count) {
-            return self.best();
+        if count == 1 {
+            // Asked after each trial, so without a look at all of them.
+            self.refresh()?;
+            return Ok(self.cache().best().cloned().into_iter().collect());
         }
         let trials = self.trials()?;
         let known = trials.iter().filter_map(|trial| Some((trial, Merit::of(directions, trial)?)));

@@ -76,7 +76,7 @@ pub use context::{Context, ObjectiveEnd, Verdict};
 pub use handle::{Study, StudyConfig};
 pub use method::Method;
 pub use optimize::{OptimizeSpec, Stopped, Summary};
-pub use stop::{Regret, StopRules};
+pub use stop::{GROWTH, Regret, StopRules};
 pub use storage::Storage;
 pub use tell::Outcome;
 pub use transfer::Transfer;
