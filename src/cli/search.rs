@@ -50,7 +50,8 @@ study file, or a space sized from the data.
 With several metrics (--metric accuracy,parameters) the result is the front: the trials that no other beats in all of \
 them. The one with the best first metric is retrained; models of the front are kept first (--keep-models). Pruners look at \
 all of them after every epoch: what others dominate is stopped, and the front goes on. A trial whose \
-number of parameters breaks a --constraint is not trained and stored as pruned.
+number of parameters or inference time breaks a --constraint is not trained and stored as pruned; that time is the \
+shortest of some passes over the validation rows before the training, and is what the trial is judged by.
 
 Examples:
   hpt-engine search
