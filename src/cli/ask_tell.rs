@@ -1,17 +1,17 @@
 //! `create-study`, `ask`, `tell`: the search alone, for an objective outside of this program.
 //!
-//! The sampler, the seed and the pruner are kept with the study when it is created, so that each `ask` is one short
-//! process that needs to be told nothing.
+//! The sampler, the seed and the pruner are kept with the study, by `create-study` as by `search`, so that each `ask` is one
+//! short process that needs to be told nothing.
 
 use super::console::Console;
 use super::failure::Failure;
+use super::storage::Told;
 use super::{Verb, options, screen, storage, table};
 use crate::cli::study_file::StudyFile;
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use hpt_engine::Error;
 use hpt_engine::report::trials::{number as number_json, objective_names};
-use hpt_engine::sampler::Acquisition;
-use hpt_engine::study::{Outcome, Storage, Study, StudyConfig};
-use hpt_engine::{Error, pruner, sampler};
+use hpt_engine::study::{Method, Outcome, Storage, Study, StudyConfig};
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -42,7 +42,13 @@ pub const ASK: Verb = Verb {
     name: "ask",
     about: "Take the next trial of a study: its number and parameters",
     arguments: |command| {
-        storage::arguments(command).after_help("Exit code 1 says that every configuration of the space has been tried.")
+        let arg = |name: &'static str, value: &'static str, help: &'static str| {
+            Arg::new(name).long(name).value_name(value).help(help).help_heading("Trial")
+        };
+        storage::arguments(command)
+            .arg(arg("sampler", "NAME", "How this configuration is proposed [default: as the study was begun]"))
+            .arg(arg("acquisition", "NAME", "What a Gaussian process maximises [default: as the study was begun]"))
+            .after_help("Exit code 1 says that every configuration of the space has been tried.")
     },
     run: ask,
 };
@@ -86,6 +92,15 @@ fn tell_arguments(command: Command) -> Command {
             arg("step", "N", "The value, or all values, are intermediate ones of this step; the trial goes on")
                 .conflicts_with("state"),
         )
+        .arg(
+            arg("pruner", "NAME", "What is asked whether it should go on [default: as the study was begun]")
+                .requires("step"),
+        )
+        .arg(
+            arg("pruner-option", "NAME=X", "Option of the pruner; several may be given")
+                .action(ArgAction::Append)
+                .requires("step"),
+        )
 }
 
 /// The texts of an argument, split at commas.
@@ -116,31 +131,24 @@ fn create(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
     let space =
         text(matches, "space").map(|path| StudyFile::read_space(path, BTreeMap::new(), &|text| console.note(text)));
     let space = space.transpose()?;
-    let (sampler, pruner) = (text(matches, "sampler").unwrap_or("auto"), text(matches, "pruner").unwrap_or("none"));
-    sampler::by_name(sampler, &sampler::Settings::default())?;
-    pruner::entry(pruner)?;
-    let told = list(matches, "pruner-option");
     let metrics = list(matches, "metric");
     storage::check_metric_names("--metric", &metrics)?;
-    pruner::by_name(pruner, &storage::pruner_settings(pruner, &told, &objective_names(&metrics, directions.len()))?)?;
-    let seed = whole(matches, "seed")?.unwrap_or(0);
-    let acquisition = acquisition(matches, sampler)?;
-    let attributes = [
-        ("sampler", json!(sampler)),
-        ("acquisition", json!(acquisition.name())),
-        ("pruner", json!(pruner)),
-        ("seed", json!(seed)),
-    ];
-    let options = (!told.is_empty()).then(|| ("pruner_options", json!(told)));
+    let objectives = objective_names(&metrics, directions.len());
+    // Before anything is created.
+    Told::of(matches)?.over(Method::default(), &objectives)?;
+    // A study that is there has its seed; only one that is named can be another one.
+    let seed = whole(matches, "seed")?.map(|seed| ("seed".to_owned(), json!(seed)));
     let config = StudyConfig {
         name: name.to_owned(),
         directions,
         metric_names: metrics,
         space,
-        attributes: attributes.into_iter().chain(options).map(|(key, value)| (key.to_owned(), value)).collect(),
+        attributes: seed.into_iter().collect(),
     };
     let path = storage::path(matches);
     let study = Study::create_or_open(&Storage::open_or_create(path)?, &config)?;
+    let method = Told::of(matches)?.over(study.method()?.unwrap_or_default(), &objectives)?;
+    study.set_method(&method)?.iter().for_each(|change| console.note(change));
     let trials = study.trials()?.len();
     let directions: Vec<&str> = study.directions().iter().map(|direction| direction.name()).collect();
     let document = json!({"study": name, "storage": path, "directions": directions, "trials": trials});
@@ -150,18 +158,10 @@ fn create(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
     })
 }
 
-/// What a Gaussian process maximises, refused as a search refuses it.
-fn acquisition(matches: &ArgMatches, sampler: &str) -> Result<Acquisition, Error> {
-    let mut options = options::Options::default();
-    if let Some(name) = text(matches, "acquisition") {
-        options.set("acquisition", "--acquisition".to_owned(), toml::Value::String(name.to_owned()));
-    }
-    Ok(super::search::acquisition(&options, sampler)?.unwrap_or_default())
-}
-
 fn ask(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
     let study = storage::open(matches)?;
-    let (sampler, seed) = storage::sampler_of(&study)?;
+    let sampler = storage::method(matches, &study, console)?.sampler()?;
+    let seed = study.attribute("seed")?.and_then(|seed| seed.as_u64()).unwrap_or(0);
     let Some(trial) = study.ask_detached(sampler.as_ref(), seed)? else {
         return Err(Failure::new(1, format!("study `{}`: every configuration has been tried", study.name())));
     };
@@ -192,6 +192,7 @@ pub fn outcome(matches: &ArgMatches) -> Result<Outcome, Failure> {
 
 /// `tell --step`: keeps intermediate values and says whether the trial should stop.
 fn report(study: &Study, number: u64, step: u64, matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
+    let pruner = storage::method(matches, study, console)?.pruner()?;
     let Outcome::Complete(values) = outcome(matches)? else { return Err(Failure::input("--step needs a value")) };
     let (key, shown) = match (values.as_slice(), text(matches, "values")) {
         ([one], None) => {
@@ -203,7 +204,7 @@ fn report(study: &Study, number: u64, step: u64, matches: &ArgMatches, console: 
             ("values", all.iter().copied().map(number_json).collect())
         }
     };
-    let stop = storage::should_prune(study, number)?;
+    let stop = study.should_prune(number, pruner.as_ref())?;
     let mut document = json!({"number": number, "state": "running", "step": step, "should_prune": stop});
     document[key] = shown;
     console.result(&document, || {

@@ -6,7 +6,7 @@ use super::console::Console;
 use super::failure::Failure;
 use super::options::{DATA, Options};
 use super::progress::Bars;
-use super::search::{acquisition, check_enqueued, enqueued, how_to_resume, outline};
+use super::search::{acquisition, check_enqueued, enqueued, outline};
 use super::study_file::StudyFile;
 use super::{interrupt, screen, storage, table};
 use hpt_engine::Error;
@@ -42,10 +42,7 @@ pub fn run(
     bars.end();
     match outcome {
         Ok(outcome) => console.result(&document(&outcome)?, || screen_of(&outcome)),
-        Err(Error::Interrupted) => {
-            super::console::say(&how_to_resume(&bars, &spec.storage));
-            Err(Failure::interrupted())
-        }
+        Err(Error::Interrupted) => Err(interrupt::end(&bars, &spec.storage, console)),
         Err(error) => Err(error.into()),
     }
 }
@@ -125,6 +122,7 @@ fn specify(
     sampler::by_name(&spec.sampler, &sampler::Settings::default()).map_err(|error| options.locate("sampler", error))?;
     pruner::by_name(&spec.pruner, &spec.pruner_settings).map_err(|error| options.locate("pruner", error))?;
     check_enqueued(options, &spec.enqueue, &spec.space)?;
+    spec.check_command(options.place("command").unwrap_or("--command"))?;
     Ok(spec)
 }
 

@@ -25,6 +25,10 @@ pub struct Bars {
 
 #[derive(Default)]
 struct Shown {
+    study: Option<Study>,
+    /// How many of its trials were finished before, and when its trials began.
+    before: u64,
+    began: Option<Instant>,
     metrics: Vec<String>,
     /// Counts trials, or seconds where the number of trials is open.
     bar: Option<ProgressBar>,
@@ -59,6 +63,19 @@ impl Bars {
     /// How many trials of the study are finished.
     pub fn finished(&self) -> u64 {
         self.finished.load(Ordering::Relaxed)
+    }
+
+    /// The study, once it is open.
+    pub fn study(&self) -> Option<Study> {
+        self.shown().study.clone()
+    }
+
+    /// Seconds since the start of everything, and trials a second since that of the trials.
+    pub fn pace(&self) -> (f64, f64) {
+        let shown = self.shown();
+        let trials = self.finished().saturating_sub(shown.before) as f64;
+        let seconds = shown.began.map_or(0.0, |began| began.elapsed().as_secs_f64());
+        (self.started.elapsed().as_secs_f64(), if seconds > 0.0 { trials / seconds } else { 0.0 })
     }
 
     /// Takes the bar away.
@@ -107,6 +124,7 @@ impl Progress for Bars {
         self.finished.store(finished, Ordering::Relaxed);
         shown.metrics = objective_names(study.metric_names(), study.directions().len());
         shown.total = total;
+        (shown.study, shown.before, shown.began) = (Some(study.clone()), finished, Some(Instant::now()));
         if let (true, Some(space)) = (self.show_space, study.space()) {
             let toml = space.to_toml();
             let indented = toml.lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n");

@@ -41,7 +41,8 @@ pub const VERB: Verb = Verb {
 const HELP: &str = "\
 Trials run in parallel and are stored as they finish. The best configuration is trained once more on training and \
 validation rows, tested once on the test rows, and saved. --trials is the total that the study should reach: after an \
-interrupt or a crash the same command goes on where it stopped.
+interrupt or a crash the same command goes on where it stopped. An interrupted search exits with 130; with --json it prints \
+its document all the same, `stopped_by` being `interrupt` and `model` null.
 
 Flags of a training (--epochs 10, --optimizer adam) fix a value for all trials; what varies is the [space] table of a \
 study file, or a space sized from the data.
@@ -49,7 +50,8 @@ study file, or a space sized from the data.
 With several metrics (--metric accuracy,parameters) the result is the front: the trials that no other beats in all of \
 them. The one with the best first metric is retrained; models of the front are kept first (--keep-models). Pruners look at \
 all of them after every epoch: what others dominate is stopped, and the front goes on. A trial whose \
-number of parameters breaks a --constraint is not trained and stored as pruned.
+number of parameters or inference time breaks a --constraint is not trained and stored as pruned; that time is the \
+shortest of some passes over the validation rows before the training, and is what the trial is judged by.
 
 Examples:
   hpt-engine search
@@ -61,7 +63,8 @@ Examples:
 With --command every trial runs that program. Its last line is the value; a line `step value` before it is an \
 intermediate value, by which the pruner may end it (of several directions `step v1 v2`); the step is a whole number from 0 on. \
 Where --trial-time-limit kills it, what it reported last is its result. {name} is a parameter, as is the variable HPT_NAME; there are \
-HPT_TRIAL_NUMBER, HPT_TRIAL_SEED, HPT_STUDY and HPT_PARAMS (JSON) too. What is not active is empty.
+HPT_TRIAL_NUMBER, HPT_TRIAL_SEED, HPT_STUDY and HPT_PARAMS (JSON) too. What is not active is empty. Other pairs of braces \
+(JSON, awk, ${VAR}) stay as they are; {{ and }} are single braces.
 
 A study file:
   [data]
@@ -111,10 +114,7 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
     bars.end();
     match outcome {
         Ok(outcome) => console.result(&document(&outcome)?, || screen::of(&outcome, &spec.data.path)),
-        Err(Error::Interrupted) => {
-            super::console::say(&how_to_resume(&bars, &spec.storage));
-            Err(Failure::interrupted())
-        }
+        Err(Error::Interrupted) => Err(interrupt::end(&bars, &spec.storage, console)),
         Err(error) => Err(error.into()),
     }
 }

@@ -1,13 +1,14 @@
 //! `--storage` and `--study`: which study a verb is about.
 
+use super::console::Console;
 use super::failure::Failure;
 use super::options::Options;
 use clap::{Arg, ArgMatches, Command};
 use hpt_engine::Error;
 use hpt_engine::history::Direction;
 use hpt_engine::report::trials::objective_names;
-use hpt_engine::sampler::{Acquisition, Sampler};
-use hpt_engine::study::{Storage, Study};
+use hpt_engine::sampler::Acquisition;
+use hpt_engine::study::{Method, Storage, Study};
 use hpt_engine::{pruner, sampler};
 
 /// Where studies are unless it is said.
@@ -36,40 +37,71 @@ pub fn open(matches: &ArgMatches) -> Result<Study, Failure> {
     Ok(Study::open(&storage, matches.get_one::<String>("study").map(String::as_str))?)
 }
 
-/// What `create-study` kept under a key, as text.
-pub fn kept(study: &Study, key: &str, default: &str) -> Result<String, Error> {
-    let kept = study.attribute(key)?;
-    Ok(kept.as_ref().and_then(|value| value.as_str()).unwrap_or(default).to_owned())
-}
-
-/// The sampler and seed that the study was created with.
-pub fn sampler_of(study: &Study) -> Result<(Box<dyn Sampler>, u64), Error> {
-    let seed = study.attribute("seed")?.and_then(|seed| seed.as_u64()).unwrap_or(0);
-    let default = sampler::Settings::default();
-    let acquisition = Acquisition::by_name(&kept(study, "acquisition", default.acquisition.name())?)?;
-    let settings = sampler::Settings { acquisition, ..default };
-    let sampler = sampler::by_name(&kept(study, "sampler", "auto")?, &settings)?;
-    Ok((sampler, seed))
-}
-
-/// Whether a running trial should stop, by the pruner that the study was created with.
-pub fn should_prune(study: &Study, number: u64) -> Result<bool, Error> {
-    let name = kept(study, "pruner", "none")?;
-    let told = study.attribute("pruner_options")?.and_then(|told| serde_json::from_value::<Vec<String>>(told).ok());
+/// How the study that the arguments name goes on: what it was begun with, unless they say otherwise.
+pub fn method(matches: &ArgMatches, study: &Study, console: &Console) -> Result<Method, Error> {
+    let kept = study.method()?;
     let objectives = objective_names(study.metric_names(), study.directions().len());
-    let settings = pruner_settings(&name, &told.unwrap_or_default(), &objectives)?;
-    let pruner = pruner::by_name(&name, &settings)?;
-    study.should_prune(number, pruner.as_ref())
+    let method = Told::of(matches)?.over(kept.clone().unwrap_or_default(), &objectives)?;
+    for change in kept.iter().flat_map(|kept| method.changes_from(kept)) {
+        console.note(&format!("{change}, for this call alone"));
+    }
+    Ok(method)
 }
 
-/// What `--pruner-option` tells a pruner of objectives with these names.
-pub fn pruner_settings(name: &str, told: &[String], objectives: &[String]) -> Result<pruner::Settings, Error> {
-    let mut options = Options::default();
-    if !told.is_empty() {
-        let told = told.iter().cloned().map(toml::Value::String).collect();
-        options.set("pruner_option", "--pruner-option".to_owned(), toml::Value::Array(told));
+/// What arguments say of sampler and pruner; a verb need not have all of them.
+pub struct Told {
+    sampler: Option<String>,
+    acquisition: Option<Acquisition>,
+    pruner: Option<String>,
+    options: Vec<String>,
+}
+
+impl Told {
+    /// Reads and checks them.
+    pub fn of(matches: &ArgMatches) -> Result<Self, Error> {
+        let all = |name: &str| matches.try_get_many::<String>(name).ok().flatten().into_iter().flatten().cloned();
+        let text = |name: &str| all(name).next();
+        let (sampler, pruner) = (text("sampler"), text("pruner"));
+        if let Some(name) = &sampler {
+            sampler::by_name(name, &sampler::Settings::default()).map_err(|error| error.at("--sampler"))?;
+        }
+        if let Some(name) = &pruner {
+            pruner::entry(name).map_err(|error| error.at("--pruner"))?;
+        }
+        let acquisition = text("acquisition").map(|name| {
+            let mut options = Options::default();
+            options.set("acquisition", "--acquisition".to_owned(), toml::Value::String(name));
+            super::search::acquisition(&options, sampler.as_deref().unwrap_or("auto"))
+        });
+        let options = all("pruner-option").flat_map(|text| text.split(',').map(str::to_owned).collect::<Vec<_>>());
+        Ok(Told { sampler, acquisition: acquisition.transpose()?.flatten(), pruner, options: options.collect() })
     }
-    options.pruner(name, pruner::Settings { objectives: objectives.to_vec(), ..pruner::Settings::default() })
+
+    /// What was kept, with what is told in its place.
+    pub fn over(self, mut method: Method, objectives: &[String]) -> Result<Method, Error> {
+        if let Some(sampler) = self.sampler {
+            method.sampler = sampler;
+        }
+        if let Some(acquisition) = self.acquisition {
+            method.acquisition = acquisition;
+        }
+        if let Some(pruner) = self.pruner {
+            // Options of another pruner mean nothing to this one.
+            if pruner != method.pruner {
+                method.pruner_settings = pruner::Settings::default();
+            }
+            method.pruner = pruner;
+        }
+        method.pruner_settings.objectives = objectives.to_vec();
+        if !self.options.is_empty() {
+            let mut options = Options::default();
+            let told = self.options.into_iter().map(toml::Value::String).collect();
+            options.set("pruner_option", "--pruner-option".to_owned(), toml::Value::Array(told));
+            method.pruner_settings = options.pruner(&method.pruner, method.pruner_settings)?;
+        }
+        method.pruner()?;
+        Ok(method)
+    }
 }
 
 /// Refuses two objectives of one name: nobody could tell their values apart.

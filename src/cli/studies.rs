@@ -78,20 +78,31 @@ fn trials(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
     }
     let trials = study.trials()?;
     console.result(&trials_json(&study)?, || {
-        let value = if study.directions().len() == 1 { "value" } else { "values" };
-        let rows: Vec<Vec<String>> = trials.iter().map(row).collect();
+        let objectives = match study.directions().len() {
+            1 => objective_names(&[], 1),
+            several => objective_names(study.metric_names(), several),
+        };
+        let rows: Vec<Vec<String>> = trials.iter().map(|trial| row(trial, objectives.len())).collect();
         let counts = study.counts().unwrap_or_default();
+        // `parameters` may be an objective.
+        let last = if objectives.len() == 1 { "parameters" } else { "configuration" };
+        let values = objectives.iter().map(String::as_str);
+        let header: Vec<&str> = ["trial", "state"].into_iter().chain(values).chain(["time", last]).collect();
         format!(
             "{}\n{}: {}",
-            table::table_within(columns(), &["trial", "state", value, "time", "parameters"], &rows),
+            table::table_within(columns(), &header, &rows),
             study.name(),
             counts.by_name().map(|(name, count)| format!("{count} {name}")).join(", ")
         )
     })
 }
 
-fn row(trial: &Trial) -> Vec<String> {
-    let values: Vec<String> = trial.values.iter().copied().map(table::number).collect();
+/// Number, state, one value an objective, time and configuration.
+fn row(trial: &Trial, objectives: usize) -> Vec<String> {
+    // What was pruned has what it reported last.
+    let last = || trial.last_intermediate().and_then(|(step, _)| trial.report_at(step)).unwrap_or_default();
+    let values = if trial.values.is_empty() && trial.state == State::Pruned { last() } else { &trial.values };
+    let value = |place: usize| values.get(place).copied().map(table::number).unwrap_or_default();
     let is = |key: &str| trial.state == State::Failed && trial.system.contains_key(key);
     let state = match trial.state.name() {
         _ if is("hpt:deleted") => "deleted",
@@ -101,13 +112,10 @@ fn row(trial: &Trial) -> Vec<String> {
     // What was written down may begin with the state itself.
     let why = reason(trial).map(|why| why.strip_prefix(state).unwrap_or(why).trim_start_matches(": "));
     let why = why.filter(|why| !why.is_empty()).filter(|why| why.chars().count() <= SHORT && !why.contains('\n'));
-    vec![
-        trial.number.to_string(),
-        why.map_or(state.to_owned(), |why| format!("{state}: {why}")),
-        values.join(", "),
-        trial.seconds().map(table::seconds).unwrap_or_default(),
-        parameters(trial),
-    ]
+    let mut cells = vec![trial.number.to_string(), why.map_or(state.to_owned(), |why| format!("{state}: {why}"))];
+    cells.extend((0..objectives).map(value));
+    cells.extend([trial.seconds().map(table::seconds).unwrap_or_default(), parameters(trial)]);
+    cells
 }
 
 fn parameters(trial: &Trial) -> String {
@@ -122,7 +130,7 @@ fn best(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
         if let several @ 2.. = study.directions().len() {
             return screen::front(&best, &objective_names(study.metric_names(), several));
         }
-        let rows: Vec<Vec<String>> = best.iter().map(row).collect();
+        let rows: Vec<Vec<String>> = best.iter().map(|trial| row(trial, 1)).collect();
         table::table_within(columns(), &["trial", "state", "value", "time", "parameters"], &rows)
     })
 }

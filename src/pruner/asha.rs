@@ -8,8 +8,9 @@
 //! With several objectives "best" is the order of multi-objective ASHA (`several.rs`): fronts, and within a front the
 //! points that cover it; what nobody dominates always goes on.
 
-use super::percentile::{insert, loss, remove};
+use super::percentile::loss;
 use super::several::{Field, competes, is_broken, losses};
+use super::standing::{Sorted, Standing};
 use super::{Follower, Pruner, Settings};
 use crate::history::{Direction, State, Trial};
 use std::collections::HashMap;
@@ -81,8 +82,10 @@ impl Pruner for Asha {
     }
 
     fn follow(&self, directions: &[Direction]) -> Option<Box<dyn Follower>> {
-        let &[direction] = directions else { return None };
-        Some(Box::new(Rungs::new(*self, direction)))
+        Some(match directions.len() {
+            1 => Box::new(Rungs::<Sorted>::new(*self, directions)),
+            _ => Box::new(Rungs::<Field>::new(*self, directions)),
+        })
     }
 
     fn describe(&self) -> String {
@@ -96,19 +99,22 @@ impl Pruner for Asha {
     }
 }
 
-/// Who has arrived at which rung with which loss: a report is judged by one search in a sorted list.
-pub(super) struct Rungs {
+/// Who has arrived at which rung with which loss: a report is judged by searches in what is in order.
+pub(super) struct Rungs<S: Standing> {
     rule: Asha,
-    direction: Direction,
-    /// Of each rung the losses in order.
-    losses: Vec<Vec<f64>>,
-    /// By trial's number, of each rung that it has reached: the step at which it arrived, and the loss.
-    arrivals: HashMap<u64, Vec<(u64, f64)>>,
+    directions: Vec<Direction>,
+    /// Of each rung the losses.
+    losses: Vec<S>,
+    /// By trial's number, of each rung that it has reached.
+    arrivals: HashMap<u64, Vec<Arrival<S::Loss>>>,
 }
 
-impl Rungs {
-    pub(super) fn new(rule: Asha, direction: Direction) -> Self {
-        Rungs { rule, direction, losses: Vec::new(), arrivals: HashMap::new() }
+/// The first report of a trial at or beyond a rung: its step, and its loss where it was of every objective.
+type Arrival<L> = (u64, Option<L>);
+
+impl<S: Standing> Rungs<S> {
+    pub(super) fn new(rule: Asha, directions: &[Direction]) -> Self {
+        Rungs { rule, directions: directions.to_vec(), losses: Vec::new(), arrivals: HashMap::new() }
     }
 
     /// The step of the rung with that index.
@@ -116,65 +122,76 @@ impl Rungs {
         self.rule.reduction.checked_pow(u32::try_from(index).ok()?)?.checked_mul(self.rule.min_resource)
     }
 
-    fn arrive(&mut self, number: u64, step: u64, loss: f64) {
-        let mut arrivals = self.arrivals.remove(&number).unwrap_or_default();
+    /// Puts the arrival at a rung in the place of the one before.
+    fn exchange(&mut self, index: usize, before: Option<&Arrival<S::Loss>>, now: Option<&Arrival<S::Loss>>) {
+        if index == self.losses.len() {
+            self.losses.push(S::default());
+        }
+        let losses = [before, now].map(|arrival| arrival.and_then(|(_, loss)| loss.as_ref()));
+        if losses[0] == losses[1] {
+            return;
+        }
+        if let Some(loss) = losses[0] {
+            self.losses[index].remove(loss);
+        }
+        if let Some(loss) = losses[1] {
+            self.losses[index].insert(loss.clone());
+        }
+    }
+}
+
+impl<S: Standing> Follower for Rungs<S> {
+    fn take(&mut self, trial: &Trial) {
+        let counts = trial.state != State::Failed && trial.is_feasible();
+        let arrival = |rung: u64| {
+            let step = first_report(trial, rung)?;
+            Some((step, S::loss(&self.directions, trial.report_at(step)?)))
+        };
+        let now: Vec<_> = (0..).map_while(|index| arrival(self.rung(index)?)).take_while(|_| counts).collect();
+        let before = self.arrivals.remove(&trial.number).unwrap_or_default();
+        for index in 0..before.len().max(now.len()) {
+            self.exchange(index, before.get(index), now.get(index));
+        }
+        self.arrivals.insert(trial.number, now);
+    }
+
+    fn report(&mut self, trial: &Trial, step: u64, values: &[f64]) {
+        if !trial.is_feasible() {
+            return;
+        }
+        let now = (step, S::loss(&self.directions, values));
+        let mut arrivals = self.arrivals.remove(&trial.number).unwrap_or_default();
         let mut index = 0;
         while self.rung(index).is_some_and(|rung| rung <= step) {
-            if index == self.losses.len() {
-                self.losses.push(Vec::new());
-            }
-            match arrivals.get_mut(index) {
-                // The first report at or beyond the rung is the one that counts, in whatever order they come.
-                Some((first, known)) if *first >= step => {
-                    remove(&mut self.losses[index], *known);
-                    (*first, *known) = (step, loss);
-                    insert(&mut self.losses[index], loss);
+            // The first report at or beyond the rung is the one that counts, in whatever order they come.
+            match arrivals.get(index).cloned() {
+                Some(before) if before.0 < step => {}
+                Some(before) => {
+                    self.exchange(index, Some(&before), Some(&now));
+                    arrivals[index] = now.clone();
                 }
-                Some(_) => {}
                 None => {
-                    arrivals.push((step, loss));
-                    insert(&mut self.losses[index], loss);
+                    self.exchange(index, None, Some(&now));
+                    arrivals.push(now.clone());
                 }
             }
             index += 1;
         }
-        self.arrivals.insert(number, arrivals);
-    }
-}
-
-impl Follower for Rungs {
-    fn take(&mut self, trial: &Trial) {
-        for (index, (_, loss)) in self.arrivals.remove(&trial.number).unwrap_or_default().into_iter().enumerate() {
-            remove(&mut self.losses[index], loss);
-        }
-        if trial.state != State::Failed && trial.is_feasible() {
-            for (&step, &value) in &trial.intermediate {
-                self.arrive(trial.number, step, loss(self.direction, value));
-            }
-        }
-    }
-
-    fn report(&mut self, trial: &Trial, step: u64, value: f64) {
-        if trial.is_feasible() {
-            self.arrive(trial.number, step, loss(self.direction, value));
-        }
+        self.arrivals.insert(trial.number, arrivals);
     }
 
     fn should_prune(&self, trial: &Trial) -> bool {
-        let Some((step, value)) = trial.last_intermediate() else { return false };
-        if value.is_nan() {
+        let Some((step, _)) = trial.last_intermediate() else { return false };
+        if is_broken(trial) {
             return true;
         }
         let arrivals = self.arrivals.get(&trial.number);
-        let Some((index, &(first, own))) = arrivals.and_then(|arrivals| arrivals.iter().enumerate().next_back()) else {
+        let Some((index, (first, own))) = arrivals.and_then(|arrivals| arrivals.iter().enumerate().next_back()) else {
             return false;
         };
-        if first != step {
-            return false;
-        }
+        let Some(own) = own.as_ref().filter(|_| *first == step) else { return false };
         let losses = &self.losses[index];
-        let better = losses.partition_point(|other| *other < own) as u64;
-        better >= (losses.len() as u64 / self.rule.reduction).max(1)
+        !losses.is_among(own, losses.len() / self.rule.reduction as usize)
     }
 }
 

@@ -10,6 +10,8 @@
 //! one that died, and parallel workers need not agree. Where R is not given it is the longest of the complete trials.
 
 use super::asha::Rungs;
+use super::several::Field;
+use super::standing::{Sorted, Standing};
 use super::{Asha, Follower, Pruner, Settings};
 use crate::history::{Direction, State, Trial};
 
@@ -69,11 +71,12 @@ impl Pruner for Hyperband {
     }
 
     fn follow(&self, directions: &[Direction]) -> Option<Box<dyn Follower>> {
-        let &[direction] = directions else { return None };
         // The brackets are known from the start only where their longest trial is.
         let firsts = self.first_rungs(self.max_resource?);
-        let rungs = |first: u64| Rungs::new(Asha { min_resource: first, reduction: self.reduction }, direction);
-        Some(Box::new(Brackets { rule: *self, brackets: firsts.into_iter().map(rungs).collect() }))
+        Some(match directions.len() {
+            1 => Brackets::<Sorted>::boxed(*self, firsts, directions),
+            _ => Brackets::<Field>::boxed(*self, firsts, directions),
+        })
     }
 
     fn describe(&self) -> String {
@@ -98,26 +101,31 @@ impl Pruner for Hyperband {
 }
 
 /// The rungs of each bracket.
-struct Brackets {
+struct Brackets<S: Standing> {
     rule: Hyperband,
-    brackets: Vec<Rungs>,
+    brackets: Vec<Rungs<S>>,
 }
 
-impl Brackets {
+impl<S: Standing> Brackets<S> {
+    fn boxed(rule: Hyperband, firsts: Vec<u64>, directions: &[Direction]) -> Box<dyn Follower> {
+        let rungs = |first: u64| Rungs::new(Asha { min_resource: first, reduction: rule.reduction }, directions);
+        Box::new(Brackets::<S> { rule, brackets: firsts.into_iter().map(rungs).collect() })
+    }
+
     fn of(&self, trial: &Trial) -> usize {
         self.rule.bracket(self.brackets.len(), trial.slot())
     }
 }
 
-impl Follower for Brackets {
+impl<S: Standing> Follower for Brackets<S> {
     fn take(&mut self, trial: &Trial) {
         let bracket = self.of(trial);
         self.brackets[bracket].take(trial);
     }
 
-    fn report(&mut self, trial: &Trial, step: u64, value: f64) {
+    fn report(&mut self, trial: &Trial, step: u64, values: &[f64]) {
         let bracket = self.of(trial);
-        self.brackets[bracket].report(trial, step, value);
+        self.brackets[bracket].report(trial, step, values);
     }
 
     fn should_prune(&self, trial: &Trial) -> bool {

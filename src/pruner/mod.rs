@@ -24,6 +24,7 @@ mod percentile;
 mod several;
 #[cfg(test)]
 mod several_tests;
+mod standing;
 #[cfg(test)]
 mod tests;
 mod threshold;
@@ -52,7 +53,7 @@ pub trait Pruner: Send + Sync {
     }
 
     /// A follower of a study with these directions, which has seen nothing yet; none where looking at the history is no
-    /// worse, or where there is none for several objectives.
+    /// worse.
     fn follow(&self, _directions: &[Direction]) -> Option<Box<dyn Follower>> {
         None
     }
@@ -67,8 +68,8 @@ pub trait Follower: Send {
     /// This trial is new, or its state or its constraints have changed; `trial` is all of it as it is now, with what it reported.
     fn take(&mut self, trial: &Trial);
 
-    /// A running trial, taken before, reported a value.
-    fn report(&mut self, trial: &Trial, step: u64, value: f64);
+    /// A running trial, taken before, reported these: one value an objective, or that of the first alone.
+    fn report(&mut self, trial: &Trial, step: u64, values: &[f64]);
 
     /// True where `trial`, which is feasible and of which everything was told, should stop after what it reported last.
     fn should_prune(&self, trial: &Trial) -> bool;

@@ -1,4 +1,5 @@
-//! What the user may say about a pruner: one table, from which flags, keys of a study file and their checks follow.
+//! What the user may say about a pruner: one table, from which flags, keys of a study file, their checks and what a study
+//! keeps of them follow.
 
 use super::PRUNERS;
 use crate::{Error, Result};
@@ -79,6 +80,7 @@ pub struct PrunerOption {
     pub of: &'static [&'static str],
     /// What it takes.
     expected: &'static str,
+    get: fn(&Settings) -> Option<f64>,
     set: fn(&mut Settings, f64) -> Option<()>,
 }
 
@@ -100,29 +102,29 @@ const NUMBER: &str = "a number";
 #[rustfmt::skip]
 pub const OPTIONS: &[PrunerOption] = &[
     PrunerOption { name: "startup", help: "finished trials before any is stopped [5]", of: &["median", "percentile"], expected: FROM_0,
-        set: |s, x| { s.startup = whole(x, 0)? as usize; Some(()) } },
+        get: |s| Some(s.startup as f64), set: |s, x| { s.startup = whole(x, 0)? as usize; Some(()) } },
     PrunerOption { name: "warmup", help: "steps that every trial may do [0]", of: &["median", "percentile", "threshold"], expected: FROM_0,
-        set: |s, x| { s.warmup = whole(x, 0)?; Some(()) } },
+        get: |s| Some(s.warmup as f64), set: |s, x| { s.warmup = whole(x, 0)?; Some(()) } },
     PrunerOption { name: "percentile", help: "the best percent that go on [25]", of: &["percentile"], expected: "a number above 0 and up to 100",
-        set: |s, x| { s.percentile = within(x, f64::MIN_POSITIVE, 100.0)?; Some(()) } },
+        get: |s| Some(s.percentile), set: |s, x| { s.percentile = within(x, f64::MIN_POSITIVE, 100.0)?; Some(()) } },
     PrunerOption { name: "min_resource", help: "first step at which trials are compared [1; where the program trains, a 27th of the epochs, a ninth for fewer than 27 trials]", of: &["asha", "hyperband"], expected: FROM_1,
-        set: |s, x| { s.min_resource = whole(x, 1)?; Some(()) } },
+        get: |s| Some(s.min_resource as f64), set: |s, x| { s.min_resource = whole(x, 1)?; Some(()) } },
     PrunerOption { name: "max_resource", help: "steps of a trial that is not stopped", of: &["hyperband"], expected: FROM_1,
-        set: |s, x| { s.max_resource = Some(whole(x, 1)?); Some(()) } },
+        get: |s| s.max_resource.map(|x| x as f64), set: |s, x| { s.max_resource = Some(whole(x, 1)?); Some(()) } },
     PrunerOption { name: "reduction", help: "one in so many goes on [3]", of: &["asha", "hyperband"], expected: FROM_2,
-        set: |s, x| { s.reduction = whole(x, 2)?; Some(()) } },
+        get: |s| Some(s.reduction as f64), set: |s, x| { s.reduction = whole(x, 2)?; Some(()) } },
     PrunerOption { name: "patience", help: "reports without an improvement before a trial may be stopped [5 for patience]", of: &[], expected: FROM_1,
-        set: |s, x| { s.patience = Some(whole(x, 1)?); Some(()) } },
+        get: |s| s.patience.map(|x| x as f64), set: |s, x| { s.patience = Some(whole(x, 1)?); Some(()) } },
     PrunerOption { name: "min_delta", help: "by how much an improvement must be better [0]", of: &[], expected: "a number from 0 on",
-        set: |s, x| { s.min_delta = within(x, 0.0, f64::MAX)?; Some(()) } },
+        get: |s| Some(s.min_delta), set: |s, x| { s.min_delta = within(x, 0.0, f64::MAX)?; Some(()) } },
     PrunerOption { name: "lower", help: "what is below is stopped; of several objectives the first, lower.NAME=X another", of: &["threshold"], expected: NUMBER,
-        set: |s, x| { s.lower = Some(x); Some(()) } },
+        get: |s| s.lower, set: |s, x| { s.lower = Some(x); Some(()) } },
     PrunerOption { name: "upper", help: "what is above is stopped; likewise, as in upper.loss=2", of: &["threshold"], expected: NUMBER,
-        set: |s, x| { s.upper = Some(x); Some(()) } },
+        get: |s| s.upper, set: |s, x| { s.upper = Some(x); Some(()) } },
     PrunerOption { name: "p_threshold", help: "probability below which a trial is worse [0.1]", of: &["wilcoxon"], expected: "a number from 0 to 1",
-        set: |s, x| { s.p_threshold = within(x, 0.0, 1.0)?; Some(()) } },
+        get: |s| Some(s.p_threshold), set: |s, x| { s.p_threshold = within(x, 0.0, 1.0)?; Some(()) } },
     PrunerOption { name: "startup_steps", help: "folds or repetitions before any is stopped [2]", of: &["wilcoxon"], expected: FROM_1,
-        set: |s, x| { s.startup_steps = whole(x, 1)? as usize; Some(()) } },
+        get: |s| Some(s.startup_steps as f64), set: |s, x| { s.startup_steps = whole(x, 1)? as usize; Some(()) } },
 ];
 
 impl PrunerOption {
@@ -133,6 +135,28 @@ impl PrunerOption {
 }
 
 impl Settings {
+    /// What a pruner heeds of this and what is not as by default: `NAME=X` each, which [`Settings::tell`] takes back.
+    pub fn told(&self, pruner: &str) -> Vec<String> {
+        let usual = Settings::default();
+        let own = OPTIONS.iter().filter(|option| option.is_of(pruner) && (option.get)(self) != (option.get)(&usual));
+        let own = own.filter_map(|option| Some(format!("{}={}", option.name, (option.get)(self)?)));
+        let is_threshold = |_: &&NamedBound| pruner == "threshold";
+        let bounds = self.bounds.iter().filter(is_threshold);
+        own.chain(bounds.map(|bound| format!("{}.{}={}", bound.side, bound.objective, bound.limit))).collect()
+    }
+
+    /// Sets an option that is given as `NAME=X`.
+    ///
+    /// # Errors
+    /// As [`Settings::set`]; what is no `NAME=X`.
+    pub fn tell(&mut self, place: &str, pruner: &str, text: &str) -> Result<()> {
+        // The name of an objective may hold a `=` too.
+        let pair = text.rsplit_once('=').and_then(|(name, value)| Some((name, value.trim().parse().ok()?)));
+        let (name, value) =
+            pair.ok_or_else(|| Error::input(format!("{place} is `{text}`; NAME=X, as in startup=10, is expected")))?;
+        self.set(place, pruner, name, value)
+    }
+
     /// Sets an option of a pruner; `place` is where it was given.
     ///
     /// # Errors
@@ -163,5 +187,30 @@ impl Settings {
         (option.set)(self, value)
             .filter(|()| !value.is_nan())
             .ok_or_else(|| Error::input(format!("{place}: `{name}` is {value}; {} is expected", option.expected)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_pruner_is_told_comes_back() {
+        for entry in PRUNERS {
+            let mut settings = Settings::default();
+            assert_eq!(settings.told(entry.name), [""; 0], "{}", entry.name);
+            let own: Vec<&PrunerOption> = OPTIONS.iter().filter(|option| option.is_of(entry.name)).collect();
+            let value = |option: &PrunerOption| if option.name == "p_threshold" { 0.3 } else { 7.0 };
+            own.iter().for_each(|option| settings.set("", entry.name, option.name, value(option)).unwrap());
+            if entry.name == "threshold" {
+                settings.set("", "threshold", "upper.a=b", 0.1).unwrap();
+            }
+            let mut again = Settings::default();
+            settings.told(entry.name).iter().for_each(|text| again.tell("", entry.name, text).unwrap());
+            assert_eq!(again, settings, "{}", entry.name);
+            assert_eq!(settings.told("none"), [""; 0]);
+        }
+        let found = Settings::default().tell("here", "asha", "reduction").unwrap_err().to_string();
+        assert_eq!(found, "here is `reduction`; NAME=X, as in startup=10, is expected");
     }
 }

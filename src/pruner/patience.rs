@@ -72,10 +72,9 @@ impl Pruner for Patience {
     }
 
     fn follow(&self, directions: &[Direction]) -> Option<Box<dyn Follower>> {
-        let &[direction] = directions else { return None };
         let then = self.then.as_ref()?.follow(directions)?;
         let alone = Patience { patience: self.patience, min_delta: self.min_delta, then: None };
-        Some(Box::new(Patient { alone, direction, then }))
+        Some(Box::new(Patient { alone, directions: directions.to_vec(), then }))
     }
 
     fn compares(&self) -> bool {
@@ -94,7 +93,7 @@ impl Pruner for Patience {
 /// What follows a study for the pruner behind.
 struct Patient {
     alone: Patience,
-    direction: Direction,
+    directions: Vec<Direction>,
     then: Box<dyn Follower>,
 }
 
@@ -103,11 +102,11 @@ impl Follower for Patient {
         self.then.take(trial);
     }
 
-    fn report(&mut self, trial: &Trial, step: u64, value: f64) {
-        self.then.report(trial, step, value);
+    fn report(&mut self, trial: &Trial, step: u64, values: &[f64]) {
+        self.then.report(trial, step, values);
     }
 
     fn should_prune(&self, trial: &Trial) -> bool {
-        is_broken(trial) || self.alone.stands_still(&[self.direction], trial) && self.then.should_prune(trial)
+        is_broken(trial) || self.alone.stands_still(&self.directions, trial) && self.then.should_prune(trial)
     }
 }

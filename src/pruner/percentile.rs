@@ -8,6 +8,7 @@
 //! rule above, but for values between the two neighbours of a percentile: an order has nothing between them.
 
 use super::several::{Field, competes, is_broken, losses};
+use super::standing::{Sorted, Standing};
 use super::{Follower, Pruner, Settings};
 use crate::history::{Direction, State, Trial};
 use std::collections::{HashMap, HashSet};
@@ -55,8 +56,10 @@ impl Pruner for Percentile {
     }
 
     fn follow(&self, directions: &[Direction]) -> Option<Box<dyn Follower>> {
-        let &[direction] = directions else { return None };
-        Some(Box::new(Steps { rule: *self, direction, complete: HashSet::new(), losses: HashMap::new() }))
+        Some(match directions.len() {
+            1 => Steps::<Sorted>::boxed(*self, directions),
+            _ => Steps::<Field>::boxed(*self, directions),
+        })
     }
 
     fn describe(&self) -> String {
@@ -90,58 +93,55 @@ impl Percentile {
 }
 
 /// What the complete trials that keep their constraints reported, by step: a report is judged without looking at any trial.
-struct Steps {
+struct Steps<S> {
     rule: Percentile,
-    direction: Direction,
+    directions: Vec<Direction>,
     /// Numbers of the trials in it.
     complete: HashSet<u64>,
-    /// Losses by step, in order.
-    losses: HashMap<u64, Vec<f64>>,
+    losses: HashMap<u64, S>,
 }
 
-impl Follower for Steps {
+impl<S: Standing> Steps<S> {
+    fn boxed(rule: Percentile, directions: &[Direction]) -> Box<dyn Follower> {
+        let directions = directions.to_vec();
+        Box::new(Steps::<S> { rule, directions, complete: HashSet::new(), losses: HashMap::new() })
+    }
+
+    fn loss_at(&self, trial: &Trial, step: u64) -> Option<S::Loss> {
+        S::loss(&self.directions, trial.report_at(step)?)
+    }
+}
+
+impl<S: Standing> Follower for Steps<S> {
     fn take(&mut self, trial: &Trial) {
-        let losses = trial.intermediate.iter().map(|(&step, &value)| (step, loss(self.direction, value)));
-        if trial.state == State::Complete && trial.is_feasible() {
-            if self.complete.insert(trial.number) {
-                losses.for_each(|(step, loss)| insert(self.losses.entry(step).or_default(), loss));
-            }
-        } else if self.complete.remove(&trial.number) {
-            losses.for_each(|(step, loss)| remove(self.losses.entry(step).or_default(), loss));
+        let counts = trial.state == State::Complete && trial.is_feasible();
+        let changes = if counts { self.complete.insert(trial.number) } else { self.complete.remove(&trial.number) };
+        for &step in trial.intermediate.keys().filter(|_| changes) {
+            let Some(loss) = self.loss_at(trial, step) else { continue };
+            let losses = self.losses.entry(step).or_default();
+            if counts { losses.insert(loss) } else { losses.remove(&loss) }
         }
     }
 
-    fn report(&mut self, _: &Trial, _: u64, _: f64) {}
+    fn report(&mut self, _: &Trial, _: u64, _: &[f64]) {}
 
     fn should_prune(&self, trial: &Trial) -> bool {
-        let Some((step, value)) = trial.last_intermediate() else { return false };
-        if value.is_nan() {
+        let Some((step, _)) = trial.last_intermediate() else { return false };
+        if is_broken(trial) {
             return true;
         }
-        if step <= self.rule.warmup || self.complete.len() < self.rule.startup {
+        if step <= self.rule.warmup || self.complete.len() < self.rule.startup || self.loss_at(trial, step).is_none() {
             return false;
         }
-        let Some(losses) = self.losses.get(&step).filter(|losses| !losses.is_empty()) else { return false };
-        best(self.direction, trial) > quantile_of_sorted(losses, self.rule.percentile / 100.0)
+        let Some(losses) = self.losses.get(&step).filter(|losses| losses.len() > 0) else { return false };
+        let own = trial.intermediate.keys().filter_map(|step| self.loss_at(trial, *step));
+        losses.is_behind(own, self.rule.percentile / 100.0)
     }
 }
 
 /// The least loss that a trial has reported.
 fn best(direction: Direction, trial: &Trial) -> f64 {
     trial.intermediate.values().map(|&value| loss(direction, value)).fold(f64::INFINITY, f64::min)
-}
-
-/// Puts a loss into its place.
-pub(super) fn insert(sorted: &mut Vec<f64>, loss: f64) {
-    sorted.insert(sorted.partition_point(|other| other.total_cmp(&loss).is_lt()), loss);
-}
-
-/// Takes a loss out again.
-pub(super) fn remove(sorted: &mut Vec<f64>, loss: f64) {
-    let at = sorted.partition_point(|other| other.total_cmp(&loss).is_lt());
-    if sorted.get(at).is_some_and(|found| found.total_cmp(&loss).is_eq()) {
-        sorted.remove(at);
-    }
 }
 
 /// The value as a loss, not a number as the worst.
@@ -158,25 +158,19 @@ fn quantile(values: &mut [f64], q: f64) -> f64 {
     between(low, high, place.fract())
 }
 
-/// The same of values in order.
-fn quantile_of_sorted(sorted: &[f64], q: f64) -> f64 {
-    let place = place(q, sorted.len());
-    let low = sorted[place.floor() as usize];
-    between(low, sorted.get(place.floor() as usize + 1).copied().unwrap_or(low), place.fract())
-}
-
 /// Where among so many values in order a quantile stands.
-fn place(q: f64, count: usize) -> f64 {
+pub(super) fn place(q: f64, count: usize) -> f64 {
     q.clamp(0.0, 1.0) * (count - 1) as f64
 }
 
-fn between(low: f64, high: f64, share: f64) -> f64 {
+pub(super) fn between(low: f64, high: f64, share: f64) -> f64 {
     // No product with zero: an infinite neighbour would make it not a number.
     if share == 0.0 || low == high { low } else { low + (high - low) * share }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::standing::quantile_of_sorted;
     use super::*;
 
     #[test]

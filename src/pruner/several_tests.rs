@@ -217,6 +217,31 @@ fn those_that_go_on_cover_the_front() {
 }
 
 #[test]
+fn fronts_are_the_same_however_points_came() {
+    let mut stream = Stream::new(11, 0, Purpose::Bootstrap, 0);
+    for (objectives, levels) in [(1, 9), (2, 6), (2, 40), (3, 5), (3, 1000), (4, 4)] {
+        let (mut field, mut points): (Field, Vec<Vec<f64>>) = (Field::default(), Vec::new());
+        for _ in 0..150 {
+            if stream.below(4) == 0 && !points.is_empty() {
+                let gone = points.swap_remove(stream.below(points.len() as u64) as usize);
+                field.remove(&gone);
+                field.remove(&vec![-1.0; objectives]);
+            } else {
+                // Also a chain, each point of which is a front.
+                let x = stream.below(levels) as f64;
+                let chain = stream.below(3) == 0;
+                let point: Vec<f64> =
+                    (0..objectives).map(|_| if chain { x } else { stream.below(levels) as f64 }).collect();
+                points.push(point.clone());
+                field.insert(point);
+            }
+            assert_eq!(field, Field::new(points.iter().cloned()), "{objectives} {levels}");
+        }
+        assert!(field.len() == points.len() && points.len() > 50);
+    }
+}
+
+#[test]
 fn who_reports_one_value_is_neither_judged_nor_compared_with() {
     let alone: Vec<Trial> = (0..20).map(|number| trial(number, State::Complete, &[&[0.0]])).collect();
     let all = field(&layers());

@@ -248,9 +248,10 @@ fn followers_decide_as_the_pure_function_does() {
         [Settings::default(), patient, bounded].iter().flat_map(|s| pruners().into_iter().map(move |p| (s, p)))
     {
         let pruner = by_name(name, settings).unwrap();
-        for direction in [Direction::Minimize, Direction::Maximize] {
-            let Some(mut follower) = pruner.follow(&[direction]) else { continue };
-            followed.insert(name);
+        use Direction::{Maximize, Minimize};
+        for directions in [&[Minimize][..], &[Maximize], &[Minimize, Maximize], &[Maximize, Minimize, Minimize]] {
+            let Some(mut follower) = pruner.follow(directions) else { continue };
+            followed.insert((name, directions.len()));
             let mut draw = Stream::new(7, 0, Purpose::Propose, 0);
             let (mut trials, mut stopped): (Vec<Trial>, u64) = (Vec::new(), 0);
             for _ in 0..3000 {
@@ -278,31 +279,36 @@ fn followers_decide_as_the_pure_function_does() {
                         // Steps are left out, come again, or come late; values are few, so that they tie.
                         let last = own.last_intermediate().map_or(0, |(step, _)| step);
                         let step = (last + draw.below(4)).max(1) - draw.below(2).min(last.saturating_sub(1));
-                        let value = if draw.below(30) == 0 { f64::NAN } else { draw.below(20) as f64 };
-                        own.intermediate.insert(step, value);
+                        let mut value = || if draw.below(30) == 0 { f64::NAN } else { draw.below(20) as f64 };
+                        let mut values: Vec<f64> = directions.iter().map(|_| value()).collect();
+                        // Of several objectives the first alone is reported now and then.
+                        values.truncate(if draw.below(8) == 0 { 1 } else { values.len() });
+                        own.take_report(step, &values);
                         let own = trials[at].clone();
-                        follower.report(&own, step, value);
+                        follower.report(&own, step, &values);
                         if !own.is_feasible() {
                             continue;
                         }
-                        let expected = pruner.should_prune(&[direction], &trials, &own);
-                        assert_eq!(follower.should_prune(&own), expected, "{name} {settings:?} {own:?}");
+                        let expected = pruner.should_prune(directions, &trials, &own);
+                        assert_eq!(follower.should_prune(&own), expected, "{name} {directions:?} {settings:?} {own:?}");
                         stopped += u64::from(expected);
                         continue;
                     }
                 }
                 follower.take(&trials[at]);
             }
-            assert!(stopped > 50, "{name}: {stopped}");
+            assert!(stopped > 50, "{name} {directions:?}: {stopped}");
             // Told everything at once, in any order, it knows the same.
-            let mut late = pruner.follow(&[direction]).unwrap();
+            let mut late = pruner.follow(directions).unwrap();
             trials.iter().rev().for_each(|trial| late.take(trial));
             for trial in trials.iter().filter(|trial| trial.state == State::Running && trial.is_feasible()) {
                 assert_eq!(late.should_prune(trial), follower.should_prune(trial), "{name}");
             }
         }
     }
-    assert_eq!(followed.into_iter().collect::<Vec<_>>(), ["asha", "hyperband", "median", "percentile"]);
+    let names = ["asha", "hyperband", "median", "percentile"];
+    let expected: Vec<(&str, usize)> = names.into_iter().flat_map(|name| [1, 2, 3].map(|n| (name, n))).collect();
+    assert_eq!(followed.into_iter().collect::<Vec<_>>(), expected);
 }
 
 #[test]

@@ -108,15 +108,22 @@ pub(super) fn best_first(trials: &[&Observation], good: usize) -> Vec<usize> {
     order(&losses, good).into_iter().map(|at| results[at]).chain(rest).collect()
 }
 
-/// The trials with their ranks, the complete ones by their place in [`order`]; `good` says how many of so many measured
-/// ones are good. What a pruned trial reported belongs to the first objective.
+/// The trials with their ranks; `good` says how many of so many measured ones are good. Complete ones have their place in
+/// [`order`] as loss, pruned ones that in the order of those that were stopped at the same step, by what they reported of
+/// all objectives there. Who reported of the first alone comes after these; where nobody reported more, by that one.
 pub(super) fn ranked<'a>(ask: &Ask<'a>, good: impl Fn(usize) -> usize) -> Vec<(&'a Trial, Rank)> {
     let mut trials = outcome::ranked(ask);
     let (mut complete, mut losses) = (Vec::new(), Vec::new());
+    let mut pruned: BTreeMap<u64, Vec<(usize, Option<Vec<f64>>)>> = BTreeMap::new();
     for (place, (trial, rank)) in trials.iter_mut().enumerate() {
         match (*rank, trial.last_intermediate()) {
-            (Rank::Broken, Some((step, value))) if trial.state == State::Pruned && !value.is_nan() => {
-                *rank = Rank::Pruned(step, ask.directions[0].loss(value));
+            (Rank::Broken, Some((step, value))) if trial.state == State::Pruned => {
+                let values = trial.report_at(step).unwrap_or_default();
+                if !values.iter().any(|value| value.is_nan()) {
+                    *rank = Rank::Pruned(step, ask.directions[0].loss(value));
+                    let all = (values.len() == ask.directions.len()).then(|| as_losses(ask.directions, values));
+                    pruned.entry(step).or_default().push((place, all));
+                }
             }
             (Rank::Complete(_) | Rank::Broken, _) => {
                 if let Some(own) = pareto::losses(ask.directions, trial) {
@@ -129,10 +136,31 @@ pub(super) fn ranked<'a>(ask: &Ask<'a>, good: impl Fn(usize) -> usize) -> Vec<(&
     }
     let others = trials.iter().enumerate().filter(|(place, _)| complete.binary_search(place).is_err());
     let measured = complete.len() + others.filter(|(_, (_, rank))| rank.is_measured()).count();
-    for (at, place) in order(&losses, good(measured)).into_iter().enumerate() {
+    let good = good(measured);
+    for (at, place) in order(&losses, good).into_iter().enumerate() {
         trials[complete[place]].1 = Rank::Complete(at as f64);
     }
+    // The later they were stopped the better they are, so those of the last steps take what room the complete ones leave.
+    let mut better = complete.len();
+    for (step, stopped) in pruned.into_iter().rev() {
+        let (known, losses): (Vec<usize>, Vec<Vec<f64>>) =
+            stopped.iter().filter_map(|(place, losses)| Some((*place, losses.clone()?))).unzip();
+        for (at, place) in order(&losses, good.saturating_sub(better).min(losses.len())).into_iter().enumerate() {
+            trials[known[place]].1 = Rank::Pruned(step, at as f64);
+        }
+        if !known.is_empty() {
+            let partly = stopped.iter().filter(|(_, losses)| losses.is_none());
+            partly.for_each(|(place, _)| trials[*place].1 = Rank::Pruned(step, f64::INFINITY));
+        }
+        better += stopped.len();
+    }
     trials
+}
+
+/// One loss an objective.
+fn as_losses(directions: &[Direction], values: &[f64]) -> Vec<f64> {
+    // Adding zero makes of the two zeros one.
+    directions.iter().zip(values).map(|(direction, value)| direction.loss(*value) + 0.0).collect()
 }
 
 /// Places from the best to the worst, so that the first `good` are the good ones.
@@ -247,6 +275,44 @@ mod tests {
         history[2] = trial(2, State::Pruned, &[], &[]);
         history[2].take_report(1, &[0.2]);
         assert_eq!(losses(&history)[1], None, "a report of the first objective alone says nothing of the second");
+    }
+
+    #[test]
+    fn pruned_trials_rank_by_the_fronts_of_what_they_reported() {
+        let trial = |number: u64, state, step: u64, values: &[f64]| {
+            let complete = if state == State::Complete { values.to_vec() } else { Vec::new() };
+            let mut trial = Trial::from(Record { values: complete, ..Record::blank(number, state) });
+            trial.take_report(step, values);
+            trial
+        };
+        let mut history = vec![
+            trial(0, State::Complete, 9, &[0.9, 50.0]),
+            // At step 3 the first two are a front, the third is behind the second though it is better in the first
+            // objective than the first.
+            trial(1, State::Pruned, 3, &[0.2, 10.0]),
+            trial(2, State::Pruned, 3, &[0.6, 40.0]),
+            trial(3, State::Pruned, 3, &[0.5, 60.0]),
+            trial(4, State::Pruned, 3, &[0.99]),
+            trial(5, State::Pruned, 1, &[1.0, 1.0]),
+            trial(6, State::Pruned, 3, &[0.7, f64::NAN]),
+        ];
+        let space = crate::space::Space::new(vec![]).unwrap();
+        let directions = [Direction::Maximize, Direction::Minimize];
+        let best_first = |history: &[Trial], good: usize| {
+            let ask = Ask { space: &space, directions: &directions, history, seed: 0, slot: 9 };
+            let mut ranked = ranked(&ask, |_| good);
+            ranked.sort_by(|a, b| a.1.order(&b.1));
+            ranked.iter().map(|(trial, _)| trial.number).collect::<Vec<_>>()
+        };
+        for good in 0..=7 {
+            let found = best_first(&history, good);
+            assert_eq!((found[0], &found[3..]), (0, &[3, 4, 5, 6][..]), "{good}: {found:?}");
+            assert!(found[1..3].contains(&1) && found[1..3].contains(&2), "{found:?}");
+        }
+        // Of the first alone: by that one, as ever.
+        history.truncate(1);
+        history.extend([(1, 0.2), (2, 0.6), (3, 0.5)].map(|(number, value)| trial(number, State::Pruned, 3, &[value])));
+        assert_eq!(best_first(&history, 2), [0, 2, 3, 1]);
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub enum Measure {
 
 /// Passes of which the fastest counts: others are slowed down by what else runs.
 pub const PASSES: usize = 5;
+/// The same where these say that a constraint is broken.
+pub const DOUBTFUL_PASSES: usize = 20;
 
 /// What a network costs, by name.
 const COSTS: [(&str, Measure); 3] = [

@@ -28,13 +28,12 @@ pub use spec::{Progress, SearchOutcome, SearchSpec, WarmStart};
 
 use crate::data::{Dataset, Folds, SplitSpec};
 use crate::engine::Engine;
-use crate::history::pareto::{Merit, best_first};
 use crate::history::{State, Trial};
 use crate::prepared::Prepared;
 use crate::random::{Purpose, Stream};
 use crate::settings::check_space;
 use crate::space::Space;
-use crate::study::{Context, ObjectiveEnd, OptimizeSpec, Regret, Stopped, Storage, Study, StudyConfig};
+use crate::study::{Context, Method, ObjectiveEnd, OptimizeSpec, Regret, Stopped, Storage, Study, StudyConfig};
 use crate::train::{Metric, TrainSpec};
 use crate::{Error, Result, pruner, sampler};
 use budget::Budget;
@@ -206,6 +205,10 @@ impl<'a> Bridge<'a> {
         settings.max_resource.get_or_insert(spec.fixed.resolve()?.train.epochs as u64);
         settings.objectives = self.objectives.iter().map(ToString::to_string).collect();
         let pruner = pruner::by_name(&spec.pruner, &settings)?;
+        let (name, pruner_name) = (spec.sampler.clone(), spec.pruner.clone());
+        let method =
+            Method { sampler: name, acquisition: spec.acquisition, pruner: pruner_name, pruner_settings: settings };
+        self.study.set_method(&method)?.iter().for_each(|change| progress.note(change));
         if let Some(space) = self.study.space() {
             progress.note(&format!("sampler {}", sampler.describe(space, self.study.directions())));
         }
@@ -228,7 +231,7 @@ impl<'a> Bridge<'a> {
         objective: impl Fn(&mut Context<'_>) -> Result<Vec<f64>, ObjectiveEnd> + Sync,
     ) -> Result<crate::study::Summary> {
         let (spec, progress) = (self.spec, self.progress);
-        let best = || self.top(1).ok().and_then(|best| best.into_iter().next());
+        let best = || self.study.top(1).ok().and_then(|best| best.into_iter().next());
         let keep_back = |best: &Trial| budget.keep_back(finish::expected_seconds(self, best));
         if let Some(best) = best() {
             keep_back(&best);
@@ -316,7 +319,7 @@ impl<'a> Bridge<'a> {
     }
 
     fn best(&self) -> Result<Trial> {
-        if let Some(best) = self.top(1)?.into_iter().next() {
+        if let Some(best) = self.study.top(1)?.into_iter().next() {
             return Ok(best);
         }
         let trials = self.study.trials()?;
@@ -359,7 +362,7 @@ impl<'a> Bridge<'a> {
                 self.out.display()
             ));
         }
-        let mut others = self.top(usize::MAX)?.into_iter().skip(1);
+        let mut others = self.study.top(usize::MAX)?.into_iter().skip(1);
         loop {
             match (finish::retrain(self, &best, stop), others.next()) {
                 (Err(error @ Error::Diverged { .. }), Some(next)) => {
@@ -374,24 +377,11 @@ impl<'a> Bridge<'a> {
         }
     }
 
-    /// The best complete trials that keep their constraints, best first: by the number of fronts before theirs, within a
-    /// front by the first objective.
-    fn top(&self, count: usize) -> Result<Vec<Trial>> {
-        let directions = self.study.directions();
-        if let ([_], 1) = (directions, count) {
-            return self.study.best();
-        }
-        let trials = self.study.trials()?;
-        let known = trials.iter().filter_map(|trial| Some((trial, Merit::of(directions, trial)?)));
-        let (trials, merits): (Vec<&Trial>, Vec<Merit>) = known.filter(|(trial, _)| trial.is_feasible()).unzip();
-        Ok(best_first(&merits).into_iter().take(count).map(|place| trials[place].clone()).collect())
-    }
-
     /// The trials of the last screen.
     fn shown(&self) -> Result<Vec<Trial>> {
         match self.study.directions().len() {
-            1 => self.top(5),
-            _ => self.top(self.study.best()?.len()),
+            1 => self.study.top(5),
+            _ => self.study.top(self.study.best()?.len()),
         }
     }
 }

@@ -103,8 +103,11 @@ pub(super) struct Cache {
     by_number: HashMap<u64, usize>,
     /// Places of the trials that are not finished.
     open: BTreeSet<usize>,
-    /// Places of the complete trials that keep their constraints: the least and the largest, of equals the first.
-    extremes: [Option<usize>; 2],
+    /// Of the study; none in a cache that nobody asks for the best.
+    directions: Vec<Direction>,
+    /// Place of the complete trial that keeps its constraints and is the best in the first objective, of those in the second
+    /// and so on; of equals the first.
+    best: Option<usize>,
     pub(super) counts: Counts,
     pub(super) next_slot: u64,
     version: Option<i64>,
@@ -172,23 +175,32 @@ impl Cache {
         (0..self.len()).map(|at| self.at(at))
     }
 
-    /// The best complete trial by its first value.
-    pub(super) fn best(&self, direction: Direction) -> Option<&Trial> {
-        self.extremes[usize::from(direction == Direction::Maximize)].map(|at| self.at(at))
+    /// That of a study with these directions.
+    pub(super) fn of(directions: &[Direction]) -> Self {
+        Cache { directions: directions.to_vec(), ..Cache::default() }
     }
 
-    /// Remembers a trial that is complete now if it is the least or the largest.
+    /// The best complete trial, with several objectives the one of the front that is the best in the first of them.
+    pub(super) fn best(&self) -> Option<&Trial> {
+        self.best.map(|at| self.at(at))
+    }
+
+    /// Remembers a trial that is complete now if it is the best.
     fn offer(&mut self, at: usize) {
-        let counts = |trial: &Trial| trial.state == State::Complete && trial.is_feasible();
-        let Some(value) = self.at(at).value().filter(|_| counts(self.at(at))) else { return };
-        for (extreme, direction) in [Direction::Minimize, Direction::Maximize].into_iter().enumerate() {
-            let better = self.extremes[extreme].is_none_or(|best| {
-                let known = self.at(best).value().unwrap_or(f64::NAN);
-                direction.better(value, known) || (at < best && !direction.better(known, value))
+        let trial = self.at(at);
+        if trial.state != State::Complete || trial.values.is_empty() || !trial.is_feasible() {
+            return;
+        }
+        let better = self.best.is_none_or(|best| {
+            let values = trial.values.iter().zip(&self.at(best).values);
+            let order = self.directions.iter().zip(values).find_map(|(direction, (own, known))| {
+                let (better, worse) = (direction.better(*own, *known), direction.better(*known, *own));
+                (better || worse).then_some(better)
             });
-            if better {
-                self.extremes[extreme] = Some(at);
-            }
+            order.unwrap_or(at < best)
+        });
+        if better {
+            self.best = Some(at);
         }
     }
 
@@ -245,8 +257,8 @@ impl Cache {
         }
         self.beside.insert(at, trial);
         self.catch_up();
-        if deleted && self.extremes.contains(&Some(at)) {
-            self.extremes = [None; 2];
+        if deleted && self.best == Some(at) {
+            self.best = None;
             (0..self.len()).for_each(|at| self.offer(at));
         } else if finished {
             self.offer(at);
@@ -278,8 +290,8 @@ impl Cache {
     /// Notes what a running trial reported.
     pub(super) fn report(&mut self, number: u64, step: u64, values: &[f64]) {
         if let Some(&at) = self.by_number.get(&number) {
-            if let (Some(mut follower), Some(&first)) = (self.followed.follower.take(), values.first()) {
-                follower.report(self.at(at), step, first);
+            if let Some(mut follower) = self.followed.follower.take() {
+                follower.report(self.at(at), step, values);
                 self.followed.follower = Some(follower);
             }
             self.late.push((at, step, values.to_vec()));
@@ -359,25 +371,29 @@ mod tests {
 
     #[test]
     fn the_best_is_known_without_looking_at_all() {
-        let mut cache = Cache::default();
-        let put = |cache: &mut Cache, id: i64, state: State, value: f64| {
+        use Direction::{Maximize, Minimize};
+        let put = |cache: &mut Cache, id: i64, state: State, values: &[f64]| {
             let mut trial = Trial::blank(id as u64, state);
-            trial.values = if state == State::Complete { vec![value] } else { Vec::new() };
+            trial.values = if state == State::Complete { values.to_vec() } else { Vec::new() };
             if state == State::Failed {
                 trial.system.insert(DELETED.into(), true.into());
             }
             cache.put(Stored { id, trial });
         };
-        let best = |cache: &Cache, direction| cache.best(direction).map(|trial| trial.number);
-        assert_eq!(best(&cache, Direction::Minimize), None);
-        (0..4).for_each(|id| put(&mut cache, id, State::Running, 0.0));
-        // They end in another order; of equal ones the first counts.
-        for (id, value) in [(3, 1.0), (1, 2.0), (2, 1.0), (0, 2.0)] {
-            put(&mut cache, id, State::Complete, value);
+        for (directions, values, expected) in [
+            (&[Minimize][..], [&[2.0][..], &[2.0], &[1.0], &[1.0]], [2, 3]),
+            (&[Maximize], [&[2.0], &[2.0], &[1.0], &[1.0]], [0, 1]),
+            (&[Minimize, Maximize], [&[1.0, 5.0], &[1.0, 7.0], &[2.0, 9.0], &[1.0, 7.0]], [1, 3]),
+        ] {
+            let mut cache = Cache::of(directions);
+            assert!(cache.best().is_none());
+            (0..4).for_each(|id| put(&mut cache, id, State::Running, &[]));
+            // They end in another order; of equal ones the first counts.
+            [3, 1, 2, 0].iter().for_each(|id| put(&mut cache, *id, State::Complete, values[*id as usize]));
+            assert_eq!(cache.best().map(|trial| trial.number), Some(expected[0]), "{directions:?}");
+            put(&mut cache, expected[0] as i64, State::Failed, &[]);
+            assert_eq!(cache.best().map(|trial| trial.number), Some(expected[1]), "{directions:?}");
         }
-        assert_eq!((best(&cache, Direction::Minimize), best(&cache, Direction::Maximize)), (Some(2), Some(0)));
-        put(&mut cache, 2, State::Failed, 0.0);
-        assert_eq!((best(&cache, Direction::Minimize), best(&cache, Direction::Maximize)), (Some(3), Some(0)));
     }
 
     #[test]

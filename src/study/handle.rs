@@ -6,7 +6,8 @@ use super::owner::Owner;
 use super::rows::{self, Stored, Table};
 use super::storage::{Fault, Storage};
 use super::transfer::{self, Prior};
-use crate::history::{Direction, Trial, pareto};
+use crate::history::pareto::{self, Merit, best_first};
+use crate::history::{Direction, Trial};
 use crate::space::{Domain, Space};
 use crate::{Error, Result};
 use rusqlite::{Connection, OptionalExtension};
@@ -114,7 +115,8 @@ impl Study {
                 }
             };
             let id = find(connection, &name)?.unwrap_or_default();
-            let mut cache = Cache::default();
+            let directions = directions(connection, id)?;
+            let mut cache = Cache::of(&directions);
             cache.refresh(connection, &path, id)?;
             let space = match system(connection, id, SPACE)? {
                 Some(space) => Some(serde_json::from_value(space).map_err(|error| {
@@ -126,7 +128,7 @@ impl Study {
                 storage: storage.clone(),
                 id,
                 name,
-                directions: directions(connection, id)?,
+                directions,
                 metric_names: metric_names(connection, id)?,
                 space,
                 owner: Owner::this(),
@@ -220,9 +222,27 @@ impl Study {
         // Under the lock: the list for readers may have to be copied, and this is asked after each trial.
         let cache = self.cache();
         Ok(match self.directions() {
-            [direction] => cache.best(*direction).cloned().into_iter().collect(),
+            [_] => cache.best().cloned().into_iter().collect(),
             directions => pareto::front(directions, cache.all()).into_iter().cloned().collect(),
         })
+    }
+
+    /// The best complete trials that keep their constraints, at most so many, best first: by the number of fronts before
+    /// theirs, within a front by the first objective.
+    ///
+    /// # Errors
+    /// As [`Study::trials`].
+    pub fn top(&self, count: usize) -> Result<Vec<Trial>> {
+        let directions = self.directions();
+        if count == 1 {
+            // Asked after each trial, so without a look at all of them.
+            self.refresh()?;
+            return Ok(self.cache().best().cloned().into_iter().collect());
+        }
+        let trials = self.trials()?;
+        let known = trials.iter().filter_map(|trial| Some((trial, Merit::of(directions, trial)?)));
+        let (trials, merits): (Vec<&Trial>, Vec<Merit>) = known.filter(|(trial, _)| trial.is_feasible()).unzip();
+        Ok(best_first(&merits).into_iter().take(count).map(|place| trials[place].clone()).collect())
     }
 
     /// Keeps `value` with the study under `hpt:KEY` (a system attribute).

@@ -6,6 +6,7 @@
 //!   [`Study::optimize`] for a closure.
 //! - [`Study::add_trial`], [`Study::delete_trial`], [`Study::copy_to`] and [`Study::delete`] change a study by hand;
 //!   [`Study::warm_start`] takes over what another one found; [`StopRules`] end one that has done enough.
+//! - [`Method`] is how a study proposes and stops trials; it is kept for whoever goes on with it.
 //! - `optuna.load_study` and `optuna-dashboard` open the same file. What Optuna has no column for (space, slot, owner)
 //!   are system attributes under `hpt:`.
 //!
@@ -51,6 +52,7 @@ mod codec;
 mod context;
 mod edit;
 mod handle;
+mod method;
 mod optimize;
 mod order;
 #[cfg(test)]
@@ -72,8 +74,9 @@ mod transfer;
 pub use cache::Counts;
 pub use context::{Context, ObjectiveEnd, Verdict};
 pub use handle::{Study, StudyConfig};
+pub use method::Method;
 pub use optimize::{OptimizeSpec, Stopped, Summary};
-pub use stop::{Regret, StopRules};
+pub use stop::{GROWTH, Regret, StopRules};
 pub use storage::Storage;
 pub use tell::Outcome;
 pub use transfer::Transfer;

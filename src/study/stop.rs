@@ -8,8 +8,11 @@
 //!   more than was named, or by no more than the error of the best value. That error is what differs between the
 //!   repetitions or folds that the value is the mean of: √(1/k + 1/(k − 1)) times their deviation (Makarova et al. 2022,
 //!   section 4, after Nadeau and Bengio). Complete trials alone say something, from [`REGRET_TRIALS`] on.
-//! - **Patience**: so many trials in a row brought nothing better; with several objectives, nothing that enters the
-//!   front. Trials count in the order in which they finished, or of their slots where results have a fixed order; pruned
+//! - **Patience**: so many trials in a row brought nothing better; with several objectives, no growth of the front that
+//!   matters: where parameters are continuous nearly every good trial enters the front, by however little, and no such study
+//!   would ever end. What counts is the volume that the front dominates, each objective taken from its best value to its
+//!   median or the worst of the front, whichever is worse: it must have grown by more than [`GROWTH`] of the whole since it
+//!   last did, in one step or in many. Trials count in the order in which they finished, or of their slots where results have a fixed order; pruned
 //!   and failed ones count too.
 
 use super::cache::PARTS;
@@ -26,11 +29,14 @@ use crate::{Error, Result};
 pub struct StopRules {
     /// What is good enough, one value an objective; empty for no such thing.
     pub target: Vec<f64>,
-    /// Finished trials without an improvement; at least 1.
+    /// Finished trials without an improvement, with several objectives without one that matters ([`GROWTH`]); at least 1.
     pub patience: Option<u64>,
     /// How little may be left to gain; only with one objective.
     pub regret: Option<Regret>,
 }
+
+/// By how much a front must grow to be an improvement, as a share of the volume between its best and its worst values.
+pub const GROWTH: f64 = 0.001;
 
 /// How little may be left to gain.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -41,6 +47,9 @@ pub enum Regret {
     /// ([`Context::set_parts`](super::Context::set_parts)); a best trial without them says nothing.
     Error,
 }
+
+/// Where volumes end, of a front that reaches from 0 to 1.
+const EDGE: f64 = 1.1;
 
 /// Which rule it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +112,10 @@ pub(super) struct Watch {
     best: Vec<Vec<f64>>,
     /// Finished trials since the last improvement.
     without: u64,
+    /// By how much the front has grown since then.
+    grown: f64,
+    /// With several objectives the losses of all complete trials, in order, by objective.
+    losses: Vec<Vec<f64>>,
     space: Option<Space>,
     /// The complete trials, where the regret bound is asked for.
     complete: Vec<Trial>,
@@ -179,14 +192,53 @@ impl Watch {
         if self.rules.regret.is_some() && trial.state == State::Complete {
             self.complete.push(trial.clone());
         }
-        match pareto::losses(&self.directions, trial).filter(|_| trial.is_feasible()) {
-            Some(losses) if self.improves(&losses) => {
-                self.best.retain(|known| !dominates(&losses, known));
-                self.best.push(losses);
-                self.without = 0;
+        self.without += 1;
+        let Some(losses) = pareto::losses(&self.directions, trial).filter(|_| trial.is_feasible()) else { return };
+        let (several, is_first) = (self.directions.len() > 1, self.best.is_empty());
+        if several && self.rules.patience.is_some() {
+            self.losses.resize(losses.len(), Vec::new());
+            for (all, loss) in self.losses.iter_mut().zip(&losses) {
+                all.insert(all.partition_point(|other| other < loss), *loss);
             }
-            _ => self.without += 1,
         }
+        if self.improves(&losses) {
+            if several && self.rules.patience.is_some() {
+                self.grown += self.growth(&losses);
+            }
+            self.best.retain(|known| !dominates(&losses, known));
+            self.best.push(losses);
+            if !several || is_first || self.grown > GROWTH {
+                (self.without, self.grown) = (0, 0.0);
+            }
+        }
+    }
+
+    /// The volume that a point adds to the front, as a share of that of the box around both; see the module.
+    fn growth(&self, losses: &[f64]) -> f64 {
+        let sides = |k: usize| {
+            let all = &self.losses[k];
+            let front = self.best.iter().map(|known| known[k]).chain([losses[k]]);
+            let finite = || front.clone().chain([all[all.len() / 2]]).filter(|x| x.is_finite());
+            let (low, high) = finite().fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), x| (a.min(x), b.max(x)));
+            if low <= high { (low, high) } else { (0.0, 0.0) }
+        };
+        let sides: Vec<(f64, f64)> = (0..losses.len()).map(sides).collect();
+        // What is no better than another is as good as it: both stand at the same end.
+        let scaled = |point: &[f64]| -> Vec<f64> {
+            let share = |(x, (low, high)): (&f64, &(f64, f64))| {
+                if high > low { (x.clamp(*low, *high) - low) / (high - low) } else { 0.0 }
+            };
+            point.iter().zip(&sides).map(share).collect()
+        };
+        let own = scaled(losses);
+        let edge = vec![EDGE; own.len()];
+        let shared: Vec<Vec<f64>> = self
+            .best
+            .iter()
+            .map(|known| scaled(known).iter().zip(&own).map(|(known, own)| known.max(*own)).collect())
+            .collect();
+        let alone = pareto::hypervolume(std::slice::from_ref(&own), &edge) - pareto::hypervolume(&shared, &edge);
+        alone / pareto::hypervolume(&[vec![0.0; own.len()]], &edge)
     }
 
     /// The rule that says stop, if one does.
@@ -259,6 +311,36 @@ mod tests {
         let front = |values: &[&[f64]]| says(rules.clone(), &both, values).is_some();
         assert!(!front(&[&[1.0, 1.0], &[2.0, 2.0], &[3.0, 3.0], &[4.0, 4.0]]), "each enters the front");
         assert!(front(&[&[1.0, 1.0], &[1.0, 1.0], &[2.0, 1.0], &[1.0, 0.5]]));
+    }
+
+    #[test]
+    fn a_front_that_hardly_grows_brings_nothing_better() {
+        let both = [Direction::Minimize, Direction::Minimize];
+        let without = |values: &[Vec<f64>]| {
+            let trials: Vec<Trial> = (0..).zip(values).map(|(number, values)| trial(number, values)).collect();
+            let rules = StopRules { patience: Some(1000), ..StopRules::default() };
+            Watch::new(rules, Order::Time, &both, None, &trials).without
+        };
+        // A front of eleven points with its middle, and a bad trial that says nothing of the scale.
+        let mut values: Vec<Vec<f64>> = (0..=10).map(|i| vec![f64::from(i), f64::from(10 - i)]).collect();
+        values.push(vec![1e30, f64::INFINITY]);
+        assert_eq!(without(&values), 1);
+        let plus = |more: &[[f64; 2]]| {
+            let mut values = values.clone();
+            values.extend(more.iter().map(|point| point.to_vec()));
+            without(&values)
+        };
+        // Of the square of 11 by 11 a thousandth is 0.12; each of these enters the front.
+        assert_eq!(plus(&[[4.5, 5.0]]), 0, "0.5 by 1");
+        assert_eq!(plus(&[[4.95, 5.0]]), 2, "0.05 by 1");
+        assert_eq!(plus(&[[4.95, 5.0], [3.95, 6.0]]), 3);
+        assert_eq!(plus(&[[4.95, 5.0], [3.95, 6.0], [2.95, 7.0]]), 0, "many small steps are a large one");
+        assert_eq!(plus(&[[-0.05, 11.0]]), 2, "a new end, hardly further");
+        assert_eq!(plus(&[[-1.0, 10.5]]), 0);
+        // Values that differ in one objective alone.
+        assert_eq!(without(&[vec![1.0, 5.0], vec![0.5, 5.0]]), 0);
+        // What was found at first is an improvement however few there are.
+        assert_eq!(without(&[vec![f64::INFINITY, 1.0]]), 0);
     }
 
     #[test]

@@ -172,6 +172,11 @@ fn what_is_wrong_is_said_before_anything_runs() {
     folder.write("t.toml", "direction = \"minimize\"\n[train]\nepochs = 3\n[search]\ncommand = \"./o.sh\"\n[space]\nx = { float = [0, 1] }\n");
     for (words, parts) in [
         (words("./o.sh {z}", ""), ["placeholder: `z` is not known", "known: x, kind, depth"]),
+        (words("echo 1 {x", ""), ["--command: character 8: a { without its } (at `{x`)", "{{ or }}"]),
+        (words("echo 1 {}", ""), ["--command: character 8: `{}`", "a placeholder has a name"]),
+        (words("echo 1 {x:.2f}", ""), ["`{x:.2f}`", "the value is written {x}"]),
+        (words("echo 1 {X}", ""), ["placeholder: `X` is not known", "did you mean `x`?"]),
+        (words("echo 'a {x}", ""), ["--command: a shell cannot read `echo 'a {x}`", "nterminated"]),
         (words("./missing {x}", ""), ["`./missing {x}` cannot be run", "not found"]),
         (words("./o.sh", "--epochs 3"), ["--epochs", "built-in training"]),
         (words("./o.sh", "--data digits"), ["--data", "built-in training"]),
@@ -179,7 +184,7 @@ fn what_is_wrong_is_said_before_anything_runs() {
         (words("./o.sh", "--trial-memory-limit lots"), ["--trial-memory-limit is `lots`", "a size above 0"]),
         (vec!["search", "--command", "./o.sh", "--direction", "minimize"], ["needs a space", "--space"]),
         (vec!["search", "--command", "./o.sh", "--space", "space.toml"], ["--direction is missing", "maximize"]),
-        (vec!["search", "c.toml"], ["`y` is not known", "known: x"]),
+        (vec!["search", "c.toml"], ["c.toml:2:11: [search] command: placeholder: `y` is not known", "known: x"]),
         (vec!["search", "t.toml"], ["[train] epochs", "built-in training"]),
     ] {
         folder.run_words(&words).fails(2, &parts);

@@ -86,6 +86,50 @@ fn a_search_that_was_interrupted_says_how_to_go_on() {
 }
 
 #[test]
+fn an_interrupted_search_prints_its_document_all_the_same() {
+    let folder = Folder::new();
+    let mut child = folder.start(&format!("{SEARCH} --json"));
+    let rest = wait_for(&mut child, "trial", "complete", 3);
+    signal(&child, "-INT");
+    let ran = finish(child, rest);
+    assert_eq!(ran.code, Some(130), "{}", ran.err);
+    let found: Json = serde_json::from_str(&ran.out).unwrap_or_else(|error| panic!("{error}: {}", ran.out));
+    let all = trials(&folder, "hpt-study.db");
+    let complete = in_state(&all, "complete");
+    assert_eq!(found["trials"]["complete"], complete.len());
+    let value = |trial: &Json| trial["value"].as_f64().unwrap();
+    let best = complete.iter().map(|trial| value(trial)).fold(f64::NEG_INFINITY, f64::max);
+    assert_eq!((value(&found["best"]), &found["stopped_by"]), (best, &Json::from("interrupt")));
+    assert_eq!((&found["model"], &found["test"], &found["study"]), (&Json::Null, &Json::Null, &Json::from("digits")));
+    assert_eq!(found["top"][0], found["best"]);
+    assert!(found["validation"]["accuracy"].as_f64() == Some(best) && found["seconds"].as_f64().unwrap() > 0.0);
+    // The keys of one that ran to its end.
+    assert_eq!(keys(&found), keys(&folder.json(&format!("{SEARCH} --json"))));
+
+    // A command, and nothing finished yet.
+    folder.write("space.toml", "[space]\nx = { float = [0, 1] }\n");
+    let words = [
+        "search",
+        "--json",
+        "--command",
+        "sleep 60; echo {x}",
+        "--space",
+        "space.toml",
+        "--direction",
+        "minimize,maximize",
+    ];
+    let mut command = folder.command(&words);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let rest = wait_for(&mut child, "study", "", 1);
+    signal(&child, "-INT");
+    let ran = finish(child, rest);
+    assert_eq!(ran.code, Some(130), "{}", ran.err);
+    let found: Json = serde_json::from_str(&ran.out).unwrap_or_else(|error| panic!("{error}: {}", ran.out));
+    assert_eq!((&found["best"], &found["direction"][1]), (&Json::from(Vec::<Json>::new()), &Json::from("maximize")));
+    assert_eq!((&found["command"], &found["trials"]["complete"]), (&Json::from(words[3]), &Json::from(0)));
+}
+
+#[test]
 fn a_training_that_was_interrupted_saves_nothing_half() {
     let folder = Folder::new();
     for name in ["-INT", "-TERM"] {

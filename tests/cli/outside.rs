@@ -131,3 +131,96 @@ fn a_finite_space_ends_and_an_existing_study_is_kept() {
     let bad = "create-study --storage s.db --study x --direction minimize --space bad.toml";
     folder.run(bad).fails(2, &["bad.toml:2:1", "inverted"]);
 }
+
+/// The names of the sampler and the pruner that a study keeps.
+fn kept(folder: &Folder) -> [String; 2] {
+    let storage = hpt_engine::study::Storage::open(folder.path("s.db")).unwrap();
+    let method = hpt_engine::study::Study::open(&storage, None).unwrap().method().unwrap().unwrap();
+    [method.sampler, method.pruner]
+}
+
+#[test]
+fn a_study_goes_on_with_what_it_was_begun_with() {
+    let folder = Folder::new();
+    folder.write("space.toml", SPACE);
+    let search = [
+        "search",
+        "--command",
+        "echo 1 2; echo {x}",
+        "--space",
+        "space.toml",
+        "--direction",
+        "minimize",
+        "--storage",
+        "s.db",
+        "--sampler",
+        "random",
+        "--pruner",
+        "threshold",
+        "--pruner-option",
+        "upper=2.5",
+        "--trials",
+        "3",
+        "--seed",
+        "7",
+    ];
+    folder.run_words(&search).ok();
+    assert_eq!(kept(&folder), ["random", "threshold"]);
+    // What random proposes next depends on the seed and the slot alone.
+    let asked = folder.json("ask --storage s.db --json");
+    let other = Folder::new();
+    study(&other, "--sampler random --seed 7");
+    (0..3).for_each(|_| drop(other.run("ask --storage s.db").ok()));
+    assert_eq!(asked, other.json("ask --storage s.db --json"));
+    assert_eq!(folder.json("tell --storage s.db --number 3 --step 1 --value 2 --json")["should_prune"], false);
+    assert_eq!(folder.json("tell --storage s.db --number 3 --step 2 --value 3 --json")["should_prune"], true);
+    // Options win, for once.
+    let ran = folder.run("tell --storage s.db --number 3 --step 3 --value 3 --pruner-option upper=4 --json").ok();
+    assert!(
+        ran.err.contains("the pruner of this study was threshold with upper=2.5; it is threshold with upper=4 now")
+    );
+    assert_eq!(serde_json::from_str::<Json>(&ran.out).unwrap()["should_prune"], false);
+    let ran = folder.run("ask --storage s.db --sampler tpe").ok();
+    assert!(
+        ran.err.contains("the sampler of this study was random; it is tpe now, for this call alone"),
+        "{}",
+        ran.err
+    );
+    folder.run("ask --storage s.db --sampler tpee").fails(2, &["--sampler", "did you mean `tpe`?"]);
+    folder.run("ask --storage s.db --acquisition ei --sampler tpe").fails(2, &["tpe has no acquisition"]);
+    assert_eq!(kept(&folder), ["random", "threshold"]);
+    assert!(!folder.run("ask --storage s.db").ok().err.contains("note"));
+    // A search that goes on otherwise says so and is what the study goes on with.
+    let words: Vec<&str> = search.iter().map(|word| if *word == "random" { "qmc" } else { word }).collect();
+    let ran = folder.run_words(&words).ok();
+    assert!(ran.err.contains("the sampler of this study was random; it is qmc now"), "{}", ran.err);
+    assert!(!folder.run_words(&words).ok().err.contains("now"));
+    assert_eq!(kept(&folder), ["qmc", "threshold"]);
+    // The same through `create-study`, which leaves alone what it is not told.
+    let create = "create-study --storage s.db --study sleep --direction minimize --space space.toml";
+    let create = create.replace("sleep", "echo");
+    assert!(!folder.run(&create).ok().err.contains("now"));
+    let ran = folder.run(&format!("{create} --pruner median")).ok();
+    assert!(ran.err.contains("the pruner of this study was threshold with upper=2.5; it is median now"), "{}", ran.err);
+    assert_eq!(kept(&folder), ["qmc", "median"]);
+    folder.run(&format!("{create} --seed 8")).fails(2, &["another `seed`", "it has: 7"]);
+}
+
+#[test]
+fn a_table_of_several_objectives_names_them() {
+    let folder = Folder::new();
+    folder.write("space.toml", SPACE);
+    let create = "create-study --storage s.db --study two --direction maximize,minimize --space space.toml";
+    folder.run(&format!("{create} --metric accuracy,parameters")).ok();
+    (0..2).for_each(|_| drop(folder.run("ask --storage s.db").ok()));
+    folder.run("tell --storage s.db --number 0 --values 0.5,900").ok();
+    folder.run("tell --storage s.db --number 1 --step 1 --values 0.25,800").ok();
+    folder.run("tell --storage s.db --number 1 --state prune").ok();
+    let table = folder.run("trials --storage s.db").ok().out;
+    let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines[0], ["trial", "state", "accuracy", "parameters", "time", "configuration"]);
+    assert_eq!(
+        (&lines[1][..4], &lines[2][..4]),
+        (&["0", "complete", "0.5000", "900.00"][..], &["1", "pruned", "0.2500", "800.00"][..])
+    );
+}

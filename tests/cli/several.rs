@@ -204,3 +204,26 @@ fn what_breaks_a_constraint_says_so_wherever_it_is_shown() {
         |name: &str| line.split_whitespace().skip_while(|word| *word != name).nth(1).unwrap_or("-").replace(',', "");
     assert!(["accuracy", "parameters"].iter().all(|name| after(name).parse::<f64>().is_ok()), "{line}");
 }
+
+#[test]
+fn what_is_too_slow_is_not_trained() {
+    let folder = Folder::new();
+    let search = "search --data digits --epochs 1 --trials 3 --sampler random --metric accuracy,inference_seconds";
+    let words: Vec<&str> = search.split(' ').chain(["--constraint", "inference_seconds <= 1e-9"]).collect();
+    let ran = folder.run_words(&words).fails(1, &["no trial keeps the constraints (inference_seconds <= 0.000000001)"]);
+    let all = trials(&folder, "hpt-study.db");
+    for trial in &all {
+        let why = trial["pruned_because"].as_str().unwrap();
+        assert!(why.starts_with("not trained: it takes ") && why.contains(" s for 1,000 rows, against"), "{why}");
+        assert!(trial["constraints"][0].as_f64() > Some(0.0) && ran.err.contains(why), "{trial}");
+        assert_eq!(trial["intermediate"], json!({}), "no epoch");
+    }
+    assert_eq!(all.len(), 3);
+    // What keeps the limit is judged by the time that was measured then.
+    let words: Vec<&str> =
+        search.split(' ').chain(["--constraint", "inference_seconds <= 10", "--study", "b"]).collect();
+    folder.run_words(&words).ok();
+    let all = folder.json("trials --study b --json")["trials"].clone();
+    let kept = in_state(all.as_array().unwrap(), "complete").len();
+    assert!(kept > 0 && all.as_array().unwrap().iter().all(|trial| trial["pruned_because"].is_null()), "{all}");
+}

@@ -4,7 +4,7 @@
 //! part gives a density ([`parzen`]), and of some draws from the good density l the one with the largest l/g is proposed.
 //! - Complete trials rank by their value, with several objectives by their front and what they add to its volume
 //!   ([`several`](super::several)); after them pruned ones, the later they stopped the better, at the same step by their
-//!   value; then those that break constraints, by how much; failed ones and those without a number come last and always
+//!   value or, with several objectives, by the fronts of all that they reported; then those that break constraints, by how much; failed ones and those without a number come last and always
 //!   count among the others, so what diverges is avoided.
 //! - With several objectives a good trial weighs as much as the volume that it alone adds to the good ones, as in Optuna, and
 //!   every second proposal takes the parameters as independent. Densities of whole configurations did no better than

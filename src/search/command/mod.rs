@@ -19,12 +19,13 @@ pub use process::kill_all as kill_commands;
 
 use super::trial::ENDED;
 use super::{Constraint, Progress, WarmStart};
-use crate::history::{Direction, State, Trial};
+use crate::history::{Direction, Trial};
 use crate::random::{Purpose, Stream};
 use crate::sampler::{Acquisition, Sampler};
 use crate::space::{Params, Space};
 use crate::study::{
-    Context, ObjectiveEnd, OptimizeSpec, Regret, StopRules, Stopped, Storage, Study, StudyConfig, Summary, Verdict,
+    Context, Method, ObjectiveEnd, OptimizeSpec, Regret, StopRules, Stopped, Storage, Study, StudyConfig, Summary,
+    Verdict,
 };
 use crate::{Error, Result, pruner, sampler};
 use process::{End, Job, Listener};
@@ -116,6 +117,24 @@ impl CommandSpec {
         }
     }
 
+    /// Looks at the command: its placeholders, its braces, and whether a shell can read it. `place` is where it stands,
+    /// for errors.
+    ///
+    /// # Errors
+    /// [`Error::Input`]: what is wrong, and where.
+    pub fn check_command(&self, place: &str) -> Result<()> {
+        self.template(place).map(drop)
+    }
+
+    fn template(&self, place: &str) -> Result<Template> {
+        let template = Template::new(place, &self.command, &self.space)?;
+        let said = process::unreadable(&template.line).map_err(|error| Error::io("sh", error))?;
+        match said {
+            Some(said) => Err(Error::input(format!("{place}: a shell cannot read `{}`: {said}", self.command))),
+            None => Ok(template),
+        }
+    }
+
     fn sampler(&self) -> Result<Box<dyn Sampler>> {
         let settings = sampler::Settings {
             trials: self.trials,
@@ -157,7 +176,7 @@ pub struct CommandOutcome {
 /// Input that is wrong; a command that the shell cannot start; no trial that completed; a storage that fails;
 /// [`Error::Interrupted`].
 pub fn search_command(spec: &CommandSpec, progress: &dyn Progress, stop: &Arc<AtomicBool>) -> Result<CommandOutcome> {
-    let template = Template::new("--command", &spec.command, &spec.space)?;
+    let template = spec.template("command")?;
     if spec.trial_memory_limit.is_some() && !process::can_watch_memory() {
         return Err(Error::input("a memory limit for a command needs /proc, which this system has not"));
     }
@@ -171,11 +190,23 @@ pub fn search_command(spec: &CommandSpec, progress: &dyn Progress, stop: &Arc<At
         spec.space.accepts_part(params).map_err(|error| error.at("enqueue"))?;
     }
     let study = open(spec, progress)?;
+    let method = Method {
+        sampler: spec.sampler.clone(),
+        acquisition: spec.acquisition,
+        pruner: spec.pruner.clone(),
+        pruner_settings: spec.pruner_settings.clone(),
+    };
+    study.set_method(&method)?.iter().for_each(|change| progress.note(change));
     if let Some(source) = &spec.warm_start {
         source.apply(&study, sampler.learns(), progress)?;
     }
     for params in &spec.enqueue {
         study.enqueue_once(params)?;
+    }
+    let unnamed: Vec<String> =
+        template.unnamed().iter().map(|(name, variable)| format!("{name} ({variable})")).collect();
+    if !unnamed.is_empty() {
+        progress.note(&format!("the command does not name {}; a program may read them there", unnamed.join(", ")));
     }
     progress.note(&format!("sampler {}", sampler.describe(&spec.space, &spec.directions)));
     progress.started(&study, spec.trials, study.counts()?.finished());
@@ -261,14 +292,8 @@ fn outcome(spec: &CommandSpec, study: Study, summary: Summary) -> Result<Command
             if spec.constraints.is_empty() { "" } else { " that keeps its constraints" }
         )));
     }
-    let top = match *study.directions() {
-        [direction] => {
-            let good = |trial: &&Trial| trial.state == State::Complete && trial.is_feasible();
-            let mut complete: Vec<&Trial> = trials.iter().filter(good).collect();
-            let loss = |trial: &Trial| direction.loss(trial.value().unwrap_or(f64::NAN));
-            complete.sort_by(|a, b| loss(a).total_cmp(&loss(b)).then(a.number.cmp(&b.number)));
-            complete.into_iter().take(5).cloned().collect()
-        }
+    let top = match study.directions().len() {
+        1 => study.top(5)?,
         _ => best.clone(),
     };
     Ok(CommandOutcome { study, summary, best, top })

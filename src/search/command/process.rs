@@ -92,6 +92,16 @@ pub(super) fn run(job: &Job, listener: &mut dyn Listener) -> io::Result<(End, Ve
     Ok((end, running.last.into()))
 }
 
+/// What the shell finds wrong with a line before it runs it; none where it can be read.
+///
+/// # Errors
+/// There is no shell.
+pub(super) fn unreadable(line: &str) -> io::Result<Option<String>> {
+    let output = Command::new("sh").args(["-n", "-c", line]).stdin(Stdio::null()).output()?;
+    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    Ok((!output.status.success()).then_some(said))
+}
+
 /// Kills every command that runs, at once: for a program that is about to exit.
 pub fn kill_all() {
     let live: Vec<u32> = LIVE.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect();
@@ -381,6 +391,14 @@ mod tests {
         let (_, last) = run(&job(flood), &mut heard).unwrap();
         assert_eq!((heard.output.len(), heard.error.len(), last.len()), (5000, 5000, LAST));
         assert_eq!(last.last().map(String::as_str), Some("err 4999"));
+    }
+
+    #[test]
+    fn a_line_that_no_shell_can_read_is_known_before() {
+        for line in ["echo 'a", "(echo a", "if true; then echo a"] {
+            assert!(unreadable(line).unwrap().is_some_and(|said| !said.is_empty()), "{line}");
+        }
+        assert_eq!(unreadable("echo a; exit 3").unwrap(), None);
     }
 
     #[test]
