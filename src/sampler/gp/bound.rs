@@ -10,7 +10,8 @@
 //! a basin that is not the best one. The minimum over the space is taken over [`SAMPLES`] quasi-random points, so it is a
 //! little too high; the bound is for deciding when to stop, not a proof.
 
-use super::kernel::{Inputs, Prior, fit};
+use super::fit::{Prior, fit};
+use super::kernel::Inputs;
 use super::surrogate::Surrogate;
 use crate::history::{Direction, Trial, pareto};
 use crate::sampler::codec::{Codec, Point};
@@ -55,17 +56,12 @@ pub fn regret_bound(space: &Space, directions: &[Direction], history: &[Trial], 
         let inputs = Inputs::new(codec.columns(), codec.kinds().len(), &rows);
         let surrogate = Surrogate::new(fit(&inputs, &y, prior, 25), inputs, &y)?;
         let least = |sign: f64, points: &[Vec<f64>]| {
-            points.iter().map(|x| edge(&surrogate, x, sign * width)).fold(f64::INFINITY, f64::min)
+            let edge = |(mean, deviation)| mean + sign * width * deviation;
+            surrogate.predict(points).into_iter().map(edge).fold(f64::INFINITY, f64::min)
         };
         Some((least(1.0, &rows) - least(-1.0, &rows).min(least(-1.0, &anywhere))).max(0.0) * deviation)
     };
     Some(bound(Prior::Scaled)?.max(bound(Prior::Broad)?))
-}
-
-/// The mean and so many deviations.
-fn edge(surrogate: &Surrogate, x: &[f64], width: f64) -> f64 {
-    let (mean, deviation) = surrogate.predict(x);
-    mean + width * deviation
 }
 
 #[cfg(test)]

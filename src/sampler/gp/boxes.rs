@@ -7,8 +7,9 @@
 //! EHVI = Σ over boxes Π over k (EI(uₖ) − EI(lₖ)), EI(t) = E (t − yₖ)₊,
 //!
 //! without sampling (Yang, Emmerich, Deutz and Bäck, "Efficient computation of expected hypervolume improvement using box
-//! decomposition algorithms", J. Glob. Optim. 75, 2019). Its logarithm is summed from logarithms of EI, so it has slopes
-//! where the improvement itself is no number any more (Ament et al., NeurIPS 2023).
+//! decomposition algorithms", J. Glob. Optim. 75, 2019). EI is taken as a share of that of the reference, which costs a
+//! few products a box; where nothing but rounding would be left of the sum, it is summed from logarithms of EI, so it has
+//! slopes where the improvement itself is no number any more (Ament et al., NeurIPS 2023).
 //!
 //! The decomposition starts with all that is below the reference; each point, by its last loss, cuts what it dominates out of
 //! every box, which leaves up to one box an objective, and neighbours that fit together are joined. For n points that are
@@ -21,6 +22,9 @@ use std::cmp::Ordering;
 /// Boxes whose logarithm is so far below the largest do not change a sum.
 const NEGLIGIBLE: f64 = 40.0;
 
+/// A part of the volume below the reference that is computed from logarithms: far above it products keep all digits.
+const FAINT: f64 = 1e-200;
+
 /// A box of losses: lower ends, −∞ included, and upper ends.
 type Span = (Vec<f64>, Vec<f64>);
 
@@ -29,8 +33,8 @@ type Span = (Vec<f64>, Vec<f64>);
 pub(super) struct Boxes {
     /// For each objective the different ends of boxes, rising from −∞.
     ends: Vec<Vec<f64>>,
-    /// For each box and objective the places of its lower and upper end.
-    places: Vec<Vec<(usize, usize)>>,
+    /// For each box its objectives' places of lower and upper ends, one box after the other.
+    places: Vec<(u32, u32)>,
 }
 
 /// EI at an end: its logarithm and the slopes of that by mean and deviation.
@@ -47,28 +51,72 @@ impl Boxes {
             ends
         };
         let ends: Vec<Vec<f64>> = (0..reference.len()).map(ends).collect();
-        let place = |k: usize, end: f64| ends[k].partition_point(|other| *other < end);
-        let placed = |(low, high): &Span| (0..low.len()).map(|k| (place(k, low[k]), place(k, high[k]))).collect();
-        Boxes { places: spans.iter().map(placed).collect(), ends }
+        let place = |k: usize, end: f64| ends[k].partition_point(|other| *other < end) as u32;
+        let mut places = Vec::with_capacity(spans.len() * reference.len());
+        for (low, high) in &spans {
+            places.extend((0..reference.len()).map(|k| (place(k, low[k]), place(k, high[k]))));
+        }
+        Boxes { places, ends }
     }
 
     /// ln EHVI of outcomes with these means and deviations, one an objective.
     pub(super) fn log_improvement(&self, outcomes: &[(f64, f64)]) -> f64 {
-        let terms = self.terms(&self.logs(outcomes));
-        let largest = terms.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        largest + near(&terms, largest).map(|(_, share)| share).sum::<f64>().ln()
+        let logs = self.logs(outcomes);
+        let (whole, shares) = shares(&logs);
+        let sum: f64 = self.boxes().map(|places| sides(&shares, places).product::<f64>()).sum();
+        if sum > FAINT { whole + sum.ln() } else { self.by_logarithms(&logs) }
     }
 
     /// The same, and its slopes by mean and deviation of each objective.
     pub(super) fn log_improvement_with_slopes(&self, outcomes: &[(f64, f64)]) -> (f64, Vec<(f64, f64)>) {
         let logs = self.logs(outcomes);
-        let terms = self.terms(&logs);
+        let (whole, shares) = shares(&logs);
+        // Slopes of the sum by each share.
+        let mut pulls: Vec<Vec<f64>> = shares.iter().map(|own| vec![0.0; own.len()]).collect();
+        let mut sum = 0.0;
+        let mut own = vec![0.0; outcomes.len()];
+        for places in self.boxes() {
+            own.iter_mut().zip(sides(&shares, places)).for_each(|(own, side)| *own = side);
+            sum += own.iter().product::<f64>();
+            for (k, (low, high)) in places.iter().enumerate() {
+                let others = own[..k].iter().chain(&own[k + 1..]).product::<f64>();
+                pulls[k][*high as usize] += others;
+                pulls[k][*low as usize] -= others;
+            }
+        }
+        if sum <= FAINT {
+            return self.by_logarithms_with_slopes(&logs);
+        }
+        let slope = |(logs, (shares, pulls)): (&Vec<Log>, (&Vec<f64>, &Vec<f64>))| {
+            let terms = logs.iter().zip(shares).zip(pulls);
+            terms.fold((0.0, 0.0), |(m, d), (((_, by_mean, by_deviation), share), pull)| {
+                (m + pull * share * by_mean / sum, d + pull * share * by_deviation / sum)
+            })
+        };
+        (whole + sum.ln(), logs.iter().zip(shares.iter().zip(&pulls)).map(slope).collect())
+    }
+
+    fn boxes(&self) -> impl Iterator<Item = &[(u32, u32)]> {
+        self.places.chunks(self.ends.len().max(1))
+    }
+
+    /// ln EHVI where it is no number any more.
+    fn by_logarithms(&self, logs: &[Vec<Log>]) -> f64 {
+        let terms = self.terms(logs);
         let largest = terms.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let (mut sum, mut slopes) = (0.0, vec![(0.0, 0.0); outcomes.len()]);
+        largest + near(&terms, largest).map(|(_, share)| share).sum::<f64>().ln()
+    }
+
+    /// The same, and its slopes.
+    fn by_logarithms_with_slopes(&self, logs: &[Vec<Log>]) -> (f64, Vec<(f64, f64)>) {
+        let terms = self.terms(logs);
+        let largest = terms.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let (mut sum, mut slopes) = (0.0, vec![(0.0, 0.0); logs.len()]);
+        let boxes: Vec<&[(u32, u32)]> = self.boxes().collect();
         for (place, share) in near(&terms, largest) {
             sum += share;
-            for ((slope, logs), (low, high)) in slopes.iter_mut().zip(&logs).zip(&self.places[place]) {
-                let ((below, m, d), (above, by_mean, by_deviation)) = (logs[*low], logs[*high]);
+            for ((slope, logs), (low, high)) in slopes.iter_mut().zip(logs).zip(boxes[place]) {
+                let ((below, m, d), (above, by_mean, by_deviation)) = (logs[*low as usize], logs[*high as usize]);
                 // d ln(A − B) = (A·d ln A − B·d ln B)/(A − B), and B/A = e^{below − above}.
                 let ratio = (below - above).exp();
                 slope.0 += share * (by_mean - ratio * m) / (1.0 - ratio);
@@ -91,18 +139,32 @@ impl Boxes {
     /// ln of the expected share of each box; −∞ for one as thin as rounding.
     fn terms(&self, logs: &[Vec<Log>]) -> Vec<f64> {
         let mut largest = f64::NEG_INFINITY;
-        let term = |places: &Vec<(usize, usize)>| {
-            let most: f64 = logs.iter().zip(places).map(|(logs, (_, high))| logs[*high].0).sum();
+        let term = |places: &[(u32, u32)]| {
+            let most: f64 = logs.iter().zip(places).map(|(logs, (_, high))| logs[*high as usize].0).sum();
             if most < largest - NEGLIGIBLE {
                 return f64::NEG_INFINITY;
             }
-            let fall = |(logs, (low, high)): (&Vec<Log>, &(usize, usize))| log_rest(logs[*high].0 - logs[*low].0);
+            let fall = |(logs, (low, high)): (&Vec<Log>, &(u32, u32))| {
+                log_rest(logs[*high as usize].0 - logs[*low as usize].0)
+            };
             let own = most + logs.iter().zip(places).map(fall).sum::<f64>();
             largest = largest.max(own);
             own
         };
-        self.places.iter().map(term).collect()
+        self.boxes().map(term).collect()
     }
+}
+
+/// The logarithm of the product of EI at all references, and for each objective EI at its ends over EI at its reference.
+fn shares(logs: &[Vec<Log>]) -> (f64, Vec<Vec<f64>>) {
+    let whole = |own: &Vec<Log>| own.last().map_or(0.0, |log| log.0);
+    let share = |own: &Vec<Log>| own.iter().map(|log| (log.0 - whole(own)).exp()).collect();
+    (logs.iter().map(whole).sum(), logs.iter().map(share).collect())
+}
+
+/// What a box has of each objective.
+fn sides<'a>(shares: &'a [Vec<f64>], places: &'a [(u32, u32)]) -> impl Iterator<Item = f64> + 'a {
+    shares.iter().zip(places).map(|(own, (low, high))| own[*high as usize] - own[*low as usize])
 }
 
 /// Places and e^{term − largest} of the terms that count.
@@ -147,17 +209,14 @@ fn decompose(points: &[Vec<f64>], reference: &[f64]) -> Vec<Span> {
 
 /// Joins boxes that are the same but for objective `k`, in which one begins where the other ends.
 fn join(spans: &mut Vec<Span>, k: usize) {
-    let rest = |(low, high): &Span| -> Vec<f64> {
-        let others = (0..low.len()).filter(|other| *other != k);
-        others.flat_map(|other| [low[other], high[other]]).collect()
-    };
-    let order = |a: &[f64], b: &[f64]| {
-        let pairs = a.iter().zip(b).map(|(a, b)| a.total_cmp(b));
+    let order = |a: &Span, b: &Span| {
+        let others = (0..a.0.len()).filter(|other| *other != k);
+        let pairs = others.map(|other| a.0[other].total_cmp(&b.0[other]).then(a.1[other].total_cmp(&b.1[other])));
         pairs.fold(Ordering::Equal, Ordering::then)
     };
-    spans.sort_by(|a, b| order(&rest(a), &rest(b)).then(a.0[k].total_cmp(&b.0[k])));
+    spans.sort_by(|a, b| order(a, b).then(a.0[k].total_cmp(&b.0[k])));
     spans.dedup_by(|next, one| {
-        let fits = one.1[k] == next.0[k] && rest(one) == rest(next);
+        let fits = one.1[k] == next.0[k] && order(one, next).is_eq();
         if fits {
             one.1[k] = next.1[k];
         }

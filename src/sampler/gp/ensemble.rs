@@ -14,8 +14,14 @@ pub(super) trait Landscape {
     /// The variance of noise, of outcomes with variance 1.
     fn noise(&self) -> f64;
 
+    /// The acquisition at each of the rows of columns.
+    fn scores(&self, rows: &[Vec<f64>]) -> Vec<f64>;
+
     /// The acquisition at `x` (its columns).
-    fn score(&self, x: &[f64]) -> f64;
+    #[cfg(test)]
+    fn score(&self, x: &[f64]) -> f64 {
+        self.scores(&[x.to_vec()])[0]
+    }
 
     /// The acquisition at `x` and its slopes by the columns (0 for choices).
     fn score_with_slopes(&self, x: &[f64]) -> (f64, Vec<f64>);
@@ -56,9 +62,10 @@ impl<L: Landscape> Landscape for Ensemble<L> {
         self.members.iter().map(Landscape::noise).fold(0.0, f64::max)
     }
 
-    fn score(&self, x: &[f64]) -> f64 {
-        let scores: Vec<f64> = self.members.iter().map(|member| member.score(x)).collect();
-        self.average(&scores)
+    fn scores(&self, rows: &[Vec<f64>]) -> Vec<f64> {
+        let all: Vec<Vec<f64>> = self.members.iter().map(|member| member.scores(rows)).collect();
+        let of = |row: usize| self.average(&all.iter().map(|scores| scores[row]).collect::<Vec<_>>());
+        (0..rows.len()).map(of).collect()
     }
 
     fn score_with_slopes(&self, x: &[f64]) -> (f64, Vec<f64>) {

@@ -42,33 +42,24 @@ pub(super) struct Search<'a, L> {
 impl<L: Landscape> Search<'_, L> {
     /// The point of largest acquisition that was found; none where all candidates have been tried.
     pub(super) fn run(&self, elites: &[Point], sobol: &Sobol, stream: &mut Stream) -> Option<Point> {
-        let mut candidates: Vec<(f64, Point)> = Vec::with_capacity(2 * self.candidates);
+        let mut points: Vec<Point> = Vec::with_capacity(2 * self.candidates);
         for i in 0..self.candidates {
-            let point = sobol.point(i as u64).iter().enumerate().map(|(j, u)| self.codec.settle(j, *u)).collect();
-            self.consider(point, &mut candidates);
+            points.push(sobol.point(i as u64).iter().enumerate().map(|(j, u)| self.codec.settle(j, *u)).collect());
         }
         for i in 0..self.candidates / 2 {
-            if let Some(elite) = elites.get(i % elites.len().max(1)) {
-                self.consider(self.vary(elite, stream), &mut candidates);
-            }
+            points.extend(elites.get(i % elites.len().max(1)).map(|elite| self.vary(elite, stream)));
         }
-        for elite in elites {
-            self.consider(elite.clone(), &mut candidates);
-        }
+        points.extend_from_slice(elites);
+        points.retain(|point| self.is_free(point));
+        let mut candidates: Vec<(f64, Point)> = self.scores(&points).into_iter().zip(points).collect();
         candidates.sort_by(|a, b| b.0.total_cmp(&a.0));
         let mut ends: Vec<(f64, Point)> = self.spread(&candidates).into_iter().map(|start| self.climb(start)).collect();
         ends.sort_by(|a, b| b.0.total_cmp(&a.0));
         ends.into_iter().chain(candidates).map(|(_, point)| point).find(|point| self.is_new(point))
     }
 
-    fn consider(&self, point: Point, candidates: &mut Vec<(f64, Point)>) {
-        if self.is_free(&point) {
-            candidates.push((self.score(&point), point));
-        }
-    }
-
-    fn score(&self, point: &[f64]) -> f64 {
-        self.surrogate.score(&self.codec.embed(point))
+    fn scores(&self, points: &[Point]) -> Vec<f64> {
+        self.surrogate.scores(&points.iter().map(|point| self.codec.embed(point)).collect::<Vec<_>>())
     }
 
     fn is_free(&self, point: &[f64]) -> bool {
@@ -158,7 +149,7 @@ impl<L: Landscape> Search<'_, L> {
         for (((_, parameter), value), unit) in free.iter().zip(end).zip(&units) {
             moved[*parameter] = self.codec.settle(*parameter, value / unit);
         }
-        self.adopt_if_better(moved, score, point);
+        self.adopt_if_better(vec![moved], score, point);
     }
 
     /// Every other value of a choice and of a short step range, the neighbours on a long one.
@@ -173,18 +164,22 @@ impl<L: Landscape> Search<'_, L> {
                 Kind::Steps(n) if n > SHORT => (place.saturating_sub(2)..=(place + 2).min(n - 1)).collect(),
                 Kind::Steps(n) | Kind::Choice(n) => (0..n).collect(),
             };
-            for other in places.into_iter().filter(|other| *other != place) {
+            let moved = |other: u64| {
                 let mut moved = point.clone();
                 moved[j] = self.codec.coordinate(j, other);
-                self.adopt_if_better(moved, score, point);
-            }
+                moved
+            };
+            let others: Vec<Point> = places.into_iter().filter(|other| *other != place).map(moved).collect();
+            self.adopt_if_better(others, score, point);
         }
     }
 
-    fn adopt_if_better(&self, moved: Point, score: &mut f64, point: &mut Point) {
-        let reached = self.score(&moved);
-        if reached > *score && self.is_free(&moved) {
-            (*score, *point) = (reached, moved);
+    /// Takes the best of `others` in place of `point` where it is better.
+    fn adopt_if_better(&self, others: Vec<Point>, score: &mut f64, point: &mut Point) {
+        for (reached, other) in self.scores(&others).into_iter().zip(others) {
+            if reached > *score && self.is_free(&other) {
+                (*score, *point) = (reached, other);
+            }
         }
     }
 }

@@ -7,8 +7,8 @@
 //! so that two different values are at distance 1 as in the kernel. The frequencies ω of the Matérn-5/2 kernel follow
 //! Student's t with 5 degrees of freedom.
 
-use super::cholesky::dot;
 use super::kernel::{Inputs, Theta};
+use super::lanes::Lanes;
 use crate::random::Stream;
 
 /// Cosines of a draw.
@@ -23,7 +23,7 @@ pub(super) struct Path {
     /// v·√(2s²/m).
     amplitudes: Vec<f64>,
     /// (K + σ²·I)⁻¹·(y − Φ·v − ε).
-    pub(super) moves: Vec<f64>,
+    pub(super) moves: Vec<Lanes>,
 }
 
 impl Path {
@@ -33,15 +33,15 @@ impl Path {
         inputs: &Inputs,
         y: &[f64],
         stream: &mut Stream,
-        solve: impl Fn(&[f64]) -> Vec<f64>,
+        solve: impl Fn(&[f64]) -> Vec<Lanes>,
     ) -> Path {
         // t: a normal over the root of a chi-squared number over its degrees of freedom, which all columns share.
         let tails: Vec<f64> =
             (0..FEATURES).map(|_| (5.0 / (0..5).map(|_| stream.normal().powi(2)).sum::<f64>()).sqrt()).collect();
         let mut frequencies = Vec::with_capacity(inputs.columns.len());
-        for (column, values) in inputs.columns.iter().zip(&inputs.values) {
+        for (c, column) in inputs.columns.iter().enumerate() {
             let scale = theta.weights[column.parameter].sqrt();
-            let mut levels = if column.by_equality { values.clone() } else { vec![0.0] };
+            let mut levels = if column.by_equality { inputs.column(c).collect() } else { vec![0.0] };
             levels.sort_by(f64::total_cmp);
             levels.dedup();
             let mut of = |level: f64| (level, tails.iter().map(|tail| scale * tail * stream.normal()).collect());
@@ -53,7 +53,7 @@ impl Path {
         let mut path = Path { frequencies, phases, amplitudes, moves: Vec::new() };
         let residuals: Vec<f64> = (0..inputs.n)
             .map(|i| {
-                let x: Vec<f64> = inputs.values.iter().map(|values| values[i]).collect();
+                let x: Vec<f64> = (0..inputs.columns.len()).map(|c| inputs.at(c, i)).collect();
                 y[i] - path.prior(inputs, &x).0 - theta.noise.sqrt() * stream.normal()
             })
             .collect();
@@ -76,7 +76,7 @@ impl Path {
         let falls: Vec<f64> =
             angles.iter().zip(&self.amplitudes).map(|(angle, amplitude)| -amplitude * angle.sin()).collect();
         let slope = |(c, levels): (usize, &Vec<(f64, Vec<f64>)>)| {
-            if inputs.columns[c].by_equality { 0.0 } else { dot(&falls, &levels[0].1) }
+            if inputs.columns[c].by_equality { 0.0 } else { falls.iter().zip(&levels[0].1).map(|(f, w)| f * w).sum() }
         };
         (value, self.frequencies.iter().enumerate().map(slope).collect())
     }

@@ -1,12 +1,14 @@
 //! The fitted process: mean, deviation and acquisition anywhere, with gradients.
 
 use super::acquisition::Acquisition;
-use super::cholesky::{Cholesky, dot};
+use super::cholesky::Cholesky;
 use super::ensemble::Landscape;
 use super::kernel::{Inputs, Theta};
+use super::lanes::{Lanes, WIDTH, dot, flat, run};
 use super::path::Path;
 use crate::random::Stream;
 use crate::sampler::codec::Column;
+use hpt_kernels::isa::{Op, Simd};
 
 /// Smallest variance of a prediction, of outcomes with variance 1.
 const LEAST_VARIANCE: f64 = 1e-10;
@@ -20,9 +22,9 @@ pub(super) struct Look {
     /// Warped.
     x: Vec<f64>,
     /// dk/dr² to each input.
-    falls: Vec<f64>,
+    falls: Vec<Lanes>,
     /// L⁻¹·k.
-    half: Vec<f64>,
+    half: Vec<Lanes>,
 }
 
 /// A Gaussian process conditioned on outcomes.
@@ -33,7 +35,7 @@ pub(super) struct Surrogate {
     inputs: Inputs,
     factor: Cholesky,
     /// (K + σ²·I)⁻¹·y.
-    alpha: Vec<f64>,
+    alpha: Vec<Lanes>,
     /// The smallest mean at any of the inputs: what has to be improved. Means, not outcomes: noise can flatter an outcome.
     best: f64,
     acquisition: Acquisition,
@@ -46,9 +48,9 @@ impl Surrogate {
     pub(super) fn new(mut theta: Theta, inputs: Inputs, y: &[f64]) -> Option<Self> {
         let inputs = inputs.warped(&theta);
         let factor = theta.factor(&inputs)?;
-        let alpha = factor.half_solve_transposed(&factor.half_solve(y));
+        let alpha = factor.solve(y);
         // K·α = y − σ²·α.
-        let best = y.iter().zip(&alpha).map(|(y, a)| y - theta.noise * a).fold(f64::INFINITY, f64::min);
+        let best = y.iter().zip(flat(&alpha)).map(|(y, a)| y - theta.noise * a).fold(f64::INFINITY, f64::min);
         Some(Surrogate { theta, inputs, factor, alpha, best, acquisition: Acquisition::LogEi, path: None })
     }
 
@@ -56,58 +58,133 @@ impl Surrogate {
     pub(super) fn with_acquisition(mut self, acquisition: Acquisition, y: &[f64], stream: &mut Stream) -> Self {
         self.acquisition = acquisition;
         if acquisition == Acquisition::Thompson {
-            let solve = |b: &[f64]| self.factor.half_solve_transposed(&self.factor.half_solve(b));
-            self.path = Some(Path::draw(&self.theta, &self.inputs, y, stream, solve));
+            self.path = Some(Path::draw(&self.theta, &self.inputs, y, stream, |b| self.factor.solve(b)));
         }
         self
     }
 
     /// The mean at `x` (its columns).
     pub(super) fn mean(&self, x: &[f64]) -> f64 {
-        dot(&self.theta.covariances(&self.inputs, &self.warped(x), self.inputs.n).0, &self.alpha)
+        dot(&self.theta.covariances(&self.inputs, &self.warped(x)).0, &self.alpha)
     }
 
     fn warped(&self, x: &[f64]) -> Vec<f64> {
-        self.inputs.columns.iter().zip(x).map(|(column, x)| self.theta.warp(column).at(*x)).collect()
+        let warp = |(column, x): (&Column, &f64)| self.theta.warp(column).at(Lanes::splat(*x)).0[0];
+        self.inputs.columns.iter().zip(x).map(warp).collect()
     }
 
-    /// The mean and the deviation at `x` (its columns), noise aside.
-    pub(super) fn predict(&self, x: &[f64]) -> (f64, f64) {
-        let look = self.look(x);
-        (look.mean, look.deviation)
+    /// The means and the deviations at the rows of columns, noise aside.
+    pub(super) fn predict(&self, rows: &[Vec<f64>]) -> Vec<(f64, f64)> {
+        run(Predict { surrogate: self, rows })
     }
 
     /// The mean and the deviation at `x` with what their slopes follow from.
     pub(super) fn look(&self, x: &[f64]) -> Look {
-        let x = self.warped(x);
-        let (k, falls) = self.theta.covariances(&self.inputs, &x, self.inputs.n);
-        let half = self.factor.half_solve(&k);
-        let variance = self.theta.signal - dot(&half, &half);
-        let is_held = variance <= LEAST_VARIANCE;
-        let deviation = variance.max(LEAST_VARIANCE).sqrt();
-        Look { mean: dot(&k, &self.alpha), deviation, is_held, x, falls, half }
+        run(LookAt { surrogate: self, x: self.warped(x) })
     }
 
     /// By the columns of `raw`, which was looked at: the slopes of what changes so with mean and deviation (0 for choices).
     pub(super) fn slopes(&self, raw: &[f64], look: &Look, by_mean: f64, by_deviation: f64) -> Vec<f64> {
         // d variance/dk = −2·K⁻¹·k; d deviation = d variance / 2 deviation; none where the variance is held up.
         let by_deviation = if look.is_held { 0.0 } else { by_deviation / look.deviation };
-        let solved = self.factor.half_solve_transposed(&look.half);
-        let pull = |i: usize| look.falls[i] * (by_mean * self.alpha[i] - by_deviation * solved[i]);
-        self.by_columns(raw, &look.x, &(0..self.inputs.n).map(pull).collect::<Vec<_>>(), &[])
+        run(Slopes { surrogate: self, raw, look, by_mean, by_deviation })
     }
 
     /// Slopes by the columns from those by the squared distance to each input; `own` (or nothing) is taken off.
-    fn by_columns(&self, raw: &[f64], x: &[f64], pull: &[f64], own: &[f64]) -> Vec<f64> {
-        let slope = |(c, column): (usize, &Column)| {
-            if column.by_equality {
-                return 0.0;
+    #[inline(always)]
+    fn by_columns(&self, raw: &[f64], x: &[f64], pull: &[Lanes], own: &[f64]) -> Vec<f64> {
+        let mut slopes = vec![0.0; raw.len()];
+        for (c, column) in self.inputs.columns.iter().enumerate().filter(|(_, column)| !column.by_equality) {
+            let mut sum = Lanes::ZERO;
+            for (pull, other) in pull.iter().zip(&self.inputs.values[c]) {
+                sum = sum + *pull * (Lanes::splat(x[c]) - *other);
             }
-            let sum: f64 = pull.iter().zip(&self.inputs.values[c]).map(|(p, other)| p * (x[c] - other)).sum();
-            let by_warped = 2.0 * self.theta.weights[column.parameter] * sum - own.get(c).copied().unwrap_or(0.0);
-            by_warped * self.theta.warp(column).slope(raw[c])
-        };
-        self.inputs.columns.iter().enumerate().map(slope).collect()
+            let by_warped = 2.0 * self.theta.weights[column.parameter] * sum.sum() - own.get(c).copied().unwrap_or(0.0);
+            slopes[c] = by_warped * self.theta.warp(column).slope(raw[c]);
+        }
+        slopes
+    }
+}
+
+/// See [`Surrogate::predict`]: eight rows at a time.
+struct Predict<'a> {
+    surrogate: &'a Surrogate,
+    rows: &'a [Vec<f64>],
+}
+
+impl Op for Predict<'_> {
+    type Output = Vec<(f64, f64)>;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> Vec<(f64, f64)> {
+        let Surrogate { theta, inputs, factor, alpha, .. } = self.surrogate;
+        let mut out = Vec::with_capacity(self.rows.len());
+        let (mut x, mut k) = (vec![Lanes::ZERO; inputs.columns.len()], vec![Lanes::ZERO; inputs.n]);
+        for rows in self.rows.chunks(WIDTH) {
+            for (c, (x, column)) in x.iter_mut().zip(&inputs.columns).enumerate() {
+                rows.iter().enumerate().for_each(|(lane, row)| x.0[lane] = row[c]);
+                *x = theta.warp(column).at(*x);
+            }
+            let mut mean = Lanes::ZERO;
+            for (i, k) in k.iter_mut().enumerate() {
+                let mut squared = Lanes::ZERO;
+                for (c, column) in inputs.columns.iter().enumerate() {
+                    let own = Inputs::squared(column, Lanes::splat(inputs.at(c, i)), x[c]);
+                    squared = squared + own * theta.weights[column.parameter];
+                }
+                *k = theta.covariance(squared).0;
+                mean = mean + *k * alpha[i / WIDTH].0[i % WIDTH];
+            }
+            let variance = Lanes::splat(theta.signal) - factor.squared_halves(&k);
+            let deviation = variance.clamp(LEAST_VARIANCE, f64::INFINITY).sqrt();
+            out.extend(mean.0.into_iter().zip(deviation.0).take(rows.len()));
+        }
+        out
+    }
+}
+
+/// See [`Surrogate::look`].
+struct LookAt<'a> {
+    surrogate: &'a Surrogate,
+    x: Vec<f64>,
+}
+
+impl Op for LookAt<'_> {
+    type Output = Look;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> Look {
+        let Surrogate { theta, inputs, factor, alpha, .. } = self.surrogate;
+        let (k, falls) = theta.covariances(inputs, &self.x);
+        let half = factor.half_solve(&k);
+        let variance = theta.signal - dot(&half, &half);
+        let is_held = variance <= LEAST_VARIANCE;
+        let deviation = variance.max(LEAST_VARIANCE).sqrt();
+        Look { mean: dot(&k, alpha), deviation, is_held, x: self.x, falls, half }
+    }
+}
+
+/// See [`Surrogate::slopes`].
+struct Slopes<'a> {
+    surrogate: &'a Surrogate,
+    raw: &'a [f64],
+    look: &'a Look,
+    by_mean: f64,
+    /// Over the deviation.
+    by_deviation: f64,
+}
+
+impl Op for Slopes<'_> {
+    type Output = Vec<f64>;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> Vec<f64> {
+        let Slopes { surrogate, raw, look, by_mean, by_deviation } = self;
+        let mut pull = surrogate.factor.half_solve_transposed(&look.half);
+        for ((pull, alpha), fall) in pull.iter_mut().zip(&surrogate.alpha).zip(&look.falls) {
+            *pull = *fall * (*alpha * by_mean - *pull * by_deviation);
+        }
+        surrogate.by_columns(raw, &look.x, &pull, &[])
     }
 }
 
@@ -120,23 +197,26 @@ impl Landscape for Surrogate {
         self.theta.noise
     }
 
-    fn score(&self, x: &[f64]) -> f64 {
+    fn scores(&self, rows: &[Vec<f64>]) -> Vec<f64> {
         if let Some(path) = &self.path {
-            let x = self.warped(x);
-            let (k, _) = self.theta.covariances(&self.inputs, &x, self.inputs.n);
-            return -path.prior(&self.inputs, &x).0 - dot(&k, &path.moves);
+            let score = |x: &Vec<f64>| {
+                let x = self.warped(x);
+                let (k, _) = self.theta.covariances(&self.inputs, &x);
+                -path.prior(&self.inputs, &x).0 - dot(&k, &path.moves)
+            };
+            return rows.iter().map(score).collect();
         }
-        let (mean, deviation) = self.predict(x);
-        self.acquisition.value(mean, deviation, self.best).0
+        let score = |(mean, deviation)| self.acquisition.value(mean, deviation, self.best).0;
+        self.predict(rows).into_iter().map(score).collect()
     }
 
     fn score_with_slopes(&self, raw: &[f64]) -> (f64, Vec<f64>) {
         if let Some(path) = &self.path {
             let x = self.warped(raw);
-            let (k, falls) = self.theta.covariances(&self.inputs, &x, self.inputs.n);
+            let (k, mut falls) = self.theta.covariances(&self.inputs, &x);
             let (prior, own) = path.prior(&self.inputs, &x);
-            let pull: Vec<f64> = falls.iter().zip(&path.moves).map(|(fall, m)| -fall * m).collect();
-            return (-prior - dot(&k, &path.moves), self.by_columns(raw, &x, &pull, &own));
+            falls.iter_mut().zip(&path.moves).for_each(|(fall, m)| *fall = *fall * *m * -1.0);
+            return (-prior - dot(&k, &path.moves), self.by_columns(raw, &x, &falls, &own));
         }
         let look = self.look(raw);
         let (score, by_mean, by_deviation) = self.acquisition.value(look.mean, look.deviation, self.best);
@@ -204,9 +284,7 @@ mod tests {
     fn drawn_functions_follow_the_process() {
         let (surrogate, rows, y) = surrogate(1e-2);
         for x in [rows[3].clone(), vec![0.4, 0.8, 0.0]] {
-            let (k, _) = surrogate.theta.covariances(&surrogate.inputs, &surrogate.warped(&x), rows.len());
-            let half = surrogate.factor.half_solve(&k);
-            let deviation = (surrogate.theta.signal - dot(&half, &half)).sqrt();
+            let (_, deviation) = surrogate.predict(std::slice::from_ref(&x))[0];
             let mut stream = Stream::new(7, 0, Purpose::Propose, 0);
             let draws: Vec<f64> = (0..2_000)
                 .map(|_| -surrogate.clone().with_acquisition(Acquisition::Thompson, &y, &mut stream).score(&x))
