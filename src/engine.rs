@@ -456,6 +456,7 @@ impl Fit<'_> {
             weight_decay: 0.0,
             l1: 0.0,
             clip_norm: spec.clip_norm.map(|norm| norm as f32),
+            hypergradient: spec.hypergradient()?,
         };
         Ok(Member {
             plan,

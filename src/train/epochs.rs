@@ -293,16 +293,14 @@ impl<'a, B: Backend> Session<'a, B> {
                 weight_decay: spec.weight_decay as f32,
                 l1: spec.l1 as f32,
                 clip_norm: spec.clip_norm.map(|norm| norm as f32),
+                hypergradient: spec.hypergradient()?,
             },
             seed: trainer.seed,
             slot: trainer.slot,
             precision: spec.precision,
         };
         let steps = data.rows.div_ceil(batch_size);
-        let mut cohort = backend.begin(&[member])?;
-        if let Some(beta) = spec.hypergradient()? {
-            backend.adapt_rate(&mut cohort, 0, beta)?;
-        }
+        let cohort = backend.begin(&[member])?;
         Ok(Session {
             backend,
             trainer,
@@ -485,7 +483,7 @@ pub fn evaluate<B: Backend>(
         return Err(Error::input(format!("the rows have {found} features; the network was trained on {expected}")));
     }
     let optimizer = super::Optimizer::Sgd;
-    let update = UpdateRule { optimizer, weight_decay: 0.0, l1: 0.0, clip_norm: None };
+    let update = UpdateRule { optimizer, weight_decay: 0.0, l1: 0.0, clip_norm: None, hypergradient: None };
     let precision = Precision::Highest;
     let member = Member { plan, weights, batch_size: 1, criterion, update, seed: 0, slot: 0, precision };
     // The data first: whoever holds memory of a device for a model must not wait for more.

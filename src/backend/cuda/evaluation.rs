@@ -8,7 +8,8 @@ use super::dispatch::Dispatcher;
 use super::memory::Space;
 use super::request::{Outputs, Reply};
 use super::round::Round;
-use super::tables::{Blueprint, Evaluating, Network};
+use super::tables::{Evaluating, Network};
+use crate::model::Plan;
 use crate::{Error, Result};
 use std::ops::Range;
 
@@ -40,25 +41,25 @@ struct Course {
 }
 
 /// Rows of a block, from the network alone, and the widest hidden layer.
-fn block_of(blueprint: &Blueprint) -> (usize, usize) {
-    let hidden = blueprint.plan.layers.split_last().map_or(&[][..], |(_, hidden)| hidden);
+fn block_of(plan: &Plan) -> (usize, usize) {
+    let hidden = plan.layers.split_last().map_or(&[][..], |(_, hidden)| hidden);
     let widest = hidden.iter().map(|layer| layer.outputs).max().unwrap_or(0);
     let fits = ACTIVATIONS / (8 * widest.max(1));
     (if fits >= BLOCK { BLOCK } else { fits.max(1).next_power_of_two() / 2 }.max(1), widest)
 }
 
 /// Bytes that an evaluation of a network takes at the least.
-pub(super) fn least_bytes(blueprint: &Blueprint) -> usize {
-    let (block, _) = block_of(blueprint);
-    buffers(&mut Space::default(), 0, blueprint, block).1
+pub(super) fn least_bytes(plan: &Plan) -> usize {
+    let (block, _) = block_of(plan);
+    buffers(&mut Space::default(), 0, plan, block).1
 }
 
 /// Buffers of a piece of so many rows, from `base` on, and where they end.
-fn buffers(space: &mut Space, base: Address, blueprint: &Blueprint, rows: usize) -> (Evaluating, usize) {
-    let (block, widest) = block_of(blueprint);
+fn buffers(space: &mut Space, base: Address, plan: &Plan, rows: usize) -> (Evaluating, usize) {
+    let (block, widest) = block_of(plan);
     let mut take = |n: usize| base + space.take(n, 4) as Address;
     let between = [take(block * widest), take(block * widest)];
-    let (outputs, row_losses) = (take(rows * blueprint.plan.outputs), take(block));
+    let (outputs, row_losses) = (take(rows * plan.outputs), take(block));
     (Evaluating { block, between, outputs, row_losses }, space.0)
 }
 
@@ -69,9 +70,9 @@ impl Dispatcher {
         for pending in std::mem::take(&mut self.evaluations) {
             let known = self.models.get(&pending.model).zip(self.data.get(&pending.data));
             let Some((resident, data)) = known else { continue };
-            let (block, _) = block_of(&resident.blueprint);
+            let (block, _) = block_of(&resident.blueprint.plan);
             let width = resident.blueprint.plan.outputs;
-            let rest = self.budget.evaluation - least_bytes(&resident.blueprint).min(self.budget.evaluation);
+            let rest = self.budget.evaluation - least_bytes(&resident.blueprint.plan).min(self.budget.evaluation);
             let piece = block + rest.min(OUTPUTS) / (4 * width) / block * block;
             let (rows, outputs) = (data.rows, Vec::with_capacity(data.rows * width));
             courses.push(Course { pending, rows, block, piece, done: 0, outputs, sum: 0.0 });
@@ -95,7 +96,7 @@ impl Dispatcher {
     fn group(&mut self, courses: &[Course]) -> Result<usize> {
         let (mut space, mut count) = (Space::default(), 0);
         for course in courses {
-            buffers(&mut space, 0, &self.models[&course.pending.model].blueprint, course.next().len());
+            buffers(&mut space, 0, &self.models[&course.pending.model].blueprint.plan, course.next().len());
             if space.0 > self.budget.evaluation {
                 break;
             }
@@ -110,12 +111,12 @@ impl Dispatcher {
 
     /// Computes the next piece of each of the courses.
     fn pieces(&mut self, courses: &mut [Course]) -> Result<()> {
-        let base = self.arena.reserve(self.driver.as_mut(), self.budget.evaluation)?;
+        let base = self.arena.reserve_exactly(self.driver.as_mut(), self.budget.evaluation)?;
         let (mut space, mut round, mut places) = (Space::default(), Round::default(), Vec::new());
         for course in courses.iter() {
             let (resident, data) = (&self.models[&course.pending.model], &self.data[&course.pending.data]);
             let rows = course.next();
-            let (buffers, _) = buffers(&mut space, base, &resident.blueprint, rows.len());
+            let (buffers, _) = buffers(&mut space, base, &resident.blueprint.plan, rows.len());
             let network = Network::evaluating(&resident.blueprint, resident.base, &buffers, &self.products);
             let row = data.inputs * if data.scale.is_some() { 1 } else { 4 };
             let ahead = |address: Address, bytes: usize| address + (rows.start * bytes) as Address;

@@ -212,9 +212,15 @@ impl Cuda {
     /// They fit none of the devices.
     pub fn check(&self, member: &Member<'_>, data: usize) -> Result<()> {
         let needed = Layout::new(member).bytes + data;
-        let largest = self.limits().map(|limits| Budget::new(limits.free).capacity).max().unwrap_or(0);
-        if needed <= largest {
+        let Some(limits) = self.limits().max_by_key(|limits| limits.free) else { return Ok(()) };
+        let budget = Budget::new(limits.free);
+        let (largest, outputs) = (budget.capacity, evaluation::least_bytes(member.plan));
+        if needed <= largest && outputs <= budget.evaluation {
             return Ok(());
+        }
+        if needed <= largest {
+            let what = format!("a network of {} parameters", member.plan.parameters);
+            return Err(admission::outputs_too_large(&what, outputs, limits, budget));
         }
         let (parameters, batch) = (member.plan.parameters, member.batch_size);
         Err(Error::TooLarge(format!(
@@ -396,11 +402,6 @@ impl Backend for Cuda {
             let values = moments.get(slot).cloned().unwrap_or_default();
             line.call(|reply| Request::Write(*id, slot, values, reply))
         })
-    }
-
-    fn adapt_rate(&self, cohort: &mut Cohort, member: usize, beta: f64) -> Result<()> {
-        let id = cohort.models[member].id;
-        cohort.gpu.line()?.call(|reply| Request::Adapt(id, beta, reply))
     }
 
     fn rate_offset(&self, cohort: &Cohort, member: usize) -> f64 {

@@ -75,8 +75,6 @@ pub enum Request {
     Read(u64, Arena, Reply<Vec<f32>>),
     /// Writes a model's optimizer; what is empty becomes zeros.
     Write(u64, usize, Vec<f32>, Reply<()>),
-    /// Adapts a model's rate from now on.
-    Adapt(u64, f64, Reply<()>),
     /// Takes the time of a product.
     Time(Timed, Reply<Took>),
 }

@@ -5,6 +5,7 @@
 
 use super::descriptor::{Address, Layer, Model, Run, Tables, Tile, bytes_of};
 use super::driver::{Driver, Launch};
+use super::memory::amount;
 use super::tables::{Network, Phase, Subject, order};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
@@ -25,15 +26,29 @@ impl Growing {
     /// # Errors
     /// The device failed or has no memory left.
     pub fn reserve(&mut self, driver: &mut dyn Driver, bytes: usize) -> Result<Address> {
+        self.grow(driver, bytes, bytes.next_power_of_two().max(1 << 16))
+    }
+
+    /// As [`Growing::reserve`], and not a byte more: for what is planned.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn reserve_exactly(&mut self, driver: &mut dyn Driver, bytes: usize) -> Result<Address> {
+        self.grow(driver, bytes, bytes)
+    }
+
+    fn grow(&mut self, driver: &mut dyn Driver, bytes: usize, wanted: usize) -> Result<Address> {
         if bytes > self.bytes {
             if self.bytes > 0 {
                 driver.release(self.address)?;
                 self.bytes = 0;
             }
-            let wanted = bytes.next_power_of_two().max(1 << 16);
             let Some(address) = driver.allocate(wanted)? else {
                 let device = &driver.limits().device;
-                return Err(Error::Device(format!("{device}: no memory for {wanted} bytes of tables")));
+                return Err(Error::Device(format!(
+                    "{device}: {} for tables and outputs could not be had; other programs use the GPU",
+                    amount(wanted)
+                )));
             };
             driver.zero(address, wanted)?;
             (self.address, self.bytes) = (address, wanted);

@@ -104,7 +104,7 @@ impl Dispatcher {
                 continue;
             }
             let mut offset = 0.0f64;
-            if resident.adapting.is_some() {
+            if resident.blueprint.update.hypergradient.is_some() {
                 let at = resident.base + resident.blueprint.layout.offset as Address;
                 self.driver.read(at, bytes_of_mut(std::slice::from_mut(&mut offset)))?;
             }

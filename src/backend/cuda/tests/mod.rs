@@ -23,7 +23,8 @@ fn plan(units: usize) -> Plan {
 }
 
 fn member<'a>(plan: &'a Plan, weights: &'a [f32], batch: usize) -> Member<'a> {
-    let update = UpdateRule { optimizer: Optimizer::Sgd, weight_decay: 0.0, l1: 0.0, clip_norm: None };
+    let update =
+        UpdateRule { optimizer: Optimizer::Sgd, weight_decay: 0.0, l1: 0.0, clip_norm: None, hypergradient: None };
     let criterion = Criterion { loss: Loss::CrossEntropy, label_smoothing: 0.0, class_weights: None };
     let precision = Precision::Highest;
     Member { plan, weights, batch_size: batch, criterion, update, seed: 0, slot: 0, precision }
@@ -128,13 +129,15 @@ fn what_does_not_fit_waits_and_what_never_fits_is_refused() {
     let plan = plan(60_000);
     let weights = vec![0.0; plan.parameters];
     let data = cuda.upload(dataset(10)).unwrap();
-    // With two arenas of 1.4 MiB and activations of 9 MiB, four of them fit.
+    // With two arenas of 1.4 MiB and activations of 9 MiB, four of them fit; those that adapt their rate have two arenas more.
     std::thread::scope(|scope| {
-        let train = || {
-            let mut cohort = cuda.begin(&[member(&plan, &weights, 40)]).unwrap();
+        let train = |adapts: bool| {
+            let mut member = member(&plan, &weights, 40);
+            member.update.hypergradient = adapts.then_some(1e-3);
+            let mut cohort = cuda.begin(&[member]).unwrap();
             advance(&cuda, &mut cohort, &data, 0, 20, 40).unwrap()
         };
-        let threads: Vec<_> = (0..9).map(|_| scope.spawn(train)).collect();
+        let threads: Vec<_> = (0..9).map(|i| scope.spawn(move || train(i % 2 == 1))).collect();
         for thread in threads {
             assert_eq!(thread.join().unwrap(), expected(&plan, 0, 20, 40));
         }
@@ -158,8 +161,7 @@ fn what_ends_gives_its_memory_back_and_equal_data_are_there_once() {
     let with_data = held();
     let again = cuda.upload(Arc::clone(&rows)).unwrap();
     assert_eq!((held(), first.0.id), (with_data, again.0.id));
-    let mut cohort = cuda.begin(&[member(&plan, &weights, 2), member(&plan, &weights, 2)]).unwrap();
-    cuda.adapt_rate(&mut cohort, 1, 1e-3).unwrap();
+    let cohort = cuda.begin(&[member(&plan, &weights, 2), member(&plan, &weights, 2)]).unwrap();
     assert!(held() > with_data);
     drop((cohort, first));
     // Something with an answer, behind what has none.
@@ -170,6 +172,18 @@ fn what_ends_gives_its_memory_back_and_equal_data_are_there_once() {
     let last = cuda.upload(dataset(2)).unwrap();
     assert_eq!(held(), 512);
     drop((last, cuda));
+}
+
+/// What is planned for outputs is what they take: a power of two in its place would be what models were promised.
+#[test]
+fn evaluations_take_what_was_planned_for_them() {
+    let (cuda, seen) = open(|seen| Fake::new(160 * MIB, seen));
+    let (plan, data) = (plan(5), cuda.upload(dataset(100)).unwrap());
+    let mut cohort = cuda.begin(&[member(&plan, &vec![0.0; plan.parameters], 4)]).unwrap();
+    let before = seen.lock().unwrap().held;
+    cuda.evaluate(&mut cohort, 0, &data, &mut [0.0; 200]).unwrap();
+    let taken = seen.lock().unwrap().most - before;
+    assert!((20 * MIB..21 * MIB).contains(&taken), "{taken} bytes, of an eighth");
 }
 
 /// Asks from several threads of which each waits for the device, and one that comes too late.
