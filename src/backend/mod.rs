@@ -75,6 +75,21 @@ pub trait Backend: Sync {
     fn evaluate(&self, cohort: &mut Self::Cohort, member: usize, data: &Self::Data, outputs: &mut [f32])
     -> Result<f64>;
 
+    /// The loss that [`Backend::evaluate`] returns, and how many rows' outputs are right (the class is the first of the
+    /// largest; every label is on its side of ½; none where targets are numbers), where the device counts by itself, so that
+    /// outputs need not leave it. None: they have to be looked at.
+    ///
+    /// # Errors
+    /// As [`Backend::evaluate`].
+    fn count_right(
+        &self,
+        _cohort: &mut Self::Cohort,
+        _member: usize,
+        _data: &Self::Data,
+    ) -> Result<Option<(f64, u64)>> {
+        Ok(None)
+    }
+
     /// Keeps a model's weights on the device, in place of those kept before.
     ///
     /// # Errors

@@ -255,6 +255,7 @@ struct Session<'a, B: Backend> {
     order: Vec<u32>,
     rates: Vec<f32>,
     losses: Vec<f64>,
+    /// Of the validation rows, where they are looked at.
     outputs: Vec<f32>,
     history: Vec<Epoch>,
     /// Epochs that were made before this session.
@@ -312,7 +313,7 @@ impl<'a, B: Backend> Session<'a, B> {
             order: (0..data.rows as u32).collect(),
             rates: vec![0.0; steps],
             losses: vec![0.0; steps],
-            outputs: vec![0.0; validation.map_or(0, |v| v.as_ref().rows * trainer.plan.outputs)],
+            outputs: Vec::new(),
             history: Vec::with_capacity(spec.epochs.min(1000)),
             before: 0,
             best: None,
@@ -344,11 +345,16 @@ impl<'a, B: Backend> Session<'a, B> {
         let mut record =
             Epoch { epoch, learning_rate, train_loss, validation_loss: None, metric: None, also: Vec::new(), seconds };
         if let Some(validation) = self.validation {
-            let loss = self.backend.evaluate(&mut self.cohort, 0, validation, &mut self.outputs)?;
+            let (loss, right) = self.validate(validation)?;
             if !loss.is_finite() {
                 return Err(Error::Diverged { epoch, learning_rate, loss });
             }
-            let metric = self.metric.score(&self.outputs, &validation.as_ref().targets, loss);
+            let data = validation.as_ref();
+            let score = |metric: Metric| match (metric, right) {
+                (Metric::Accuracy, Some(right)) => right as f64 / data.rows as f64,
+                _ => metric.score(&self.outputs, &data.targets, loss),
+            };
+            let metric = score(self.metric);
             if metric.is_nan() {
                 let name = self.metric;
                 return Err(Error::input(format!(
@@ -356,8 +362,7 @@ impl<'a, B: Backend> Session<'a, B> {
                 )));
             }
             (record.validation_loss, record.metric) = (Some(loss), Some(metric));
-            let further = self.trainer.spec.also.iter();
-            record.also = further.map(|also| also.score(&self.outputs, &validation.as_ref().targets, loss)).collect();
+            record.also = self.trainer.spec.also.iter().map(|&also| score(also)).collect();
             self.observe(epoch, self.metric.as_loss(metric))?;
         } else {
             self.plateau.observe(train_loss);
@@ -368,6 +373,19 @@ impl<'a, B: Backend> Session<'a, B> {
         }
         self.history.push(record.clone());
         Ok(Some(record))
+    }
+
+    /// The loss of the validation rows; how many of them are right, or else all outputs in their place.
+    fn validate(&mut self, validation: &B::Data) -> Result<(f64, Option<u64>)> {
+        let counted = |metric: &Metric| matches!(metric, Metric::Loss | Metric::Accuracy);
+        if counted(&self.metric)
+            && self.trainer.spec.also.iter().all(counted)
+            && let Some((loss, right)) = self.backend.count_right(&mut self.cohort, 0, validation)?
+        {
+            return Ok((loss, Some(right)));
+        }
+        self.outputs.resize(validation.as_ref().rows * self.trainer.plan.outputs, 0.0);
+        Ok((self.backend.evaluate(&mut self.cohort, 0, validation, &mut self.outputs)?, None))
     }
 
     /// Makes the steps of one epoch and returns their mean loss, weighted by rows.

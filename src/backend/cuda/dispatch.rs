@@ -16,7 +16,7 @@ use super::request::{Arena, Reply, Request};
 use super::round::{Buffers, Growing};
 use super::steps::Job;
 use super::tables::{Blueprint, Network};
-use crate::Result;
+use crate::{Error, Result};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::mpsc::Receiver;
 
@@ -56,6 +56,11 @@ pub(super) struct Dispatcher {
     pub buffers: Buffers,
     /// Of evaluations.
     pub arena: Growing,
+}
+
+/// The error for a model or data of another [`Cuda`](super::Cuda).
+fn unknown() -> Error {
+    Error::input("the model or the data are not on this device")
 }
 
 impl Dispatcher {
@@ -111,12 +116,17 @@ impl Dispatcher {
                 }
             }
             Request::End(models) => models.into_iter().try_for_each(|id| self.end(id))?,
-            Request::Advance(steps, reply) => {
-                if let Some(resident) = self.models.get_mut(&steps.model) {
-                    resident.job = Some(Job::new(steps, reply));
+            Request::Advance(steps, reply) => match self.models.get_mut(&steps.model) {
+                Some(resident) if self.data.contains_key(&steps.data) => resident.job = Some(Job::new(steps, reply)),
+                // Whoever asked may have gone; here and below.
+                _ => drop(reply.send(Err(unknown()))),
+            },
+            Request::Evaluate(model, data, wanted, reply) => {
+                match self.models.contains_key(&model) && self.data.contains_key(&data) {
+                    true => self.evaluations.push(Pending { model, data, wanted, reply }),
+                    false => drop(reply.send(Err(unknown()))),
                 }
             }
-            Request::Evaluate(model, data, reply) => self.evaluations.push(Pending { model, data, reply }),
             Request::Snapshot(id, reply) => self.keep(id, reply, |layout| (layout.kept, layout.weights))?,
             Request::Restore(id, reply) => self.keep(id, reply, |layout| (layout.weights, layout.kept))?,
             Request::Read(id, what, reply) => {

@@ -178,7 +178,7 @@ impl Network {
         let class_weights = layout.class_weights.map_or(0, |offset| base + offset as Address);
         let mut model = entry(blueprint, class_weights);
         model.weights = base + layout.weights as Address;
-        (model.outputs, model.row_losses) = (buffers.outputs, buffers.row_losses);
+        (model.outputs, model.row_losses, model.row_hits) = (buffers.outputs, buffers.row_losses, buffers.row_hits);
         let mut layers = layers(blueprint, model.weights);
         let (last, mut x) = (layers.len() - 1, 0);
         for (l, layer) in layers.iter_mut().enumerate() {
@@ -232,6 +232,8 @@ pub struct Evaluating {
     pub outputs: Address,
     /// One f32 a row of a block.
     pub row_losses: Address,
+    /// One u32 a row of a block.
+    pub row_hits: Address,
 }
 
 /// Threshold and factor of a dropout.

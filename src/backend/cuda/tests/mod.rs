@@ -66,7 +66,7 @@ fn every_step_gets_its_rows_and_its_rate() {
     }
     let rounds = seen.lock().unwrap().rounds.clone();
     assert_eq!(rounds.iter().map(|round| round.2).sum::<usize>(), 9000 + 40 + 5 + 2);
-    assert!(rounds.len() < 12, "a model alone has rounds as long as its window: {rounds:?}");
+    assert!(rounds.len() < 12, "a model alone has legs as long as its window: {rounds:?}");
 }
 
 #[test]
@@ -78,6 +78,7 @@ fn outputs_of_all_blocks_are_counted_once() {
         let data = cuda.upload(dataset(rows)).unwrap();
         // The fake's row losses are 1, and the mean is over the rows.
         assert_eq!(cuda.evaluate(&mut cohort, 0, &data, &mut vec![0.0; 2 * rows]).unwrap(), 1.0);
+        assert_eq!(cuda.count_right(&mut cohort, 0, &data).unwrap(), Some((1.0, rows as u64)));
     }
 }
 
