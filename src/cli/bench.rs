@@ -500,3 +500,23 @@ fn against(many: Option<f64>, one: f64, digits: usize) -> [String; 2] {
 fn rate(value: f64, digits: usize) -> String {
     if digits == 0 { table::count(value.round() as u64) } else { format!("{value:.digits$}") }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tiles_that_trainings_take_are_marked() {
+        let rates = json!({ "small": 12.5, "large": 20.25, "narrow": 1.0 });
+        let row = json!({ "product": "1024×1024×7", "networks": 3, "tflops": rates, "taken": "large" });
+        let text = of_tiles(&[row]);
+        let line = text.lines().find(|line| line.contains("1024×1024×7")).unwrap();
+        let cells: Vec<&str> = line.split_whitespace().collect();
+        assert_eq!(cells, ["1024×1024×7", "3", "1.00", "12.50", "20.25", "*", "-"]);
+        // Every name is that of a shape, or nothing would ever be marked.
+        for ([m, n, k], _) in SHAPES {
+            let taken = format!("{:?}", Shape::of(m, n, k)).to_lowercase();
+            assert!(["narrow", "small", "large"].contains(&taken.as_str()), "{taken}");
+        }
+    }
+}

@@ -133,6 +133,12 @@ fn a_gpu_that_is_not_there_or_cannot_is_said_in_words() {
     let failing =
         cuda(&[("HPT_SIM_FAILS", "12")], "cuda").fails(1, &["cuda:0 (Simulated GPU)", "CUDA_ERROR_LAUNCH_FAILED"]);
     assert!(failing.err.contains("unspecified launch failure"), "{}", failing.err);
+    let busy = [("HPT_SIM_BUSY", "1")];
+    cuda(&busy, "cuda")
+        .fails(1, &["cuda:0: cannot be used", "CUDA_ERROR_DEVICE_UNAVAILABLE", "another program has it"]);
+    let on_cpu = "search --data t.csv --hidden 8 --epochs 1 --trials 2 --storage busy.db --out busy";
+    let ran = folder.with_gpu(&busy, on_cpu).ok();
+    assert!(ran.err.contains("the CPU is used, no GPU") && ran.err.contains("another program has it"), "{}", ran.err);
     let wide = "train --data t.csv --epochs 1 --hidden 3000,3000 --batch-size 64";
     let small = [("HPT_SIM_MEMORY", "96")];
     folder.with_gpu(&small, &format!("{wide} --device cuda")).fails(2, &["parameters needs", "cuda:0 (Simulated GPU)"]);

@@ -126,7 +126,9 @@ pub unsafe extern "C" fn cuDeviceTotalMem_v2(bytes: *mut usize, device: c_int) -
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuDevicePrimaryCtxRetain(context: *mut Handle, device: c_int) -> Status {
-    unsafe { give(context, known(device).map(|device| (device + 1) as Handle)) }
+    let taken = setting("HPT_SIM_BUSY", 0) != 0;
+    let context_of = |device| if taken { Err(UNAVAILABLE) } else { Ok((device + 1) as Handle) };
+    unsafe { give(context, known(device).and_then(context_of)) }
 }
 
 #[unsafe(no_mangle)]

@@ -88,10 +88,9 @@ unsafe fn streams_wait_for_one_another(first: Handle) {
         assert_eq!([cuEventRecord(null_mut(), first), cuStreamWaitEvent(second, null_mut(), 0)], [INVALID_HANDLE; 2]);
         assert_eq!([cuStreamWaitEvent(second, never, 0), cuEventSynchronize(never)], [SUCCESS; 2]);
         assert_eq!(cuMemAlloc_v2(&mut at, 8), SUCCESS);
-        let (mut early, mut late, mut found) = (1u32, 1u32, [0u32; 2]);
         let up = |to: u64, from: *const u32| cuMemcpyHtoDAsync_v2(to, from.cast(), 4, first);
         for round in 0..4 {
-            (early, late, found) = (10, 10, [0; 2]);
+            let (mut early, mut late, mut found) = (10u32, 10u32, [0u32; 2]);
             assert_eq!([up(at, &raw const early), cuEventRecord(event, first)], [SUCCESS; 2]);
             assert_eq!([up(at + 4, &raw const late), cuEventSynchronize(event)], [SUCCESS; 2]);
             (early, late) = (20, 20);

@@ -69,6 +69,26 @@ fn every_step_gets_its_rows_and_its_rate() {
     assert!(rounds.len() < 12, "a model alone has legs as long as its window: {rounds:?}");
 }
 
+/// Of many models a round goes by legs, each of which sends what is not there yet.
+#[test]
+fn rows_of_many_models_are_sent_leg_by_leg() {
+    const STEPS: usize = 60;
+    let (cuda, seen) = open(|seen| Fake::new(256 * MIB, seen));
+    let (plan, data) = (plan(5), cuda.upload(dataset(10)).unwrap());
+    let weights = vec![0.0; plan.parameters];
+    let mut cohort = cuda.begin(&[(); 12].map(|()| member(&plan, &weights, 1000))).unwrap();
+    let rows: Vec<u32> = (0..STEPS as u32 * 1000).collect();
+    let (rates, mut losses) = ([0.5; STEPS], [[0.0; STEPS]; 12]);
+    let of = |losses| Run { first_step: 7, rows: &rows, batch_size: 1000, rates: &rates, losses };
+    let mut runs: Vec<Run<'_>> = losses.iter_mut().map(|losses| of(losses.as_mut_slice())).collect();
+    cuda.advance(&mut cohort, &data, &mut runs).unwrap();
+    for losses in losses {
+        assert_eq!(losses.to_vec(), expected(&plan, 7, STEPS, 1000));
+    }
+    let rounds = seen.lock().unwrap().rounds.clone();
+    assert!(rounds.len() > 1 && rounds.iter().all(|round| round.2 < STEPS), "{rounds:?}");
+}
+
 #[test]
 fn outputs_of_all_blocks_are_counted_once() {
     let (cuda, _) = open(|seen| Fake::new(8 * MIB, seen));
