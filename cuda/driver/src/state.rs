@@ -261,7 +261,7 @@ impl State {
         }
         let device = stream.device;
         self.waits += 1;
-        if self.waits % 2 == 0 {
+        if self.waits.is_multiple_of(2) {
             let others: Vec<usize> = self
                 .streams
                 .iter()
