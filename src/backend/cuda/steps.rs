@@ -21,6 +21,11 @@ const SHORT_RESIDENT: usize = 256;
 const FIRST_LEG: usize = 1 << 20;
 /// … up to these, of which what a driver has for transfers under way holds several.
 const LEG: usize = 16 << 20;
+/// Bytes of row numbers that a model is sent at once at least, about: a transfer costs the device some microseconds, however
+/// short it is.
+const PIECE: usize = 64 << 10;
+/// Losses that a round keeps at most, of all models: 32 MiB, which are no model's memory.
+const LOSSES: usize = 1 << 22;
 
 /// Steps that a model still has to make.
 pub(super) struct Job {
@@ -73,9 +78,11 @@ impl Job {
         let place = |row: usize| base + (layout.rows + (row - first_row) * size_of::<u32>()) as Address;
         let rate = |step: usize| base + (layout.rates + (step - self.window.start) * size_of::<Rate>()) as Address;
         if steps.end > self.sent {
-            let (sent, rows) = (self.sent..steps.end, self.rows(self.sent..steps.end));
+            let until = steps.end.max(self.sent + PIECE / self.step_bytes()).min(self.window.end);
+            let (sent, rows) = (self.sent..until, self.rows(self.sent..until));
             driver.write(rate(sent.start), bytes_of(&self.steps.rates[sent]))?;
             driver.write(place(rows.start), bytes_of(&self.steps.rows[rows]))?;
+            self.sent = until;
         }
         let rows = self.rows(steps.clone());
         let run = Run {
@@ -88,7 +95,6 @@ impl Job {
             batch: self.steps.batch as u32,
             unused: 0,
         };
-        self.sent = self.sent.max(steps.end);
         self.made = steps.end;
         Ok(run)
     }
@@ -113,7 +119,8 @@ impl Dispatcher {
         if working == 0 {
             return Ok(());
         }
-        let steps = if working == self.models.len() { least.max(SHORT.min(most)) } else { SHORT.min(most) };
+        let short = SHORT.min(most);
+        let steps = if working == self.models.len() { least.min(LOSSES / working).max(short) } else { short };
         let mut round = Round::default();
         let mut riders = Vec::with_capacity(working);
         for (&id, Resident { network, job, .. }) in &self.models {
