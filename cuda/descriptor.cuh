@@ -28,6 +28,7 @@ struct Model {
     u64 x0;             // f32 batch × inputs, where it is gathered before a step; else 0
     u64 outputs;        // y of the last layer, batch × outputs
     u64 row_losses;     // f32 one a row of the batch
+    u64 row_hits;       // u32 one a row of the batch, of an evaluation: whether its outputs are right
     u64 weights;        // the arena
     u64 slots[2];       // the optimizer's state, in the order of the arena
     u64 gradient;       // the whole gradient in the order of the arena, where it is needed; else 0
@@ -90,7 +91,7 @@ struct Rate {
 struct Run {
     u64 rows;           // u32 row numbers of all steps; 0: row tick·batch + r
     u64 rates;          // Rate one a step
-    u64 losses;         // double one a step
+    u64 losses;         // double one a step; of an evaluation two: the sum of row losses, how many rows are right
     u64 first_step;     // number of the first step over the whole training, from 0
     u32 row_count;      // length of rows
     u32 steps;
@@ -113,7 +114,7 @@ struct Tables {
 // Every struct, then its fields in order: what the kernel `layout` reports.
 #define LAYOUT(SIZE, FIELD)                                                                                      \
     SIZE(Model) FIELD(Model, features) FIELD(Model, targets) FIELD(Model, class_weights) FIELD(Model, x0)        \
-    FIELD(Model, outputs) FIELD(Model, row_losses) FIELD(Model, weights) FIELD(Model, slots)                     \
+    FIELD(Model, outputs) FIELD(Model, row_losses) FIELD(Model, row_hits) FIELD(Model, weights) FIELD(Model, slots) \
     FIELD(Model, gradient) FIELD(Model, partials) FIELD(Model, direction) FIELD(Model, offset)                   \
     FIELD(Model, beta) FIELD(Model, parameters) FIELD(Model, bytes) FIELD(Model, scale) FIELD(Model, inputs)     \
     FIELD(Model, width) FIELD(Model, layers) FIELD(Model, first) FIELD(Model, key) FIELD(Model, input_threshold) \

@@ -100,6 +100,30 @@ template <Outcome OUTCOME> DEVICE f32 loss_of_row(const Objective& o, f32* x, u6
     return pointwise_row<OUTCOME>(o, x, of_row);
 }
 
+// Whether a row's outputs, which are probabilities by now, say what its target does: the class (the first of the largest), or
+// every label. Each lane looks at the columns that it has written.
+DEVICE u32 right_row(const Objective& o, const f32* x, u64 targets, u32 target) {
+    u32 lane = threadIdx.x % 32;
+    if (!targets || o.loss > BINARY_CROSS_ENTROPY) return 0;
+    if (o.loss == CROSS_ENTROPY) {
+        f32 best = 0.0f;
+        u32 place = ~0u;
+        for (u32 c = lane; c < o.width; c += 32)
+            if (place == ~0u || x[c] > best) best = x[c], place = c;
+        for (int lanes = 16; lanes; lanes /= 2) {
+            f32 other = __shfl_xor_sync(~0u, best, lanes);
+            u32 there = __shfl_xor_sync(~0u, place, lanes);
+            bool better = place == ~0u || other > best || (other == best && there < place);
+            if (there != ~0u && better) best = other, place = there;
+        }
+        return place == global<const u32>(targets)[target];
+    }
+    const f32* wanted = global<const f32>(targets) + (u64)target * o.width;
+    f32 wrong = 0.0f;
+    for (u32 c = lane; c < o.width; c += 32) wrong += (x[c] > 0.5f) != (wanted[c] > 0.5f) ? 1.0f : 0.0f;
+    return warp_sum(wrong) == 0.0f;
+}
+
 // What a batch's summed loss is multiplied by to be PyTorch's mean; every thread of the block takes part.
 DEVICE f64 mean_scale(const Model& model, const Run& run, const At& at, f64* partial) {
     if (model.loss != CROSS_ENTROPY) return 1.0 / ((f64)at.rows * model.width);

@@ -69,7 +69,7 @@ KERNEL __launch_bounds__(THREADS) loss(const __grid_constant__ Tables tables) {
     }
 }
 
-// Evaluation: row losses (0 without targets), and logits overwritten by probabilities.
+// Evaluation: row losses and whether a row is right (0 without targets), and logits overwritten by probabilities.
 KERNEL __launch_bounds__(THREADS) link(const __grid_constant__ Tables tables) {
     Tile tile = tile_of(tables);
     const Model& model = global<const Model>(tables.models)[tile.subject];
@@ -80,11 +80,14 @@ KERNEL __launch_bounds__(THREADS) link(const __grid_constant__ Tables tables) {
     Objective objective = objective_of(model, 1.0f);
     f32* outputs = global<f32>(model.outputs) + (u64)at.first * model.width;
     f32* losses = global<f32>(model.row_losses);
+    u32* hits = global<u32>(model.row_hits);
     u32 end = min(at.rows, first + ROWS);
     for (u32 r = first + threadIdx.x / 32; r < end; r += THREADS / 32) {
         f32* x = outputs + (u64)r * model.width;
-        f32 value = loss_of_row<PROBABILITIES>(objective, x, model.targets, number(run, at, r));
-        if (threadIdx.x % 32 == 0) losses[r] = value;
+        u32 target = number(run, at, r);
+        f32 value = loss_of_row<PROBABILITIES>(objective, x, model.targets, target);
+        u32 right = right_row(objective, x, model.targets, target);
+        if (threadIdx.x % 32 == 0) losses[r] = value, hits[r] = right;
     }
 }
 
@@ -95,15 +98,18 @@ DEVICE f64 sum_of_losses(const Model& model, const At& at, f64* partial) {
     return block_sum(sum, partial);
 }
 
-// Evaluation: the sum of the block's row losses.
+// Evaluation: the sum of the block's row losses, and how many of its rows are right.
 KERNEL __launch_bounds__(THREADS) total(const __grid_constant__ Tables tables) {
     __shared__ f64 partial[THREADS / 32];
     Tile tile = tile_of(tables);
     const Run& run = global<const Run>(tables.runs)[tile.subject];
     At at = position(tables, run);
     if (!at.rows) return;
-    f64 sum = sum_of_losses(global<const Model>(tables.models)[tile.subject], at, partial);
-    if (threadIdx.x == 0) global<f64>(run.losses)[at.tick] = sum;
+    const Model& model = global<const Model>(tables.models)[tile.subject];
+    f64 sum = sum_of_losses(model, at, partial), right = 0;
+    for (u32 r = threadIdx.x; r < at.rows; r += THREADS) right += global<const u32>(model.row_hits)[r];
+    right = block_sum(right, partial);
+    if (threadIdx.x == 0) global<f64>(run.losses)[2 * at.tick] = sum, global<f64>(run.losses)[2 * at.tick + 1] = right;
 }
 
 // Σg² of a chunk of the gradient.

@@ -34,7 +34,7 @@
 //! # }
 //! ```
 
-use crate::backend::cuda::{Cuda, Took, data_bytes};
+use crate::backend::cuda::{Cuda, Products, Timed, Took, data_bytes};
 use crate::backend::{Backend, Caps, Cpu, Member, Precision, Reference, UpdateRule, cores, gpus};
 use crate::bench::{CohortRate, CohortRow};
 use crate::check::{self, Choice, Finding, Findings};
@@ -243,6 +243,11 @@ impl Engine {
         matches!(self.0, Ready::Cuda(_))
     }
 
+    /// How many GPUs it is.
+    pub fn gpus(&self) -> usize {
+        if let Ready::Cuda(cuda) = &self.0 { cuda.limits().count() } else { 0 }
+    }
+
     /// Sees that a training fits the memory of the device.
     ///
     /// # Errors
@@ -265,8 +270,7 @@ impl Engine {
         for fit in fits {
             bytes += Cuda::model_bytes(&fit.sized(&fit.shape()?)?);
         }
-        let rest = cuda.capacity().saturating_sub(first.data_bytes());
-        Ok(Some((rest / (bytes / fits.len()).max(1)).max(1)))
+        Ok(Some((cuda.capacity(first.data_bytes()) / (bytes / fits.len()).max(1)).max(1)))
     }
 
     /// The same device as one of `sharers`, a number that may change: a CPU takes its share of the cores at each run of
@@ -304,11 +308,30 @@ impl Engine {
         let flops = 2.0 * m as f64 * n as f64 * k as f64;
         // Tens of milliseconds a round, at what a large GPU reaches: the way to the host and back does not show.
         let times = ((2e12 / flops) as usize).clamp(1, 1000);
-        let rounds = (0..9).map(|_| cuda.time_product([m, n, k], precision, times));
-        let mut took = rounds.collect::<Result<Vec<Took>>>()?;
-        took.sort_unstable_by(|a, b| a.seconds.total_cmp(&b.seconds));
-        let Took { seconds, error } = took[took.len() / 2];
-        Ok(Some((flops / seconds, error)))
+        let took = median(cuda, Timed { shape: [m, n, k], precision, times, models: 1, tiles: None }, 9)?;
+        Ok(took.map(|Took { seconds, error }| (flops / seconds, error)))
+    }
+
+    /// Operations a second of `models` networks' products m × n over k in one launch on a GPU, by every shape of tiles that
+    /// it has kernels of: what decides the limits of [`Shape::of`]. Empty on other devices.
+    ///
+    /// # Errors
+    /// They do not fit the GPU; the GPU failed.
+    pub fn tile_rates(
+        &self,
+        shape: [usize; 3],
+        models: usize,
+        precision: Precision,
+    ) -> Result<Vec<(&'static str, f64)>> {
+        let Ready::Cuda(cuda) = &self.0 else { return Ok(Vec::new()) };
+        let flops = 2.0 * shape.iter().map(|&n| n as f64).product::<f64>() * models as f64;
+        let times = ((3e11 / flops) as usize).clamp(1, 300);
+        let mut rates = Vec::new();
+        for (name, tiles) in Products::SHAPES {
+            let timed = Timed { shape, precision, times, models, tiles: Some(tiles) };
+            rates.extend(median(cuda, timed, 3)?.map(|took| (name, flops / took.seconds)));
+        }
+        Ok(rates)
     }
 
     /// Measures a cohort on the device; see [`CohortRow::rate`].
@@ -433,6 +456,15 @@ fn check_memory(plan: &Plan, batch: usize) -> Result<()> {
     }
 }
 
+/// The median of some measurements of a product.
+fn median(cuda: &Cuda, timed: Timed, rounds: usize) -> Result<Option<Took>> {
+    let took = (0..rounds).map(|_| cuda.time_product(timed)).collect::<Result<Option<Vec<Took>>>>()?;
+    Ok(took.map(|mut took| {
+        took.sort_unstable_by(|a, b| a.seconds.total_cmp(&b.seconds));
+        took[rounds / 2]
+    }))
+}
+
 impl Fit<'_> {
     /// The network's plan.
     fn shape(&self) -> Result<Plan> {
@@ -456,6 +488,7 @@ impl Fit<'_> {
             weight_decay: 0.0,
             l1: 0.0,
             clip_norm: spec.clip_norm.map(|norm| norm as f32),
+            hypergradient: spec.hypergradient()?,
         };
         Ok(Member {
             plan,

@@ -137,6 +137,7 @@ fn member<'a>(case: &Case, plan: &'a Plan, weights: &'a [f32], data: &Dataset) -
             weight_decay: spec.weight_decay as f32,
             l1: spec.l1 as f32,
             clip_norm: spec.clip_norm.map(|norm| norm as f32),
+            hypergradient: None,
         },
         seed: 5,
         slot: 1,
@@ -222,6 +223,7 @@ fn large_networks_are_the_same_bits_for_every_number_of_threads() {
                 weight_decay: 1e-4,
                 l1: 0.0,
                 clip_norm: Some(0.05),
+                hypergradient: None,
             };
             let criterion = TrainSpec::default().criterion(&data).unwrap();
             let member = Member {

@@ -165,7 +165,8 @@ fn predictions(loss: Loss, outputs: &[f64], width: usize) -> Vec<f64> {
     }
 }
 
-const PLAIN: UpdateRule = UpdateRule { optimizer: Optimizer::Sgd, weight_decay: 0.0, l1: 0.0, clip_norm: None };
+const PLAIN: UpdateRule =
+    UpdateRule { optimizer: Optimizer::Sgd, weight_decay: 0.0, l1: 0.0, clip_norm: None, hypergradient: None };
 
 /// Every instruction set of this machine, one thread each.
 fn cpus() -> impl Iterator<Item = (String, Cpu)> {
@@ -224,7 +225,8 @@ fn update_rule(case: &Value) -> (UpdateRule, f64) {
         other => panic!("unknown optimizer {other}"),
     };
     let clip_norm = case["clip_norm"].as_f64().map(|norm| norm as f32);
-    let rule = UpdateRule { optimizer, weight_decay: of("weight_decay"), l1: number(&case["l1"]) as f32, clip_norm };
+    let (weight_decay, l1) = (of("weight_decay"), number(&case["l1"]) as f32);
+    let rule = UpdateRule { optimizer, weight_decay, l1, clip_norm, hypergradient: None };
     (rule, number(&options["lr"]))
 }
 

@@ -38,8 +38,9 @@ impl Problem {
         Problem { data, plan, weights }
     }
 
-    fn member(&self, optimizer: Optimizer) -> Member<'_> {
-        let update = UpdateRule { optimizer, weight_decay: 0.01, l1: 0.001, clip_norm: None };
+    fn member(&self, optimizer: Optimizer, beta: f64) -> Member<'_> {
+        let hypergradient = Some(beta);
+        let update = UpdateRule { optimizer, weight_decay: 0.01, l1: 0.001, clip_norm: None, hypergradient };
         let criterion = Criterion { loss: Loss::CrossEntropy, label_smoothing: 0.0, class_weights: None };
         let (plan, weights, precision) = (&self.plan, self.weights.as_slice(), Precision::Highest);
         Member { plan, weights, batch_size: BATCH, criterion, update, seed: SEED, slot: 1, precision }
@@ -57,8 +58,7 @@ impl Problem {
         rates: &[f32],
         run: usize,
     ) -> (B::Cohort, End) {
-        let mut cohort = backend.begin(&[self.member(optimizer)]).unwrap();
-        backend.adapt_rate(&mut cohort, 0, beta).unwrap();
+        let mut cohort = backend.begin(&[self.member(optimizer, beta)]).unwrap();
         let (uploaded, mut losses) = (backend.upload(self.data.clone()).unwrap(), vec![0.0; rates.len()]);
         for start in (0..rates.len()).step_by(run) {
             let part = start..rates.len().min(start + run);

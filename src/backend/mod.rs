@@ -75,6 +75,21 @@ pub trait Backend: Sync {
     fn evaluate(&self, cohort: &mut Self::Cohort, member: usize, data: &Self::Data, outputs: &mut [f32])
     -> Result<f64>;
 
+    /// The loss that [`Backend::evaluate`] returns, and how many rows' outputs are right (the class is the first of the
+    /// largest; every label is on its side of ½; none where targets are numbers), where the device counts by itself, so that
+    /// outputs need not leave it. None: they have to be looked at.
+    ///
+    /// # Errors
+    /// As [`Backend::evaluate`].
+    fn count_right(
+        &self,
+        _cohort: &mut Self::Cohort,
+        _member: usize,
+        _data: &Self::Data,
+    ) -> Result<Option<(f64, u64)>> {
+        Ok(None)
+    }
+
     /// Keeps a model's weights on the device, in place of those kept before.
     ///
     /// # Errors
@@ -105,18 +120,6 @@ pub trait Backend: Sync {
     /// # Errors
     /// As [`Backend::snapshot`].
     fn set_moments(&self, cohort: &mut Self::Cohort, member: usize, moments: &[Vec<f32>]) -> Result<()>;
-
-    /// From its next step on a model adapts its learning rate by hypergradient descent (Baydin et al., "Online learning
-    /// rate adaptation with hypergradient descent", ICLR 2018), in the additive form: step t takes the rate that it is
-    /// given plus β · Σ ∇f(θ_i)·d_{i−1} over the steps i ≤ t, at least 0, where θ_i = θ_{i−1} − rate · d_{i−1}, so that
-    /// −∇f(θ_i)·d_{i−1} is the derivative of the loss at θ_i by the rate before. f holds L1 and L2.
-    ///
-    /// For SGD, momentum, Nesterov and Adam without clipping: the specification of a training
-    /// refuses the rest.
-    ///
-    /// # Errors
-    /// The device failed, or has no memory for it.
-    fn adapt_rate(&self, cohort: &mut Self::Cohort, member: usize, beta: f64) -> Result<()>;
 
     /// What adapting has added to a model's rate so far; 0 without.
     fn rate_offset(&self, cohort: &Self::Cohort, member: usize) -> f64;
@@ -178,6 +181,13 @@ pub struct UpdateRule {
     pub l1: f32,
     /// Largest global norm of the gradient.
     pub clip_norm: Option<f32>,
+    /// β, where the learning rate is adapted by hypergradient descent (Baydin et al., "Online learning rate adaptation with
+    /// hypergradient descent", ICLR 2018), in the additive form: step t takes the rate that it is given plus
+    /// β · Σ ∇f(θ_i)·d_{i−1} over the steps i ≤ t, at least 0, where θ_i = θ_{i−1} − rate · d_{i−1}, so that
+    /// −∇f(θ_i)·d_{i−1} is the derivative of the loss at θ_i by the rate before. f holds L1 and L2.
+    ///
+    /// For SGD, momentum, Nesterov and Adam without clipping: the specification of a training refuses the rest.
+    pub hypergradient: Option<f64>,
 }
 
 /// Consecutive steps of one model.

@@ -62,7 +62,7 @@ impl Net {
             criterion: member.criterion.clone(),
             rule: member.update,
             key: Key::new(member.seed).derive(member.slot),
-            adapt: (0.0, 0.0, zeros.clone()),
+            adapt: (member.update.hypergradient.unwrap_or(0.0), 0.0, zeros.clone()),
             state: [zeros.clone(), zeros],
             kept: weights.clone(),
             weights,
@@ -308,11 +308,6 @@ impl Backend for Reference {
         let net = &cohort.nets[member];
         let slots = net.state[..net.rule.optimizer.slots()].iter();
         Ok(slots.map(|slot| slot.iter().map(|&x| x as f32).collect()).collect())
-    }
-
-    fn adapt_rate(&self, cohort: &mut Cohort, member: usize, beta: f64) -> Result<()> {
-        cohort.nets[member].adapt.0 = beta;
-        Ok(())
     }
 
     fn rate_offset(&self, cohort: &Cohort, member: usize) -> f64 {

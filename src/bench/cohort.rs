@@ -120,7 +120,8 @@ impl CohortRow {
         let data = backend.upload(dataset.clone())?;
         let mut nets = (0..self.models as u64).map(|slot| self.net(slot)).collect::<Result<Vec<Net>>>()?;
         let spec = TrainSpec::default();
-        let update = UpdateRule { optimizer: spec.optimizer, weight_decay: 0.0, l1: 0.0, clip_norm: None };
+        let update =
+            UpdateRule { optimizer: spec.optimizer, weight_decay: 0.0, l1: 0.0, clip_norm: None, hypergradient: None };
         let criterion = spec.criterion(&dataset)?;
         let members = (0..).zip(&nets).map(|(slot, net)| Member {
             plan: &net.plan,

@@ -151,7 +151,8 @@ impl Training {
         let spec = TrainSpec::default();
         let plan = Plan::new(&ModelSpec::uniform(row.hidden, Activation::Relu, row.dropout), row.inputs, row.classes)?;
         let weights = initialise(&plan, Init::Torch, 1, 0);
-        let update = UpdateRule { optimizer: spec.optimizer, weight_decay: 0.0, l1: 0.0, clip_norm: None };
+        let update =
+            UpdateRule { optimizer: spec.optimizer, weight_decay: 0.0, l1: 0.0, clip_norm: None, hypergradient: None };
         let criterion = spec.criterion(data)?;
         let member = Member {
             plan: &plan,

@@ -133,6 +133,7 @@ impl Case {
                 weight_decay: spec.weight_decay as f32,
                 l1: spec.l1 as f32,
                 clip_norm: spec.clip_norm.map(|norm| norm as f32),
+                hypergradient: None,
             },
             seed: KEY.0,
             slot: KEY.1,

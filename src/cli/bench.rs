@@ -5,6 +5,7 @@ use super::failure::Failure;
 use super::{Verb, table};
 use clap::{Arg, ArgMatches, value_parser};
 use hpt_engine::Error;
+use hpt_engine::backend::cuda::Shape;
 use hpt_engine::backend::{Cpu, Precision, cores, natively};
 use hpt_engine::bench::{COHORTS, CohortRow, Kind, Mark, PASSES, PRODUCTS, Roofs, STEPS, Timer, svg};
 use hpt_engine::engine::{Device, Engine};
@@ -176,10 +177,14 @@ fn cohorts(
     let named = |size: usize| (size, format!("{size}×{size}×{size}"));
     let sizes = [512, 1024, 2048, 4096].into_iter().map(named).filter(|(_, name)| wanted.takes("products", name));
     let sizes: Vec<(usize, String)> = sizes.collect();
-    if rows.is_empty() && sizes.is_empty() {
+    let shapes = SHAPES.iter().map(|&(shape, models)| (shape, models, shape.map(|n| n.to_string()).join("×")));
+    let shapes: Vec<_> = shapes.filter(|(_, _, name)| wanted.takes("shapes", name)).collect();
+    if rows.is_empty() && sizes.is_empty() && shapes.is_empty() {
         let known: Vec<&str> = COHORTS.iter().map(|row| row.name).collect();
         let known = known.join(", ");
-        return Err(Failure::input(format!("nothing has that in its name; known: {known}, and `product` on a GPU")));
+        return Err(Failure::input(format!(
+            "nothing has that in its name; known: {known}, and `product` and `shapes` on a GPU"
+        )));
     }
     let engine = Engine::new(device, threads)?;
     let (mut products, mut errors) = (serde_json::Map::new(), serde_json::Map::new());
@@ -188,6 +193,17 @@ fn cohorts(
         if let Some((flops, error)) = engine.product_rate([size; 3], precision)? {
             errors.insert(name.clone(), json!(error));
             products.insert(name, json!(flops / 1e12));
+        }
+    }
+    let mut tiles = Vec::new();
+    for (shape, models, name) in shapes {
+        progress(console, &name);
+        let rates = engine.tile_rates(shape, models, precision)?;
+        if !rates.is_empty() {
+            let tflops: serde_json::Map<_, _> =
+                rates.iter().map(|(name, rate)| ((*name).to_owned(), json!(rate / 1e12))).collect();
+            let taken = format!("{:?}", Shape::of(shape[0], shape[1], shape[2])).to_lowercase();
+            tiles.push(json!({ "product": name, "networks": models, "tflops": tflops, "taken": taken }));
         }
     }
     let measure = |row: &CohortRow| -> Result<Cohort, Error> {
@@ -213,6 +229,7 @@ fn cohorts(
         "cohorts": cohorts,
         "products_tflops": products,
         "products_errors": errors,
+        "shapes": tiles,
     });
     console.result(&document, || {
         let cells = |row: &Cohort| {
@@ -235,8 +252,47 @@ fn cohorts(
             format!("{name}: {:.2} TFLOP/s, error {:.1e}", number(rate), number(&errors[name]))
         };
         parts.extend(products.iter().map(product));
+        if !tiles.is_empty() {
+            parts.push(of_tiles(&tiles));
+        }
         parts.join("\n\n")
     })
+}
+
+/// Products around the limits of [`Shape::of`], m × n over k, and how many networks have one each.
+const SHAPES: [([usize; 3], usize); 13] = [
+    ([128, 16, 256], 512),
+    ([128, 24, 256], 512),
+    ([128, 32, 256], 512),
+    ([128, 40, 256], 512),
+    ([128, 48, 256], 512),
+    ([128, 64, 256], 512),
+    ([512, 512, 512], 1),
+    ([512, 512, 512], 64),
+    ([1024, 1024, 1024], 1),
+    ([1024, 1024, 1024], 16),
+    ([512, 2048, 1024], 1),
+    ([256, 4096, 1024], 1),
+    ([2048, 2048, 2048], 1),
+];
+
+/// The rates of all shapes of tiles, the one that trainings take marked.
+fn of_tiles(rows: &[serde_json::Value]) -> String {
+    let cells = |row: &serde_json::Value| {
+        let rate = |name: &str| match row["tflops"][name].as_f64() {
+            Some(rate) => format!("{rate:.2}{}", if row["taken"] == name { " *" } else { "" }),
+            None => "-".to_owned(),
+        };
+        let mut cells = vec![row["product"].as_str().unwrap_or("").to_owned(), row["networks"].to_string()];
+        cells.extend(["narrow", "small", "large", "group"].map(rate));
+        cells
+    };
+    let header = ["product, TFLOP/s", "networks", "narrow", "small", "large", "group"];
+    let rows: Vec<Vec<String>> = rows.iter().map(cells).collect();
+    format!(
+        "{}\n* the tiles that trainings take; large ones are groups where there are groups",
+        table::table(&header, &rows)
+    )
 }
 
 /// Two devices: one thread, and all of them.
@@ -443,4 +499,24 @@ fn against(many: Option<f64>, one: f64, digits: usize) -> [String; 2] {
 
 fn rate(value: f64, digits: usize) -> String {
     if digits == 0 { table::count(value.round() as u64) } else { format!("{value:.digits$}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tiles_that_trainings_take_are_marked() {
+        let rates = json!({ "small": 12.5, "large": 20.25, "narrow": 1.0 });
+        let row = json!({ "product": "1024×1024×7", "networks": 3, "tflops": rates, "taken": "large" });
+        let text = of_tiles(&[row]);
+        let line = text.lines().find(|line| line.contains("1024×1024×7")).unwrap();
+        let cells: Vec<&str> = line.split_whitespace().collect();
+        assert_eq!(cells, ["1024×1024×7", "3", "1.00", "12.50", "20.25", "*", "-"]);
+        // Every name is that of a shape, or nothing would ever be marked.
+        for ([m, n, k], _) in SHAPES {
+            let taken = format!("{:?}", Shape::of(m, n, k)).to_lowercase();
+            assert!(["narrow", "small", "large"].contains(&taken.as_str()), "{taken}");
+        }
+    }
 }

@@ -57,10 +57,11 @@ pub(super) fn workers(spec: &SearchSpec, engine: &Engine, space: &Space, sets: &
 /// Trials at once on a GPU: all members of a population; all trials of a sampler that does not look at results, a quarter
 /// (at least 16) of one that learns from them, so that it has something to learn from; as many as fit the memory.
 fn cohort(spec: &SearchSpec, engine: &Engine, space: &Space, sets: &Sets) -> Result<usize> {
+    let most = COHORT * engine.gpus().max(1) as u64;
     let wanted = match (spec.population, spec.trials) {
         (Some(population), _) => population.members,
-        (None, trials) if BLIND.contains(&spec.sampler.as_str()) => trials.unwrap_or(COHORT).min(COHORT),
-        (None, trials) => (trials.unwrap_or(COHORT / 2) / 4).clamp(16, COHORT),
+        (None, trials) if BLIND.contains(&spec.sampler.as_str()) => trials.unwrap_or(most).min(most),
+        (None, trials) => (trials.unwrap_or(COHORT / 2) / 4).clamp(16, most),
     };
     let drawn = |i: u64| space.sample(&mut Stream::new(spec.seed, i, Purpose::Bootstrap, 0));
     let config = |i: u64| trial::settings_of(&spec.fixed, &drawn(i))?.resolve();

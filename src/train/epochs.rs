@@ -264,6 +264,7 @@ struct Session<'a, B: Backend> {
     order: Vec<u32>,
     rates: Vec<f32>,
     losses: Vec<f64>,
+    /// Of the validation rows, where they are looked at.
     outputs: Vec<f32>,
     history: Vec<Epoch>,
     /// Epochs that were made before this session.
@@ -302,16 +303,14 @@ impl<'a, B: Backend> Session<'a, B> {
                 weight_decay: spec.weight_decay as f32,
                 l1: spec.l1 as f32,
                 clip_norm: spec.clip_norm.map(|norm| norm as f32),
+                hypergradient: spec.hypergradient()?,
             },
             seed: trainer.seed,
             slot: trainer.slot,
             precision: spec.precision,
         };
         let steps = data.rows.div_ceil(batch_size);
-        let mut cohort = backend.begin(&[member])?;
-        if let Some(beta) = spec.hypergradient()? {
-            backend.adapt_rate(&mut cohort, 0, beta)?;
-        }
+        let cohort = backend.begin(&[member])?;
         Ok(Session {
             backend,
             trainer,
@@ -323,7 +322,7 @@ impl<'a, B: Backend> Session<'a, B> {
             order: (0..data.rows as u32).collect(),
             rates: vec![0.0; steps],
             losses: vec![0.0; steps],
-            outputs: vec![0.0; validation.map_or(0, |v| v.as_ref().rows * trainer.plan.outputs)],
+            outputs: Vec::new(),
             history: Vec::with_capacity(spec.epochs.min(1000)),
             before: 0,
             best: None,
@@ -355,11 +354,16 @@ impl<'a, B: Backend> Session<'a, B> {
         let mut record =
             Epoch { epoch, learning_rate, train_loss, validation_loss: None, metric: None, also: Vec::new(), seconds };
         if let Some(validation) = self.validation {
-            let loss = self.backend.evaluate(&mut self.cohort, 0, validation, &mut self.outputs)?;
+            let (loss, right) = self.validate(validation)?;
             if !loss.is_finite() {
                 return Err(Error::Diverged { epoch, learning_rate, loss });
             }
-            let metric = self.metric.score(&self.outputs, &validation.as_ref().targets, loss);
+            let data = validation.as_ref();
+            let score = |metric: Metric| match (metric, right) {
+                (Metric::Accuracy, Some(right)) => right as f64 / data.rows as f64,
+                _ => metric.score(&self.outputs, &data.targets, loss),
+            };
+            let metric = score(self.metric);
             if metric.is_nan() {
                 let name = self.metric;
                 return Err(Error::input(format!(
@@ -367,8 +371,7 @@ impl<'a, B: Backend> Session<'a, B> {
                 )));
             }
             (record.validation_loss, record.metric) = (Some(loss), Some(metric));
-            let further = self.trainer.spec.also.iter();
-            record.also = further.map(|also| also.score(&self.outputs, &validation.as_ref().targets, loss)).collect();
+            record.also = self.trainer.spec.also.iter().map(|&also| score(also)).collect();
             self.observe(epoch, self.metric.as_loss(metric))?;
         } else {
             self.plateau.observe(train_loss);
@@ -379,6 +382,19 @@ impl<'a, B: Backend> Session<'a, B> {
         }
         self.history.push(record.clone());
         Ok(Some(record))
+    }
+
+    /// The loss of the validation rows; how many of them are right, or else all outputs in their place.
+    fn validate(&mut self, validation: &B::Data) -> Result<(f64, Option<u64>)> {
+        let counted = |metric: &Metric| matches!(metric, Metric::Loss | Metric::Accuracy);
+        if counted(&self.metric)
+            && self.trainer.spec.also.iter().all(counted)
+            && let Some((loss, right)) = self.backend.count_right(&mut self.cohort, 0, validation)?
+        {
+            return Ok((loss, Some(right)));
+        }
+        self.outputs.resize(validation.as_ref().rows * self.trainer.plan.outputs, 0.0);
+        Ok((self.backend.evaluate(&mut self.cohort, 0, validation, &mut self.outputs)?, None))
     }
 
     /// Makes the steps of one epoch and returns their mean loss, weighted by rows.
@@ -494,7 +510,7 @@ pub fn evaluate<B: Backend>(
         return Err(Error::input(format!("the rows have {found} features; the network was trained on {expected}")));
     }
     let optimizer = super::Optimizer::Sgd;
-    let update = UpdateRule { optimizer, weight_decay: 0.0, l1: 0.0, clip_norm: None };
+    let update = UpdateRule { optimizer, weight_decay: 0.0, l1: 0.0, clip_norm: None, hypergradient: None };
     let precision = Precision::Highest;
     let member = Member { plan, weights, batch_size: 1, criterion, update, seed: 0, slot: 0, precision };
     // The data first: whoever holds memory of a device for a model must not wait for more.

@@ -29,7 +29,7 @@ pub enum Kind {
     /// PyTorch's `ReduceLROnPlateau`: times decay_rate when the metric has not improved for `patience` epochs.
     Plateau,
     /// Hypergradient descent (Baydin et al., 2018): the rate goes along its own gradient, from step to step; see
-    /// [`Backend::adapt_rate`](crate::backend::Backend::adapt_rate).
+    /// [`UpdateRule::hypergradient`](crate::backend::UpdateRule::hypergradient).
     Hypergradient,
 }
 

@@ -1,7 +1,7 @@
 //! `--device cuda` through a driver library whose GPUs are an interpreter of the kernels: what a user with a GPU meets,
 //! and what one without.
 
-use super::{Folder, Ran, classes, keys};
+use super::{Folder, Ran, classes, interrupts, keys};
 use serde_json::Value as Json;
 use std::path::PathBuf;
 
@@ -133,6 +133,12 @@ fn a_gpu_that_is_not_there_or_cannot_is_said_in_words() {
     let failing =
         cuda(&[("HPT_SIM_FAILS", "12")], "cuda").fails(1, &["cuda:0 (Simulated GPU)", "CUDA_ERROR_LAUNCH_FAILED"]);
     assert!(failing.err.contains("unspecified launch failure"), "{}", failing.err);
+    let busy = [("HPT_SIM_BUSY", "1")];
+    cuda(&busy, "cuda")
+        .fails(1, &["cuda:0: cannot be used", "CUDA_ERROR_DEVICE_UNAVAILABLE", "another program has it"]);
+    let on_cpu = "search --data t.csv --hidden 8 --epochs 1 --trials 2 --storage busy.db --out busy";
+    let ran = folder.with_gpu(&busy, on_cpu).ok();
+    assert!(ran.err.contains("the CPU is used, no GPU") && ran.err.contains("another program has it"), "{}", ran.err);
     let wide = "train --data t.csv --epochs 1 --hidden 3000,3000 --batch-size 64";
     let small = [("HPT_SIM_MEMORY", "96")];
     folder.with_gpu(&small, &format!("{wide} --device cuda")).fails(2, &["parameters needs", "cuda:0 (Simulated GPU)"]);
@@ -191,4 +197,82 @@ fn planted_bugs_are_found() {
         assert!(ran.code == Some(1) && ran.err.to_lowercase().contains(what), "{tool}: {}", ran.err);
     }
     planted("memchek").fails(2, &["--planted", "did you mean `memcheck`?"]);
+}
+
+/// Values of a study's trials by what was tried.
+fn outcome(folder: &Folder, storage: &str) -> Vec<String> {
+    let all = folder.json(&format!("trials --storage {storage} --json"));
+    let complete = all["trials"].as_array().unwrap().iter().filter(|trial| trial["state"] == "complete");
+    let mut list: Vec<String> = complete.map(|trial| format!("{} {}", trial["params"], trial["value"])).collect();
+    list.sort();
+    list
+}
+
+/// What one block makes all steps of, and what is made by launches, at the same time: each as it would be alone.
+#[test]
+fn networks_of_one_multiprocessor_train_beside_larger_ones() {
+    let folder = folder();
+    folder.write(
+        "s.toml",
+        "[space]\nhidden = { choice = [\"8\", \"140,140\"] }\nlearning_rate = { log = [1e-3, 1e-1] }\n",
+    );
+    let search = |cohort: usize| {
+        let words = format!(
+            "search --data t.csv --space s.toml --epochs 2 --batch-size 16 --trials 8 --sampler random --pruner none \
+             --seed 3 --device cuda --cohort {cohort} --storage {cohort}.db --out {cohort}"
+        );
+        folder.with_gpu(&[], &words).ok();
+        outcome(&folder, &format!("{cohort}.db"))
+    };
+    let (alone, together) = (search(1), search(8));
+    assert!(alone.len() == 8 && ["\"8\"", "140,140"].iter().all(|size| alone.iter().any(|trial| trial.contains(size))));
+    assert_eq!(alone, together);
+}
+
+/// Pruners, several objectives, constraints, repeats, time limits: the study's business, whatever trains.
+#[test]
+fn whatever_a_search_can_do_it_does_on_the_gpu() {
+    let folder = folder();
+    let search = |name: &str, more: &str| {
+        let words = format!(
+            "search --data t.csv --hidden 8 --batch-size 16 --seed 1 --device cuda --cohort 4 --storage {name}.db \
+             --out {name} --json {more}"
+        );
+        folder.with_gpu(&[], &words).json()
+    };
+    let pruned = search("a", "--epochs 9 --trials 14 --pruner asha --sampler tpe");
+    assert!(pruned["trials"]["pruned"].as_u64().unwrap() > 0, "{}", pruned["trials"]);
+    search("b", "--epochs 2 --trials 6 --metric accuracy,parameters");
+    let front = folder.json("best --storage b.db --json");
+    assert!(front.as_array().is_some_and(|front| !front.is_empty()), "{front}");
+    let bounded = search("c", "--epochs 2 --trials 5 --constraint parameters<=100");
+    assert!(bounded["best"]["value"].is_number(), "{bounded}");
+    let repeated = search("d", "--epochs 2 --trials 3 --repeats 2");
+    assert_eq!(repeated["trials"]["complete"], 3);
+    let start = std::time::Instant::now();
+    let timed = search("e", "--epochs 3 --trials 100000 --time-limit 3s");
+    assert!(timed["trials"]["complete"].as_u64().unwrap() > 0 && start.elapsed().as_secs() < 60);
+}
+
+/// A signal between two steps of many networks: nothing is half, and the same command makes the study of an undisturbed one.
+#[test]
+fn a_search_on_the_gpu_that_was_interrupted_goes_on() {
+    let (folder, whole) = (folder(), folder());
+    let search = "search --data t.csv --hidden 8 --epochs 30 --batch-size 16 --trials 16 --seed 1 --sampler random \
+                  --pruner none --device cuda --cohort 4 --storage s.db --out models";
+    let words: Vec<&str> = search.split_whitespace().collect();
+    let mut command = folder.command(&words);
+    command.env("LD_LIBRARY_PATH", folder.path("driver")).stderr(std::process::Stdio::piped());
+    let mut child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let rest = interrupts::wait_for(&mut child, "trial", "complete", 2);
+    interrupts::signal(&child, "-INT");
+    let ran = interrupts::finish(child, rest);
+    assert_eq!(ran.code, Some(130), "{}", ran.err);
+    let before = outcome(&folder, "s.db");
+    assert!((2..16).contains(&before.len()), "{}", ran.err);
+    folder.with_gpu(&[], search).ok();
+    whole.with_gpu(&[], search).ok();
+    let after = outcome(&folder, "s.db");
+    assert!(before.iter().all(|trial| after.contains(trial)));
+    assert_eq!(after, outcome(&whole, "s.db"));
 }

@@ -9,7 +9,7 @@ const SEARCH: &str =
     "search --data digits --trials 24 --epochs 12 --pruner none --sampler random --jobs 2 --keep-models 1";
 
 /// Waits until the program has said `times` lines that start with `start` and hold `part`; returns its standard error.
-fn wait_for(child: &mut Child, start: &str, part: &str, times: usize) -> impl Read + use<> {
+pub fn wait_for(child: &mut Child, start: &str, part: &str, times: usize) -> impl Read + use<> {
     let mut reader = BufReader::new(child.stderr.take().unwrap());
     let (mut said, mut seen) = (String::new(), 0);
     while seen < times {
@@ -21,13 +21,13 @@ fn wait_for(child: &mut Child, start: &str, part: &str, times: usize) -> impl Re
     reader
 }
 
-fn signal(child: &Child, name: &str) {
+pub fn signal(child: &Child, name: &str) {
     let status = Command::new("kill").args([name, &child.id().to_string()]).status().unwrap();
     assert!(status.success());
 }
 
 /// How the program ended, with what it said after `rest` was left.
-fn finish(child: Child, mut rest: impl Read) -> Ran {
+pub fn finish(child: Child, mut rest: impl Read) -> Ran {
     let mut err = String::new();
     rest.read_to_string(&mut err).unwrap();
     let output = child.wait_with_output().unwrap();

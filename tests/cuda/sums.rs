@@ -35,12 +35,13 @@ fn rows(kernel: &str, batch: &Batch, seed: u64) -> (Vec<f32>, Vec<f32>, Vec<f64>
     let gpu = &mut Gpu::simt(seed);
     let labels: Vec<u32> = (0..2 * rows).map(|_| random.below(width) as u32).collect();
     let values: Vec<f32> = (0..2 * rows * width).map(|_| random.below(2) as f32).collect();
-    let (outputs, row_losses) = (gpu.f32s(&batch.logits), gpu.room(4 * rows));
+    let (outputs, row_losses, row_hits) = (gpu.f32s(&batch.logits), gpu.room(4 * rows), gpu.room(4 * rows));
     let model = Model {
         targets: if loss == 0 { gpu.u32s(&labels) } else { gpu.f32s(&values) },
         class_weights: batch.weights.as_ref().map_or(0, |w| gpu.f32s(w)),
         outputs,
         row_losses,
+        row_hits,
         width: width as u32,
         loss,
         delta: 0.7,
@@ -56,6 +57,10 @@ fn rows(kernel: &str, batch: &Batch, seed: u64) -> (Vec<f32>, Vec<f32>, Vec<f64>
     let mut job = Job { models: vec![model], runs: vec![run], ..Job::default() };
     job.parts(0, rows.div_ceil(ROWS));
     gpu.launch(kernel, &job, u32::from(kernel != "link"));
+    if kernel == "link" {
+        let targets = if loss == 0 { labels.iter().map(|&l| l as f32).collect() } else { values.clone() };
+        rows_that_are_right(gpu, &job, loss, &targets);
+    }
     let class_weights: Option<Vec<f64>> = batch.weights.as_ref().map(|w| wide(w));
     let (mut losses, mut outcome, mut scale) = (vec![], vec![], 0.0);
     for (r, logits) in batch.logits.chunks(width).enumerate() {
@@ -89,6 +94,30 @@ fn rows(kernel: &str, batch: &Batch, seed: u64) -> (Vec<f32>, Vec<f32>, Vec<f64>
         outcome.iter_mut().for_each(|x| *x /= scale);
     }
     (gpu.read_f32s(row_losses, rows), gpu.read_f32s(outputs, rows * width), losses, outcome)
+}
+
+/// Each row's hit is what the outputs that the kernel left say, and `total` counts them.
+fn rows_that_are_right(gpu: &mut Gpu, job: &Job, loss: u32, targets: &[f32]) {
+    let (model, mut job) = (job.models[0], job.clone());
+    let (width, batch) = (model.width as usize, job.runs[0].batch as usize);
+    let outputs = gpu.read_f32s(model.outputs, batch * width);
+    let right = |(row, outputs): (usize, &[f32])| match loss {
+        0 => {
+            (0..width).rfold(width - 1, |best, c| if outputs[c] >= outputs[best] { c } else { best }) as f32
+                == targets[row]
+        }
+        1 => outputs.iter().zip(&targets[row * width..]).all(|(p, t)| (*p > 0.5) == (*t > 0.5)),
+        _ => false,
+    };
+    let expected: Vec<u32> = outputs.chunks(width).enumerate().map(|row| u32::from(right(row))).collect();
+    assert_eq!(gpu.read_u32s(model.row_hits, batch), expected, "loss {loss}, {batch}×{width}");
+    let sums = gpu.room(4 * 8);
+    job.runs[0].losses = sums;
+    job.tiles.truncate(1);
+    gpu.launch("total", &job, 0);
+    let total = gpu.read_u32s(sums + 8, 2);
+    let total = f64::from_bits(u64::from(total[0]) | u64::from(total[1]) << 32);
+    assert_eq!(total, f64::from(expected.iter().sum::<u32>()));
 }
 
 #[test]

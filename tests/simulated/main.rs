@@ -7,6 +7,7 @@ mod training;
 
 use device::{Look, is_used, kernels, simulated};
 use hpt_engine::backend::Precision;
+use hpt_engine::backend::cuda::{Products, Shape, Timed};
 use hpt_engine::check::{self, Case, Choice, End, cases, edges};
 use hpt_engine::data::{Dataset, Features, Targets};
 use hpt_engine::random::{Purpose, Stream};
@@ -94,13 +95,21 @@ fn companions_change_no_bit() {
 #[test]
 fn products_are_timed() {
     let cuda = simulated(&[Look::default()]);
-    let took = cuda.time_product([65, 33, 17], Precision::Highest, 2).unwrap();
+    let shape = [65, 33, 17];
+    let timed = |precision, models, tiles| Timed { shape, precision, times: 2, models, tiles };
+    let took = cuda.time_product(timed(Precision::Highest, 1, None)).unwrap().unwrap();
     assert!(took.seconds > 0.0 && took.error < 2e-7, "{took:?}");
     // A wrong product would show: TF32's error does.
     let tensor = simulated(&[Look { plain: false, ..Look::default() }]);
-    let error = |precision| tensor.time_product([65, 33, 17], precision, 2).unwrap().error;
+    let error = |precision| tensor.time_product(timed(precision, 1, None)).unwrap().unwrap().error;
     let (high, medium) = (error(Precision::High), error(Precision::Medium));
     assert!(high < 1e-6 && (1e-5..1e-3).contains(&medium), "{high} {medium}");
+    // Every shape of tiles, of several networks at once, has the same product; without tensor cores there are no groups.
+    for (name, tiles) in Products::SHAPES {
+        let took = tensor.time_product(timed(Precision::Medium, 3, Some(tiles))).unwrap().unwrap();
+        assert!((1e-5..1e-3).contains(&took.error), "{name}: {took:?}");
+    }
+    assert_eq!(cuda.time_product(timed(Precision::Medium, 3, Some(Shape::Group))).unwrap(), None);
 }
 
 #[test]

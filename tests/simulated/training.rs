@@ -48,6 +48,9 @@ fn follows(spec: &TrainSpec, problem: &Problem) -> Trained {
         let near = |a: f64, b: f64| (a - b).abs() <= 1e-4 * (1.0 + b.abs());
         assert!(near(gpu.train_loss, cpu.train_loss), "epoch {}: {} {}", gpu.epoch, gpu.train_loss, cpu.train_loss);
         assert!(near(gpu.validation_loss.unwrap(), cpu.validation_loss.unwrap()), "{gpu:?} {cpu:?}");
+        // Rounding moves a row of thirty at the most.
+        let (metric, on_cpu) = (gpu.metric.unwrap(), cpu.metric.unwrap());
+        assert!((metric - on_cpu).abs() <= 0.04 * (1.0 + on_cpu.abs()), "epoch {}: {metric} {on_cpu}", gpu.epoch);
         assert!(near(gpu.learning_rate, cpu.learning_rate), "{} {}", gpu.learning_rate, cpu.learning_rate);
     }
     on_gpu

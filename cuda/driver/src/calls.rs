@@ -126,7 +126,9 @@ pub unsafe extern "C" fn cuDeviceTotalMem_v2(bytes: *mut usize, device: c_int) -
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuDevicePrimaryCtxRetain(context: *mut Handle, device: c_int) -> Status {
-    unsafe { give(context, known(device).map(|device| (device + 1) as Handle)) }
+    let taken = setting("HPT_SIM_BUSY", 0) != 0;
+    let context_of = |device| if taken { Err(UNAVAILABLE) } else { Ok((device + 1) as Handle) };
+    unsafe { give(context, known(device).and_then(context_of)) }
 }
 
 #[unsafe(no_mangle)]
@@ -165,6 +167,11 @@ pub unsafe extern "C" fn cuStreamCreate(stream: *mut Handle, _flags: c_uint) -> 
 }
 
 #[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuStreamCreateWithPriority(stream: *mut Handle, flags: c_uint, _priority: c_int) -> Status {
+    unsafe { cuStreamCreate(stream, flags) }
+}
+
+#[unsafe(no_mangle)]
 pub extern "C" fn cuStreamSynchronize(stream: Handle) -> Status {
     status(state().drain(stream as usize))
 }
@@ -172,6 +179,48 @@ pub extern "C" fn cuStreamSynchronize(stream: Handle) -> Status {
 #[unsafe(no_mangle)]
 pub extern "C" fn cuStreamDestroy_v2(stream: Handle) -> Status {
     state().streams.remove(&(stream as usize)).map_or(INVALID_HANDLE, |_| SUCCESS)
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuEventCreate(event: *mut Handle, _flags: c_uint) -> Status {
+    let mut state = state();
+    let made = state.current().map(|_| {
+        let handle = state.handle();
+        state.events.insert(handle, None);
+        handle as Handle
+    });
+    unsafe { give(event, made) }
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuEventRecord(event: Handle, stream: Handle) -> Status {
+    status(state().record(event as usize, stream as usize))
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuEventSynchronize(event: Handle) -> Status {
+    let mut state = state();
+    status(match state.events.get(&(event as usize)).copied() {
+        None => Err(INVALID_HANDLE),
+        Some(None) => Ok(()),
+        Some(Some((stream, number))) => state.drain_to(stream, number),
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuEventDestroy_v2(event: Handle) -> Status {
+    state().events.remove(&(event as usize)).map_or(INVALID_HANDLE, |_| SUCCESS)
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuStreamWaitEvent(stream: Handle, event: Handle, _flags: c_uint) -> Status {
+    let mut state = state();
+    status(match state.events.get(&(event as usize)).copied() {
+        None => Err(INVALID_HANDLE),
+        // What was never recorded is not waited for.
+        Some(None) => Ok(()),
+        Some(Some((other, number))) => state.queue(stream as usize, Queued::Wait { stream: other, number }),
+    })
 }
 
 #[unsafe(no_mangle)]
@@ -259,11 +308,16 @@ pub unsafe extern "C" fn cuMemAllocAsync(address: *mut u64, bytes: usize, stream
 pub extern "C" fn cuMemFree_v2(address: u64) -> Status {
     let mut state = state();
     let current = state.current().and_then(|device| state.unsafe_call().map(|()| device));
-    // It waits for everything on the device: whatever stream of it is last here would do.
-    let of =
-        |device: usize| state.streams.iter().find(|(_, stream)| stream.device == device).map(|(&handle, _)| handle);
-    let stream = current.and_then(|device| of(device).ok_or(INVALID_HANDLE));
-    status(stream.and_then(|stream| state.queue(stream, Queued::Free(address))))
+    // It waits for everything on the device, and then on one of its streams for somebody who waits.
+    let on = current.and_then(|device| {
+        let of = state.streams.iter().filter(|(_, stream)| stream.device == device).map(|(&handle, _)| handle);
+        let mut streams: Vec<usize> = of.collect();
+        streams.sort_unstable();
+        let (&first, others) = streams.split_first().ok_or(INVALID_HANDLE)?;
+        others.iter().try_for_each(|&other| state.drain(other))?;
+        Ok(first)
+    });
+    status(on.and_then(|stream| state.queue(stream, Queued::Free(address))))
 }
 
 #[unsafe(no_mangle)]
@@ -425,6 +479,8 @@ pub extern "C" fn cuFuncSetAttribute(function: Handle, attribute: c_uint, value:
         return status;
     }
     match (state.functions.get_mut(&(function as usize)), attribute) {
+        // The share of shared memory that is wished for, in hundredths.
+        (Some(_), 9) if (-1..=100).contains(&value) => SUCCESS,
         (Some(function), 8) if value >= 0 => {
             let rest = (227 * 1024usize).saturating_sub(function.kernel.static_shared_bytes());
             if value as usize > rest {

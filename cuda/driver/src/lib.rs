@@ -7,8 +7,9 @@
 //! NVIDIA's documentation of the driver API.
 //!
 //! The environment says what the GPUs are: `HPT_SIM_GPUS` (number, 1), `HPT_SIM_MEMORY` (MiB, 1024), `HPT_SIM_DRIVER`
-//! (12040 is CUDA 12.4), `HPT_SIM_CAPABILITY` (90 is 9.0), `HPT_SIM_FAILS` (launches after which a kernel fails), `HPT_SIM_RACES` (1 looks
-//! for races), `HPT_SIM_TELLS` (1 says which modules are loaded).
+//! (12040 is CUDA 12.4), `HPT_SIM_CAPABILITY` (90 is 9.0), `HPT_SIM_FAILS` (launches after which a kernel fails),
+//! `HPT_SIM_BUSY` (1: another program has them), `HPT_SIM_RACES` (1 looks for races), `HPT_SIM_TELLS` (1 says which modules
+//! are loaded).
 
 mod calls;
 mod state;

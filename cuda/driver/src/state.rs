@@ -2,7 +2,7 @@
 
 use hpt_ptxsim::{Kernel, Launch, Machine, Module, Options};
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// A result of the driver API.
@@ -11,6 +11,7 @@ pub(crate) const SUCCESS: Status = 0;
 pub(crate) const INVALID_VALUE: Status = 1;
 pub(crate) const OUT_OF_MEMORY: Status = 2;
 pub(crate) const NOT_INITIALIZED: Status = 3;
+pub(crate) const UNAVAILABLE: Status = 46;
 pub(crate) const NO_DEVICE: Status = 100;
 pub(crate) const INVALID_DEVICE: Status = 101;
 pub(crate) const INVALID_CONTEXT: Status = 201;
@@ -29,6 +30,7 @@ pub(crate) const WORDS: &[(Status, &str, &str)] = &[
     (INVALID_VALUE, "CUDA_ERROR_INVALID_VALUE\0", "invalid argument\0"),
     (OUT_OF_MEMORY, "CUDA_ERROR_OUT_OF_MEMORY\0", "out of memory\0"),
     (NOT_INITIALIZED, "CUDA_ERROR_NOT_INITIALIZED\0", "initialization error\0"),
+    (UNAVAILABLE, "CUDA_ERROR_DEVICE_UNAVAILABLE\0", "CUDA-capable device(s) is/are busy or unavailable\0"),
     (NO_DEVICE, "CUDA_ERROR_NO_DEVICE\0", "no CUDA-capable device is detected\0"),
     (INVALID_DEVICE, "CUDA_ERROR_INVALID_DEVICE\0", "invalid device ordinal\0"),
     (INVALID_CONTEXT, "CUDA_ERROR_INVALID_CONTEXT\0", "invalid device context\0"),
@@ -67,17 +69,42 @@ pub(crate) struct Node {
 /// What waits on a stream. Addresses of the host are looked at when it is its turn.
 pub(crate) enum Queued {
     Launch(Node),
-    Up { to: u64, from: usize, bytes: usize },
-    Down { to: usize, from: u64, bytes: usize },
-    Copy { to: u64, from: u64, bytes: usize },
-    Fill { at: u64, value: u8, bytes: usize },
+    Up {
+        to: u64,
+        from: usize,
+        bytes: usize,
+    },
+    Down {
+        to: usize,
+        from: u64,
+        bytes: usize,
+    },
+    Copy {
+        to: u64,
+        from: u64,
+        bytes: usize,
+    },
+    Fill {
+        at: u64,
+        value: u8,
+        bytes: usize,
+    },
     Free(u64),
+    /// An event comes to pass: the number that it had when it was recorded.
+    Record(u64),
+    /// Nothing goes on before that number, which is recorded on that stream.
+    Wait {
+        stream: usize,
+        number: u64,
+    },
 }
 
 #[derive(Default)]
 pub(crate) struct Stream {
     pub device: usize,
-    pub queue: Vec<Queued>,
+    pub queue: VecDeque<Queued>,
+    /// The highest number that has come to pass.
+    pub passed: u64,
     /// Launches that are captured, or why the capture came to nothing.
     pub capture: Option<Result<Vec<Node>, Status>>,
     /// The thread that captures.
@@ -108,10 +135,14 @@ pub(crate) struct State {
     pub execs: HashMap<usize, Vec<Node>>,
     /// Whether `cuInit` was called.
     pub initialised: bool,
+    /// Events: the stream that each was last recorded on, and its number there.
+    pub events: HashMap<usize, Option<(usize, u64)>>,
     /// Buffers of pinned memory.
     pub pinned: HashMap<usize, Box<[u64]>>,
     next: usize,
     launches: u64,
+    records: u64,
+    waits: u64,
 }
 
 thread_local! {
@@ -141,9 +172,12 @@ pub(crate) fn state() -> MutexGuard<'static, State> {
             graphs: HashMap::new(),
             execs: HashMap::new(),
             initialised: false,
+            events: HashMap::new(),
             pinned: HashMap::new(),
             next: 0x1000,
             launches: 0,
+            records: 0,
+            waits: 0,
         })
     });
     state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -181,7 +215,7 @@ impl State {
                 *capture = Err(CAPTURE_INVALIDATED);
                 return Err(CAPTURE_UNSUPPORTED);
             }
-            (None, queued) => stream.queue.push(queued),
+            (None, queued) => stream.queue.push_back(queued),
         }
         Ok(())
     }
@@ -200,19 +234,70 @@ impl State {
         }
     }
 
-    /// Does what waits on a stream.
+    /// Records an event on a stream.
+    pub fn record(&mut self, event: usize, stream: usize) -> Result<(), Status> {
+        if !self.events.contains_key(&event) {
+            return Err(INVALID_HANDLE);
+        }
+        self.records += 1;
+        let number = self.records;
+        self.queue(stream, Queued::Record(number))?;
+        self.events.insert(event, Some((stream, number)));
+        Ok(())
+    }
+
+    /// Does what waits on a stream, as somebody waits for it. What is on other streams of the device and may be done by then
+    /// is done before, or not until it is waited for, by turns: a real device does either.
     pub fn drain(&mut self, handle: usize) -> Result<(), Status> {
+        self.drain_to(handle, u64::MAX)
+    }
+
+    /// Does what waits on a stream up to the record of that number.
+    pub fn drain_to(&mut self, handle: usize, number: u64) -> Result<(), Status> {
         let stream = self.stream(handle)?;
         if let Some(capture) = &mut stream.capture {
             *capture = Err(CAPTURE_INVALIDATED);
             return Err(CAPTURE_UNSUPPORTED);
         }
-        let (device, queue) = (stream.device, std::mem::take(&mut stream.queue));
-        for queued in queue {
-            if let Err(fault) = self.perform(device, queued) {
-                eprintln!("simulated GPU: {fault}");
-                self.devices[device].failed = Some(LAUNCH_FAILED);
-                return Err(LAUNCH_FAILED);
+        let device = stream.device;
+        self.waits += 1;
+        if self.waits.is_multiple_of(2) {
+            let others: Vec<usize> = self
+                .streams
+                .iter()
+                .filter(|(other, s)| **other != handle && s.device == device)
+                .map(|s| *s.0)
+                .collect();
+            others.into_iter().try_for_each(|other| self.go_on(other, u64::MAX, false))?;
+        }
+        self.go_on(handle, number, true)
+    }
+
+    /// Does what waits on a stream up to a record; before a number of another stream that has not come to pass it stops, or
+    /// sees to that one first.
+    fn go_on(&mut self, handle: usize, number: u64, sees: bool) -> Result<(), Status> {
+        while let Some(stream) = self.streams.get_mut(&handle).filter(|stream| stream.passed < number) {
+            let device = stream.device;
+            let Some(queued) = stream.queue.pop_front() else { return Ok(()) };
+            match queued {
+                Queued::Record(number) => stream.passed = number,
+                Queued::Wait { stream: other, number } => {
+                    let passed = self.streams.get(&other).is_none_or(|other| other.passed >= number);
+                    if !passed && sees {
+                        self.go_on(other, number, true)?;
+                    } else if !passed {
+                        let stream = self.streams.get_mut(&handle).ok_or(INVALID_HANDLE)?;
+                        stream.queue.push_front(Queued::Wait { stream: other, number });
+                        return Ok(());
+                    }
+                }
+                queued => {
+                    if let Err(fault) = self.perform(device, queued) {
+                        eprintln!("simulated GPU: {fault}");
+                        self.devices[device].failed = Some(LAUNCH_FAILED);
+                        return Err(LAUNCH_FAILED);
+                    }
+                }
             }
         }
         Ok(())
@@ -245,6 +330,7 @@ impl State {
                 *used -= sizes.remove(&address).unwrap_or(0);
                 machine.free(address)
             }
+            Queued::Record(_) | Queued::Wait { .. } => Ok(()),
         };
         done.map_err(|fault| fault.to_string())
     }

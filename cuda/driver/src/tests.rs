@@ -66,10 +66,41 @@ fn what_a_driver_refuses_is_refused() {
         assert_eq!([cuGraphExecDestroy(graph), cuGraphDestroy(exec)], [INVALID_HANDLE; 2]);
         assert_eq!((cuGraphDestroy(graph), cuGraphLaunch(exec, stream)), (SUCCESS, SUCCESS));
         assert_eq!((cuStreamSynchronize(stream), cuGraphExecDestroy(exec)), (SUCCESS, SUCCESS));
+        streams_wait_for_one_another(stream);
         // Functions end with their module.
         assert_eq!((cuModuleUnload(module), launch(1, 1, 32)), (SUCCESS, INVALID_HANDLE));
         assert_eq!(cuMemFree_v2(1), SUCCESS);
         assert_eq!(cuStreamSynchronize(stream), LAUNCH_FAILED, "what was never reserved cannot be freed");
         assert_eq!(cuStreamCreate(&mut stream, 1), LAUNCH_FAILED, "a lost device stays lost");
+    }
+}
+
+/// An event is what was asked of its stream before: whoever waits for it sees that done, and nothing that came after.
+///
+/// # Safety
+/// The stream is live, of the GPU that is current.
+unsafe fn streams_wait_for_one_another(first: Handle) {
+    let (mut second, mut event, mut never, mut at) = (null_mut(), null_mut(), null_mut(), 0);
+    // SAFETY: each pointer is to a live variable of the type that the call writes; host memory lives until it is waited for.
+    unsafe {
+        assert_eq!(cuStreamCreateWithPriority(&mut second, 1, -1), SUCCESS);
+        assert_eq!([cuEventCreate(&mut event, 2), cuEventCreate(&mut never, 2)], [SUCCESS; 2]);
+        assert_eq!([cuEventRecord(null_mut(), first), cuStreamWaitEvent(second, null_mut(), 0)], [INVALID_HANDLE; 2]);
+        assert_eq!([cuStreamWaitEvent(second, never, 0), cuEventSynchronize(never)], [SUCCESS; 2]);
+        assert_eq!(cuMemAlloc_v2(&mut at, 8), SUCCESS);
+        let up = |to: u64, from: *const u32| cuMemcpyHtoDAsync_v2(to, from.cast(), 4, first);
+        for round in 0..4 {
+            let (mut early, mut late, mut found) = (10u32, 10u32, [0u32; 2]);
+            assert_eq!([up(at, &raw const early), cuEventRecord(event, first)], [SUCCESS; 2]);
+            assert_eq!([up(at + 4, &raw const late), cuEventSynchronize(event)], [SUCCESS; 2]);
+            (early, late) = (20, 20);
+            assert_eq!([cuEventRecord(event, first), cuStreamWaitEvent(second, event, 0)], [SUCCESS; 2]);
+            assert_eq!(cuMemcpyDtoHAsync_v2(found.as_mut_ptr().cast(), at, 8, second), SUCCESS);
+            assert_eq!(cuStreamSynchronize(second), SUCCESS);
+            assert_eq!((found, early, late), ([10, 20], 20, 20), "round {round}");
+        }
+        assert_eq!([cuMemFree_v2(at), cuStreamSynchronize(first), cuStreamDestroy_v2(second)], [SUCCESS; 3]);
+        assert_eq!([cuEventDestroy_v2(event), cuEventDestroy_v2(never)], [SUCCESS; 2]);
+        assert_eq!(cuEventDestroy_v2(event), INVALID_HANDLE);
     }
 }

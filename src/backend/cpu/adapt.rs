@@ -1,4 +1,4 @@
-//! Hypergradient descent of the learning rate (see [`Backend::adapt_rate`](crate::backend::Backend::adapt_rate)): the
+//! Hypergradient descent of the learning rate (see [`UpdateRule::hypergradient`](crate::backend::UpdateRule::hypergradient)): the
 //! step that needs the whole gradient once more, to hold it against the direction of the step before.
 //!
 //! The product of the two is summed in `f64` over fixed chunks in a fixed order, sixteen sums a chunk, so that neither the

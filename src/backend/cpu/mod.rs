@@ -175,11 +175,6 @@ impl Backend for Cpu {
         Ok(())
     }
 
-    fn adapt_rate(&self, cohort: &mut Cohort, member: usize, beta: f64) -> Result<()> {
-        cohort.nets[member].adapt_rate(beta);
-        Ok(())
-    }
-
     fn rate_offset(&self, cohort: &Cohort, member: usize) -> f64 {
         cohort.nets[member].adapt.as_ref().map_or(0.0, adapt::Adapt::offset)
     }

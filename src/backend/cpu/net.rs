@@ -112,7 +112,7 @@ impl Net {
             key: Key::new(member.seed).derive(member.slot),
             gradients: Shared::new(arena.len),
             slots: [slot(0), slot(1)],
-            adapt: None,
+            adapt: member.update.hypergradient.map(|beta| Adapt::new(beta, arena.len)),
             kept: weights.get_mut().to_vec(),
             weights,
             h: widths.map(|width| Shared::new(batch * width)).collect(),
@@ -162,10 +162,6 @@ impl Net {
     /// A worker's own memory. Each worker locks its own, so nobody ever waits.
     pub fn memory(&self, worker: usize) -> MutexGuard<'_, WorkerMemory> {
         self.workers[worker].lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub fn adapt_rate(&mut self, beta: f64) {
-        self.adapt = Some(Adapt::new(beta, self.arena.len));
     }
 
     /// Whether a step needs the whole gradient before it changes a weight.

@@ -32,7 +32,7 @@ impl Waiting {
     fn outputs(&self) -> usize {
         match self {
             Waiting::Models(models, _) => {
-                models.iter().map(|(_, blueprint)| least_bytes(blueprint)).max().unwrap_or_default()
+                models.iter().map(|(_, blueprint)| least_bytes(&blueprint.plan)).max().unwrap_or_default()
             }
             Waiting::Data(..) => 0,
         }
@@ -71,6 +71,16 @@ pub(super) fn data_bytes(data: &Dataset) -> usize {
     space.0
 }
 
+/// The error where not even a block of a network's outputs fits.
+pub(super) fn outputs_too_large(what: &str, bytes: usize, limits: &Limits, budget: Budget) -> Error {
+    let Limits { device, name, .. } = limits;
+    Error::TooLarge(format!(
+        "the outputs of {what} need {} ({bytes} bytes) of {device} ({name}), which has {} for outputs: fewer units or --device cpu help",
+        amount(bytes),
+        amount(budget.evaluation)
+    ))
+}
+
 impl Dispatcher {
     /// Starts what waits, in its order, as far as it fits; refuses what can never fit.
     pub fn admit(&mut self) -> Result<()> {
@@ -86,7 +96,7 @@ impl Dispatcher {
                 continue;
             }
             if next.outputs() > self.budget.evaluation {
-                let error = self.too_large(&format!("the outputs of {}", next.name()), next.outputs());
+                let error = outputs_too_large(&next.name(), next.outputs(), self.driver.limits(), self.budget);
                 next.refuse(error);
                 continue;
             }
@@ -151,18 +161,17 @@ impl Dispatcher {
         let (layout, parameters) = (&blueprint.layout, blueprint.plan.parameters);
         let at = |offset: usize| base + offset as Address;
         self.driver.write(at(layout.weights), bytes_of(&blueprint.weights))?;
-        for slot in layout.slots.into_iter().flatten() {
+        for slot in layout.slots.into_iter().chain([layout.direction]).flatten() {
             self.driver.zero(at(slot), 4 * parameters)?;
         }
         self.driver.zero(at(layout.offset), 8)?;
         if let (Some(place), Some(weights)) = (layout.class_weights, &blueprint.criterion.class_weights) {
             self.driver.write(at(place), bytes_of(weights))?;
         }
-        let bytes = layout.bytes;
         blueprint.weights = Vec::new();
         let shared = self.driver.limits().shared;
-        let network = Network::of(&blueprint, base, None, &self.products, shared);
-        self.models.insert(id, Resident { base, blueprint, network, adapting: None, bytes, job: None });
+        let network = Network::of(&blueprint, base, &self.products, shared);
+        self.models.insert(id, Resident { base, blueprint, network, job: None });
         Ok(())
     }
 

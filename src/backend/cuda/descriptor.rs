@@ -62,7 +62,7 @@ table! {
     /// One model, for as long as it stays on the device.
     Model {
         features: Address, targets: Address, class_weights: Address, x0: Address, outputs: Address, row_losses: Address,
-        weights: Address, slots: [Address; 2], gradient: Address, partials: Address, direction: Address, offset: Address,
+        row_hits: Address, weights: Address, slots: [Address; 2], gradient: Address, partials: Address, direction: Address, offset: Address,
         beta: f64, parameters: u64, bytes: u32, scale: f32, inputs: u32, width: u32, layers: u32, first: u32,
         key: [u32; 2], input_threshold: u32, input_scale: f32, loss: u32, delta: f32, smoothing: f32, weight_sum: f32,
         optimizer: u32, constants: [f32; 4], weight_decay: f32, l1: f32, clip_norm: f32,

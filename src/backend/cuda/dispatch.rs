@@ -10,12 +10,12 @@ use super::admission::Waiting;
 use super::descriptor::{Address, bytes_of, bytes_of_mut};
 use super::driver::Driver;
 use super::evaluation::Pending;
-use super::memory::{Budget, Layout, Space, amount};
+use super::memory::{Budget, Layout};
 use super::products::Products;
 use super::request::{Arena, Reply, Request};
 use super::round::{Buffers, Growing};
 use super::steps::Job;
-use super::tables::{Adapting, Blueprint, Network};
+use super::tables::{Blueprint, Network};
 use crate::{Error, Result};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::mpsc::Receiver;
@@ -41,9 +41,6 @@ pub(super) struct Resident {
     pub base: Address,
     pub blueprint: Blueprint,
     pub network: Network,
-    pub adapting: Option<Adapting>,
-    /// Bytes of its allocations.
-    pub bytes: usize,
     pub job: Option<Job>,
 }
 
@@ -59,6 +56,11 @@ pub(super) struct Dispatcher {
     pub buffers: Buffers,
     /// Of evaluations.
     pub arena: Growing,
+}
+
+/// The error for a model or data of another [`Cuda`](super::Cuda).
+fn unknown() -> Error {
+    Error::input("the model or the data are not on this device")
 }
 
 impl Dispatcher {
@@ -114,12 +116,17 @@ impl Dispatcher {
                 }
             }
             Request::End(models) => models.into_iter().try_for_each(|id| self.end(id))?,
-            Request::Advance(steps, reply) => {
-                if let Some(resident) = self.models.get_mut(&steps.model) {
-                    resident.job = Some(Job::new(steps, reply));
+            Request::Advance(steps, reply) => match self.models.get_mut(&steps.model) {
+                Some(resident) if self.data.contains_key(&steps.data) => resident.job = Some(Job::new(steps, reply)),
+                // Whoever asked may have gone; here and below.
+                _ => drop(reply.send(Err(unknown()))),
+            },
+            Request::Evaluate(model, data, wanted, reply) => {
+                match self.models.contains_key(&model) && self.data.contains_key(&data) {
+                    true => self.evaluations.push(Pending { model, data, wanted, reply }),
+                    false => drop(reply.send(Err(unknown()))),
                 }
             }
-            Request::Evaluate(model, data, reply) => self.evaluations.push(Pending { model, data, reply }),
             Request::Snapshot(id, reply) => self.keep(id, reply, |layout| (layout.kept, layout.weights))?,
             Request::Restore(id, reply) => self.keep(id, reply, |layout| (layout.weights, layout.kept))?,
             Request::Read(id, what, reply) => {
@@ -138,7 +145,6 @@ impl Dispatcher {
                     let _ = reply.send(Ok(()));
                 }
             }
-            Request::Adapt(id, beta, reply) => self.adapt(id, beta, reply)?,
             Request::Time(timed, reply) => self.time(timed, &reply)?,
         }
         Ok(())
@@ -165,45 +171,10 @@ impl Dispatcher {
         Ok(())
     }
 
-    fn adapt(&mut self, id: u64, beta: f64, reply: Reply<()>) -> Result<()> {
-        let Some(resident) = self.models.get_mut(&id) else { return Ok(()) };
-        let mut space = Space::default();
-        let parameters = resident.blueprint.plan.parameters;
-        let (gradient, direction) = (space.take(parameters, 4), space.take(parameters, 4));
-        let fits = self.budget.has(space.0) || resident.adapting.is_some();
-        let base = match resident.adapting {
-            Some(adapting) => Some(adapting.gradient),
-            None if fits => self.driver.allocate(space.0)?,
-            None => None,
-        };
-        let Some(base) = base else {
-            let (needed, free) = (amount(space.0), amount(self.budget.capacity - self.budget.taken));
-            let device = &self.driver.limits().device;
-            let _ = reply.send(Err(Error::TooLarge(format!(
-                "adapting the learning rate of {parameters} parameters needs {needed} of {device}; {free} are free"
-            ))));
-            return Ok(());
-        };
-        if resident.adapting.is_none() {
-            resident.bytes += space.0;
-            self.budget.taken += space.0;
-        }
-        let adapting = Adapting { beta, gradient: base + gradient as Address, direction: base + direction as Address };
-        self.driver.zero(adapting.direction, 4 * parameters)?;
-        resident.adapting = Some(adapting);
-        let shared = self.driver.limits().shared;
-        resident.network = Network::of(&resident.blueprint, resident.base, Some(adapting), &self.products, shared);
-        let _ = reply.send(Ok(()));
-        Ok(())
-    }
-
     fn end(&mut self, id: u64) -> Result<()> {
         let Some(resident) = self.models.remove(&id) else { return Ok(()) };
         self.driver.release(resident.base)?;
-        if let Some(adapting) = resident.adapting {
-            self.driver.release(adapting.gradient)?;
-        }
-        self.budget.taken -= resident.bytes;
+        self.budget.taken -= resident.blueprint.layout.bytes;
         Ok(())
     }
 }

@@ -87,6 +87,15 @@ pub trait Driver {
     /// As [`Driver::allocate`].
     fn repeat(&mut self, launches: &[Launch], times: usize) -> Result<()>;
 
+    /// Makes the launches, at the same time as what [`Driver::repeat`] is asked for next where the device can; every other
+    /// call comes after both. They must have nothing to do with one another.
+    ///
+    /// # Errors
+    /// As [`Driver::allocate`].
+    fn beside(&mut self, launches: &[Launch]) -> Result<()> {
+        self.repeat(launches, 1)
+    }
+
     /// Waits until everything is done.
     ///
     /// # Errors

@@ -6,9 +6,10 @@
 use super::descriptor::{Address, Model, Run, bytes_of_mut};
 use super::dispatch::Dispatcher;
 use super::memory::Space;
-use super::request::{Outputs, Reply};
-use super::round::Round;
-use super::tables::{Blueprint, Evaluating, Network};
+use super::request::{Outputs, Reply, Wanted};
+use super::round::{Losses, Round};
+use super::tables::{Evaluating, Network};
+use crate::model::Plan;
 use crate::{Error, Result};
 use std::ops::Range;
 
@@ -23,6 +24,7 @@ const OUTPUTS: usize = 64 << 20;
 pub(super) struct Pending {
     pub model: u64,
     pub data: u64,
+    pub wanted: Wanted,
     pub reply: Reply<Outputs>,
 }
 
@@ -35,31 +37,30 @@ struct Course {
     /// Rows of a piece.
     piece: usize,
     done: usize,
-    outputs: Vec<f32>,
-    sum: f64,
+    outputs: Outputs,
 }
 
 /// Rows of a block, from the network alone, and the widest hidden layer.
-fn block_of(blueprint: &Blueprint) -> (usize, usize) {
-    let hidden = blueprint.plan.layers.split_last().map_or(&[][..], |(_, hidden)| hidden);
+fn block_of(plan: &Plan) -> (usize, usize) {
+    let hidden = plan.layers.split_last().map_or(&[][..], |(_, hidden)| hidden);
     let widest = hidden.iter().map(|layer| layer.outputs).max().unwrap_or(0);
     let fits = ACTIVATIONS / (8 * widest.max(1));
     (if fits >= BLOCK { BLOCK } else { fits.max(1).next_power_of_two() / 2 }.max(1), widest)
 }
 
 /// Bytes that an evaluation of a network takes at the least.
-pub(super) fn least_bytes(blueprint: &Blueprint) -> usize {
-    let (block, _) = block_of(blueprint);
-    buffers(&mut Space::default(), 0, blueprint, block).1
+pub(super) fn least_bytes(plan: &Plan) -> usize {
+    let (block, _) = block_of(plan);
+    buffers(&mut Space::default(), 0, plan, block).1
 }
 
 /// Buffers of a piece of so many rows, from `base` on, and where they end.
-fn buffers(space: &mut Space, base: Address, blueprint: &Blueprint, rows: usize) -> (Evaluating, usize) {
-    let (block, widest) = block_of(blueprint);
+fn buffers(space: &mut Space, base: Address, plan: &Plan, rows: usize) -> (Evaluating, usize) {
+    let (block, widest) = block_of(plan);
     let mut take = |n: usize| base + space.take(n, 4) as Address;
     let between = [take(block * widest), take(block * widest)];
-    let (outputs, row_losses) = (take(rows * blueprint.plan.outputs), take(block));
-    (Evaluating { block, between, outputs, row_losses }, space.0)
+    let (outputs, row_losses, row_hits) = (take(rows * plan.outputs), take(block), take(block));
+    (Evaluating { block, between, outputs, row_losses, row_hits }, space.0)
 }
 
 impl Dispatcher {
@@ -69,12 +70,15 @@ impl Dispatcher {
         for pending in std::mem::take(&mut self.evaluations) {
             let known = self.models.get(&pending.model).zip(self.data.get(&pending.data));
             let Some((resident, data)) = known else { continue };
-            let (block, _) = block_of(&resident.blueprint);
+            let (block, _) = block_of(&resident.blueprint.plan);
             let width = resident.blueprint.plan.outputs;
-            let rest = self.budget.evaluation - least_bytes(&resident.blueprint).min(self.budget.evaluation);
+            let rest = self.budget.evaluation - least_bytes(&resident.blueprint.plan).min(self.budget.evaluation);
             let piece = block + rest.min(OUTPUTS) / (4 * width) / block * block;
-            let (rows, outputs) = (data.rows, Vec::with_capacity(data.rows * width));
-            courses.push(Course { pending, rows, block, piece, done: 0, outputs, sum: 0.0 });
+            let mut outputs = Outputs::default();
+            if pending.wanted == Wanted::Outputs {
+                outputs.values.reserve_exact(data.rows * width);
+            }
+            courses.push(Course { pending, rows: data.rows, block, piece, done: 0, outputs });
         }
         while !courses.is_empty() {
             let group = self.group(&courses)?;
@@ -83,9 +87,9 @@ impl Dispatcher {
             for place in
                 (0..group).rev().filter(|&place| courses[place].done >= courses[place].rows).collect::<Vec<_>>()
             {
-                let Course { pending, outputs, sum, .. } = courses.remove(place);
+                let Course { pending, outputs, .. } = courses.remove(place);
                 // Whoever asked may have gone.
-                let _ = pending.reply.send(Ok((outputs, sum)));
+                let _ = pending.reply.send(Ok(outputs));
             }
         }
         Ok(())
@@ -95,7 +99,7 @@ impl Dispatcher {
     fn group(&mut self, courses: &[Course]) -> Result<usize> {
         let (mut space, mut count) = (Space::default(), 0);
         for course in courses {
-            buffers(&mut space, 0, &self.models[&course.pending.model].blueprint, course.next().len());
+            buffers(&mut space, 0, &self.models[&course.pending.model].blueprint.plan, course.next().len());
             if space.0 > self.budget.evaluation {
                 break;
             }
@@ -110,12 +114,13 @@ impl Dispatcher {
 
     /// Computes the next piece of each of the courses.
     fn pieces(&mut self, courses: &mut [Course]) -> Result<()> {
-        let base = self.arena.reserve(self.driver.as_mut(), self.budget.evaluation)?;
-        let (mut space, mut round, mut places) = (Space::default(), Round::default(), Vec::new());
+        let base = self.arena.reserve_exactly(self.driver.as_mut(), self.budget.evaluation)?;
+        let (mut space, mut round) = (Space::default(), Round::default());
+        let (mut runs, mut places) = (Vec::with_capacity(courses.len()), Vec::with_capacity(courses.len()));
         for course in courses.iter() {
             let (resident, data) = (&self.models[&course.pending.model], &self.data[&course.pending.data]);
             let rows = course.next();
-            let (buffers, _) = buffers(&mut space, base, &resident.blueprint, rows.len());
+            let (buffers, _) = buffers(&mut space, base, &resident.blueprint.plan, rows.len());
             let network = Network::evaluating(&resident.blueprint, resident.base, &buffers, &self.products);
             let row = data.inputs * if data.scale.is_some() { 1 } else { 4 };
             let ahead = |address: Address, bytes: usize| address + (rows.start * bytes) as Address;
@@ -124,19 +129,28 @@ impl Dispatcher {
             let model = Model { features: ahead(model.features, row), targets, ..model };
             let steps = rows.len().div_ceil(course.block) as u32;
             let (row_count, batch) = (rows.len() as u32, course.block as u32);
-            round.add(&network, model, Run { row_count, steps, batch, ..Run::default() });
+            round.add(&network, model);
+            runs.push(Run { row_count, steps, batch, ..Run::default() });
             places.push(buffers.outputs);
         }
-        let steps = courses.iter().map(|course| course.next().len().div_ceil(course.block)).max().unwrap_or(1).max(1);
-        let sums = round.run(self.driver.as_mut(), &mut self.buffers)?;
-        for ((course, sums), outputs) in courses.iter_mut().zip(sums.chunks_exact(steps)).zip(places) {
-            let rows = course.next();
-            let blocks = rows.len().div_ceil(course.block);
-            course.sum += sums[..blocks].iter().sum::<f64>();
-            let width = self.models[&course.pending.model].blueprint.plan.outputs;
-            let start = course.outputs.len();
-            course.outputs.resize(start + rows.len() * width, 0.0);
-            self.driver.read(outputs, bytes_of_mut(&mut course.outputs[start..]))?;
+        let steps = runs.iter().map(|run| run.steps as usize).max().unwrap_or(0).max(1);
+        let driver = self.driver.as_mut();
+        // Of each block two: the sum of its losses and how many rows are right.
+        let sums = Losses::reserve(driver, &mut self.buffers, runs.len(), 2 * steps)?;
+        runs.iter_mut().enumerate().for_each(|(i, run)| run.losses = sums.at(i, 0));
+        round.send(driver, &mut self.buffers)?.make(driver, &runs, steps)?;
+        let sums = sums.read(driver, runs.len())?;
+        for ((course, sums), place) in courses.iter_mut().zip(sums.chunks_exact(2 * steps)).zip(places) {
+            let (rows, outputs) = (course.next(), &mut course.outputs);
+            for of_block in sums.chunks_exact(2).take(rows.len().div_ceil(course.block)) {
+                outputs.sum += of_block[0];
+                outputs.right += of_block[1] as u64;
+            }
+            if course.pending.wanted == Wanted::Outputs {
+                let (start, width) = (outputs.values.len(), self.models[&course.pending.model].blueprint.plan.outputs);
+                outputs.values.resize(start + rows.len() * width, 0.0);
+                self.driver.read(place, bytes_of_mut(&mut outputs.values[start..]))?;
+            }
             course.done = rows.end;
         }
         Ok(())

@@ -52,8 +52,10 @@ pub struct Layout {
     pub kept: usize,
     /// The optimizer's vectors.
     pub slots: [Option<usize>; 2],
-    /// The whole gradient, where a norm is clipped.
+    /// The whole gradient, where a step needs it.
     pub gradient: Option<usize>,
+    /// The last step's direction, where the rate is adapted.
+    pub direction: Option<usize>,
     /// f64, one a chunk of the arena.
     pub partials: usize,
     /// f64, what has been added to the rate.
@@ -76,9 +78,9 @@ pub struct Layout {
     pub window_steps: usize,
 }
 
-/// Whether a step needs the whole gradient before it changes a weight, adapted rates aside.
-pub fn clips(update: &UpdateRule) -> bool {
-    update.clip_norm.is_some()
+/// Whether a step needs the whole gradient before it changes a weight.
+pub fn needs_whole_gradient(update: &UpdateRule) -> bool {
+    update.clip_norm.is_some() || update.hypergradient.is_some()
 }
 
 /// Whether a step begins with bringing the batch's rows together: where they have dropout, and where the first layer has large
@@ -97,7 +99,8 @@ impl Layout {
         let mut space = Space::default();
         let (weights, kept) = (space.take(parameters, floats), space.take(parameters, floats));
         let slots = [0, 1].map(|i| (i < update.optimizer.slots()).then(|| space.take(parameters, floats)));
-        let gradient = clips(update).then(|| space.take(parameters, floats));
+        let gradient = needs_whole_gradient(update).then(|| space.take(parameters, floats));
+        let direction = update.hypergradient.map(|_| space.take(parameters, floats));
         let partials = space.take(parameters.div_ceil(CHUNK), size_of::<f64>());
         let offset = space.take(1, size_of::<f64>());
         let x0 = gathers(plan, batch).then(|| space.take(batch * plan.inputs, floats));
@@ -115,6 +118,7 @@ impl Layout {
             kept,
             slots,
             gradient,
+            direction,
             partials,
             offset,
             x0,

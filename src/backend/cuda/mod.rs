@@ -18,6 +18,7 @@ pub mod persistent;
 mod products;
 mod request;
 mod round;
+mod staging;
 mod steps;
 mod tables;
 #[cfg(test)]
@@ -26,7 +27,7 @@ mod timing;
 
 pub use devices::{Gpu, gpus};
 pub use nvidia::Nvidia;
-pub use products::Shape;
+pub use products::{Products, Shape};
 
 use super::{Backend, Caps, Member, Precision, Run, UpdateRule};
 use crate::data::{Dataset, Targets};
@@ -35,8 +36,8 @@ use crate::{Error, Result};
 use dispatch::Dispatcher;
 use driver::{Driver, Limits};
 use memory::{Budget, Layout, amount};
-use products::Products;
-use request::{Arena, Line, Request, Steps};
+use rayon::prelude::*;
+use request::{Arena, Line, Outputs, Request, Steps, Wanted};
 use std::any::Any;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -45,8 +46,11 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::thread::JoinHandle;
 use tables::Blueprint;
-use timing::Timed;
-pub use timing::Took;
+pub use timing::{Timed, Took};
+
+/// Operations of a request's steps a multiprocessor, of all models together: some seconds in f32 (an H200's 132 make about
+/// 2e11 a second each). An epoch of MNIST of 512 networks 784-256-128-10, 4e13 operations, is a run.
+const MULTIPROCESSOR_FLOPS: f64 = 6e11;
 
 /// Makes a driver, in the thread that will use it.
 pub type Opener = Box<dyn FnOnce() -> Result<Box<dyn Driver>> + Send>;
@@ -67,8 +71,10 @@ struct Station {
     line: Option<Line>,
     limits: Limits,
     products: Products,
-    /// Bytes of the models that train there.
+    /// Bytes of the models that train there …
     load: AtomicUsize,
+    /// … and their number.
+    models: AtomicUsize,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -110,7 +116,14 @@ impl Station {
         let opened = opened.recv().unwrap_or_else(|_| Err(Error::Device("the GPU's thread has ended".to_owned())));
         let (limits, products) = opened?;
         let line = Some(Line { queue, failure });
-        Ok(Station { line, limits, products, load: AtomicUsize::new(0), thread: Some(thread) })
+        Ok(Station {
+            line,
+            limits,
+            products,
+            load: AtomicUsize::new(0),
+            models: AtomicUsize::new(0),
+            thread: Some(thread),
+        })
     }
 
     fn line(&self) -> Result<&Line> {
@@ -181,9 +194,27 @@ struct Enrolled {
     offset: f64,
 }
 
+impl Cohort {
+    /// What rows came to, and their mean loss.
+    fn evaluated(&self, member: usize, data: &Data, wanted: Wanted) -> Result<(Outputs, f64)> {
+        let (model, dataset) = (&self.models[member], data.as_ref());
+        if dataset.rows == 0 {
+            return Ok((Outputs::default(), 0.0));
+        }
+        let found = self.gpu.line()?.call(|reply| Request::Evaluate(model.id, data.0.id, wanted, reply))?;
+        let labels = if let Targets::Classes { labels, .. } = &dataset.targets { labels.as_slice() } else { &[] };
+        let loss = match dataset.targets {
+            Targets::None => 0.0,
+            _ => found.sum * model.criterion.scale(labels, dataset.rows, model.outputs),
+        };
+        Ok((found, loss))
+    }
+}
+
 impl Drop for Cohort {
     fn drop(&mut self) {
         self.gpu.load.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.gpu.models.fetch_sub(self.models.len(), Ordering::Relaxed);
         self.gpu.tell(Request::End(self.models.iter().map(|model| model.id).collect()));
     }
 }
@@ -212,9 +243,15 @@ impl Cuda {
     /// They fit none of the devices.
     pub fn check(&self, member: &Member<'_>, data: usize) -> Result<()> {
         let needed = Layout::new(member).bytes + data;
-        let largest = self.limits().map(|limits| Budget::new(limits.free).capacity).max().unwrap_or(0);
-        if needed <= largest {
+        let Some(limits) = self.limits().max_by_key(|limits| limits.free) else { return Ok(()) };
+        let budget = Budget::new(limits.free);
+        let (largest, outputs) = (budget.capacity, evaluation::least_bytes(member.plan));
+        if needed <= largest && outputs <= budget.evaluation {
             return Ok(());
+        }
+        if needed <= largest {
+            let what = format!("a network of {} parameters", member.plan.parameters);
+            return Err(admission::outputs_too_large(&what, outputs, limits, budget));
         }
         let (parameters, batch) = (member.plan.parameters, member.batch_size);
         Err(Error::TooLarge(format!(
@@ -224,9 +261,9 @@ impl Cuda {
         )))
     }
 
-    /// Bytes for models and data on all devices together.
-    pub fn capacity(&self) -> usize {
-        self.limits().map(|limits| Budget::new(limits.free).capacity).sum()
+    /// Bytes for models on all devices together, each of which has data of so many bytes.
+    pub fn capacity(&self, data: usize) -> usize {
+        self.limits().map(|limits| Budget::new(limits.free).capacity.saturating_sub(data)).sum()
     }
 
     /// Bytes that a model takes.
@@ -234,12 +271,12 @@ impl Cuda {
         Layout::new(member).bytes
     }
 
-    /// What the product m × n over k takes on the first device, of `times` in a row, and its error.
+    /// What a product takes on the first device, and its error; none where it has no kernel with such tiles.
     ///
     /// # Errors
     /// It does not fit the memory; the device failed.
-    pub fn time_product(&self, shape: [usize; 3], precision: Precision, times: usize) -> Result<Took> {
-        self.gpus[0].line()?.call(|reply| Request::Time(Timed { shape, precision, times }, reply))
+    pub fn time_product(&self, timed: Timed) -> Result<Option<Took>> {
+        self.gpus[0].line()?.call(|reply| Request::Time(timed, reply))
     }
 
     /// Where the next model goes: to the least loaded device.
@@ -272,9 +309,12 @@ impl Backend for Cuda {
         Caps { device: join(|limits| &limits.device), isa: join(|limits| &limits.module), threads: 1 }
     }
 
-    /// A whole epoch of a small network at once: between runs the device waits for the host.
+    /// A whole epoch at once, as long as all models together keep the devices busy for some seconds at most: between runs
+    /// a device waits for the host, and in one a request to stop is not heard.
     fn run_flops(&self) -> f64 {
-        1e12
+        let of = |gpu: &Arc<Station>| f64::from(gpu.limits.multiprocessors) * MULTIPROCESSOR_FLOPS;
+        let models: usize = self.gpus.iter().map(|gpu| gpu.models.load(Ordering::Relaxed)).sum();
+        self.gpus.iter().map(of).sum::<f64>() / models.max(1) as f64
     }
 
     fn with_twins<T>(&self, work: impl FnOnce(&Self) -> T) -> Option<T> {
@@ -321,9 +361,10 @@ impl Backend for Cuda {
             outputs: member.plan.outputs,
             offset: 0.0,
         };
-        let models = members.iter().zip(&blueprints).map(enrol).collect();
+        let models: Vec<Enrolled> = members.iter().zip(&blueprints).map(enrol).collect();
         let bytes = blueprints.iter().map(|(_, blueprint)| blueprint.layout.bytes).sum();
         gpu.load.fetch_add(bytes, Ordering::Relaxed);
+        gpu.models.fetch_add(members.len(), Ordering::Relaxed);
         // Dropped on an error, it takes its load back.
         let cohort = Cohort { gpu, models, bytes };
         cohort.gpu.line()?.call(|reply| Request::Begin(blueprints, reply))?;
@@ -341,8 +382,9 @@ impl Backend for Cuda {
             rates: Blueprint::rates(&model.update, run.first_step, run.rates),
         };
         let asked = cohort.models.iter().zip(runs.iter()).filter(|(_, run)| !run.rates.is_empty());
-        let answers: Vec<_> =
-            asked.map(|(model, run)| line.ask(|reply| Request::Advance(steps((model, run)), reply))).collect();
+        // The rows of hundreds of models are a hundred MB: they are copied by all cores.
+        let asked: Vec<Steps> = asked.collect::<Vec<_>>().into_par_iter().map(steps).collect();
+        let answers: Vec<_> = asked.into_iter().map(|steps| line.ask(|reply| Request::Advance(steps, reply))).collect();
         let asked = cohort.models.iter_mut().zip(runs).filter(|(_, run)| !run.rates.is_empty());
         for ((model, run), answer) in asked.zip(&answers) {
             let done = line.answer(answer)?;
@@ -353,18 +395,14 @@ impl Backend for Cuda {
     }
 
     fn evaluate(&self, cohort: &mut Cohort, member: usize, data: &Data, outputs: &mut [f32]) -> Result<f64> {
-        let model = &cohort.models[member];
-        let dataset = data.as_ref();
-        if dataset.rows == 0 {
-            return Ok(0.0);
-        }
-        let (values, sum) = cohort.gpu.line()?.call(|reply| Request::Evaluate(model.id, data.0.id, reply))?;
-        outputs.copy_from_slice(&values);
-        let labels = if let Targets::Classes { labels, .. } = &dataset.targets { labels.as_slice() } else { &[] };
-        match dataset.targets {
-            Targets::None => Ok(0.0),
-            _ => Ok(sum * model.criterion.scale(labels, dataset.rows, model.outputs)),
-        }
+        let (found, loss) = cohort.evaluated(member, data, Wanted::Outputs)?;
+        outputs[..found.values.len()].copy_from_slice(&found.values);
+        Ok(loss)
+    }
+
+    fn count_right(&self, cohort: &mut Cohort, member: usize, data: &Data) -> Result<Option<(f64, u64)>> {
+        let (found, loss) = cohort.evaluated(member, data, Wanted::Sums)?;
+        Ok(Some((loss, found.right)))
     }
 
     fn snapshot(&self, cohort: &mut Cohort, member: usize) -> Result<()> {
@@ -396,11 +434,6 @@ impl Backend for Cuda {
             let values = moments.get(slot).cloned().unwrap_or_default();
             line.call(|reply| Request::Write(*id, slot, values, reply))
         })
-    }
-
-    fn adapt_rate(&self, cohort: &mut Cohort, member: usize, beta: f64) -> Result<()> {
-        let id = cohort.models[member].id;
-        cohort.gpu.line()?.call(|reply| Request::Adapt(id, beta, reply))
     }
 
     fn rate_offset(&self, cohort: &Cohort, member: usize) -> f64 {

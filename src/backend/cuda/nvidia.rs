@@ -1,22 +1,24 @@
 //! A GPU through NVIDIA's driver, which is opened when the program runs.
 //!
-//! The raw calls of cudarc on one stream: its safe layer keeps events and references of every buffer, which a single
-//! thread that owns everything needs none of. A missing library, a missing function or an old driver are errors; nothing
-//! here panics. Uploads go through a pinned buffer, so that they return at once and the caller's bytes may change;
-//! repeated launches are captured into a graph, which costs the host one call a step.
+//! The raw calls of cudarc on one stream, and another for what may run beside it: its safe layer keeps events and
+//! references of every buffer, which a single thread that owns everything needs none of. A missing library, a missing
+//! function or an old driver are errors; nothing here panics. Uploads go through pinned memory (`staging.rs`), so that they
+//! return at once and the caller's bytes may change; repeated launches are captured into a graph, which costs the host one
+//! call a step.
 
 use super::descriptor::{Address, Tables};
 use super::driver::{Driver, Launch, Limits};
 use super::modules::{Module, suitable};
+use super::staging::Staging;
 use crate::{Error, Result};
-use cudarc::driver::result::{self, function, graph, mem_pool, module, primary_ctx, stream};
+use cudarc::driver::result::{self, event, function, graph, mem_pool, module, primary_ctx, stream};
 use cudarc::driver::{DriverError, sys};
 use std::collections::HashMap;
 use std::ffi::{CString, c_void};
 use std::ptr::null_mut;
 
-/// Bytes of the pinned buffers.
-const STAGING: usize = 16 << 20;
+/// Bytes of the pinned memory that downloads go through.
+const DOWN: usize = 16 << 20;
 /// The oldest driver that has all functions: CUDA 11.4.
 const OLDEST: i32 = 11_040;
 
@@ -35,8 +37,14 @@ const FUNCTIONS: &[&str] = &[
     "cuDevicePrimaryCtxRelease_v2",
     "cuCtxSetCurrent",
     "cuStreamCreate",
+    "cuStreamCreateWithPriority",
     "cuStreamSynchronize",
     "cuStreamDestroy_v2",
+    "cuStreamWaitEvent",
+    "cuEventCreate",
+    "cuEventRecord",
+    "cuEventSynchronize",
+    "cuEventDestroy_v2",
     "cuStreamBeginCapture_v2",
     "cuStreamEndCapture",
     "cuGraphInstantiateWithFlags",
@@ -109,6 +117,11 @@ pub(super) fn text_of(error: DriverError) -> String {
     let help = match error.0 {
         E::CUDA_ERROR_UNSUPPORTED_PTX_VERSION => "; the driver is older than the kernels, a newer one helps",
         E::CUDA_ERROR_OUT_OF_MEMORY => "; another program may use the GPU",
+        E::CUDA_ERROR_DEVICE_UNAVAILABLE => {
+            "; another program has it for itself, or nobody may use it (nvidia-smi -q -d COMPUTE says which)"
+        }
+        E::CUDA_ERROR_STUB_LIBRARY => "; the library found is the toolkit's stub: the driver's own has to come first",
+        E::CUDA_ERROR_ECC_UNCORRECTABLE => "; the GPU's memory is broken: a reset or another GPU helps",
         E::CUDA_ERROR_ILLEGAL_ADDRESS | E::CUDA_ERROR_LAUNCH_FAILED => {
             "; a kernel failed: this is an error of this program, please report it"
         }
@@ -135,13 +148,6 @@ struct Function {
     shared: u32,
 }
 
-/// Pinned memory of the host.
-struct Pinned {
-    start: *mut u8,
-    /// Bytes that transfers under way still read.
-    used: usize,
-}
-
 /// The launches of a step as a graph.
 struct Captured {
     launches: Vec<Launch>,
@@ -155,8 +161,15 @@ pub struct Nvidia {
     stream: sys::CUstream,
     sources: Vec<Source>,
     kernels: HashMap<&'static str, Function>,
-    up: Pinned,
-    down: Pinned,
+    up: Staging,
+    /// Pinned, of [`DOWN`] bytes.
+    down: *mut u8,
+    /// What runs at the same time as the stream …
+    side: sys::CUstream,
+    /// … begins after this and is waited for by that; whether there is something to wait for.
+    forked: sys::CUevent,
+    joined: sys::CUevent,
+    apart: bool,
     /// Whether memory comes from a pool, in the order of the stream.
     pooled: bool,
     captured: Option<Captured>,
@@ -205,7 +218,8 @@ impl Nvidia {
         let stream = unsafe {
             let context = primary_ctx::retain(device).map_err(fail("cannot be used"))?;
             result::ctx::set_current(context).map_err(fail("cannot be used"))?;
-            stream::create(stream::StreamKind::NonBlocking).map_err(fail("cannot be used"))?
+            // Where both have work that fits, what is launched step by step goes first: nothing else of a round waits for it.
+            stream::create_with_priority(stream::StreamKind::NonBlocking, -1).map_err(fail("cannot be used"))?
         };
         // SAFETY: the device is the driver's.
         let attribute = |attribute| unsafe { result::device::get_attribute(device, attribute) };
@@ -221,12 +235,24 @@ impl Nvidia {
             shared: usize::try_from(shared).unwrap_or(0),
             multiprocessors: u32::try_from(multiprocessors).unwrap_or(1).max(1),
         };
-        let nothing = || Pinned { start: null_mut(), used: 0 };
-        let (up, down) = (nothing(), nothing());
-        let (kernels, sources) = (HashMap::new(), Vec::new());
         // From here on what is made is given back by `drop`.
-        let mut gpu = Nvidia { limits, device, stream, sources, kernels, up, down, pooled, captured: None };
+        let mut gpu = Nvidia {
+            limits,
+            device,
+            stream,
+            sources: Vec::new(),
+            kernels: HashMap::new(),
+            up: Staging::default(),
+            down: null_mut(),
+            side: null_mut(),
+            forked: null_mut(),
+            joined: null_mut(),
+            apart: false,
+            pooled,
+            captured: None,
+        };
         modules.into_iter().for_each(|module| gpu.offer(module));
+        gpu.prepare_side().map_err(|e| gpu.failed("cannot be used", e))?;
         gpu.prepare_memory()?;
         Ok(gpu)
     }
@@ -295,14 +321,18 @@ impl Nvidia {
         Ok((handle, threads))
     }
 
+    fn prepare_side(&mut self) -> Result<(), DriverError> {
+        self.side = stream::create(stream::StreamKind::NonBlocking)?;
+        self.forked = event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING)?;
+        self.joined = event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING)?;
+        Ok(())
+    }
+
     fn prepare_memory(&mut self) -> Result<()> {
-        const WRITE_COMBINED: u32 = 4;
+        self.up.prepare().map_err(|e| self.failed("no pinned memory", e))?;
         // SAFETY: freed by `drop` and by nobody else.
-        let pinned = |flags| unsafe { result::malloc_host(STAGING, flags) };
-        // Write-combined memory is a wish that not every system grants.
-        let up = pinned(WRITE_COMBINED).or_else(|_| pinned(0));
-        self.up.start = up.map_err(|e| self.failed("no pinned memory", e))?.cast();
-        self.down.start = pinned(0).map_err(|e| self.failed("no pinned memory", e))?.cast();
+        let down = unsafe { result::malloc_host(DOWN, 0) };
+        self.down = down.map_err(|e| self.failed("no pinned memory", e))?.cast();
         if self.pooled {
             let mut keep = u64::MAX;
             let threshold = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
@@ -353,19 +383,37 @@ impl Nvidia {
         let most = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
         // SAFETY: the function is of a loaded module.
         let set = unsafe { function::set_function_attribute(handle, most, launch.shared as i32) };
-        set.map_err(|e| self.failed(&format!("{} bytes of shared memory", launch.shared), e))
+        set.map_err(|e| self.failed(&format!("{} bytes of shared memory", launch.shared), e))?;
+        // As many blocks as were counted on fit a multiprocessor only where it gives all it can to shared memory.
+        let carveout = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT;
+        // SAFETY: as above. It is a wish: without it all is as right.
+        let _ = unsafe { function::set_function_attribute(handle, carveout, 100) };
+        Ok(())
     }
 
-    /// Puts one launch, which was prepared, on the stream.
-    fn launch(&mut self, launch: &Launch) -> Result<()> {
+    /// The stream waits for what runs beside it.
+    fn join(&mut self) -> Result<()> {
+        if !std::mem::take(&mut self.apart) {
+            return Ok(());
+        }
+        // SAFETY: event and streams were made by `open`.
+        let joined = unsafe {
+            event::record(self.joined, self.side).and_then(|()| {
+                stream::wait_event(self.stream, self.joined, sys::CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT)
+            })
+        };
+        joined.map_err(|e| self.failed("a step fails", e))
+    }
+
+    /// Puts one launch, which was prepared, on a stream.
+    fn launch(&mut self, launch: &Launch, on: sys::CUstream) -> Result<()> {
         let (handle, threads) = self.function(launch.kernel)?;
         let mut tables: Tables = launch.tables;
         let mut parameters = [(&raw mut tables).cast::<c_void>()];
         let (grid, block) = ((launch.blocks, 1, 1), (threads, 1, 1));
         // SAFETY: the kernel takes one `Tables` by value, which the driver copies before the call returns; what the tables
         // point to lives as long as the dispatcher says.
-        let launched =
-            unsafe { result::launch_kernel(handle, grid, block, launch.shared, self.stream, &mut parameters) };
+        let launched = unsafe { result::launch_kernel(handle, grid, block, launch.shared, on, &mut parameters) };
         launched.map_err(|e| self.failed(&format!("kernel {} cannot be launched", launch.kernel), e))
     }
 
@@ -378,7 +426,7 @@ impl Nvidia {
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         // SAFETY: the stream is ours; whatever happens between, the capture is ended.
         unsafe { stream::begin_capture(self.stream, mode) }.map_err(|e| self.failed("no graph", e))?;
-        let launched = launches.iter().try_for_each(|launch| self.launch(launch));
+        let launched = launches.iter().try_for_each(|launch| self.launch(launch, self.stream));
         // SAFETY: as above.
         let ended = unsafe { stream::end_capture(self.stream) };
         launched?;
@@ -420,6 +468,7 @@ impl Driver for Nvidia {
     }
 
     fn allocate(&mut self, bytes: usize) -> Result<Option<Address>> {
+        self.join()?;
         // SAFETY: nobody uses the memory but through this driver.
         let got = unsafe {
             match self.pooled {
@@ -435,6 +484,7 @@ impl Driver for Nvidia {
     }
 
     fn release(&mut self, address: Address) -> Result<()> {
+        self.join()?;
         // SAFETY: the address is one of `allocate`, and on the stream everything before has used it.
         let freed = unsafe {
             match self.pooled {
@@ -446,30 +496,16 @@ impl Driver for Nvidia {
     }
 
     fn write(&mut self, to: Address, bytes: &[u8]) -> Result<()> {
-        let mut at = to;
-        for part in bytes.chunks(STAGING) {
-            if self.up.used + part.len() > STAGING {
-                self.synchronize()?;
-            }
-            // SAFETY: the pinned buffer has STAGING bytes; from `used` on no transfer under way reads them.
-            let copied = unsafe {
-                let place = self.up.start.add(self.up.used);
-                std::ptr::copy_nonoverlapping(part.as_ptr(), place, part.len());
-                let place = std::slice::from_raw_parts(place, part.len());
-                result::memcpy_htod_async(at, place, self.stream)
-            };
-            copied.map_err(|e| self.failed("an upload fails", e))?;
-            self.up.used = (self.up.used + part.len()).next_multiple_of(64);
-            at += part.len() as Address;
-        }
-        Ok(())
+        self.join()?;
+        self.up.send(to, bytes, self.stream).map_err(|e| self.failed("an upload fails", e))
     }
 
     fn read(&mut self, from: Address, bytes: &mut [u8]) -> Result<()> {
+        self.join()?;
         let mut at = from;
-        for part in bytes.chunks_mut(STAGING) {
-            // SAFETY: the pinned buffer has STAGING bytes, and nothing else reads or writes it.
-            let place = unsafe { std::slice::from_raw_parts_mut(self.down.start, part.len()) };
+        for part in bytes.chunks_mut(DOWN) {
+            // SAFETY: the pinned buffer has DOWN bytes, and nothing else reads or writes it.
+            let place = unsafe { std::slice::from_raw_parts_mut(self.down, part.len()) };
             // SAFETY: the slice lives until the stream is through, for which the next line waits.
             let copied = unsafe { result::memcpy_dtoh_async(place, at, self.stream) };
             copied.map_err(|e| self.failed("a download fails", e))?;
@@ -481,12 +517,14 @@ impl Driver for Nvidia {
     }
 
     fn copy(&mut self, to: Address, from: Address, bytes: usize) -> Result<()> {
+        self.join()?;
         // SAFETY: both lie in allocations of this driver.
         let copied = unsafe { result::memcpy_dtod_async(to, from, bytes, self.stream) };
         copied.map_err(|e| self.failed("a copy fails", e))
     }
 
     fn zero(&mut self, at: Address, bytes: usize) -> Result<()> {
+        self.join()?;
         // SAFETY: it lies in an allocation of this driver.
         unsafe { result::memset_d8_async(at, 0, bytes, self.stream) }.map_err(|e| self.failed("zeros fail", e))
     }
@@ -495,7 +533,8 @@ impl Driver for Nvidia {
         launches.iter().try_for_each(|launch| self.prepare(launch))?;
         // A graph is for several launches: of one, launches in a row follow one another faster.
         if times == 1 || launches.len() == 1 {
-            return (0..times).try_for_each(|_| launches.iter().try_for_each(|launch| self.launch(launch)));
+            return (0..times)
+                .try_for_each(|_| launches.iter().try_for_each(|launch| self.launch(launch, self.stream)));
         }
         let exec = self.graph(launches)?;
         for _ in 0..times {
@@ -505,10 +544,25 @@ impl Driver for Nvidia {
         Ok(())
     }
 
+    fn beside(&mut self, launches: &[Launch]) -> Result<()> {
+        self.join()?;
+        launches.iter().try_for_each(|launch| self.prepare(launch))?;
+        // SAFETY: event and streams were made by `open`.
+        let forked = unsafe {
+            event::record(self.forked, self.stream).and_then(|()| {
+                stream::wait_event(self.side, self.forked, sys::CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT)
+            })
+        };
+        forked.map_err(|e| self.failed("a step fails", e))?;
+        self.apart = true;
+        launches.iter().try_for_each(|launch| self.launch(launch, self.side))
+    }
+
     fn synchronize(&mut self) -> Result<()> {
+        self.join()?;
         // SAFETY: the stream is ours.
         unsafe { stream::synchronize(self.stream) }.map_err(|e| self.failed("a step fails", e))?;
-        self.up.used = 0;
+        self.up.arrived();
         Ok(())
     }
 }
@@ -519,10 +573,18 @@ impl Drop for Nvidia {
         // SAFETY: everything was made here and is freed once, in the thread that made it.
         unsafe {
             let _ = stream::synchronize(self.stream);
+            if !self.side.is_null() {
+                let _ = stream::synchronize(self.side);
+                let _ = stream::destroy(self.side);
+            }
             self.forget_graph();
-            for pinned in [&self.up, &self.down] {
-                if !pinned.start.is_null() {
-                    let _ = result::free_host(pinned.start.cast());
+            self.up.free();
+            if !self.down.is_null() {
+                let _ = result::free_host(self.down.cast());
+            }
+            for made in [self.forked, self.joined] {
+                if !made.is_null() {
+                    let _ = event::destroy(made);
                 }
             }
             for module in self.sources.iter().filter_map(|source| source.handle) {

@@ -45,6 +45,11 @@ impl Shape {
 
     /// The shape for an m × n product over k: narrow tiles where wider ones would be mostly empty, large ones where
     /// there are enough of them to keep a GPU busy with one model. For those, [`Shape::Group`] goes before.
+    ///
+    /// The limits are guesses until a GPU has seen them. `hpt-engine bench shapes --device cuda` (a part of `cuda/check`)
+    /// decides them: it times every shape on products around both limits, of one network and of as many as fill a GPU. 32
+    /// is to become the largest n at which narrow tiles are the fastest with 512 networks; 512 and 2²⁰ the least size at
+    /// which large ones are, with one network, as long as they lose nothing with many.
     pub fn of(m: usize, n: usize, _k: usize) -> Self {
         match n {
             ..=32 => Shape::Narrow,
@@ -129,6 +134,24 @@ impl Products {
             Some(Method::Tf32x3) => Precision::High,
             _ => Precision::Highest,
         }
+    }
+
+    /// The shapes that there are.
+    pub const SHAPES: [(&'static str, Shape); 4] =
+        [("small", Shape::Small), ("large", Shape::Large), ("narrow", Shape::Narrow), ("group", Shape::Group)];
+
+    /// As [`Products::kernel`], where `tiles` are given with those or none.
+    pub fn kernel_of(
+        &self,
+        pass: Pass,
+        shape: [usize; 3],
+        wanted: Precision,
+        tiles: Option<Shape>,
+    ) -> Option<(&'static str, (usize, usize))> {
+        let Some(tiles) = tiles else { return Some(self.kernel(pass, shape, wanted)) };
+        let mut methods = METHODS.into_iter().rev().filter(|&method| method <= lowest(wanted));
+        let method = methods.find(|&method| self.there[pass as usize][method as usize][tiles as usize])?;
+        Some((NAMES[pass as usize][method as usize][tiles as usize], tiles.size(method)))
     }
 
     /// The kernel for an m × n product over k, and the size of its tiles: the least exact one that is exact enough, and

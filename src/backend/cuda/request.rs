@@ -49,8 +49,25 @@ pub struct Done {
     pub offset: f64,
 }
 
-/// What rows came to: outputs, and the sum of the rows' losses.
-pub type Outputs = (Vec<f32>, f64);
+/// What rows came to.
+#[derive(Debug, Default, PartialEq)]
+pub struct Outputs {
+    /// Outputs, where they are wanted.
+    pub values: Vec<f32>,
+    /// The sum of the rows' losses.
+    pub sum: f64,
+    /// How many rows are right.
+    pub right: u64,
+}
+
+/// What is wanted of an evaluation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Outputs of all rows, and the sums.
+    Outputs,
+    /// The sums alone.
+    Sums,
+}
 
 /// A request.
 #[derive(Debug)]
@@ -66,7 +83,7 @@ pub enum Request {
     /// Makes steps.
     Advance(Steps, Reply<Done>),
     /// Computes outputs of (model, dataset).
-    Evaluate(u64, u64, Reply<Outputs>),
+    Evaluate(u64, u64, Wanted, Reply<Outputs>),
     /// Keeps a model's weights.
     Snapshot(u64, Reply<()>),
     /// Goes back to them.
@@ -75,10 +92,8 @@ pub enum Request {
     Read(u64, Arena, Reply<Vec<f32>>),
     /// Writes a model's optimizer; what is empty becomes zeros.
     Write(u64, usize, Vec<f32>, Reply<()>),
-    /// Adapts a model's rate from now on.
-    Adapt(u64, f64, Reply<()>),
-    /// Takes the time of a product.
-    Time(Timed, Reply<Took>),
+    /// Takes the time of a product, where there is a kernel for it.
+    Time(Timed, Reply<Option<Took>>),
 }
 
 /// The way to a dispatcher.

@@ -4,7 +4,7 @@
 //! takes part in.
 
 use super::descriptor::{Address, CHUNK, Layer, Model, ROWS, Rate, Tile, flags};
-use super::memory::{Layout, clips};
+use super::memory::{Layout, needs_whole_gradient};
 use super::persistent;
 use super::products::{Pass, Products};
 use crate::backend::{Member, Precision, UpdateRule};
@@ -129,30 +129,13 @@ pub struct Network {
     pub phases: Vec<Phase>,
 }
 
-/// Buffers that a model has got after its start: for the adaption of its rate.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Adapting {
-    /// β
-    pub beta: f64,
-    /// The whole gradient.
-    pub gradient: Address,
-    /// The last step's direction.
-    pub direction: Address,
-}
-
 impl Network {
     /// The network of a member whose allocation begins at `base`, on a device whose blocks have `shared` bytes.
-    pub fn of(
-        blueprint: &Blueprint,
-        base: Address,
-        adapting: Option<Adapting>,
-        products: &Products,
-        shared: usize,
-    ) -> Self {
+    pub fn of(blueprint: &Blueprint, base: Address, products: &Products, shared: usize) -> Self {
         let Blueprint { plan, layout, update, .. } = blueprint;
         let at = |offset: usize| base + offset as Address;
         let or_none = |offset: Option<usize>| offset.map_or(0, at);
-        let gradient = adapting.map_or(or_none(layout.gradient), |adapting| adapting.gradient);
+        let gradient = or_none(layout.gradient);
         let mut model = entry(blueprint, or_none(layout.class_weights));
         model.x0 = or_none(layout.x0);
         model.outputs = layout.layers.last().map_or(0, |layer| at(layer.y));
@@ -161,8 +144,7 @@ impl Network {
         model.slots = layout.slots.map(or_none);
         model.gradient = gradient;
         (model.partials, model.offset) = (at(layout.partials), at(layout.offset));
-        model.direction = adapting.map_or(0, |adapting| adapting.direction);
-        model.beta = adapting.map_or(0.0, |adapting| adapting.beta);
+        (model.direction, model.beta) = (or_none(layout.direction), update.hypergradient.unwrap_or(0.0));
         model.clip_norm = update.clip_norm.unwrap_or(0.0);
         let mut layers = layers(blueprint, model.weights);
         let mut x = model.x0;
@@ -184,7 +166,7 @@ impl Network {
         };
         let phases = match resident {
             Some(bytes) => vec![Phase { shared: alike(bytes, shared), ..Phase::of_model(order::WHOLE, "epoch", 1) }],
-            None => step(blueprint, adapting.is_some(), products),
+            None => step(blueprint, products),
         };
         Network { resident, model, layers, phases }
     }
@@ -196,7 +178,7 @@ impl Network {
         let class_weights = layout.class_weights.map_or(0, |offset| base + offset as Address);
         let mut model = entry(blueprint, class_weights);
         model.weights = base + layout.weights as Address;
-        (model.outputs, model.row_losses) = (buffers.outputs, buffers.row_losses);
+        (model.outputs, model.row_losses, model.row_hits) = (buffers.outputs, buffers.row_losses, buffers.row_hits);
         let mut layers = layers(blueprint, model.weights);
         let (last, mut x) = (layers.len() - 1, 0);
         for (l, layer) in layers.iter_mut().enumerate() {
@@ -250,6 +232,8 @@ pub struct Evaluating {
     pub outputs: Address,
     /// One f32 a row of a block.
     pub row_losses: Address,
+    /// One u32 a row of a block.
+    pub row_hits: Address,
 }
 
 /// Threshold and factor of a dropout.
@@ -356,7 +340,7 @@ fn product(
 }
 
 /// The phases of a training step.
-fn step(blueprint: &Blueprint, adapts: bool, products: &Products) -> Vec<Phase> {
+fn step(blueprint: &Blueprint, products: &Products) -> Vec<Phase> {
     let Blueprint { plan, update, batch, precision, layout, .. } = blueprint;
     let (batch, precision) = (*batch, *precision);
     let mut phases = Vec::new();
@@ -374,8 +358,8 @@ fn step(blueprint: &Blueprint, adapts: bool, products: &Products) -> Vec<Phase> 
         phases.push(product(order::LEARN, Pass::Learn, l, shape, precision, products));
     }
     let chunks = plan.parameters.div_ceil(CHUNK);
-    if adapts || clips(update) {
-        let sums = if adapts { "turn" } else { "norms" };
+    if needs_whole_gradient(update) {
+        let sums = if update.hypergradient.is_some() { "turn" } else { "norms" };
         phases.push(Phase::of_model(order::NORMS, sums, chunks));
         phases.push(Phase::of_model(order::UPDATE, "update", chunks));
     }

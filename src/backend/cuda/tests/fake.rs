@@ -101,8 +101,12 @@ impl Fake {
         } else {
             f64::from(run.row_count.min((tick + 1) * run.batch) - tick * run.batch)
         };
-        let at = run.losses + 8 * Address::from(tick);
-        self.part(at, 8).copy_from_slice(bytes_of(&[loss]));
+        if trains {
+            self.part(run.losses + 8 * Address::from(tick), 8).copy_from_slice(bytes_of(&[loss]));
+        } else {
+            // Every row is right.
+            self.part(run.losses + 16 * Address::from(tick), 16).copy_from_slice(bytes_of(&[loss, loss]));
+        }
     }
 }
 

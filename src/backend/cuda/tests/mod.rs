@@ -23,7 +23,8 @@ fn plan(units: usize) -> Plan {
 }
 
 fn member<'a>(plan: &'a Plan, weights: &'a [f32], batch: usize) -> Member<'a> {
-    let update = UpdateRule { optimizer: Optimizer::Sgd, weight_decay: 0.0, l1: 0.0, clip_norm: None };
+    let update =
+        UpdateRule { optimizer: Optimizer::Sgd, weight_decay: 0.0, l1: 0.0, clip_norm: None, hypergradient: None };
     let criterion = Criterion { loss: Loss::CrossEntropy, label_smoothing: 0.0, class_weights: None };
     let precision = Precision::Highest;
     Member { plan, weights, batch_size: batch, criterion, update, seed: 0, slot: 0, precision }
@@ -65,7 +66,27 @@ fn every_step_gets_its_rows_and_its_rate() {
     }
     let rounds = seen.lock().unwrap().rounds.clone();
     assert_eq!(rounds.iter().map(|round| round.2).sum::<usize>(), 9000 + 40 + 5 + 2);
-    assert!(rounds.len() < 12, "a model alone has rounds as long as its window: {rounds:?}");
+    assert!(rounds.len() < 12, "a model alone has legs as long as its window: {rounds:?}");
+}
+
+/// Of many models a round goes by legs, each of which sends what is not there yet.
+#[test]
+fn rows_of_many_models_are_sent_leg_by_leg() {
+    const STEPS: usize = 60;
+    let (cuda, seen) = open(|seen| Fake::new(256 * MIB, seen));
+    let (plan, data) = (plan(5), cuda.upload(dataset(10)).unwrap());
+    let weights = vec![0.0; plan.parameters];
+    let mut cohort = cuda.begin(&[(); 12].map(|()| member(&plan, &weights, 1000))).unwrap();
+    let rows: Vec<u32> = (0..STEPS as u32 * 1000).collect();
+    let (rates, mut losses) = ([0.5; STEPS], [[0.0; STEPS]; 12]);
+    let of = |losses| Run { first_step: 7, rows: &rows, batch_size: 1000, rates: &rates, losses };
+    let mut runs: Vec<Run<'_>> = losses.iter_mut().map(|losses| of(losses.as_mut_slice())).collect();
+    cuda.advance(&mut cohort, &data, &mut runs).unwrap();
+    for losses in losses {
+        assert_eq!(losses.to_vec(), expected(&plan, 7, STEPS, 1000));
+    }
+    let rounds = seen.lock().unwrap().rounds.clone();
+    assert!(rounds.len() > 1 && rounds.iter().all(|round| round.2 < STEPS), "{rounds:?}");
 }
 
 #[test]
@@ -77,6 +98,7 @@ fn outputs_of_all_blocks_are_counted_once() {
         let data = cuda.upload(dataset(rows)).unwrap();
         // The fake's row losses are 1, and the mean is over the rows.
         assert_eq!(cuda.evaluate(&mut cohort, 0, &data, &mut vec![0.0; 2 * rows]).unwrap(), 1.0);
+        assert_eq!(cuda.count_right(&mut cohort, 0, &data).unwrap(), Some((1.0, rows as u64)));
     }
 }
 
@@ -128,13 +150,15 @@ fn what_does_not_fit_waits_and_what_never_fits_is_refused() {
     let plan = plan(60_000);
     let weights = vec![0.0; plan.parameters];
     let data = cuda.upload(dataset(10)).unwrap();
-    // With two arenas of 1.4 MiB and activations of 9 MiB, four of them fit.
+    // With two arenas of 1.4 MiB and activations of 9 MiB, four of them fit; those that adapt their rate have two arenas more.
     std::thread::scope(|scope| {
-        let train = || {
-            let mut cohort = cuda.begin(&[member(&plan, &weights, 40)]).unwrap();
+        let train = |adapts: bool| {
+            let mut member = member(&plan, &weights, 40);
+            member.update.hypergradient = adapts.then_some(1e-3);
+            let mut cohort = cuda.begin(&[member]).unwrap();
             advance(&cuda, &mut cohort, &data, 0, 20, 40).unwrap()
         };
-        let threads: Vec<_> = (0..9).map(|_| scope.spawn(train)).collect();
+        let threads: Vec<_> = (0..9).map(|i| scope.spawn(move || train(i % 2 == 1))).collect();
         for thread in threads {
             assert_eq!(thread.join().unwrap(), expected(&plan, 0, 20, 40));
         }
@@ -158,8 +182,7 @@ fn what_ends_gives_its_memory_back_and_equal_data_are_there_once() {
     let with_data = held();
     let again = cuda.upload(Arc::clone(&rows)).unwrap();
     assert_eq!((held(), first.0.id), (with_data, again.0.id));
-    let mut cohort = cuda.begin(&[member(&plan, &weights, 2), member(&plan, &weights, 2)]).unwrap();
-    cuda.adapt_rate(&mut cohort, 1, 1e-3).unwrap();
+    let cohort = cuda.begin(&[member(&plan, &weights, 2), member(&plan, &weights, 2)]).unwrap();
     assert!(held() > with_data);
     drop((cohort, first));
     // Something with an answer, behind what has none.
@@ -170,6 +193,18 @@ fn what_ends_gives_its_memory_back_and_equal_data_are_there_once() {
     let last = cuda.upload(dataset(2)).unwrap();
     assert_eq!(held(), 512);
     drop((last, cuda));
+}
+
+/// What is planned for outputs is what they take: a power of two in its place would be what models were promised.
+#[test]
+fn evaluations_take_what_was_planned_for_them() {
+    let (cuda, seen) = open(|seen| Fake::new(160 * MIB, seen));
+    let (plan, data) = (plan(5), cuda.upload(dataset(100)).unwrap());
+    let mut cohort = cuda.begin(&[member(&plan, &vec![0.0; plan.parameters], 4)]).unwrap();
+    let before = seen.lock().unwrap().held;
+    cuda.evaluate(&mut cohort, 0, &data, &mut [0.0; 200]).unwrap();
+    let taken = seen.lock().unwrap().most - before;
+    assert!((20 * MIB..21 * MIB).contains(&taken), "{taken} bytes, of an eighth");
 }
 
 /// Asks from several threads of which each waits for the device, and one that comes too late.
