@@ -125,12 +125,13 @@ fn tell(
     pruner: &dyn Pruner,
     ended: &(dyn Fn() + Sync),
 ) -> hpt_engine::Result<()> {
+    let serving = study.serve(pruner);
     for _ in 0..case.trials {
         let Some(trial) = study.ask_detached(sampler, 0)? else { break };
         let mut outcome = Outcome::Complete(values(&trial.params, case.objectives, 0.0));
         for step in 1..=case.reports {
             study.report_values(trial.number, step, &values(&trial.params, case.objectives, 1.0 / step as f64))?;
-            if study.should_prune(trial.number, pruner)? {
+            if serving.should_prune(trial.number)? {
                 outcome = Outcome::Pruned;
                 break;
             }

@@ -114,7 +114,7 @@ pub(super) fn best_first(trials: &[&Observation], good: usize) -> Vec<usize> {
 pub(super) fn ranked<'a>(ask: &Ask<'a>, good: impl Fn(usize) -> usize) -> Vec<(&'a Trial, Rank)> {
     let mut trials = outcome::ranked(ask);
     let (mut complete, mut losses) = (Vec::new(), Vec::new());
-    let mut pruned: BTreeMap<u64, Vec<(usize, Option<Vec<f64>>)>> = BTreeMap::new();
+    let mut pruned: BTreeMap<u64, Vec<Stopped>> = BTreeMap::new();
     for (place, (trial, rank)) in trials.iter_mut().enumerate() {
         match (*rank, trial.last_intermediate()) {
             (Rank::Broken, Some((step, value))) if trial.state == State::Pruned => {
@@ -156,6 +156,9 @@ pub(super) fn ranked<'a>(ask: &Ask<'a>, good: impl Fn(usize) -> usize) -> Vec<(&
     }
     trials
 }
+
+/// The place of a pruned trial, and its losses where it reported of every objective.
+type Stopped = (usize, Option<Vec<f64>>);
 
 /// One loss an objective.
 fn as_losses(directions: &[Direction], values: &[f64]) -> Vec<f64> {
@@ -217,7 +220,6 @@ fn widest(front: &[Vec<f64>], count: usize) -> Vec<usize> {
     // A point adds the less the more there are: a gain that was computed earlier is a bound, and mostly settles it.
     let alone = |point: &Vec<f64>| hypervolume(std::slice::from_ref(point), &reference);
     let mut open: Vec<(f64, usize)> = front.iter().map(alone).zip(0..).collect();
-    let mut volume = 0.0;
     while places.len() < count && !open.is_empty() {
         let mut fresh: Option<(f64, usize)> = None;
         open.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
@@ -225,20 +227,39 @@ fn widest(front: &[Vec<f64>], count: usize) -> Vec<usize> {
             if fresh.is_some_and(|(gain, _)| gain >= entry.0) {
                 break;
             }
-            chosen.push(front[entry.1].clone());
-            entry.0 = hypervolume(&chosen, &reference) - volume;
-            chosen.pop();
+            entry.0 = added(&chosen, &front[entry.1], &reference);
             if fresh.is_none_or(|(gain, place)| entry.0 > gain || (entry.0 == gain && entry.1 < place)) {
                 fresh = Some(*entry);
             }
         }
-        let Some((gain, place)) = fresh else { break };
-        volume += gain;
-        chosen.push(front[place].clone());
+        let Some((_, place)) = fresh else { break };
+        let at = chosen.partition_point(|other| is_before(other, &front[place]));
+        chosen.insert(at, front[place].clone());
         places.push(place);
         open.retain(|(_, other)| *other != place);
     }
     places
+}
+
+/// The volume that a point adds to that of others, which are in order of their first and then their other losses; none of
+/// them dominates another.
+fn added(chosen: &[Vec<f64>], point: &[f64], reference: &[f64]) -> f64 {
+    let [x, y] = *point else {
+        let limited = |other: &Vec<f64>| other.iter().zip(point).map(|(a, b)| a.max(*b)).collect();
+        let shared: Vec<Vec<f64>> = chosen.iter().map(limited).collect();
+        return hypervolume(&[point.to_vec()], reference) - hypervolume(&shared, reference);
+    };
+    // A rectangle between its neighbours.
+    let at = chosen.partition_point(|other| !is_before(point, other));
+    let above = at.checked_sub(1).map_or(reference[1], |before| chosen[before][1]);
+    let right = chosen.get(at).map_or(reference[0], |after| after[0]);
+    (right - x).max(0.0) * (above - y).max(0.0)
+}
+
+/// Whether `a` comes before `b` in the order of their first and then their other losses.
+fn is_before(a: &[f64], b: &[f64]) -> bool {
+    let order = a.iter().zip(b).map(|(a, b)| a.total_cmp(b));
+    order.fold(std::cmp::Ordering::Equal, std::cmp::Ordering::then).is_lt()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //!
 //! - [`Storage`] is the file, [`Study`] one study in it: a handle that threads share.
 //! - [`Study::ask`], [`Study::report`], [`Study::should_prune`] and [`Study::tell`] for objectives outside;
-//!   [`Study::optimize`] for a closure.
+//!   [`Study::optimize`] for a closure. [`Study::serve`] makes a loop of the former as quick as the latter.
 //! - [`Study::add_trial`], [`Study::delete_trial`], [`Study::copy_to`] and [`Study::delete`] change a study by hand;
 //!   [`Study::warm_start`] takes over what another one found; [`StopRules`] end one that has done enough.
 //! - [`Method`] is how a study proposes and stops trials; it is kept for whoever goes on with it.
@@ -78,7 +78,7 @@ pub use method::Method;
 pub use optimize::{OptimizeSpec, Stopped, Summary};
 pub use stop::{GROWTH, Regret, StopRules};
 pub use storage::Storage;
-pub use tell::Outcome;
+pub use tell::{Outcome, Serving};
 pub use transfer::Transfer;
 
 pub(crate) use codec::datetime;

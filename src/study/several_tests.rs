@@ -250,3 +250,32 @@ fn constraints_count_from_the_report_on_and_stay_with_the_pruned() {
         }
     }
 }
+
+#[test]
+fn a_process_that_serves_decides_as_one_that_looks_at_all() {
+    let asha = Asha { min_resource: 1, reduction: 3 };
+    for directions in [&[Direction::Minimize][..], &[Direction::Minimize, Direction::Maximize]] {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = Storage::open_or_create(folder.path().join("s.db")).unwrap();
+        let study = Study::create_or_open(&storage, &config(directions)).unwrap();
+        let (serving, mut stopped) = (study.serve(&asha), 0);
+        for i in 0..60_u64 {
+            let number = study.ask_detached(&RandomSampler, 0).unwrap().unwrap().number;
+            for step in 1..=4 {
+                let value = |k: u64| ((i * 7 + k * 5 + step * 3) % 11) as f64;
+                let values: Vec<f64> = (0..directions.len() as u64).map(value).collect();
+                study.report_values(number, step, &values).unwrap();
+                let stops = serving.should_prune(number).unwrap();
+                assert_eq!(stops, study.should_prune(number, &asha).unwrap(), "{number} {step}");
+                stopped += usize::from(stops);
+            }
+            if i % 3 == 0 {
+                study.tell(number, Outcome::Failed("so".to_owned())).unwrap();
+            }
+        }
+        assert!((10..230).contains(&stopped), "{stopped}");
+        assert!(serving.should_prune(99).is_err() && folder.path().join("s.db-wal").exists());
+        drop(serving);
+        assert!(!folder.path().join("s.db-wal").exists(), "one plain file is left");
+    }
+}

@@ -3,7 +3,7 @@
 use super::cache::{NOBODY, PARTS, REASON};
 use super::handle::Study;
 use super::rows::{self, Stored, Table};
-use super::storage::Fault;
+use super::storage::{Fault, Running};
 use crate::history::{CONSTRAINTS, State, Timestamp, Trial};
 use crate::pruner::Pruner;
 use crate::{Error, Result};
@@ -29,6 +29,31 @@ pub(super) struct Notes {
     pub constraints: Option<Vec<f64>>,
     /// What its value is the mean of; fewer than two say nothing.
     pub parts: Vec<f64>,
+}
+
+/// A process that asks, reports and tells many times; see [`Study::serve`].
+pub struct Serving<'a> {
+    study: &'a Study,
+    pruner: &'a dyn Pruner,
+    /// The token under which the pruner follows the study.
+    following: u64,
+    _fast_commits: Running<'a>,
+}
+
+impl std::fmt::Debug for Serving<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Serving").field("study", &self.study.name()).finish_non_exhaustive()
+    }
+}
+
+impl Serving<'_> {
+    /// As [`Study::should_prune`].
+    ///
+    /// # Errors
+    /// The same.
+    pub fn should_prune(&self, number: u64) -> Result<bool> {
+        self.study.prunes(number, self.pruner, self.following)
+    }
 }
 
 impl Study {
@@ -77,10 +102,22 @@ impl Study {
     /// # Errors
     /// [`Error::Input`] where the trial does not exist; the storage fails.
     pub fn should_prune(&self, number: u64, pruner: &dyn Pruner) -> Result<bool> {
+        self.prunes(number, pruner, NOBODY)
+    }
+
+    fn prunes(&self, number: u64, pruner: &dyn Pruner, following: u64) -> Result<bool> {
         self.refresh()?;
         let trial = self.cache().get(number).map(|(_, trial)| trial.clone());
         let trial = trial.ok_or_else(|| self.no_trial(number))?;
-        Ok(self.cache().should_prune(pruner, NOBODY, self.directions(), &trial))
+        Ok(self.cache().should_prune(pruner, following, self.directions(), &trial))
+    }
+
+    /// Says that this process is about to ask, report and tell many times, with this pruner: while the answer lives commits
+    /// are quick (as in [`Study::optimize`]) and [`Serving::should_prune`] need not look at all trials. Another process, or
+    /// one that dies, loses nothing by it.
+    pub fn serve<'a>(&'a self, pruner: &'a dyn Pruner) -> Serving<'a> {
+        let following = self.cache().follow(pruner, self.directions());
+        Serving { study: self, pruner, following, _fast_commits: self.inner.storage.running() }
     }
 
     /// Keeps with a running trial by how much it breaks each constraint (at most 0: it is kept), where Optuna looks for it.
