@@ -6,8 +6,11 @@
 //! numbers of trials; `FIRST_SEED=100` begins there. Regret is (found − optimum), averaged over the seeds. `OUT=runs.jsonl` appends a line a run in the
 //! format that `benches/search/judge.py` holds against Optuna's (there the closed forms end at 60 trials).
 //! `PROPOSE=100,500` times single proposals with histories of that many trials instead. `SEVERAL=1` runs the problems with
-//! several objectives (`benches/search/several.rs`), for which `OUT` has the format of `benches/search/several.py`.
+//! several objectives (`benches/search/several.rs`; with `HELD_OUT=1` others, on which nothing was chosen), for which `OUT` has the format of `benches/search/several.py`.
+//! `RUNGS=hyperband` (or `asha`) runs the functions as trainings of 27 steps that this pruner stops (`benches/search/rungs.rs`).
 
+#[path = "search/rungs.rs"]
+mod rungs;
 #[path = "search/several.rs"]
 mod several;
 
@@ -56,11 +59,22 @@ fn main() {
     let numbers = |text: String| -> Vec<u64> { text.split(',').filter_map(|b| b.parse().ok()).collect() };
     let (budgets, sizes) =
         (numbers(std::env::var("BUDGETS").unwrap_or("30,50,100".into())), std::env::var("PROPOSE").ok().map(numbers));
-    if sizes.is_none() {
+    if std::env::var("RUNGS").is_ok() {
+        println!(
+            "{:34} {:8} normalised regret after steps of {:?} whole trainings, and the trials begun",
+            "function",
+            "sampler",
+            rungs::WHOLE
+        );
+    } else if sizes.is_none() {
         println!("{:34} {:8} regret after {budgets:?} trials (normalised)   ms a proposal", "function", "sampler");
     }
     for function in functions.iter().filter(|function| is_wanted(&function.name)) {
         for name in argument(0, "random,gp").split(',') {
+            if let Ok(pruner) = std::env::var("RUNGS") {
+                rungs::run(function, name, &pruner, seeds);
+                continue;
+            }
             match (&sizes, &out) {
                 (Some(sizes), _) => time_proposals(function, name, sizes),
                 (None, Some(path)) => judge(function, name, seeds, function.judged, Some(path)),

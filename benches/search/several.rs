@@ -43,6 +43,17 @@ pub fn problems(folder: Option<&str>) -> Vec<Problem> {
         form("dtlz2", 6, &[1.1, 1.1, 1.1], dtlz2),
         form("branin-currin", 2, &[18.0, 6.0], branin_currin),
     ];
+    if std::env::var("HELD_OUT").is_ok() {
+        return vec![
+            form("zdt4", 5, &[1.1, 80.0], zdt4),
+            form("zdt6", 5, &[1.1, 10.0], zdt6),
+            form("kursawe", 3, &[-10.0, 15.0], kursawe),
+            form("fonseca", 3, &[1.1, 1.1], fonseca),
+            form("dtlz1", 5, &[200.0, 200.0, 200.0], dtlz1),
+            form("dtlz7", 5, &[1.1, 1.1, 24.0], dtlz7),
+            form("dtlz2-4", 6, &[1.1, 1.1, 1.1, 1.1], dtlz2_4),
+        ];
+    }
     if let Some(folder) = folder {
         problems.push(table(folder, "hpobench-phoneme", [-0.5, 15.0], Direction::Maximize));
         problems.push(table(folder, "fcnet-protein_structure", [0.5, 13.0], Direction::Minimize));
@@ -64,6 +75,52 @@ fn dtlz2(x: &[f64]) -> Vec<f64> {
     let far = 1.0 + x[2..].iter().map(|v| (v - 0.5).powi(2)).sum::<f64>();
     let (a, b) = (x[0] * PI / 2.0, x[1] * PI / 2.0);
     vec![far * a.cos() * b.cos(), far * a.cos() * b.sin(), far * a.sin()]
+}
+
+/// Problems on which nothing was chosen (`HELD_OUT=1`): Zitzler, Deb and Thiele (2000), Kursawe (1991), Fonseca and
+/// Fleming (1995), Deb, Thiele, Laumanns and Zitzler (2005).
+fn zdt4(x: &[f64]) -> Vec<f64> {
+    let rest = x[1..].iter().map(|u| 10.0 * u - 5.0).map(|v| v * v - 10.0 * (4.0 * PI * v).cos() + 10.0);
+    let g = 1.0 + rest.sum::<f64>();
+    vec![x[0], g * (1.0 - (x[0] / g).sqrt())]
+}
+
+fn zdt6(x: &[f64]) -> Vec<f64> {
+    let first = 1.0 - (-4.0 * x[0]).exp() * (6.0 * PI * x[0]).sin().powi(6);
+    let g = 1.0 + 9.0 * (x[1..].iter().sum::<f64>() / (x.len() - 1) as f64).powf(0.25);
+    vec![first, g * (1.0 - (first / g).powi(2))]
+}
+
+fn kursawe(u: &[f64]) -> Vec<f64> {
+    let x: Vec<f64> = u.iter().map(|u| 10.0 * u - 5.0).collect();
+    let pair = |p: &[f64]| -10.0 * (-0.2 * (p[0] * p[0] + p[1] * p[1]).sqrt()).exp();
+    vec![x.windows(2).map(pair).sum(), x.iter().map(|v| v.abs().powf(0.8) + 5.0 * v.powi(3).sin()).sum()]
+}
+
+fn fonseca(u: &[f64]) -> Vec<f64> {
+    let center = 1.0 / (u.len() as f64).sqrt();
+    let at = |sign: f64| 1.0 - (-u.iter().map(|u| (8.0 * u - 4.0 - sign * center).powi(2)).sum::<f64>()).exp();
+    vec![at(1.0), at(-1.0)]
+}
+
+fn dtlz1(x: &[f64]) -> Vec<f64> {
+    let rough = |v: &f64| (v - 0.5).powi(2) - (20.0 * PI * (v - 0.5)).cos();
+    let g = 100.0 * ((x.len() - 2) as f64 + x[2..].iter().map(rough).sum::<f64>());
+    let far = 0.5 * (1.0 + g);
+    vec![far * x[0] * x[1], far * x[0] * (1.0 - x[1]), far * (1.0 - x[0])]
+}
+
+fn dtlz7(x: &[f64]) -> Vec<f64> {
+    let g = 1.0 + 9.0 * x[2..].iter().sum::<f64>() / (x.len() - 2) as f64;
+    let wave = |f: &f64| f / (1.0 + g) * (1.0 + (3.0 * PI * f).sin());
+    vec![x[0], x[1], (1.0 + g) * (3.0 - x[..2].iter().map(wave).sum::<f64>())]
+}
+
+/// DTLZ2 with four objectives.
+fn dtlz2_4(x: &[f64]) -> Vec<f64> {
+    let far = 1.0 + x[3..].iter().map(|v| (v - 0.5).powi(2)).sum::<f64>();
+    let [a, b, c] = [x[0], x[1], x[2]].map(|v| v * PI / 2.0);
+    vec![far * a.cos() * b.cos() * c.cos(), far * a.cos() * b.cos() * c.sin(), far * a.cos() * b.sin(), far * a.sin()]
 }
 
 fn branin_currin(x: &[f64]) -> Vec<f64> {

@@ -16,6 +16,7 @@ mod nsga2;
 mod outcome;
 mod population;
 mod random;
+mod rung;
 mod several;
 mod sobol;
 #[cfg(test)]
@@ -139,7 +140,7 @@ pub const SAMPLERS: &[Entry] = &[
     Entry { name: "lhs", summary: "Latin hypercubes", make: |settings| Box::new(LatinSampler::new(settings)) },
     Entry {
         name: "gp",
-        summary: "Gaussian process; what it maximises is the acquisition",
+        summary: "Gaussian process, of the largest rung with enough trials where a pruner stops some",
         make: |settings| Box::new(GpSampler::new(settings)),
     },
     Entry { name: "cmaes", summary: "evolution strategy with restarts", make: |_| Box::<CmaEsSampler>::default() },

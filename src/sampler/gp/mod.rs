@@ -5,7 +5,9 @@
 //! way are conditioned on with their predicted mean ("kriging believer"), which takes away the uncertainty around them.
 //! With two to [`MOST_OBJECTIVES`] objectives each has a process of its own, and the improvement is that of the front's
 //! hypervolume ([`front`]); with more, and for the other acquisitions, objectives are weighed anew each trial.
-//! Everything is computed anew from the history: no state, so a resumed study proposes what it would have proposed.
+//! Where trials are stopped at rungs the history is seen as of the largest one that enough trials have reached
+//! ([`rung`]); those that were stopped before count there with what they would have come to. So with Hyperband it is BOHB with
+//! a process. Everything is computed anew from the history: no state, so a resumed study proposes what it would have proposed.
 
 mod acquisition;
 mod bound;
@@ -29,6 +31,7 @@ pub use bound::{FEWEST as REGRET_TRIALS, regret_bound};
 use super::codec::{Codec, Kind, Point};
 use super::outcome::{Outcomes, normalise};
 use super::random::{Tried, draw};
+use super::rung;
 use super::several::{self, Observation, Observations};
 use super::sobol::{Sobol, quasi_random};
 use super::{Ask, Proposal, Sampler, Settings};
@@ -73,6 +76,8 @@ impl GpSampler {
 
 impl Sampler for GpSampler {
     fn ask(&self, ask: &Ask) -> Proposal {
+        let seen = rung::at_largest(ask).map(|(_, seen)| seen);
+        let ask = &Ask { history: seen.as_deref().unwrap_or(ask.history), ..*ask };
         let codec = Codec::new(ask.space);
         let (measured, point) = if self.sees_volume(ask.directions.len()) {
             let trials = Observations::new(ask);

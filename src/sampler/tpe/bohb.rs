@@ -1,22 +1,21 @@
 //! BOHB (Falkner et al., "BOHB: robust and efficient hyperparameter optimization at scale", ICML 2018): the Parzen
 //! estimators of one budget, for a study whose pruner stops trials at rungs.
 //!
-//! The budget of a trial is the last step that it reported. The model is built from the largest budget at which at least
-//! d + 3 trials have a value (d parameters, the paper's N_min + 2), and from those values alone: a trial that went on
-//! counts with what it had reported there, one that was stopped before does not count. What is complete (early stopping)
-//! counts at every larger budget with its value. Every third configuration is drawn at random, which keeps Hyperband's
-//! guarantees. Before there is a model, and with several objectives, it does as [`TpeSampler`] does.
+//! The model is built from the largest rung that enough trials have reached ([`rung`]) and from the values there alone: a trial
+//! that went on counts with what it had reported there, one that was stopped before does not count. With several objectives
+//! what trials reported there is divided into good and other ones by fronts, as [`TpeSampler`](super::TpeSampler) divides what
+//! they came to. Every third configuration is drawn at random, which keeps Hyperband's guarantees; before there is a model
+//! configurations are quasi-random.
 
-use super::{TpeSampler, propose};
+use super::{gamma, propose};
 use crate::history::{Direction, State, Trial};
 use crate::random::{Purpose, Stream};
 use crate::sampler::codec::Codec;
 use crate::sampler::outcome::{Rank, ranked};
 use crate::sampler::random::draw;
 use crate::sampler::sobol::quasi_random;
-use crate::sampler::{Ask, Proposal, Sampler, Settings};
+use crate::sampler::{Ask, Proposal, Sampler, Settings, rung, several};
 use crate::space::Space;
-use std::collections::BTreeSet;
 
 /// Step of the keyed number that says whether a configuration is drawn at random.
 const COIN: u64 = 1 << 46;
@@ -24,64 +23,36 @@ const COIN: u64 = 1 << 46;
 const RANDOM: f64 = 1.0 / 3.0;
 
 /// BOHB; see the module.
-#[derive(Clone, Copy, Debug)]
-pub struct BohbSampler {
-    several: TpeSampler,
-}
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BohbSampler;
 
 impl BohbSampler {
     /// With what the user said.
-    pub fn new(settings: &Settings) -> Self {
-        BohbSampler { several: TpeSampler::new(settings) }
+    pub fn new(_: &Settings) -> Self {
+        BohbSampler
     }
 }
 
 impl Sampler for BohbSampler {
     fn ask(&self, ask: &Ask) -> Proposal {
-        let [direction] = *ask.directions else { return self.several.ask(ask) };
-        let trials = ranked(ask);
-        let Some(budget) = budget(&trials, direction, ask.space.len() + 3) else { return quasi_random(ask) };
+        let Some((_, seen)) = rung::at_largest(ask) else { return quasi_random(ask) };
         if Stream::new(ask.seed, ask.slot, Purpose::Propose, COIN).uniform() < RANDOM {
             return draw(ask, 0);
         }
-        let known: Vec<(&Trial, Rank)> = trials
-            .into_iter()
-            .filter_map(|(trial, rank)| match loss_at(trial, direction, budget) {
-                Some(loss) => Some((trial, Rank::Complete(loss))),
-                None => (!rank.is_measured()).then_some((trial, rank)),
-            })
-            .collect();
+        // What was stopped for being no number is known to be bad.
+        let is_broken = |trial: &Trial| trial.last_intermediate().is_none_or(|(_, value)| value.is_nan());
+        let is_there = |trial: &&Trial| trial.state != State::Pruned || is_broken(trial);
+        let there: Vec<Trial> = seen.iter().filter(is_there).cloned().collect();
+        let view = Ask { history: &there, ..*ask };
+        let known: Vec<(&Trial, Rank)> =
+            if ask.directions.len() == 1 { ranked(&view) } else { several::ranked(&view, gamma) };
         propose(ask, &Codec::new(ask.space), &known).map_or_else(|| draw(ask, 0), Proposal::Params)
     }
 
     fn describe(&self, _: &Space, directions: &[Direction]) -> String {
-        match directions {
-            [_] => "bohb: Parzen estimators of the largest budget with enough trials, every third at random".to_owned(),
-            _ => "bohb: as tpe, since there are several objectives".to_owned(),
-        }
+        let fronts = if directions.len() > 1 { ", good ones by fronts and hypervolume" } else { "" };
+        format!("bohb: Parzen estimators of the largest budget with enough trials, every third at random{fronts}")
     }
-}
-
-/// The largest step at which trials ended and so many have a value.
-fn budget(trials: &[(&Trial, Rank)], direction: Direction, enough: usize) -> Option<u64> {
-    let ended = trials.iter().filter(|(_, rank)| rank.is_measured());
-    let steps: BTreeSet<u64> = ended.map(|(trial, _)| last_step(trial)).collect();
-    let known = |step: u64| trials.iter().filter(|(trial, _)| loss_at(trial, direction, step).is_some()).count();
-    steps.into_iter().rev().find(|&step| known(step) >= enough)
-}
-
-fn last_step(trial: &Trial) -> u64 {
-    trial.last_intermediate().map_or(0, |(step, _)| step)
-}
-
-/// The loss of a trial at a step; none where it has none there, or not yet.
-fn loss_at(trial: &Trial, direction: Direction, step: u64) -> Option<f64> {
-    let value = match trial.state {
-        State::Complete if last_step(trial) <= step => trial.value(),
-        State::Failed => None,
-        _ => trial.intermediate.get(&step).copied(),
-    };
-    value.map(|value| direction.loss(value)).filter(|loss| !loss.is_nan())
 }
 
 #[cfg(test)]
@@ -136,21 +107,32 @@ mod tests {
         let mut more = history(0.1, 0.8);
         more.extend((61..64).map(|i| trial(i, 0.2, State::Complete, &[(3, 9.0), (9, 9.0), (27, 0.0)])));
         assert_ne!(found, proposals(&more));
-        let known = |trials: &[Trial]| {
-            let ranked: Vec<(&Trial, Rank)> = trials.iter().map(|trial| (trial, Rank::Complete(0.0))).collect();
-            budget(&ranked, Direction::Minimize, 4)
-        };
-        assert_eq!([known(&history(0.1, 0.8)), known(&more), known(&more[..2])], [Some(9), Some(27), None]);
     }
 
+    /// The front at step 9 is 0.2 to 0.4; what the pruned ones would have come to is elsewhere.
     #[test]
-    fn what_goes_on_counts_where_it_was_and_what_is_complete_everywhere() {
-        let loss = |trial: &Trial, step| loss_at(trial, Direction::Maximize, step);
-        let running = trial(0, 0.5, State::Running, &[(3, 0.1), (9, 0.4)]);
-        assert_eq!([loss(&running, 3), loss(&running, 9), loss(&running, 27)], [Some(-0.1), Some(-0.4), None]);
-        let early = trial(1, 0.5, State::Complete, &[(3, 0.1), (5, 0.2)]);
-        assert_eq!([loss(&early, 3), loss(&early, 9)], [Some(-0.1), Some(-0.2)]);
-        assert_eq!(loss(&trial(2, 0.5, State::Failed, &[(3, 0.1)]), 3), None);
-        assert_eq!(loss(&trial(3, 0.5, State::Complete, &[(3, f64::NAN)]), 3), None);
+    fn several_objectives_are_divided_by_the_fronts_at_the_rung() {
+        let at = |i: u64| (i as f64 * 0.618).fract();
+        let trial = |i: u64| {
+            let (x, mut trial) = (at(i), trial(i, at(i), State::Pruned, &[]));
+            trial.take_report(3, &[(x - 0.9).abs(), (x - 0.9).abs()]);
+            if i % 2 == 0 {
+                trial.take_report(9, &[(x - 0.2).abs(), (x - 0.4).abs()]);
+            }
+            trial
+        };
+        let history: Vec<Trial> = (0..60).map(trial).collect();
+        let (sampler, space) = (BohbSampler::new(&Settings::default()), space());
+        let directions = [Direction::Minimize; 2];
+        let x = |slot| {
+            let ask = Ask { space: &space, directions: &directions, history: &history, seed: 2, slot };
+            match sampler.ask(&ask) {
+                Proposal::Params(params) => params["x"].as_f64().unwrap(),
+                Proposal::Exhausted => panic!("{slot}"),
+            }
+        };
+        let found: Vec<f64> = (60..120).map(x).collect();
+        let inside = found.iter().filter(|x| (0.1..0.5).contains(*x)).count();
+        assert!(inside > 38, "{inside} of 60: {found:?}");
     }
 }
