@@ -48,13 +48,12 @@ fn values_at<'a>(trial: &'a Trial, directions: &[Direction], step: u64) -> Optio
 /// A trial as it was at that step.
 fn seen_from(trial: &Trial, directions: &[Direction], rung: u64) -> Trial {
     let mut seen = trial.clone();
-    if let Some(values) = values_at(trial, directions, rung) {
-        if seen.state != State::Complete || seen.values != values {
-            let values = values.to_vec();
-            (seen.state, seen.values) = (State::Complete, values);
-            seen.intermediate.retain(|step, _| *step <= rung);
-            seen.reported.retain(|step, _| *step <= rung);
-        }
+    if let Some(values) = values_at(trial, directions, rung)
+        && (trial.state != State::Complete || trial.values != values)
+    {
+        (seen.state, seen.values) = (State::Complete, values.to_vec());
+        seen.intermediate.retain(|step, _| *step <= rung);
+        seen.reported.retain(|step, _| *step <= rung);
     }
     seen
 }

@@ -326,6 +326,23 @@ mod tests {
     }
 
     #[test]
+    fn products_and_logarithms_agree() {
+        for objectives in [2, 3, 4] {
+            let boxes = Boxes::new(&front(9, objectives, 4), &vec![1.1; objectives]);
+            for (mean, deviation) in [(0.5, 0.3), (0.9, 0.05), (1.3, 0.1)] {
+                let outcomes: Vec<(f64, f64)> = (0..objectives).map(|k| (mean + 0.1 * k as f64, deviation)).collect();
+                let (value, slopes) = boxes.log_improvement_with_slopes(&outcomes);
+                let (expected, by_logarithms) = boxes.by_logarithms_with_slopes(&boxes.logs(&outcomes));
+                assert!((value - expected).abs() < 1e-9 * (1.0 + expected.abs()), "{value} {expected}");
+                for (own, other) in slopes.iter().zip(&by_logarithms) {
+                    assert!((own.0 - other.0).abs() < 1e-7 * (1.0 + other.0.abs()), "{own:?} {other:?}");
+                    assert!((own.1 - other.1).abs() < 1e-7 * (1.0 + other.1.abs()), "{own:?} {other:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn slopes_are_differences() {
         for objectives in [2, 3] {
             let boxes = Boxes::new(&front(8, objectives, 7), &vec![1.1; objectives]);

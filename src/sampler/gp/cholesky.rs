@@ -85,9 +85,9 @@ impl Cholesky {
         let mut sum = Lanes::ZERO;
         for first in (0..self.n).step_by(WIDTH) {
             let mut tile = [Lanes::ZERO; WIDTH];
-            for j in 0..(first + WIDTH).min(k.len()) {
+            for (j, k) in k.iter().enumerate().take(first + WIDTH) {
                 for (r, row) in tile.iter_mut().enumerate() {
-                    *row = *row + k[j] * self.inverse[(first + r) * self.blocks + j / WIDTH].0[j % WIDTH];
+                    *row = *row + *k * self.inverse[(first + r) * self.blocks + j / WIDTH].0[j % WIDTH];
                 }
             }
             let used = WIDTH.min(self.n - first);
@@ -183,9 +183,9 @@ fn factor<S: Simd>(s: S, blocks: usize, a: &mut [Lanes], inverse: &mut [Lanes]) 
 #[inline(always)]
 fn factor_tile(original: &Tile, tile: &mut Tile, inverse: &mut Tile) -> Option<f64> {
     let mut roots = Lanes::ZERO;
-    for r in 0..WIDTH {
-        inverse[r] = Lanes::ZERO;
-        inverse[r].0[r] = 1.0;
+    for (r, own) in inverse.iter_mut().enumerate() {
+        *own = Lanes::ZERO;
+        own.0[r] = 1.0;
     }
     for r in 0..WIDTH {
         let left = tile[r].0[r];
@@ -207,9 +207,9 @@ fn factor_tile(original: &Tile, tile: &mut Tile, inverse: &mut Tile) -> Option<f
 #[inline(always)]
 fn times(lower: &Tile, tile: &Tile) -> Tile {
     let mut out = [Lanes::ZERO; WIDTH];
-    for q in 0..WIDTH {
-        for r in 0..WIDTH {
-            out[r] = out[r] + tile[q] * lower[r].0[q];
+    for (q, row) in tile.iter().enumerate() {
+        for (out, lower) in out.iter_mut().zip(lower) {
+            *out = *out + *row * lower.0[q];
         }
     }
     out
@@ -282,7 +282,8 @@ mod tests {
         let mut inverse = vec![vec![0.0; n]; n];
         for i in 0..n {
             for j in 0..=i {
-                let sum: f64 = (j..i).map(|k| l[i][k] * inverse[k][j]).sum();
+                let own = inverse[..i].iter().enumerate().skip(j);
+                let sum: f64 = own.map(|(k, row)| l[i][k] * row[j]).sum();
                 inverse[i][j] = (f64::from(u8::from(i == j)) - sum) / l[i][i];
             }
         }
@@ -296,10 +297,10 @@ mod tests {
             let factor = run(Factor(n, &mut upper(&a))).unwrap();
             let (inverse, half_log_determinant) = naive(&a);
             let largest = inverse.iter().flatten().fold(0.0, |most: f64, x| most.max(x.abs()));
-            for i in 0..n {
-                let row: Vec<f64> = flat(&factor.inverse[i * factor.blocks..(i + 1) * factor.blocks]).collect();
-                for j in 0..n {
-                    assert!((row[j] - inverse[i][j]).abs() < 1e-10 * largest, "{n}: {i} {j}");
+            for (i, expected) in inverse.iter().enumerate() {
+                let row = flat(&factor.inverse[i * factor.blocks..(i + 1) * factor.blocks]);
+                for (found, expected) in row.zip(expected) {
+                    assert!((found - expected).abs() < 1e-10 * largest, "{n}: {i}");
                 }
             }
             assert!((factor.half_log_determinant() - half_log_determinant).abs() < 1e-10 * n as f64);

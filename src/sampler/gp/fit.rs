@@ -104,7 +104,7 @@ fn climb(inputs: &Inputs, y: &[f64], prior: Prior, start: &[f64], evaluations: u
 
 /// −ln p(y | θ)·p(θ) and its gradient by θ's logarithms; infinite where the matrix is not positive.
 /// What the evaluations of one climb share.
-pub(super) struct Posterior<'a> {
+struct Posterior<'a> {
     raw: &'a Inputs,
     /// ln x of each coordinate's values, where curves are learned.
     logs: Vec<Vec<Lanes>>,
@@ -116,14 +116,14 @@ pub(super) struct Posterior<'a> {
 }
 
 impl<'a> Posterior<'a> {
-    pub(super) fn new(raw: &'a Inputs, y: &[f64], prior: Prior) -> Self {
+    fn new(raw: &'a Inputs, y: &[f64], prior: Prior) -> Self {
         let size = raw.n.div_ceil(WIDTH).pow(2) * WIDTH;
         let (matrix, slopes) = (vec![Lanes::ZERO; size], vec![Lanes::ZERO; size]);
         Posterior { raw, logs: Vec::new(), y: padded(y), prior, matrix, slopes, factor: Cholesky::unit(raw.n) }
     }
 
     /// −ln p(y | θ)·p(θ) and its gradient by θ's logarithms; infinite where the matrix is not positive.
-    pub(super) fn at(&mut self, logs: &[f64]) -> (f64, Vec<f64>) {
+    fn at(&mut self, logs: &[f64]) -> (f64, Vec<f64>) {
         let (d, used) = (self.raw.parameters, self.raw.used());
         let theta = Theta::from_logs(logs, d);
         let is_warped = logs.len() > d + 2;

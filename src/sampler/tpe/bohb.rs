@@ -116,7 +116,7 @@ mod tests {
         let trial = |i: u64| {
             let (x, mut trial) = (at(i), trial(i, at(i), State::Pruned, &[]));
             trial.take_report(3, &[(x - 0.9).abs(), (x - 0.9).abs()]);
-            if i % 2 == 0 {
+            if i.is_multiple_of(2) {
                 trial.take_report(9, &[(x - 0.2).abs(), (x - 0.4).abs()]);
             }
             trial
