@@ -313,7 +313,7 @@ impl Engine {
     }
 
     /// Operations a second of `models` networks' products m × n over k in one launch on a GPU, by every shape of tiles that
-    /// it has kernels of: what decides the limits of [`Shape::of`]. Empty on other devices.
+    /// it has kernels of: what decides the limits of `Shape::of`. Empty on other devices.
     ///
     /// # Errors
     /// They do not fit the GPU; the GPU failed.

@@ -20,6 +20,7 @@ pub struct Prepared {
     first: Fold,
     seed: u64,
     cache: Mutex<HashMap<(Preprocess, usize), Arc<Sets>>>,
+    widths: Mutex<HashMap<Preprocess, usize>>,
 }
 
 /// Rows encoded by a pipeline that was fitted on the training rows alone.
@@ -52,7 +53,7 @@ impl Prepared {
             0 => (split.train.clone(), split.validation.clone()),
             k => data::folds(&loaded.source, &split.development(), k, seed, 0)?.swap_remove(0),
         };
-        Ok(Prepared { loaded, split, folds, first, seed, cache: Mutex::default() })
+        Ok(Prepared { loaded, split, folds, first, seed, cache: Mutex::default(), widths: Mutex::default() })
     }
 
     /// The data's name: the file's without its endings.
@@ -111,7 +112,12 @@ impl Prepared {
             return Ok(sets.clone());
         }
         let (train, validation) = self.part(part)?;
-        let sets = Arc::new(self.encode(preprocess, &train, &validation)?);
+        let mut sets = self.encode(preprocess, &train, &validation)?;
+        // The test rows are looked at once, by the model of the first part or the last training.
+        if part > 0 {
+            sets.test = None;
+        }
+        let sets = Arc::new(sets);
         cache.insert((preprocess, part), sets.clone());
         Ok(sets)
     }
@@ -133,6 +139,21 @@ impl Prepared {
     /// Those of [`Pipeline::fit`].
     pub fn final_sets(&self, preprocess: Preprocess) -> Result<Sets> {
         self.encode(preprocess, &self.split.development(), &[])
+    }
+
+    /// Inputs of [`Prepared::final_sets`]: columns that are constant in the training rows alone, and categories that these
+    /// lack, come back there.
+    ///
+    /// # Errors
+    /// Those of [`Pipeline::fit`].
+    pub fn final_inputs(&self, preprocess: Preprocess) -> Result<usize> {
+        let mut widths = self.widths.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(inputs) = widths.get(&preprocess) {
+            return Ok(*inputs);
+        }
+        let inputs = Pipeline::fit(&self.loaded.source, &self.split.development(), preprocess)?.0.inputs();
+        widths.insert(preprocess, inputs);
+        Ok(inputs)
     }
 
     fn encode(&self, preprocess: Preprocess, train: &[usize], validation: &[usize]) -> Result<Sets> {

@@ -8,8 +8,8 @@ use hpt_engine::model::Model;
 use hpt_engine::prepared::Prepared;
 use hpt_engine::search::{Constraint, Measure, Progress, SearchOutcome, SearchSpec, search};
 use hpt_engine::space::{Domain, Parameter, Space, Value};
-use hpt_engine::study::{Stopped, Study};
-use hpt_engine::train::Control;
+use hpt_engine::study::{Stopped, Storage, Study};
+use hpt_engine::train::{Control, Metric};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -350,6 +350,58 @@ fn folds_are_validated_in_turn_and_averaged() {
 }
 
 #[test]
+fn a_trial_that_has_not_seen_all_folds_has_no_value() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut spec = spec(folder.path(), 2);
+    spec.split.folds = Folds::Count(3);
+    spec.fixed.set("epochs", "epochs", &Value::Int(1_000_000)).unwrap();
+    spec.trial_time_limit = Some(Duration::from_millis(300));
+    let text = search(&spec, &(), &Arc::default()).unwrap_err().to_string();
+    assert!(text.contains("2 were stopped, and each may take 0.3 s"), "{text}");
+    let study = Study::open(&Storage::open(&spec.storage).unwrap(), None).unwrap();
+    for trial in study.trials().unwrap().iter() {
+        let why = trial.user["pruned_because"].as_str().unwrap();
+        assert!(trial.state == State::Pruned && why.contains("in training 1 of 3"), "{why}");
+    }
+}
+
+#[test]
+fn a_constraint_is_no_objective() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut spec = spec(folder.path(), 2);
+    spec.constraints = vec![Constraint::parse("--constraint", "log_loss <= 5").unwrap()];
+    let outcome = run(&spec);
+    assert_eq!(outcome.objectives, [Measure::Metric(Metric::by_name("accuracy").unwrap())]);
+    assert!(outcome.best.system.contains_key("constraints") && outcome.best.value().unwrap() > 0.5);
+}
+
+#[test]
+fn what_is_delivered_keeps_the_number_of_parameters() {
+    // A category that only the second fold has: the first fold's training rows have a column more than the second's, and the
+    // last training has all.
+    let folder = tempfile::tempdir().unwrap();
+    let row =
+        |i: usize| format!("{},{},{},{}\n", ["a", "b", "c"][(i % 2) + usize::from(i % 10 == 1)], i % 7, i % 2, i % 5);
+    let rows: String = (0..200).map(row).collect();
+    let path = folder.path().join("t.csv");
+    std::fs::write(&path, format!("kind,x,fold,y\n{rows}")).unwrap();
+    let mut spec = spec(folder.path(), 3);
+    spec.data = DataSpec {
+        target: vec!["y".into()],
+        fold_column: Some("fold".into()),
+        ..DataSpec::new(path.to_str().unwrap())
+    };
+    spec.split.folds = Folds::Column;
+    spec.objectives = vec![Measure::Metric(Metric::by_name("accuracy").unwrap()), Measure::Parameters];
+    let outcome = run(&spec);
+    let model = Model::load(&outcome.model).unwrap();
+    let weights = model.plan.parameters as f64;
+    assert_eq!(outcome.best.values[1], weights, "parameters are those of the network that is delivered");
+    let sets = |part| Prepared::load(&spec.data, &spec.split).unwrap().sets_of(Preprocess::Standard, part).unwrap();
+    assert!(sets(0).train.inputs != sets(1).train.inputs, "the folds have other columns");
+}
+
+#[test]
 fn wilcoxon_compares_folds() {
     let folder = tempfile::tempdir().unwrap();
     let mut spec = spec(folder.path(), 8);
@@ -493,8 +545,8 @@ fn several_objectives_end_in_a_front() {
     assert_eq!(study.metric_names(), ["accuracy", "parameters", "inference_seconds", "log_loss"]);
     for trial in study.trials().unwrap().iter() {
         let units = trial.params["units"].as_f64().unwrap();
-        // Two hidden layers between the 60 inputs that are not constant and ten classes.
-        assert_eq!(trial.values[1], 61.0 * units + (units + 1.0) * units + 10.0 * (units + 1.0));
+        // Two hidden layers between the 61 inputs that are not constant where all rows are trained on and ten classes.
+        assert_eq!(trial.values[1], 62.0 * units + (units + 1.0) * units + 10.0 * (units + 1.0));
         assert!(trial.values[2] > 0.0 && trial.values[2] < 1.0, "{:?}", trial.values);
         assert!(trial.values[3] > 0.0);
         // What is known of all of them after every epoch, for pruners.

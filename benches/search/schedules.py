@@ -2,8 +2,9 @@
 
     python schedules.py --program hpt-engine --data covertype.csv.gz --out schedules.jsonl [--seeds 10]
 
-- BOHB against Hyperband with random configurations: best accuracy of a trial that ran to its end, after the same epochs
-  (benches/studies/covertype-pruning.toml, 27 epochs, 60 trials, cut where the cheaper of the two ends).
+- Samplers under Hyperband: BOHB, the Gaussian process and TPE against random configurations: best accuracy of a trial that
+  ran to its end, after the same epochs (benches/studies/covertype-pruning.toml, 27 epochs, 60 trials, cut where the cheapest
+  ends).
 - The hypergradient schedule against a constant rate: accuracy after 10 epochs from rates that are too small, common and too
   large, with SGD and Adam.
 """
@@ -17,12 +18,13 @@ import tempfile
 from data import STUDIES, interval, sample, search
 from pruning import curve
 
+SAMPLERS = ["bohb", "gp", "tpe", "random"]
 RATES = {"sgd": [0.001, 0.01, 0.1], "adam": [1e-5, 1e-4, 1e-3]}
 
 
-def bohb(program, folder, data, seed):
+def hyperband(program, folder, data, seed):
     curves = {}
-    for sampler in ["bohb", "random"]:
+    for sampler in SAMPLERS:
         words = [STUDIES / "covertype-pruning.toml", "--data", data, "--target", "Cover_Type", "--epochs", 27,
                  "--sampler", sampler, "--pruner", "hyperband", "--trials", 60, "--jobs", 1, "--threads", 1, "--seed", seed]
         curves[sampler] = curve(search(program, folder, f"{sampler}-{seed}", words)[1])
@@ -44,7 +46,7 @@ def hypergradient(program, folder, data, seed):
 
 
 def main():
-    parser = argparse.ArgumentParser(description="BOHB and the hypergradient schedule on Covertype")
+    parser = argparse.ArgumentParser(description="Samplers under Hyperband, and the hypergradient schedule, on Covertype")
     for name in ["--program", "--data", "--out"]:
         parser.add_argument(name, required=True)
     parser.add_argument("--seeds", type=int, default=10)
@@ -55,14 +57,15 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         data = sample(arguments.data, 20_000, pathlib.Path(folder) / "covertype-20000.csv")
         for seed in range(len(runs), arguments.seeds):
-            run = {"seed": seed, "bohb": bohb(program, folder, data, seed),
+            run = {"seed": seed, "hyperband": hyperband(program, folder, data, seed),
                    "rates": hypergradient(program, folder, data, seed)}
             runs.append(run)
             with out.open("a") as file:
                 file.write(json.dumps(run) + "\n")
     text = "{:+.4f} [{:+.4f}, {:+.4f}]"
-    differences = [run["bohb"]["bohb"] - run["bohb"]["random"] for run in runs]
-    print(f"BOHB against random configurations under Hyperband ({len(runs)} seeds): accuracy {text.format(*interval(differences))}")
+    for sampler in SAMPLERS[:-1]:
+        differences = [run["hyperband"][sampler] - run["hyperband"]["random"] for run in runs]
+        print(f"{sampler} against random configurations under Hyperband ({len(runs)} seeds): accuracy {text.format(*interval(differences))}")
     for optimizer, rates in RATES.items():
         for rate in rates:
             pair = [(run["rates"][f"{optimizer} {rate} hypergradient"], run["rates"][f"{optimizer} {rate} constant"]) for run in runs]

@@ -148,7 +148,8 @@ def judge(paths):
     found, ms = collections.defaultdict(dict), collections.defaultdict(list)
     for r in runs:
         found[r["problem"], r["sampler"]][r["seed"]] = r["volume"]
-        ms[r["sampler"]].append(r["ms"])
+        if "ms" in r:  # none where others used the machine too
+            ms[r["sampler"]].append(r["ms"])
     best = lambda p: max(r["volume"][-1] for r in runs if r["problem"] == p)
     largest = {p: most or best(p) for p, (_, most) in PROBLEMS.items()}
     samplers = list(dict.fromkeys(r["sampler"] for r in runs))

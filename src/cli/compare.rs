@@ -96,7 +96,7 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
     let report = match Report::new(problem.as_ref(), &runs) {
         Ok(report) => report,
         Err(error) if interrupted => {
-            console.note(&error.to_string());
+            console.result(&json!({"seeds": []}), || error.to_string())?;
             return Err(Failure::interrupted());
         }
         Err(error) => return Err(error.into()),

@@ -156,7 +156,10 @@ fn tested(outcome: &SearchOutcome) -> Option<String> {
     let units = if test.scores.0.contains_key("rmse") { table::OWN_UNITS } else { "" };
     let what = match outcome.retrained {
         true => "retrained on training and validation rows".to_owned(),
-        false => format!("trial {}, as it was trained on the training rows", outcome.best.number),
+        false if outcome.parts.is_empty() => {
+            format!("trial {}, as it was trained on the training rows", outcome.best.number)
+        }
+        false => format!("trial {}, the first of its {} trainings", outcome.best.number, outcome.parts.len()),
     };
     Some(format!("{what}, tested once:\n{}{units}", table::table(&["test", "value", "95 % interval"], &rows)))
 }

@@ -62,9 +62,10 @@ Examples:
 
 With --command every trial runs that program. Its last line is the value; a line `step value` before it is an \
 intermediate value, by which the pruner may end it (of several directions `step v1 v2`); the step is a whole number from 0 on. \
-Where --trial-time-limit kills it, what it reported last is its result. {name} is a parameter, as is the variable HPT_NAME; there are \
-HPT_TRIAL_NUMBER, HPT_TRIAL_SEED, HPT_STUDY and HPT_PARAMS (JSON) too. What is not active is empty. Other pairs of braces \
-(JSON, awk, ${VAR}) stay as they are; {{ and }} are single braces.
+Where --trial-time-limit kills it, what it reported last is its result. {name} is a parameter, as is the variable HPT_NAME in capitals ({learning_rate}: HPT_LEARNING_RATE); there are \
+HPT_TRIAL_NUMBER, HPT_TRIAL_SEED, HPT_STUDY and HPT_PARAMS (JSON) too. What is not active is empty. Pairs of braces \
+around anything but one name (JSON, awk, ${VAR}) stay as they are; a name that is no parameter, as in awk's {print}, and {} \
+are refused; {{ and }} are single braces.
 
 A study file:
   [data]
@@ -257,12 +258,18 @@ pub fn params_of_json(text: &str) -> Result<Params, serde_json::Error> {
 /// What a Gaussian process maximises, for the samplers that have one.
 pub fn acquisition(options: &Options, sampler: &str) -> Result<Option<Acquisition>, Error> {
     let Some(name) = options.text("acquisition")? else { return Ok(None) };
-    let wrong = |error| options.locate("acquisition", error);
-    let found = Acquisition::by_name(name).map_err(wrong)?;
-    if !["auto", "gp"].contains(&sampler) && sampler::SAMPLERS.iter().any(|entry| entry.name == sampler) {
-        return Err(wrong(Error::input(format!("the sampler {sampler} has no acquisition; gp and auto have"))));
-    }
+    let found = Acquisition::by_name(name).map_err(|error| options.locate("acquisition", error))?;
+    check_acquisition(options.place("acquisition").unwrap_or("acquisition"), sampler)?;
     Ok(Some(found))
+}
+
+/// Refuses an acquisition, said at `place`, for a sampler that has none.
+pub fn check_acquisition(place: &str, sampler: &str) -> Result<(), Error> {
+    if !["auto", "gp"].contains(&sampler) && sampler::SAMPLERS.iter().any(|entry| entry.name == sampler) {
+        let error = Error::input(format!("the sampler {sampler} has no acquisition; gp and auto have"));
+        return Err(error.at(place));
+    }
+    Ok(())
 }
 
 /// The built-in set, where no data are named.

@@ -48,6 +48,9 @@ pub fn method(matches: &ArgMatches, study: &Study, console: &Console) -> Result<
     Ok(method)
 }
 
+/// In place of a sampler that is not known yet: one that has an acquisition.
+const ANY: &str = "auto";
+
 /// What arguments say of sampler and pruner; a verb need not have all of them.
 pub struct Told {
     sampler: Option<String>,
@@ -71,7 +74,7 @@ impl Told {
         let acquisition = text("acquisition").map(|name| {
             let mut options = Options::default();
             options.set("acquisition", "--acquisition".to_owned(), toml::Value::String(name));
-            super::search::acquisition(&options, sampler.as_deref().unwrap_or("auto"))
+            super::search::acquisition(&options, sampler.as_deref().unwrap_or(ANY))
         });
         let options = all("pruner-option").flat_map(|text| text.split(',').map(str::to_owned).collect::<Vec<_>>());
         Ok(Told { sampler, acquisition: acquisition.transpose()?.flatten(), pruner, options: options.collect() })
@@ -83,6 +86,7 @@ impl Told {
             method.sampler = sampler;
         }
         if let Some(acquisition) = self.acquisition {
+            super::search::check_acquisition("--acquisition", &method.sampler)?;
             method.acquisition = acquisition;
         }
         if let Some(pruner) = self.pruner {

@@ -83,7 +83,7 @@ pub fn number(x: f64) -> String {
             if x < 0.0 { format!("-{whole}") } else { whole }
         }
         // A count, of parameters say.
-        _ if size >= 100.0 && x.fract() == 0.0 => x.to_string(),
+        _ if (10.0..1000.0).contains(&size) && x.fract() == 0.0 => x.to_string(),
         _ if size >= 100.0 => format!("{x:.2}"),
         _ if size >= 1e-3 => format!("{x:.4}"),
         _ => format!("{x:.2e}"),
@@ -175,6 +175,7 @@ mod tests {
             (-12.345678, "-12.3457"),
             (123.456, "123.46"),
             (545.0, "545"),
+            (-16.0, "-16"),
             (52_080.4, "52,080"),
             (-1234.5, "-1,235"),
             (3.2e-5, "3.20e-5"),

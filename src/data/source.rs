@@ -255,6 +255,7 @@ impl Source {
             TargetValues::Binary(values) => values.iter().for_each(|value| hash.number(u64::from(value.to_bits()))),
             TargetValues::Real(values) => values.iter().for_each(|value| hash.number(value.to_bits())),
         }
+        self.folds.iter().flatten().for_each(|&fold| hash.number(u64::from(fold)));
         hash.0
     }
 

@@ -123,8 +123,8 @@ pub fn folds(source: &Source, rows: &[usize], k: usize, seed: u64, repetition: u
     let pairs: Vec<Fold> = (0..k).map(pair).collect();
     match pairs.iter().position(|(_, held)| held.is_empty()) {
         Some(empty) => Err(Error::input(format!(
-            "{}: fold {} of the fold column has no row that is not a test row; give a smaller test split, or test rows of \
-             their own",
+            "{}: fold {} of the {k} of the fold column has no row that is not a test row; give a smaller test split, or test \
+             rows of their own",
             source.origin(),
             empty + 1
         ))),

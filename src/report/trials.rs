@@ -12,7 +12,8 @@ use serde_json::{Map, Value as Json, json};
 /// `{"study", "trials": [{"number", "state", "value" or "values", "params", "intermediate", "seconds", "started",
 /// "finished"}]}`; what is not there yet is null. Where they are known also `failed_because`, `pruned_because` or (of a
 /// complete trial that a limit cut short) `ended_by`, `constraints` (above 0 what is broken), `intermediate_values` (with
-/// several objectives all of them, by step), and `generation`, `parent` and `member` of a population.
+/// several objectives all of them, by step), `parts` (the value of each fold or repetition), and `generation`, `parent` and
+/// `member` of a population.
 ///
 /// # Errors
 /// The storage fails, or holds what cannot be read.
@@ -47,6 +48,9 @@ pub fn trial_json(trial: &Trial, single: bool) -> Json {
     }
     if let Some(constraints) = trial.system.get("constraints").filter(|constraints| constraints.is_array()) {
         fields.insert("constraints".into(), constraints.clone());
+    }
+    if let Some(parts) = trial.system.get(crate::study::PARTS).filter(|parts| parts.is_array()) {
+        fields.insert("parts".into(), parts.clone());
     }
     for key in ["generation", "parent", "member"] {
         if let Some(value) = trial.user.get(key) {

@@ -4,13 +4,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+/// Milliseconds for encoding, testing and saving at most, and the share of the time limit that they are at most.
+const END: f64 = 1000.0;
+const SHARE: f64 = 0.25;
+
 /// Wall-clock limits, the time kept back for the last training, and the user's wish to stop.
 pub(super) struct Budget {
     deadline: Option<Instant>,
     /// Of one trial.
     pub trial_limit: Option<Duration>,
-    /// Milliseconds that the last training of the best trial so far will take.
+    /// Milliseconds that the last training of the best trial so far will take, and what comes after it.
     reserve: AtomicU64,
+    /// Milliseconds for encoding, testing and saving.
+    end: f64,
     /// The user's.
     asked: Arc<AtomicBool>,
     /// The study's: set when either the user or the clock says so.
@@ -25,7 +31,9 @@ impl Budget {
         asked: Arc<AtomicBool>,
     ) -> Self {
         let deadline = limit.and_then(|limit| started.checked_add(limit));
-        Budget { deadline, trial_limit, reserve: AtomicU64::new(1000), asked, stop: Arc::default() }
+        // A second, but some of a short time is for trials.
+        let end = limit.map_or(END, |limit| END.min(SHARE * 1000.0 * limit.as_secs_f64()));
+        Budget { deadline, trial_limit, reserve: AtomicU64::new(end as u64), end, asked, stop: Arc::default() }
     }
 
     pub fn stop_flag(&self) -> Arc<AtomicBool> {
@@ -42,9 +50,9 @@ impl Budget {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// Keeps back what the last training is expected to take, and a second for encoding, testing and saving.
+    /// Keeps back what the last training is expected to take, and what comes after it.
     pub fn keep_back(&self, seconds: f64) {
-        self.reserve.store((1000.0 * (1.0 + seconds)) as u64, Ordering::Relaxed);
+        self.reserve.store((self.end + 1000.0 * seconds) as u64, Ordering::Relaxed);
     }
 }
 
@@ -64,7 +72,13 @@ mod tests {
         assert!(long.spent() && long.stop_flag().load(Ordering::Relaxed), "and a second for the rest");
         long.keep_back(0.0);
         assert!(long.spent(), "what has stopped stays so");
-        assert!(budget(Some(Duration::from_secs(1))).spent());
+        assert!(budget(Some(Duration::ZERO)).spent());
+        let short = budget(Some(Duration::from_secs(1)));
+        assert_eq!(short.reserve.load(Ordering::Relaxed), 250, "of a short time most is for trials");
+        short.keep_back(0.0);
+        assert_eq!(short.reserve.load(Ordering::Relaxed), 250);
+        short.keep_back(1.0);
+        assert!(short.spent());
         let endless = budget(None);
         endless.keep_back(1e9);
         assert!(!endless.spent());

@@ -160,7 +160,10 @@ impl<'a> Bridge<'a> {
         for metric in &metrics {
             TrainSpec { metric: Some(*metric), ..train.clone() }.metric_for(&sets.train.targets)?;
         }
-        train.metric = metrics.first().copied();
+        // A constraint is no objective: with none named it is the default one.
+        let of_constraints = || spec.constraints.iter().find_map(|constraint| constraint.measure.metric());
+        let of_objectives = spec.objectives.iter().find_map(|objective| objective.metric());
+        train.metric = of_objectives.or_else(|| if spec.objectives.is_empty() { None } else { of_constraints() });
         train.criterion(&sets.train)?;
         let watched = train.metric_for(&sets.train.targets)?;
         let objectives = if spec.objectives.is_empty() { vec![watched.into()] } else { spec.objectives.clone() };

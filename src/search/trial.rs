@@ -72,19 +72,27 @@ impl Objective<'_> {
             let slot = context.slot() + part as u64 * TRAINING;
             let sets = &self.bridge.prepared.sets_of(config.preprocess, part)?;
             let reports = part == 0 && !of_parts;
-            let training = Training { config: &config, sets, slot, threads, reports, started, inference_seconds };
+            let training =
+                Training { config: &config, sets, parameters, slot, threads, reports, started, inference_seconds };
             let (model, trained, cut) = self.train(context, &engine, &training)?;
             if cut {
                 let limit = self.trial_limit();
                 let what = if parts > 1 { format!(" in training {} of {parts}", part + 1) } else { String::new() };
-                context.set_user(ENDED, json!(format!("the trial's time limit of {limit} s{what}")));
-                // Of several trainings those count that ran to their ends.
-                if part > 0 {
+                let why = json!(format!("the trial's time limit of {limit} s{what}"));
+                let in_folds = self.bridge.prepared.folds() > 0;
+                // Some folds are easier than others: the mean of a few is compared with nothing.
+                if in_folds && (part + 1 < parts || trained.metric.is_none()) {
+                    context.set_user("pruned_because", why);
+                    return Err(ObjectiveEnd::Pruned);
+                }
+                context.set_user(ENDED, why);
+                // Of several repetitions those count that ran to their ends.
+                if part > 0 && !in_folds {
                     break;
                 }
             }
             let one = self.measure(&engine, &model, &trained, sets)?;
-            measured.push(Measured { inference_seconds, ..one });
+            measured.push(Measured { inference_seconds, parameters: parameters as f64, ..one });
             if part == 0 {
                 first = Some((model, trained));
             }
@@ -114,6 +122,7 @@ impl Objective<'_> {
         let violation = violations.iter().map(|violation| violation.max(0.0)).sum();
         self.keep(context, (&first_sets, &settings), model, &values, violation);
         record(context, &trained, threads);
+        context.set_user("parameters", json!(parameters));
         self.record_parts(context, &measured);
         if let Some(seconds) = inference_seconds {
             context.set_user("inference_seconds", json!(seconds));
@@ -156,7 +165,15 @@ impl Objective<'_> {
         let plan = Plan::new(&config.model, sets.train.inputs, sets.train.targets.outputs()).map_err(failed)?;
         let batch = config.train.batch_size.min(sets.train.rows);
         check_memory(&plan, batch, spec.trial_memory_limit)?;
-        self.price(context, plan.parameters, None)?;
+        // What is delivered is trained on more rows, of which there may be more columns.
+        let parameters = match spec.retrain && spec.population.is_none() {
+            true => {
+                let inputs = self.bridge.prepared.final_inputs(config.preprocess)?.max(sets.train.inputs);
+                Plan::new(&config.model, inputs, sets.train.targets.outputs()).map_err(failed)?.parameters
+            }
+            false => plan.parameters,
+        };
+        self.price(context, parameters, None)?;
         let threads = match spec.threads {
             0 => self.bridge.threads.min(useful_threads(&plan, batch)),
             threads => threads,
@@ -172,7 +189,7 @@ impl Objective<'_> {
         if spec.threads == 0 {
             engine = engine.shared(sharers);
         }
-        Ok(Prepared { settings, config, sets, parameters: plan.parameters, threads, engine })
+        Ok(Prepared { settings, config, sets, parameters, threads, engine })
     }
 
     /// Keeps a trial's model if it is among the best.
@@ -351,7 +368,7 @@ impl Objective<'_> {
         engine: &Engine,
         training: &Training<'_>,
     ) -> Result<(Model, Trained, bool), ObjectiveEnd> {
-        let Training { config, sets, slot, threads, reports, started, inference_seconds } = *training;
+        let Training { config, sets, parameters, slot, threads, reports, started, inference_seconds } = *training;
         let late = || self.budget.trial_limit.is_some_and(|limit| started.elapsed() >= limit);
         let cancelled = || late() || self.budget.spent();
         let fit = Fit {
@@ -362,8 +379,7 @@ impl Objective<'_> {
             ..Fit::new(&sets.train, &config.model, &config.train)
         };
         let several = self.bridge.objectives.len() > 1;
-        let plan = Plan::new(&config.model, sets.train.inputs, sets.train.targets.outputs()).map_err(failed)?;
-        let fixed = Fixed { parameters: plan.parameters as f64, inference_seconds };
+        let fixed = Fixed { parameters: parameters as f64, inference_seconds };
         let (mut verdict, mut seconds) = (Verdict::Continue, 0.0);
         let result = engine.train(&fit, &mut |epoch| {
             seconds += epoch.seconds;
@@ -427,6 +443,7 @@ struct Measured {
 struct Training<'a> {
     config: &'a Config,
     sets: &'a Sets,
+    parameters: usize,
     slot: u64,
     threads: usize,
     reports: bool,

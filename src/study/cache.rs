@@ -29,7 +29,7 @@ pub(super) const REASON: &str = "hpt:reason";
 /// System attribute of a failed trial that somebody deleted: what it was, and why.
 pub(super) const DELETED: &str = "hpt:deleted";
 /// System attribute, Optuna's: the values of which a trial's value is the mean.
-pub(super) const PARTS: &str = "terminator:cv_scores";
+pub const PARTS: &str = "terminator:cv_scores";
 /// The token of a pruner that does not follow.
 pub(super) const NOBODY: u64 = 0;
 /// System attribute, Optuna's: parameters that somebody gave for a waiting trial.

@@ -85,7 +85,7 @@ impl Context<'_> {
         self.report_kept(step, &[value])
     }
 
-    /// Reports one value an objective at a step and hears what to do; see [`Study::report_values`]. Another number of
+    /// Reports one value an objective at a step and hears what to do; see [`Study::report_values`](super::Study::report_values). Another number of
     /// values stops the study with an error.
     pub fn report_values(&mut self, step: u64, values: &[f64]) -> Verdict {
         match self.run.study.check_count(self.trial.number, values.len()) {

@@ -71,7 +71,7 @@ mod tell;
 mod tests;
 mod transfer;
 
-pub use cache::Counts;
+pub use cache::{Counts, PARTS};
 pub use context::{Context, ObjectiveEnd, Verdict};
 pub use handle::{Study, StudyConfig};
 pub use method::Method;

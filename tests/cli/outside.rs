@@ -221,6 +221,17 @@ fn a_table_of_several_objectives_names_them() {
     assert_eq!(lines[0], ["trial", "state", "accuracy", "parameters", "time", "configuration"]);
     assert_eq!(
         (&lines[1][..4], &lines[2][..4]),
-        (&["0", "complete", "0.5000", "900.00"][..], &["1", "pruned", "0.2500", "800.00"][..])
+        (&["0", "complete", "0.5000", "900"][..], &["1", "pruned", "0.2500", "800"][..])
     );
+}
+
+#[test]
+fn an_acquisition_belongs_to_a_gaussian_process() {
+    let folder = Folder::new();
+    folder.write("space.toml", SPACE);
+    folder.run("create-study --storage s.db --study t --direction minimize --space space.toml --sampler tpe").ok();
+    let said = ["--acquisition", "the sampler tpe has no acquisition"];
+    folder.run("ask --storage s.db --acquisition pi").fails(2, &said);
+    folder.run("ask --storage s.db --sampler gp --acquisition pi").ok();
+    assert_eq!(trials(&folder, "s.db").len(), 1, "what is refused takes no trial");
 }

@@ -156,7 +156,10 @@ fn repetitions_differ_and_given_folds_decide() {
         folds(&loaded.source, &[0, 1, 2, 3, 4], 5, 0, 0).unwrap().into_iter().map(|(_, held)| held).collect();
     assert_eq!(held, [vec![4], vec![1, 2], vec![0, 3]]);
     let text = message(folds(&loaded.source, &[0, 1, 2, 3], 3, 0, 0));
-    assert!(text.contains("fold 1 of the fold column has no row that is not a test row"), "{text}");
+    assert!(text.contains("fold 1 of the 3 of the fold column has no row that is not a test row"), "{text}");
+    let others = write(folder.path(), "u.csv", "x,y,fold\n1,0,10\n2,1,2\n3,0,1\n4,1,10\n5,1,2\n");
+    let others = load(&DataSpec { fold_column: Some("fold".into()), ..DataSpec::new(others) }).unwrap();
+    assert_ne!(loaded.source.fingerprint(), others.source.fingerprint(), "other folds are other data");
     let count = |source: &Source, folds| fold_count(source, folds);
     assert_eq!(count(&loaded.source, Folds::Column).unwrap(), 3);
     assert_eq!((count(&loaded.source, Folds::Count(3)).unwrap(), count(&made, Folds::Count(9)).unwrap()), (3, 9));
