@@ -373,6 +373,10 @@ fn a_constraint_is_no_objective() {
     let outcome = run(&spec);
     assert_eq!(outcome.objectives, [Measure::Metric(Metric::by_name("accuracy").unwrap())]);
     assert!(outcome.best.system.contains_key("constraints") && outcome.best.value().unwrap() > 0.5);
+    // Trials that were judged by it, and others that were not, are not of one study.
+    spec.constraints.clear();
+    let text = search(&spec, &(), &Arc::default()).unwrap_err().to_string();
+    assert!(text.contains("another `constraints`") && text.contains("log_loss <= 5"), "{text}");
 }
 
 #[test]

@@ -429,7 +429,7 @@ fn check_parts(spec: &SearchSpec, parts: usize) -> Result<()> {
     if (parts as u64) < least {
         return Err(Error::input(format!(
             "the pruner {pruner} compares the trainings of a trial, one a fold or repetition, and can stop nothing before \
-             there are {} of them (p < {threshold}): there is {parts}; give at least {least} (--folds {least}, or --repeats \
+             there are {} of them (p < {threshold}) and one more: there are {parts}; give at least {least} (--folds {least}, or --repeats \
              {least}) or a higher threshold (--pruner-option p_threshold=X)",
             least - 1
         )));
@@ -458,10 +458,9 @@ fn config(spec: &SearchSpec, prepared: &Prepared, name: &str, objectives: &[Meas
     let mut config = StudyConfig::new(name, objectives[0].direction(), space);
     config.directions = objectives.iter().map(|objective| objective.direction()).collect();
     config.metric_names = objectives.iter().map(ToString::to_string).collect();
-    if !spec.constraints.is_empty() {
-        let constraints: Vec<String> = spec.constraints.iter().map(ToString::to_string).collect();
-        config.attributes.insert("constraints".to_owned(), constraints.into());
-    }
+    // None is said too: trials that were made without a constraint are not judged by one that is added.
+    let constraints: Vec<String> = spec.constraints.iter().map(ToString::to_string).collect();
+    config.attributes.insert("constraints".to_owned(), constraints.into());
     let data = json!({
         "name": prepared.name(),
         "task": prepared.task().name(),

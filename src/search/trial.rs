@@ -165,13 +165,13 @@ impl Objective<'_> {
         let plan = Plan::new(&config.model, sets.train.inputs, sets.train.targets.outputs()).map_err(failed)?;
         let batch = config.train.batch_size.min(sets.train.rows);
         check_memory(&plan, batch, spec.trial_memory_limit)?;
-        // What is delivered is trained on more rows, of which there may be more columns.
-        let parameters = match spec.retrain && spec.population.is_none() {
-            true => {
-                let inputs = self.bridge.prepared.final_inputs(config.preprocess)?.max(sets.train.inputs);
-                Plan::new(&config.model, inputs, sets.train.targets.outputs()).map_err(failed)?.parameters
-            }
-            false => plan.parameters,
+        // What is delivered is trained on more rows, of which there may be more columns. Also without a last training, so that
+        // the trials of a study are counted alike.
+        let parameters = if spec.population.is_some() {
+            plan.parameters
+        } else {
+            let inputs = self.bridge.prepared.final_inputs(config.preprocess)?.max(sets.train.inputs);
+            Plan::new(&config.model, inputs, sets.train.targets.outputs()).map_err(failed)?.parameters
         };
         self.price(context, parameters, None)?;
         let threads = match spec.threads {

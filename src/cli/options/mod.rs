@@ -118,7 +118,7 @@ pub const SEARCH: &[Opt] = &[
     many("pruner_option", "NAME=X", "Option of the pruner; several may be given. See the end of this help"),
     opt("trials", "N", "Trials that the study should reach in all [default: 100; none with --time-limit]"),
     opt("time_limit", "TIME", "Time for everything, as in 90s, 10m or 1h30m"),
-    opt("trial_time_limit", "TIME", "Time for one trial: what it has learned, or a command has reported, by then is its result"),
+    opt("trial_time_limit", "TIME", "Time for one trial: what it has learned, or a command has reported, by then is its result; with folds, one that has not seen all of them is pruned"),
     opt("trial_memory_limit", "SIZE", "Memory of one trial, as in 500MiB or 2GiB; what needs more fails"),
     opt("command", "COMMAND", "Program to run as a trial instead of a training, as in './objective.sh {learning_rate}'"),
     many("direction", "NAMES", "minimize or maximize the command's value; one each for several, with commas"),

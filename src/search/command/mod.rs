@@ -257,10 +257,9 @@ fn open(spec: &CommandSpec, progress: &dyn Progress) -> Result<Study> {
         space: Some(spec.space.clone()),
         attributes: [("seed".to_owned(), json!(spec.seed))].into_iter().collect(),
     };
-    if !spec.constraints.is_empty() {
-        let constraints: Vec<String> = spec.constraints.iter().map(ToString::to_string).collect();
-        config.attributes.insert("constraints".to_owned(), constraints.into());
-    }
+    // None is said too, as in a search of trainings.
+    let constraints: Vec<String> = spec.constraints.iter().map(ToString::to_string).collect();
+    config.attributes.insert("constraints".to_owned(), constraints.into());
     let study = Study::create_or_open(&Storage::open_or_create(&spec.storage)?, &config)?;
     // Another path or flag may well compute the same: only its user knows.
     match study.attribute("command")? {
