@@ -112,12 +112,8 @@ impl Prepared {
             return Ok(sets.clone());
         }
         let (train, validation) = self.part(part)?;
-        let mut sets = self.encode(preprocess, &train, &validation)?;
         // The test rows are looked at once, by the model of the first part or the last training.
-        if part > 0 {
-            sets.test = None;
-        }
-        let sets = Arc::new(sets);
+        let sets = Arc::new(self.encode(preprocess, &train, &validation, part == 0)?);
         cache.insert((preprocess, part), sets.clone());
         Ok(sets)
     }
@@ -138,7 +134,7 @@ impl Prepared {
     /// # Errors
     /// Those of [`Pipeline::fit`].
     pub fn final_sets(&self, preprocess: Preprocess) -> Result<Sets> {
-        self.encode(preprocess, &self.split.development(), &[])
+        self.encode(preprocess, &self.split.development(), &[], true)
     }
 
     /// Inputs of [`Prepared::final_sets`]: columns that are constant in the training rows alone, and categories that these
@@ -156,7 +152,7 @@ impl Prepared {
         Ok(inputs)
     }
 
-    fn encode(&self, preprocess: Preprocess, train: &[usize], validation: &[usize]) -> Result<Sets> {
+    fn encode(&self, preprocess: Preprocess, train: &[usize], validation: &[usize], with_test: bool) -> Result<Sets> {
         let source = &self.loaded.source;
         let (pipeline, notes) = Pipeline::fit(source, train, preprocess)?;
         let some = |rows: &[usize]| match rows {
@@ -164,6 +160,7 @@ impl Prepared {
             rows => pipeline.transform(source, rows).map(|dataset| Some(Arc::new(dataset))),
         };
         let test = match &self.loaded.test {
+            _ if !with_test => None,
             Some(test) => Some(Arc::new(pipeline.transform(test, &(0..test.rows()).collect::<Vec<_>>())?)),
             None => some(&self.split.test)?,
         };

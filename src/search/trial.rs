@@ -91,8 +91,8 @@ impl Objective<'_> {
                     break;
                 }
             }
-            let one = self.measure(&engine, &model, &trained, sets)?;
-            measured.push(Measured { inference_seconds, parameters: parameters as f64, ..one });
+            let fixed = Fixed { parameters: parameters as f64, inference_seconds };
+            measured.push(self.measure(&engine, &model, &trained, sets, fixed)?);
             if part == 0 {
                 first = Some((model, trained));
             }
@@ -167,7 +167,9 @@ impl Objective<'_> {
         check_memory(&plan, batch, spec.trial_memory_limit)?;
         // What is delivered is trained on more rows, of which there may be more columns. Also without a last training, so that
         // the trials of a study are counted alike.
-        let parameters = if spec.population.is_some() {
+        let constrained = spec.constraints.iter().map(|constraint| constraint.measure);
+        let mut judged_by = self.bridge.objectives.iter().copied().chain(constrained);
+        let parameters = if !judged_by.any(|measure| measure == Measure::Parameters) {
             plan.parameters
         } else {
             let inputs = self.bridge.prepared.final_inputs(config.preprocess)?.max(sets.train.inputs);
@@ -278,15 +280,16 @@ impl Objective<'_> {
         model: &Model,
         trained: &Trained,
         sets: &Sets,
+        fixed: Fixed,
     ) -> Result<Measured, ObjectiveEnd> {
         let scores = sets.validation.as_ref().map(|validation| engine.scores(model, validation));
         Ok(Measured {
             watched: trained.metric.ok_or_else(|| Error::input("the trial ran no epoch"))?,
             scores: scores.transpose()?.unwrap_or_default(),
             epoch: trained.epoch,
-            parameters: trained.weights.len() as f64,
+            parameters: fixed.parameters,
             training_seconds: trained.seconds,
-            inference_seconds: None,
+            inference_seconds: fixed.inference_seconds,
         })
     }
 
