@@ -6,14 +6,12 @@ use super::console::Console;
 use super::failure::Failure;
 use super::options::{DATA, Options};
 use super::progress::Bars;
-use super::search::{acquisition, check_enqueued, enqueued, outline};
+use super::search::{check_enqueued, enqueued, outline};
 use super::study_file::StudyFile;
 use super::{interrupt, screen, storage, table};
 use hpt_engine::Error;
 use hpt_engine::history::Direction;
-use hpt_engine::pruner;
 use hpt_engine::report::trials::objective_names;
-use hpt_engine::sampler;
 use hpt_engine::search::{CommandOutcome, CommandSpec, Constraint, search_command};
 use hpt_engine::settings::Settings;
 use hpt_engine::study::Regret;
@@ -87,10 +85,6 @@ fn specify(
     }
     let time_limit = options.time("time_limit")?;
     let default = CommandSpec::new(command, directions[0], space);
-    let pruner = options.text("pruner")?.unwrap_or(&default.pruner).to_owned();
-    pruner::entry(&pruner).map_err(|error| options.locate("pruner", error))?;
-    let objectives = objective_names(&metrics, directions.len());
-    let sampler = options.text("sampler")?.unwrap_or(&default.sampler).to_owned();
     let rules = options.stop_rules(directions.len())?;
     if rules.regret == Some(Regret::Error) {
         let message = "a command's value has no error that is known; give the regret bound as a number";
@@ -98,11 +92,8 @@ fn specify(
     }
     let spec = CommandSpec {
         directions,
-        acquisition: acquisition(options, &sampler)?.unwrap_or(default.acquisition),
-        sampler,
+        told: storage::told_by(options)?,
         constraints: options.constraints(Constraint::named)?,
-        pruner_settings: options.pruner(&pruner, pruner::Settings { objectives, ..pruner::Settings::default() })?,
-        pruner,
         metrics,
         trials: options.count("trials", 1)?.or(default.trials.filter(|_| time_limit.is_none())),
         time_limit,
@@ -119,8 +110,6 @@ fn specify(
         warm_start: options.warm_start()?,
         ..default
     };
-    sampler::by_name(&spec.sampler, &sampler::Settings::default()).map_err(|error| options.locate("sampler", error))?;
-    pruner::by_name(&spec.pruner, &spec.pruner_settings).map_err(|error| options.locate("pruner", error))?;
     check_enqueued(options, &spec.enqueue, &spec.space)?;
     spec.check_command(options.place("command").unwrap_or("--command"))?;
     Ok(spec)

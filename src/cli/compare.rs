@@ -9,10 +9,10 @@ use clap::ArgMatches;
 use hpt_engine::Error;
 use hpt_engine::backend::cores;
 use hpt_engine::compare::{CompareSpec, FUNCTIONS, Grid, Problem, Report, Run, function, run as compare};
-use hpt_engine::pruner::{self, PRUNERS};
+use hpt_engine::pruner::PRUNERS;
 use hpt_engine::sampler::SAMPLERS;
 use hpt_engine::search::{DataProblem, SearchSpec};
-use hpt_engine::study::Storage;
+use hpt_engine::study::{Storage, Told};
 use serde_json::json;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -168,23 +168,15 @@ fn problem(matches: &ArgMatches, options: &Options, console: &Console) -> Result
     let split = options.in_folds(split)?;
     let fixed = settings(matches)?;
     let space = options.text("space")?.map(|path| space_of(path, &fixed, console)).transpose()?;
-    let pruner = options.text("pruner")?.unwrap_or("none").to_owned();
-    pruner::entry(&pruner)?;
-    let epochs = fixed.resolve()?.train.epochs as u64;
-    let pruner_settings = pruner::Settings { max_resource: Some(epochs), ..pruner::Settings::default() };
-    let pruner_settings = options.pruner(&pruner, pruner_settings)?;
-    pruner::by_name(&pruner, &pruner_settings)?;
-    let first_rung_given =
-        options.raw("pruner_option").is_some_and(|(_, value)| value.to_string().contains("min_resource"));
+    let told = storage::told_by(options)?;
+    let told = Told { pruner: told.pruner.or_else(|| Some("none".to_owned())), ..told };
     let default = SearchSpec::new(data);
     let spec = SearchSpec {
         split,
         fixed,
         space,
         objectives: options.objectives()?,
-        pruner,
-        pruner_settings,
-        first_rung_given,
+        told,
         device: options.device()?,
         ..default
     };

@@ -12,6 +12,7 @@ mod devices;
 mod finish;
 mod kept;
 mod measure;
+mod method;
 mod population;
 mod problem;
 mod space;
@@ -38,6 +39,7 @@ use crate::train::{Metric, TrainSpec};
 use crate::{Error, Result, pruner, sampler};
 use budget::Budget;
 use kept::Kept;
+use method::Chosen;
 use population::Members;
 use serde_json::json;
 use std::path::PathBuf;
@@ -109,6 +111,8 @@ pub fn search(spec: &SearchSpec, progress: &dyn Progress, stop: &Arc<AtomicBool>
 /// A search with its data loaded and its study open.
 struct Bridge<'a> {
     spec: &'a SearchSpec,
+    /// Sampler and pruner.
+    method: Method,
     progress: &'a dyn Progress,
     prepared: Prepared,
     objectives: Vec<Measure>,
@@ -137,9 +141,7 @@ impl<'a> Bridge<'a> {
         }
         let prepared = Prepared::load(&spec.data, &split)?;
         let parts = spec.repeats * prepared.folds().max(1);
-        if pruner::entry(&spec.pruner)?.of_parts {
-            check_parts(spec, parts)?;
-        }
+        let name = spec.study.clone().unwrap_or_else(|| prepared.name().to_owned());
         if spec.rules.regret == Some(Regret::Error) && parts < 2 {
             return Err(Error::input(
                 "the error of a value is known from folds (--folds 5) or repetitions (--repeats 3); without them give the \
@@ -167,7 +169,11 @@ impl<'a> Bridge<'a> {
         train.criterion(&sets.train)?;
         let watched = train.metric_for(&sets.train.targets)?;
         let objectives = if spec.objectives.is_empty() { vec![watched.into()] } else { spec.objectives.clone() };
-        check_objectives(spec, &objectives)?;
+        let chosen = choose(spec, &name, &objectives, progress)?;
+        check_objectives(&objectives, &chosen.method.pruner)?;
+        if pruner::entry(&chosen.method.pruner)?.of_parts {
+            check_parts(&chosen.method, parts)?;
+        }
         let space = match &spec.space {
             Some(space) => space.clone(),
             None => default_space(sets.train.rows, &spec.fixed)?,
@@ -179,9 +185,8 @@ impl<'a> Bridge<'a> {
         population::check(spec, &space)?;
         check_samples(spec, &space, &sets.train)?;
         let engine = devices::open(spec, progress)?;
-        let (jobs, threads) = devices::workers(spec, &engine, &space, &sets)?;
+        let (jobs, threads) = devices::workers(spec, &chosen.method.sampler, &engine, &space, &sets)?;
         let storage = Storage::open_or_create(&spec.storage)?;
-        let name = spec.study.clone().unwrap_or_else(|| prepared.name().to_owned());
         let study = Study::create_or_open(&storage, &config(spec, &prepared, &name, &objectives, space))?;
         if spec.population.is_none() && study.attribute(POPULATION)?.is_some() {
             return Err(Error::input(format!(
@@ -192,7 +197,12 @@ impl<'a> Bridge<'a> {
         // A study's name may hold what a path gives a meaning to.
         let folder = || PathBuf::from(name.replace(['/', '\\'], "_").trim_start_matches('.'));
         let out = spec.out.clone().unwrap_or_else(folder);
-        let bridge = Bridge { spec, progress, prepared, objectives, watched, study, out, engine, jobs, threads, parts };
+        let mut method = chosen.method;
+        if !chosen.rung_is_said {
+            method.pruner_settings.min_resource = first_rung_of(&study, spec)?;
+        }
+        let bridge =
+            Bridge { spec, method, progress, prepared, objectives, watched, study, out, engine, jobs, threads, parts };
         bridge.remember_device()?;
         Ok(bridge)
     }
@@ -201,17 +211,8 @@ impl<'a> Bridge<'a> {
     fn run(&self, objective: &Objective<'_>) -> Result<crate::study::Summary> {
         let (spec, progress) = (self.spec, self.progress);
         let sampler = self.sampler()?;
-        let mut settings = spec.pruner_settings.clone();
-        if !spec.first_rung_given {
-            settings.min_resource = self.first_rung()?;
-        }
-        settings.max_resource.get_or_insert(spec.fixed.resolve()?.train.epochs as u64);
-        settings.objectives = self.objectives.iter().map(ToString::to_string).collect();
-        let pruner = pruner::by_name(&spec.pruner, &settings)?;
-        let (name, pruner_name) = (spec.sampler.clone(), spec.pruner.clone());
-        let method =
-            Method { sampler: name, acquisition: spec.acquisition, pruner: pruner_name, pruner_settings: settings };
-        self.study.set_method(&method)?.iter().for_each(|change| progress.note(change));
+        let pruner = self.method.pruner()?;
+        self.study.set_method(&self.method)?.iter().for_each(|change| progress.note(change));
         if let Some(space) = self.study.space() {
             progress.note(&format!("sampler {}", sampler.describe(space, self.study.directions())));
         }
@@ -272,24 +273,12 @@ impl<'a> Bridge<'a> {
     fn sampler(&self) -> Result<Box<dyn sampler::Sampler>> {
         let settings = sampler::Settings {
             trials: self.spec.trials,
-            acquisition: self.spec.acquisition,
+            acquisition: self.method.acquisition,
             // In order, a study must not depend on the jobs.
             at_once: self.spec.deterministic.map_or(self.jobs, |width| width as usize),
             ..sampler::Settings::default()
         };
-        sampler::by_name(&self.spec.sampler, &settings)
-    }
-
-    /// The first epoch at which successive halving compares: that of the study's first call, so that its rungs stay
-    /// where they are when more trials are asked for.
-    fn first_rung(&self) -> Result<u64> {
-        if let Some(rung) = self.study.attribute("first_rung")?.and_then(|rung| rung.as_u64()) {
-            return Ok(rung.max(1));
-        }
-        let epochs = self.spec.fixed.resolve()?.train.epochs as u64;
-        let rung = first_rung(epochs, self.spec.trials);
-        self.study.set_attribute("first_rung", &json!(rung))?;
-        Ok(rung)
+        sampler::by_name(&self.method.sampler, &settings)
     }
 
     /// What another study found best, the default configuration, and what the user wants tried, each once.
@@ -389,6 +378,30 @@ impl<'a> Bridge<'a> {
     }
 }
 
+/// How the search proposes and stops trials.
+fn choose(spec: &SearchSpec, study: &str, objectives: &[Measure], progress: &dyn Progress) -> Result<Chosen> {
+    let is_pruned = objectives.iter().any(|objective| objective.metric().is_some());
+    let usual = if is_pruned { "asha" } else { "none" };
+    let names = objectives.iter().map(ToString::to_string).collect();
+    let mut chosen = method::choose(&spec.storage, study, &spec.told, usual, names)?;
+    if !is_pruned && spec.told.pruner.is_none() && chosen.method.pruner == "none" {
+        progress.note("no trial is pruned: no objective is a metric to look at each epoch");
+    }
+    chosen.method.pruner_settings.max_resource.get_or_insert(spec.fixed.resolve()?.train.epochs as u64);
+    Ok(chosen)
+}
+
+/// The first epoch at which successive halving compares: that of the study's first call, so that its rungs stay where they
+/// are when more trials are asked for.
+fn first_rung_of(study: &Study, spec: &SearchSpec) -> Result<u64> {
+    if let Some(rung) = study.attribute("first_rung")?.and_then(|rung| rung.as_u64()) {
+        return Ok(rung.max(1));
+    }
+    let rung = first_rung(spec.fixed.resolve()?.train.epochs as u64, spec.trials);
+    study.set_attribute("first_rung", &json!(rung))?;
+    Ok(rung)
+}
+
 /// The first epoch at which successive halving compares: a 27th of all, or a ninth where there are too few trials for three
 /// rungs that each let a third go on. What an early look loses, the trials that it pays for more than bring back
 /// (`benches/search/record.md`: from a 27th on ASHA gains on no pruning in a quarter of the epochs, from a ninth on it loses).
@@ -416,16 +429,16 @@ fn check_samples(spec: &SearchSpec, space: &Space, train: &Dataset) -> Result<()
 }
 
 /// Refuses fewer trainings of a trial than the test of a pruner of parts needs to stop anything.
-fn check_parts(spec: &SearchSpec, parts: usize) -> Result<()> {
-    let threshold = spec.pruner_settings.p_threshold;
-    let pruner = &spec.pruner;
+fn check_parts(method: &Method, parts: usize) -> Result<()> {
+    let Method { pruner, pruner_settings, .. } = method;
+    let threshold = pruner_settings.p_threshold;
     let Some(least) = pruner::Wilcoxon::least_parts(threshold) else {
         return Err(Error::input(format!(
             "the pruner {pruner} stops nothing with p_threshold={threshold}; give one above 0"
         )));
     };
     // The last part ends the trial: what can be stopped must be known one part earlier.
-    let least = u64::from(least).max(spec.pruner_settings.startup_steps as u64) + 1;
+    let least = u64::from(least).max(pruner_settings.startup_steps as u64) + 1;
     if (parts as u64) < least {
         return Err(Error::input(format!(
             "the pruner {pruner} compares the trainings of a trial, one a fold or repetition, and can stop nothing before \
@@ -438,14 +451,13 @@ fn check_parts(spec: &SearchSpec, parts: usize) -> Result<()> {
 }
 
 /// Refuses objectives that say nothing and a pruner that could not judge by them.
-fn check_objectives(spec: &SearchSpec, objectives: &[Measure]) -> Result<()> {
+fn check_objectives(objectives: &[Measure], pruner: &str) -> Result<()> {
     if let Some((i, twice)) = objectives.iter().enumerate().find(|(i, one)| objectives[..*i].contains(one)) {
         return Err(Error::input(format!("metric: {twice} is named twice (the second time in place {})", i + 1)));
     }
-    if objectives.iter().all(|objective| objective.metric().is_none()) && spec.pruner != "none" {
+    if objectives.iter().all(|objective| objective.metric().is_none()) && pruner != "none" {
         return Err(Error::input(format!(
-            "the pruner {} compares metrics epoch by epoch, and no objective ({}) is one; name a metric too or take --pruner none",
-            spec.pruner,
+            "the pruner {pruner} compares metrics epoch by epoch, and no objective ({}) is one; name a metric too or take --pruner none",
             objectives.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
         )));
     }

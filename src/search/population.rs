@@ -105,11 +105,11 @@ pub(super) fn check(spec: &SearchSpec, space: &Space) -> Result<()> {
     population.check()?;
     let refuse = |what: &str, why: &str| Err(Error::input(format!("{what} does not combine with a population: {why}")));
     let usual = SearchSpec::new(spec.data.clone());
-    if spec.sampler != usual.sampler {
-        return refuse(&format!("sampler {}", spec.sampler), "members follow the best ones; leave it out");
+    if let Some(sampler) = spec.told.sampler.as_ref().filter(|sampler| *sampler != "auto") {
+        return refuse(&format!("sampler {sampler}"), "members follow the best ones; leave it out");
     }
-    if spec.pruner != usual.pruner && spec.pruner != "none" {
-        return refuse(&format!("pruner {}", spec.pruner), "the worst members follow the best instead; leave it out");
+    if let Some(pruner) = spec.told.pruner.as_ref().filter(|pruner| *pruner != "none") {
+        return refuse(&format!("pruner {pruner}"), "the worst members follow the best instead; leave it out");
     }
     if spec.trials != usual.trials && spec.trials.is_some() {
         let why = "there are members × generations trials; `epochs` says how long each member trains";

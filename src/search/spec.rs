@@ -5,11 +5,9 @@ use crate::Result;
 use crate::data::{DataSpec, SplitSpec};
 use crate::engine::{Device, Engine};
 use crate::history::Trial;
-use crate::pruner;
-use crate::sampler::Acquisition;
 use crate::settings::Settings;
 use crate::space::{Params, Space};
-use crate::study::{StopRules, Stopped, Storage, Study};
+use crate::study::{StopRules, Stopped, Storage, Study, Told};
 use crate::train::Scores;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,16 +29,10 @@ pub struct SearchSpec {
     pub objectives: Vec<Measure>,
     /// What a trial must keep to be among the best.
     pub constraints: Vec<Constraint>,
-    /// Name of the sampler.
-    pub sampler: String,
-    /// What the Gaussian process of the samplers `gp` and `auto` maximises.
-    pub acquisition: Acquisition,
-    /// Name of the pruner.
-    pub pruner: String,
-    /// What it is told.
-    pub pruner_settings: pruner::Settings,
-    /// Whether the first step of successive halving is among that; else it is chosen from the epochs.
-    pub first_rung_given: bool,
+    /// Sampler and pruner with their options. What is left out is as the study was begun; of a new study the sampler `auto`
+    /// and the pruner `asha` (`hyperband` for `bohb`, `none` where no objective is a metric), whose first rung follows from
+    /// the epochs.
+    pub told: Told,
     /// The total number of trials that the study should reach; none for no limit.
     pub trials: Option<u64>,
     /// Wall-clock time of everything, the last training included.
@@ -98,11 +90,7 @@ impl SearchSpec {
             space: None,
             objectives: Vec::new(),
             constraints: Vec::new(),
-            sampler: "auto".to_owned(),
-            acquisition: Acquisition::default(),
-            pruner: "asha".to_owned(),
-            pruner_settings: pruner::Settings::default(),
-            first_rung_given: false,
+            told: Told::default(),
             trials: Some(100),
             time_limit: None,
             trial_time_limit: None,
