@@ -3,10 +3,11 @@
 //! The same options as a search of the built-in trainer; those that only that one has are refused by name.
 
 use super::console::Console;
+use super::document::{self, Course};
 use super::failure::Failure;
 use super::options::{DATA, Options};
 use super::progress::Bars;
-use super::search::{check_enqueued, enqueued, outline};
+use super::search::{check_enqueued, enqueued};
 use super::study_file::StudyFile;
 use super::{interrupt, screen, storage, table};
 use hpt_engine::Error;
@@ -14,8 +15,8 @@ use hpt_engine::history::Direction;
 use hpt_engine::report::trials::objective_names;
 use hpt_engine::search::{CommandOutcome, CommandSpec, Constraint, search_command};
 use hpt_engine::settings::Settings;
-use hpt_engine::study::Regret;
-use serde_json::{Value as Json, json};
+use hpt_engine::study::{Regret, Summary};
+use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -132,34 +133,9 @@ fn refuse_the_built_in(options: &Options, settings: &Settings, file: Option<&Stu
     }
 }
 
-/// The keys of a search, those of the built-in trainer null.
 fn document(outcome: &CommandOutcome) -> Result<Json, Error> {
-    let (study, summary) = (&outcome.study, &outcome.summary);
-    let counts = summary.counts;
-    let directions: Vec<&str> = study.directions().iter().map(|direction| direction.name()).collect();
-    let single = directions.len() == 1;
-    let objectives = objective_names(study.metric_names(), directions.len());
-    let one_or_all = |names: Vec<Json>| match names.as_slice() {
-        [only] if single => only.clone(),
-        [] => Json::Null,
-        _ => Json::Array(names),
-    };
-    Ok(json!({
-        "study": study.name(),
-        "storage": study.storage().path().display().to_string(),
-        "direction": one_or_all(directions.iter().map(|name| json!(name)).collect()),
-        "metric": one_or_all(study.metric_names().iter().map(|name| json!(name)).collect()),
-        "command": study.attribute("command")?,
-        "trials": {"complete": counts.complete, "pruned": counts.pruned, "failed": counts.failed},
-        "seconds": summary.seconds,
-        "trials_per_second": rate(outcome),
-        "stopped_by": summary.stopped.name(),
-        "best": hpt_engine::report::trials::best_json(study)?,
-        "validation": null,
-        "test": null,
-        "model": null,
-        "top": outcome.top.iter().map(|trial| outline(trial, &objectives)).collect::<Vec<_>>(),
-    }))
+    let Summary { seconds, stopped, .. } = outcome.summary;
+    document::of(&outcome.study, outcome.best.first(), Course { seconds, rate: rate(outcome), stopped })
 }
 
 fn rate(outcome: &CommandOutcome) -> f64 {

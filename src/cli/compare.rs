@@ -12,8 +12,8 @@ use hpt_engine::compare::{CompareSpec, FUNCTIONS, Grid, Problem, Report, Run, fu
 use hpt_engine::pruner::PRUNERS;
 use hpt_engine::sampler::SAMPLERS;
 use hpt_engine::search::{DataProblem, SearchSpec};
-use hpt_engine::study::{Storage, Told};
-use serde_json::json;
+use hpt_engine::study::{Stopped, Storage, Told};
+use serde_json::{Value as Json, json};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -96,7 +96,7 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
     let report = match Report::new(problem.as_ref(), &runs) {
         Ok(report) => report,
         Err(error) if interrupted => {
-            console.result(&json!({"seeds": []}), || error.to_string())?;
+            console.result(&json!({"seeds": [], "stopped_by": Stopped::Interrupted.name()}), || error.to_string())?;
             return Err(Failure::interrupted());
         }
         Err(error) => return Err(error.into()),
@@ -104,7 +104,8 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
     if let Some(path) = out {
         write(path, &report, &runs)?;
     }
-    console.result(&report, || text(&report))?;
+    let stopped = if interrupted { Stopped::Interrupted } else { Stopped::Reached };
+    console.result(&document(&report, stopped)?, || text(&report))?;
     if interrupted {
         let further = match &spec.storage {
             Some(storage) => format!("the same command goes on from {}", storage.path().display()),
@@ -114,6 +115,14 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
         return Err(Failure::interrupted());
     }
     Ok(())
+}
+
+/// The report as JSON, with why it has no more seeds, as a search says it.
+fn document(report: &Report, stopped: Stopped) -> Result<Json, Failure> {
+    let wrong = |error: serde_json::Error| Failure::new(1, format!("the result is no JSON: {error}"));
+    let mut document = serde_json::to_value(report).map_err(wrong)?;
+    document["stopped_by"] = stopped.name().into();
+    Ok(document)
 }
 
 /// What a training needs here: seeds and threads are the comparison's.

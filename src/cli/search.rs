@@ -1,6 +1,7 @@
 //! `search`: from flags and a study file to a tuned, tested, saved model.
 
 use super::console::Console;
+use super::document::{self, Course};
 use super::failure::Failure;
 use super::options::{DATA, Opt, Options, RUN, SEARCH, add, add_settings, settings};
 use super::progress::Bars;
@@ -9,10 +10,8 @@ use crate::cli::study_file::StudyFile;
 use clap::{Arg, ArgAction, ArgMatches};
 use hpt_engine::Error;
 use hpt_engine::data::{DataSpec, SplitSpec};
-use hpt_engine::history::Trial;
 use hpt_engine::prepared::Prepared;
-use hpt_engine::report::trials::{number as number_json, objective_names};
-use hpt_engine::search::{Constraint, SearchOutcome, SearchSpec, default_space, search};
+use hpt_engine::search::{Constraint, Interval, SearchOutcome, SearchSpec, default_space, search};
 use hpt_engine::settings::Settings;
 use hpt_engine::space::{Params, Space};
 use serde_json::{Map, Value as Json, json};
@@ -322,55 +321,18 @@ pub fn how_to_resume(bars: &Bars, storage: &Path) -> String {
     format!("interrupted: {finished} of the study finished and kept in {storage}; to go on:\n  {}", command.join(" "))
 }
 
-/// `{"number", "value", "params"}`; where there are several `values`, and `objectives` with their names.
-pub fn outline(trial: &Trial, names: &[String]) -> Json {
-    let (number, values, params) = (trial.number, &trial.values, &trial.params);
-    if names.len() == 1 {
-        return json!({"number": number, "value": trial.value(), "params": params});
-    }
-    let named: Map<String, Json> = names.iter().cloned().zip(values.iter().copied().map(number_json)).collect();
-    json!({"number": number, "values": values, "params": params, "objectives": named})
-}
-
 fn document(outcome: &SearchOutcome) -> Result<Json, Error> {
-    let counts = outcome.study.counts()?;
-    let test = outcome.test.as_ref().map(|test| {
+    let course = Course { seconds: outcome.seconds, rate: screen::rate(outcome), stopped: outcome.stopped };
+    let mut document = document::of(&outcome.study, Some(&outcome.best), course)?;
+    if let Some(test) = &outcome.test {
         let mut fields: Map<String, Json> =
             test.scores.0.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
-        let intervals: Map<String, Json> = test
-            .intervals
-            .iter()
-            .map(|(name, interval)| (name.clone(), json!([interval.low, interval.high])))
-            .collect();
-        fields.insert("intervals".to_owned(), intervals.into());
+        let interval = |(name, interval): (&String, &Interval)| (name.clone(), json!([interval.low, interval.high]));
         fields
-    });
-    let several = outcome.objectives.len() > 1;
-    let each = |names: Vec<&str>| if several { json!(names) } else { json!(names.first()) };
-    let names = objective_names(outcome.study.metric_names(), outcome.objectives.len());
-    let all = |trials: &[Trial]| trials.iter().map(|trial| outline(trial, &names)).collect::<Json>();
-    let mut document = json!({
-        "study": outcome.study.name(),
-        "storage": outcome.study.storage().path().display().to_string(),
-        "direction": each(outcome.study.directions().iter().map(|direction| direction.name()).collect()),
-        "metric": each(outcome.objectives.iter().map(|objective| objective.name()).collect()),
-        "trials": {"complete": counts.complete, "pruned": counts.pruned, "failed": counts.failed},
-        "seconds": outcome.seconds,
-        "trials_per_second": screen::rate(outcome),
-        "stopped_by": outcome.stopped.name(),
-        "best": if several { all(&outcome.front) } else { outline(&outcome.best, &names) },
-        "retrained": outcome.retrained.then_some(outcome.best.number),
-        "default": outcome.default_value,
-        "validation": outcome.validation,
-        "test": test,
-        "model": outcome.model.display().to_string(),
-        "top": all(&outcome.top),
-    });
-    if !outcome.parts.is_empty() {
-        document["parts"] = json!(outcome.parts);
+            .insert("intervals".to_owned(), test.intervals.iter().map(interval).collect::<Map<String, Json>>().into());
+        document["test"] = fields.into();
     }
-    if !outcome.schedule.is_empty() {
-        document["schedule"] = json!(outcome.schedule);
-    }
+    document["retrained"] = json!(outcome.retrained.then_some(outcome.best.number));
+    document["model"] = json!(outcome.model.display().to_string());
     Ok(document)
 }

@@ -10,6 +10,7 @@ mod budget;
 mod command;
 mod devices;
 mod finish;
+mod found;
 mod kept;
 mod measure;
 mod method;
@@ -21,6 +22,7 @@ mod trial;
 
 pub use command::{CommandOutcome, CommandSpec, kill_commands, search_command};
 pub use finish::{Interval, Tested};
+pub use found::Found;
 pub use measure::{Bound, Constraint, Measure};
 pub use population::{PopulationSpec, TUNABLE};
 pub use problem::DataProblem;
@@ -40,16 +42,13 @@ use crate::{Error, Result, pruner, sampler};
 use budget::Budget;
 use kept::Kept;
 use method::Chosen;
-use population::Members;
+use population::{Members, POPULATION};
 use serde_json::json;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use trial::Objective;
-
-/// Attribute of a study that trains a population: how.
-const POPULATION: &str = "population";
 
 /// Configurations of a space that are looked at before the study is made.
 const SAMPLES: u64 = 200;
@@ -77,16 +76,9 @@ pub fn search(spec: &SearchSpec, progress: &dyn Progress, stop: &Arc<AtomicBool>
         return Err(Error::Interrupted);
     }
     let (best, finished, retrained) = bridge.finish(&kept, stop)?;
-    let schedule = match &members {
-        Some(members) => {
-            if summary.stopped == Stopped::Reached {
-                members.clean();
-            }
-            members.schedule_of(&best)?
-        }
-        None => Vec::new(),
-    };
-    drop(members);
+    if let Some(members) = members.filter(|_| summary.stopped == Stopped::Reached) {
+        members.clean();
+    }
     Ok(SearchOutcome {
         objectives: bridge.objectives.clone(),
         front: bridge.study.best()?,
@@ -95,14 +87,11 @@ pub fn search(spec: &SearchSpec, progress: &dyn Progress, stop: &Arc<AtomicBool>
         trial_seconds: summary.seconds,
         // Its clock is the search's own, which also keeps time for the end.
         stopped: if summary.stopped == Stopped::Interrupted { Stopped::TimeLimit } else { summary.stopped },
-        validation: trial::scores_of(&bridge.study, &best)?,
-        parts: trial::parts_of(&bridge.study, &best)?,
+        found: Found::of(&bridge.study, Some(&best))?,
         test: finished.test,
         model: finished.path,
         retrained,
         top: bridge.shown()?,
-        default_value: bridge.default_value()?,
-        schedule,
         best,
         study: bridge.study,
     })
@@ -298,16 +287,6 @@ impl<'a> Bridge<'a> {
             self.study.enqueue_once(params)?;
         }
         Ok(())
-    }
-
-    /// The value of the default configuration, where a trial has it.
-    fn default_value(&self) -> Result<Option<f64>> {
-        // Of a population's default member only a piece was trained with it.
-        let space = self.study.space().filter(|_| self.spec.population.is_none());
-        let Some(default) = space.and_then(default_point) else { return Ok(None) };
-        let trials = self.study.trials()?;
-        let trial = trials.iter().find(|trial| trial.state == State::Complete && trial.params == default);
-        Ok(trial.filter(|trial| trial.is_feasible()).and_then(Trial::value))
     }
 
     fn best(&self) -> Result<Trial> {

@@ -1,6 +1,6 @@
 //! What a search is told, who listens to it, and what it comes to.
 
-use super::{Constraint, Measure, PopulationSpec, Tested};
+use super::{Constraint, Found, Measure, PopulationSpec, Tested};
 use crate::Result;
 use crate::data::{DataSpec, SplitSpec};
 use crate::engine::{Device, Engine};
@@ -8,7 +8,6 @@ use crate::history::Trial;
 use crate::settings::Settings;
 use crate::space::{Params, Space};
 use crate::study::{StopRules, Stopped, Storage, Study, Told};
-use crate::train::Scores;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -179,10 +178,8 @@ pub struct SearchOutcome {
     pub best: Trial,
     /// The best trial, or those that no other beats in all objectives.
     pub front: Vec<Trial>,
-    /// The best trial's metrics on the validation rows; of several trainings the mean.
-    pub validation: Scores,
-    /// What the best trial's trainings came to, one a fold or repetition, by the first metric; empty where there is one only.
-    pub parts: Vec<f64>,
+    /// What the study says of the best trial, and of the default configuration.
+    pub found: Found,
     /// The resulting model's metrics on the test rows, where there are some.
     pub test: Option<Tested>,
     /// The saved model.
@@ -191,11 +188,6 @@ pub struct SearchOutcome {
     pub retrained: bool,
     /// The best five trials, best first; with several objectives the front, by the first of them.
     pub top: Vec<Trial>,
-    /// The default configuration's value of the first objective, where the study has tried it.
-    pub default_value: Option<f64>,
-    /// Of a population, the best trial's hyperparameters from its first epoch on: `{"trial", "epochs": [from, to],
-    /// "params"}` of each piece. Else empty.
-    pub schedule: Vec<serde_json::Value>,
 }
 
 /// Who listens to a search. Calls come from several threads.

@@ -116,8 +116,8 @@ impl Study {
             };
             let id = find(connection, &name)?.unwrap_or_default();
             let directions = directions(connection, id)?;
-            let mut cache = Cache::of(&directions);
-            cache.refresh(connection, &path, id)?;
+            // Its trials are read when somebody wants more than one of them.
+            let cache = Cache::of(&directions);
             let space = match system(connection, id, SPACE)? {
                 Some(space) => Some(serde_json::from_value(space).map_err(|error| {
                     Error::input(format!("{path}: study `{name}`: its space ({SPACE}) cannot be read: {error}"))
