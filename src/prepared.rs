@@ -19,6 +19,8 @@ pub struct Prepared {
     /// The first training and validation rows.
     first: Fold,
     seed: u64,
+    /// All sets of rows have the same number of inputs.
+    aligned: bool,
     cache: Mutex<HashMap<(Preprocess, usize), Arc<Sets>>>,
     widths: Mutex<HashMap<Preprocess, usize>>,
 }
@@ -53,7 +55,8 @@ impl Prepared {
             0 => (split.train.clone(), split.validation.clone()),
             k => data::folds(&loaded.source, &split.development(), k, seed, 0)?.swap_remove(0),
         };
-        Ok(Prepared { loaded, split, folds, first, seed, cache: Mutex::default(), widths: Mutex::default() })
+        let (cache, widths) = (Mutex::default(), Mutex::default());
+        Ok(Prepared { loaded, split, folds, first, seed, aligned: false, cache, widths })
     }
 
     /// The data's name: the file's without its endings.
@@ -137,24 +140,34 @@ impl Prepared {
         self.encode(preprocess, &self.split.development(), &[], true)
     }
 
-    /// Inputs of [`Prepared::final_sets`]: columns that are constant in the training rows alone, and categories that these
-    /// lack, come back there.
-    ///
-    /// # Errors
-    /// Those of [`Pipeline::fit`].
-    pub fn final_inputs(&self, preprocess: Preprocess) -> Result<usize> {
+    /// Makes all sets of rows as wide as the widest of the first and the last training: columns that are constant in the
+    /// training rows alone, and categories that these lack, come back there. Networks of the same layers then have the same
+    /// number of parameters, whichever rows they were trained on.
+    #[must_use]
+    pub fn aligned(mut self) -> Self {
+        self.aligned = true;
+        self.cache = Mutex::default();
+        self
+    }
+
+    /// That width.
+    fn width(&self, preprocess: Preprocess) -> Result<usize> {
         let mut widths = self.widths.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(inputs) = widths.get(&preprocess) {
             return Ok(*inputs);
         }
-        let inputs = Pipeline::fit(&self.loaded.source, &self.split.development(), preprocess)?.0.inputs();
+        let fitted = |rows: &[usize]| Ok(Pipeline::fit(&self.loaded.source, rows, preprocess)?.0.inputs());
+        let inputs = usize::max(fitted(&self.first.0)?, fitted(&self.split.development())?);
         widths.insert(preprocess, inputs);
         Ok(inputs)
     }
 
     fn encode(&self, preprocess: Preprocess, train: &[usize], validation: &[usize], with_test: bool) -> Result<Sets> {
         let source = &self.loaded.source;
-        let (pipeline, notes) = Pipeline::fit(source, train, preprocess)?;
+        let (mut pipeline, notes) = Pipeline::fit(source, train, preprocess)?;
+        if self.aligned {
+            pipeline.widen(self.width(preprocess)?);
+        }
         let some = |rows: &[usize]| match rows {
             [] => Ok(None),
             rows => pipeline.transform(source, rows).map(|dataset| Some(Arc::new(dataset))),

@@ -1,7 +1,7 @@
 //! The bridge from end to end on built-in data: trials, resuming, reproducibility, kept models, the last training.
 
 use hpt_engine::Error;
-use hpt_engine::data::{DataSpec, Folds, Preprocess, SplitSpec};
+use hpt_engine::data::{DataSpec, Features, Folds, Preprocess, ReadTargets, SplitSpec};
 use hpt_engine::engine::{Device, Engine, Fit};
 use hpt_engine::history::{State, Trial};
 use hpt_engine::model::Model;
@@ -401,6 +401,25 @@ fn what_is_delivered_keeps_the_number_of_parameters() {
     let model = Model::load(&outcome.model).unwrap();
     let weights = model.plan.parameters as f64;
     assert_eq!(outcome.best.values[1], weights, "parameters are those of the network that is delivered");
+    let out = outcome.model.parent().unwrap();
+    let kept = |trial: &Trial| Model::load(&out.join(format!("trial-{}.safetensors", trial.number))).unwrap();
+    assert!(!outcome.front.is_empty());
+    for trial in outcome.front.iter() {
+        let model = kept(trial);
+        assert_eq!(
+            (model.plan.parameters as f64, trial.values[1]),
+            (trial.values[1], trial.user["parameters"].as_f64().unwrap())
+        );
+        let table = [("kind", "a"), ("kind", "c"), ("kind", "?")].map(|(_, kind)| format!("{kind},3,0,1\n")).concat();
+        let path = folder.path().join("new.csv");
+        std::fs::write(&path, format!("kind,x,fold,y\n{table}")).unwrap();
+        let pipeline = model.pipeline.as_ref().unwrap();
+        let (source, _) = pipeline.read(path.to_str().unwrap(), None, ReadTargets::No).unwrap();
+        let features = pipeline.features(&source).unwrap();
+        assert_eq!(features.inputs, model.plan.inputs);
+        let Features::F32(values) = &features.features else { panic!("a table") };
+        assert_eq!(values[features.inputs - 1], 0.0, "its rows have no `a`: the spare input says nothing");
+    }
     let sets = |part| Prepared::load(&spec.data, &spec.split).unwrap().sets_of(Preprocess::Standard, part).unwrap();
     assert!(sets(0).train.inputs != sets(1).train.inputs, "the folds have other columns");
 }
@@ -422,6 +441,12 @@ fn wilcoxon_compares_folds() {
     for trial in pruned {
         let steps: Vec<u64> = trial.intermediate.keys().copied().collect();
         assert!(steps.len() >= 4 && steps.len() < 6 && steps == (1..=steps.len() as u64).collect::<Vec<_>>());
+        // Its value is the mean of the folds that it has seen, and it says what each came to.
+        let parts: Vec<f64> = trial.intermediate.values().copied().collect();
+        let mean = parts.iter().sum::<f64>() / parts.len() as f64;
+        assert!((trial.value().unwrap() - mean).abs() < 1e-12 && mean != *parts.last().unwrap(), "{trial:?}");
+        assert_eq!(trial.system["terminator:cv_scores"], serde_json::json!(parts));
+        assert!(trial.user.contains_key("epochs_run"), "{trial:?}");
     }
 }
 

@@ -194,9 +194,9 @@ impl Progress for Bars {
         if shown.bar.is_none() || self.console.verbose {
             let broken = || (trial.state == State::Pruned && !trial.is_feasible()).then_some("breaks a constraint");
             let reason = reason(trial).or_else(broken);
-            // What was pruned has the values that it reported last.
-            let last = || trial.last_intermediate().and_then(|(step, _)| trial.report_at(step));
-            let values = if trial.values.is_empty() { last().unwrap_or_default() } else { &trial.values };
+            // What was pruned has what it had come to.
+            let last = || trial.reached().unwrap_or_default();
+            let values = if trial.values.is_empty() { last() } else { trial.values.as_slice().into() };
             let named = |(place, name): (usize, &String)| format!("{name} {:>8}", number(values.get(place).copied()));
             let values: Vec<String> = shown.metrics.iter().enumerate().map(named).collect();
             // Of several objectives no trial is the best.

@@ -104,9 +104,10 @@ fn rows(trials: &[Trial], objectives: usize) -> (Vec<Vec<String>>, Vec<String>) 
 
 /// Number, state, one value an objective, time and configuration; and the reason of the state where it is long.
 fn row(trial: &Trial, objectives: usize) -> (Vec<String>, String) {
-    // What was pruned has what it reported last.
-    let last = || trial.last_intermediate().and_then(|(step, _)| trial.report_at(step)).unwrap_or_default();
-    let values = if trial.values.is_empty() && trial.state == State::Pruned { last() } else { &trial.values };
+    // What was pruned has what it had come to.
+    let last = || trial.reached().unwrap_or_default();
+    let is_pruned = trial.values.is_empty() && trial.state == State::Pruned;
+    let values = if is_pruned { last() } else { trial.values.as_slice().into() };
     let value = |place: usize| values.get(place).copied().map(table::number).unwrap_or_default();
     let is = |key: &str| trial.state == State::Failed && trial.system.contains_key(key);
     let state = match trial.state.name() {

@@ -41,6 +41,13 @@ pub struct Pipeline {
     target_names: Vec<String>,
     target_mean: Vec<f64>,
     target_deviation: Vec<f64>,
+    /// Inputs after those of the columns that are always 0 ([`Pipeline::widen`]).
+    #[serde(default, skip_serializing_if = "is_none")]
+    spare: usize,
+}
+
+fn is_none(spare: &usize) -> bool {
+    *spare == 0
 }
 
 /// Whether, and under which names, targets are read with the inputs.
@@ -75,8 +82,17 @@ impl Pipeline {
             target_names: source.target_names.clone(),
             target_mean,
             target_deviation,
+            spare: 0,
         };
         Ok((pipeline, notes))
+    }
+
+    /// Makes it so many inputs where there are fewer: the further ones are always 0. So networks for rows that lack some
+    /// categories, or in which a column is constant, have the size of those for rows that do not. Images have all inputs.
+    pub fn widen(&mut self, inputs: usize) {
+        if let Inputs::Columns(_) = self.inputs {
+            self.spare += inputs.saturating_sub(self.inputs());
+        }
     }
 
     /// Encodes these rows with their targets.
@@ -233,7 +249,7 @@ impl Pipeline {
     pub fn inputs(&self) -> usize {
         match &self.inputs {
             Inputs::Bytes { width } => *width,
-            Inputs::Columns(encoders) => encoders.iter().map(Encoder::width).sum(),
+            Inputs::Columns(encoders) => encoders.iter().map(Encoder::width).sum::<usize>() + self.spare,
         }
     }
 
@@ -284,6 +300,9 @@ impl Pipeline {
                 let names: Vec<String> = encoders.iter().map(|encoder| encoder.column.clone()).collect();
                 if encoders.is_empty() || !unique(&names) {
                     return Err(broken("columns are missing or named twice"));
+                }
+                if self.spare > MOST_INPUTS {
+                    return Err(broken("more spare inputs than there may be"));
                 }
             }
         }

@@ -3,6 +3,7 @@
 pub mod pareto;
 
 use crate::space::{Domain, Params};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -47,6 +48,10 @@ impl Direction {
 /// System attribute of a trial, Optuna's: by how much it breaks each constraint.
 pub const CONSTRAINTS: &str = "constraints";
 
+/// System attribute of a trial whose steps are parts of a whole (folds, repetitions, instances) and no progress: its value is
+/// the mean of theirs.
+pub const OF_PARTS: &str = "hpt:of_parts";
+
 /// Where a trial stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum State {
@@ -56,7 +61,7 @@ pub enum State {
     Running,
     /// Finished with a value.
     Complete,
-    /// Stopped early by a pruner; its value is its last intermediate value.
+    /// Stopped early by a pruner; its value is its last intermediate value, or the mean of the parts that it has seen.
     Pruned,
     /// Ended without a value.
     Failed,
@@ -202,6 +207,28 @@ impl Trial {
         all.or_else(|| self.intermediate.get(&step).map(std::slice::from_ref))
     }
 
+    /// Whether its steps are parts of a whole ([`OF_PARTS`]).
+    pub fn is_of_parts(&self) -> bool {
+        self.system.contains_key(OF_PARTS)
+    }
+
+    /// What it had come to at a step: what it reported there, or where its steps are parts of a whole the means up to it; of
+    /// the first objective alone, or one value an objective. Means over the same parts can be compared.
+    pub fn reached_at(&self, step: u64) -> Option<Cow<'_, [f64]>> {
+        let own = self.report_at(step)?;
+        if !self.is_of_parts() {
+            return Some(Cow::Borrowed(own));
+        }
+        let parts = || self.intermediate.range(..=step).filter_map(|(step, _)| self.report_at(*step));
+        let (count, objectives) = (parts().count() as f64, parts().map(<[f64]>::len).min().unwrap_or(0));
+        Some((0..objectives).map(|k| parts().map(|values| values[k]).sum::<f64>() / count).collect())
+    }
+
+    /// What it has come to at its last step.
+    pub fn reached(&self) -> Option<Cow<'_, [f64]>> {
+        self.reached_at(self.last_intermediate()?.0)
+    }
+
     /// Seconds from start to end, where both are known.
     pub fn seconds(&self) -> Option<f64> {
         Some(self.finished?.seconds_since(self.started?))
@@ -250,5 +277,26 @@ impl Timestamp {
     /// Seconds from `earlier` to this.
     pub fn seconds_since(self, earlier: Timestamp) -> f64 {
         (self.0 - earlier.0) as f64 / 1e6
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trial_of_parts_has_come_to_the_mean_of_those_it_has_seen() {
+        let mut trial = Trial::blank(0, State::Running);
+        assert_eq!(trial.reached(), None);
+        [(1, 0.5), (2, 0.25), (4, 0.75)].iter().for_each(|(step, value)| trial.take_report(*step, &[*value]));
+        assert_eq!((trial.reached().as_deref(), trial.reached_at(3)), (Some(&[0.75][..]), None));
+        trial.system.insert(OF_PARTS.into(), true.into());
+        let reached = |trial: &Trial, step| trial.reached_at(step).map(Cow::into_owned);
+        assert_eq!([1, 2, 4].map(|step| reached(&trial, step)), [0.5, 0.375, 0.5].map(|value| Some(vec![value])));
+        // Of several objectives those are known that all parts have.
+        trial.take_report(1, &[0.5, 8.0]);
+        assert_eq!((reached(&trial, 1), reached(&trial, 2)), (Some(vec![0.5, 8.0]), Some(vec![0.375])));
+        trial.take_report(2, &[0.25, 4.0]);
+        assert_eq!(reached(&trial, 2), Some(vec![0.375, 6.0]));
     }
 }

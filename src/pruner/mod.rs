@@ -52,6 +52,11 @@ pub trait Pruner: Send + Sync {
         true
     }
 
+    /// Whether the steps that it judges by are parts of a whole (folds, repetitions, instances) and no progress.
+    fn of_parts(&self) -> bool {
+        false
+    }
+
     /// A follower of a study with these directions, which has seen nothing yet; none where looking at the history is no
     /// worse.
     fn follow(&self, _directions: &[Direction]) -> Option<Box<dyn Follower>> {
@@ -82,8 +87,6 @@ pub struct Entry {
     pub name: &'static str,
     /// What it is, in one line.
     pub summary: &'static str,
-    /// Its steps are folds or repetitions of a whole, not progress.
-    pub of_parts: bool,
     make: fn(&Settings) -> Box<dyn Pruner>,
 }
 
@@ -95,47 +98,40 @@ impl std::fmt::Debug for Entry {
 
 /// Every pruner there is.
 pub const PRUNERS: &[Entry] = &[
-    Entry { name: "none", summary: "every trial runs to its end", of_parts: false, make: |_| Box::new(Never) },
+    Entry { name: "none", summary: "every trial runs to its end", make: |_| Box::new(Never) },
     Entry {
         name: "median",
         summary: "stops what is worse than the median of the others at the same step",
-        of_parts: false,
         make: |settings| Box::new(Percentile { percentile: 50.0, ..Percentile::new(settings) }),
     },
     Entry {
         name: "percentile",
         summary: "stops what is not among the best percent at the same step",
-        of_parts: false,
         make: |settings| Box::new(Percentile::new(settings)),
     },
     Entry {
         name: "asha",
         summary: "asynchronous successive halving: one in three goes on at each rung",
-        of_parts: false,
         make: |settings| Box::new(Asha::new(settings)),
     },
     Entry {
         name: "hyperband",
         summary: "several successive halvings that begin to stop at different steps",
-        of_parts: false,
         make: |settings| Box::new(Hyperband::new(settings)),
     },
     Entry {
         name: "patience",
         summary: "stops what has not improved for some reports",
-        of_parts: false,
         make: |settings| Box::new(Patience::new(settings, None)),
     },
     Entry {
         name: "threshold",
         summary: "stops what leaves the bounds that are given",
-        of_parts: false,
         make: |settings| Box::new(Threshold::new(settings).unwrap_or_default()),
     },
     Entry {
         name: "wilcoxon",
         summary: "stops what is worse than the best on the same folds or repetitions",
-        of_parts: true,
         make: |settings| Box::new(Wilcoxon::new(settings)),
     },
 ];

@@ -77,6 +77,10 @@ impl Pruner for Patience {
         Some(Box::new(Patient { alone, directions: directions.to_vec(), then }))
     }
 
+    fn of_parts(&self) -> bool {
+        self.then.as_ref().is_some_and(|then| then.of_parts())
+    }
+
     fn compares(&self) -> bool {
         self.then.as_ref().is_some_and(|then| then.compares())
     }

@@ -265,7 +265,12 @@ fn followers_decide_as_the_pure_function_does() {
                 let own = &mut trials[at];
                 match draw.below(13) {
                     // Ends in some way; what is complete may be deleted later.
-                    0 => own.state = [State::Complete, State::Pruned, State::Failed][draw.below(3) as usize],
+                    0 => {
+                        own.state = [State::Complete, State::Pruned, State::Failed][draw.below(3) as usize];
+                        if own.state == State::Complete {
+                            own.values = directions.iter().map(|_| draw.below(20) as f64).collect();
+                        }
+                    }
                     1 => {
                         let complete = trials.iter().position(|trial| trial.state == State::Complete);
                         let Some(first) = complete.filter(|_| draw.below(3) == 0) else { continue };
@@ -306,7 +311,7 @@ fn followers_decide_as_the_pure_function_does() {
             }
         }
     }
-    let names = ["asha", "hyperband", "median", "percentile"];
+    let names = ["asha", "hyperband", "median", "percentile", "wilcoxon"];
     let expected: Vec<(&str, usize)> = names.into_iter().flat_map(|name| [1, 2, 3].map(|n| (name, n))).collect();
     assert_eq!(followed.into_iter().collect::<Vec<_>>(), expected);
 }

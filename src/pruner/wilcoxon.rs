@@ -13,8 +13,9 @@
 //! and acceptance sampling", Technometrics 24, 1982).
 
 use super::several::{competes, is_broken};
-use super::{Pruner, Settings};
+use super::{Follower, Pruner, Settings};
 use crate::history::{Direction, State, Trial, pareto};
+use std::collections::{BTreeMap, HashMap};
 use std::f64::consts::SQRT_2;
 
 /// Pairs up to which the distribution is counted out.
@@ -27,6 +28,12 @@ pub struct Wilcoxon {
     pub p_threshold: f64,
     /// Parts that are compared at least.
     pub startup_steps: usize,
+}
+
+impl Default for Wilcoxon {
+    fn default() -> Self {
+        Self::new(&Settings::default())
+    }
 }
 
 impl Wilcoxon {
@@ -61,6 +68,14 @@ impl Pruner for Wilcoxon {
         self.is_worse(&Parts::of(direction, trial, best, 0))
     }
 
+    fn of_parts(&self) -> bool {
+        true
+    }
+
+    fn follow(&self, directions: &[Direction]) -> Option<Box<dyn Follower>> {
+        Some(Box::new(Rivals { rule: *self, directions: directions.to_vec(), ..Rivals::default() }))
+    }
+
     fn describe(&self) -> String {
         format!("wilcoxon: stops what is worse than the best on the same parts, p < {}", self.p_threshold)
     }
@@ -86,6 +101,87 @@ impl Wilcoxon {
         let beaten = |parts: &Parts| self.is_worse(parts) || parts.is_constant() && parts.differences[0] >= 0.0;
         let worse = |parts: &Parts| self.is_worse(parts) || parts.is_constant() && parts.differences[0] > 0.0;
         enough && parts.iter().all(beaten) && parts.iter().any(worse)
+    }
+}
+
+/// The complete trials that keep their constraints, of which the best, or the front, is known at any time.
+#[derive(Default)]
+struct Rivals {
+    rule: Wilcoxon,
+    directions: Vec<Direction>,
+    /// By the place of the loss in order and the number; with several objectives by the number alone.
+    trials: BTreeMap<(u64, u64), Trial>,
+    /// Where each trial is among them.
+    places: HashMap<u64, u64>,
+    /// With several objectives those that no other dominates.
+    front: Vec<(Vec<f64>, Trial)>,
+}
+
+impl Rivals {
+    /// Its place among those it competes with; none where it is none.
+    fn place(&self, trial: &Trial) -> Option<u64> {
+        if trial.state != State::Complete || !trial.is_feasible() {
+            return None;
+        }
+        let [direction] = *self.directions else { return pareto::losses(&self.directions, trial).map(|_| 0) };
+        let loss = trial.value().map_or(f64::INFINITY, |value| direction.loss(value));
+        (!loss.is_nan()).then(|| in_order(loss))
+    }
+
+    /// Takes a trial that is complete into the front, unless it is dominated there.
+    fn offer(&mut self, trial: &Trial) {
+        let Some(own) = pareto::losses(&self.directions, trial) else { return };
+        if !self.front.iter().any(|(losses, _)| pareto::dominates(losses, &own)) {
+            self.front.retain(|(losses, _)| !pareto::dominates(&own, losses));
+            self.front.push((own, trial.clone()));
+        }
+    }
+}
+
+/// A whole number that is larger for a larger loss, in the order of [`f64::total_cmp`].
+fn in_order(loss: f64) -> u64 {
+    let bits = loss.to_bits();
+    if bits >> 63 == 1 { !bits } else { bits | 1 << 63 }
+}
+
+impl Follower for Rivals {
+    fn take(&mut self, trial: &Trial) {
+        let (number, several) = (trial.number, self.directions.len() > 1);
+        if let Some(place) = self.places.remove(&number) {
+            self.trials.remove(&(place, number));
+            if self.front.iter().any(|(_, other)| other.number == number) {
+                // Whom it dominated may be there now. That is rare: somebody has deleted it.
+                self.front.clear();
+                let all: Vec<Trial> = self.trials.values().cloned().collect();
+                all.iter().for_each(|trial| self.offer(trial));
+            }
+        }
+        if let Some(place) = self.place(trial) {
+            self.places.insert(number, place);
+            self.trials.insert((place, number), trial.clone());
+            if several {
+                self.offer(trial);
+            }
+        }
+    }
+
+    fn report(&mut self, _: &Trial, _: u64, _: &[f64]) {}
+
+    fn should_prune(&self, trial: &Trial) -> bool {
+        if is_broken(trial) {
+            return true;
+        }
+        let others = |other: &&Trial| other.number != trial.number;
+        match *self.directions {
+            [direction] => {
+                let best = self.trials.values().find(others);
+                best.is_some_and(|best| self.rule.is_worse(&Parts::of(direction, trial, best, 0)))
+            }
+            _ => {
+                let mut front = self.front.iter().map(|(_, other)| other).filter(others);
+                front.any(|other| self.rule.is_beaten(&self.directions, trial, other))
+            }
+        }
     }
 }
 

@@ -3,7 +3,8 @@
 //! - A complete trial counts with its value. Several objectives become one by the augmented Chebyshev scalarisation with
 //!   weights drawn for the asking slot (Knowles, "ParEGO", IEEE Trans. Evol. Comput. 10, 2006).
 //! - A pruned trial counts with its last value plus what the complete trials typically gained from that step to their
-//!   end, but never as better than the best of them.
+//!   end, but never as better than the best of them. Where steps are parts of a whole (folds) that is the mean of the parts
+//!   it has seen plus what the mean of all was more than that of these, as far as folds differ.
 //! - A trial that breaks constraints counts as worse than all that keep them (Deb's rule), by how much it breaks them.
 //! - A trial that failed, or whose value is not a number, counts as the worst value seen: a region that diverges is
 //!   avoided, not visited again. A failure that was repeated counts by its repetition alone.
@@ -100,6 +101,8 @@ pub(super) fn ranked<'a>(ask: &Ask<'a>) -> Vec<(&'a Trial, Rank)> {
             (State::Running | State::Waiting, _) => Rank::Pending,
             (State::Complete | State::Pruned, _) if !trial.is_feasible() => Rank::Infeasible(trial.violation()),
             (State::Complete, Some(loss)) => Rank::Complete(loss),
+            // Proven worse than the best, but compared with the others on the same parts.
+            (State::Pruned, Some(loss)) if trial.is_of_parts() => Rank::Complete(loss),
             (State::Pruned, Some(loss)) => Rank::Pruned(trial.last_intermediate().map_or(0, |(step, _)| step), loss),
             _ => Rank::Broken,
         };
@@ -174,7 +177,7 @@ pub(super) fn pruned_loss(
     let Some((step, _)) = pruned.last_intermediate() else {
         return pruned.values.get(k).map(|value| direction.loss(*value));
     };
-    let value = *pruned.report_at(step)?.get(k)?;
+    let value = *pruned.reached_at(step)?.get(k)?;
     let (gain, best) = *gains.entry(step).or_insert_with(|| gain_from(step, (k, direction), trials));
     Some((direction.loss(value) + gain).max(best))
 }
@@ -182,7 +185,7 @@ pub(super) fn pruned_loss(
 /// The median change of loss of the complete trials from that step to their end, and the least loss of their ends.
 fn gain_from(step: u64, (k, direction): (usize, Direction), trials: &[&Trial]) -> (f64, f64) {
     let complete = trials.iter().filter(|trial| trial.state == State::Complete);
-    let ends = complete.filter_map(|trial| Some((*trial.report_at(step)?.get(k)?, *trial.values.get(k)?)));
+    let ends = complete.filter_map(|trial| Some((*trial.reached_at(step)?.get(k)?, *trial.values.get(k)?)));
     let (mut gains, mut best) = (Vec::new(), f64::NEG_INFINITY);
     for (then, end) in ends.filter(|(then, end)| then.is_finite() && end.is_finite()) {
         let end = direction.loss(end);
@@ -303,6 +306,24 @@ mod tests {
         let expected = [-0.9, -0.8, -0.6, -0.5, -0.9, -0.5, -0.5];
         assert!(losses.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12), "{losses:?}");
         assert_eq!((losses.len(), pending, measured), (7, 2, 5));
+    }
+
+    #[test]
+    fn folds_are_compared_by_the_means_over_the_same_ones() {
+        let mut history = vec![
+            // The second fold is harder by one than the first, the third easier.
+            trial(0, State::Complete, Some(1.0), &[1.0, 2.0, 0.0]),
+            trial(1, State::Complete, Some(3.0), &[3.0, 4.0, 2.0]),
+            trial(2, State::Complete, Some(9.0), &[9.0, 10.0, 8.0]),
+            trial(3, State::Pruned, Some(4.5), &[4.0, 5.0]),
+        ];
+        history.iter_mut().for_each(|trial| drop(trial.system.insert("hpt:of_parts".into(), true.into())));
+        let directions = [Direction::Minimize];
+        assert_eq!(finished(&history, &directions).0, [1.0, 3.0, 9.0, 4.0]);
+        let ask = Ask { space: &Space::default(), directions: &directions, history: &history, seed: 1, slot: 9 };
+        let ranks: Vec<Rank> = ranked(&ask).into_iter().map(|(_, rank)| rank).collect();
+        assert_eq!(ranks[3], Rank::Complete(4.0));
+        assert!(ranks[3].order(&ranks[2]).is_lt() && ranks[1].order(&ranks[3]).is_lt());
     }
 
     #[test]

@@ -15,7 +15,8 @@ use std::collections::BTreeSet;
 /// The history at the largest rung with enough trials, and that rung; none where no step has enough.
 pub(super) fn at_largest<'a>(ask: &Ask<'a>) -> Option<(u64, Cow<'a, [Trial]>)> {
     let rung = largest(ask.history, ask.directions, ask.space.len() + 3)?;
-    let is_past = |trial: &Trial| values_at(trial, ask.directions, rung).is_some_and(|values| values != trial.values);
+    let is_past =
+        |trial: &Trial| values_at(trial, ask.directions, rung).is_some_and(|values| *values != trial.values[..]);
     if !ask.history.iter().any(|trial| trial.state != State::Complete || is_past(trial)) {
         return Some((rung, Cow::Borrowed(ask.history)));
     }
@@ -36,11 +37,11 @@ pub(super) fn last_step(trial: &Trial) -> u64 {
 }
 
 /// The values of a trial at a step; none where it has none there, or not yet.
-fn values_at<'a>(trial: &'a Trial, directions: &[Direction], step: u64) -> Option<&'a [f64]> {
+fn values_at<'a>(trial: &'a Trial, directions: &[Direction], step: u64) -> Option<Cow<'a, [f64]>> {
     let values = match trial.state {
-        State::Complete if last_step(trial) <= step => Some(&trial.values[..]),
+        State::Complete if last_step(trial) <= step => Some(Cow::Borrowed(&trial.values[..])),
         State::Failed => None,
-        _ => trial.report_at(step),
+        _ => trial.reached_at(step),
     };
     values.filter(|values| values.len() == directions.len() && values.iter().all(|value| !value.is_nan()))
 }
@@ -49,9 +50,9 @@ fn values_at<'a>(trial: &'a Trial, directions: &[Direction], step: u64) -> Optio
 fn seen_from(trial: &Trial, directions: &[Direction], rung: u64) -> Trial {
     let mut seen = trial.clone();
     if let Some(values) = values_at(trial, directions, rung)
-        && (trial.state != State::Complete || trial.values != values)
+        && (trial.state != State::Complete || trial.values[..] != *values)
     {
-        (seen.state, seen.values) = (State::Complete, values.to_vec());
+        (seen.state, seen.values) = (State::Complete, values.into_owned());
         seen.intermediate.retain(|step, _| *step <= rung);
         seen.reported.retain(|step, _| *step <= rung);
     }
@@ -98,7 +99,7 @@ mod tests {
 
     #[test]
     fn what_goes_on_counts_where_it_was_and_what_is_complete_everywhere() {
-        let values = |trial: &Trial, step| values_at(trial, &MAXIMIZE, step).map(<[f64]>::to_vec);
+        let values = |trial: &Trial, step| values_at(trial, &MAXIMIZE, step).map(Cow::into_owned);
         let running = trial(0, State::Running, &[(3, &[0.1]), (9, &[0.4])], &[]);
         assert_eq!([3, 9, 27].map(|step| values(&running, step)), [Some(vec![0.1]), Some(vec![0.4]), None]);
         let early = trial(1, State::Complete, &[(3, &[0.1]), (5, &[0.2])], &[0.2]);

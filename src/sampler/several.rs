@@ -117,11 +117,12 @@ pub(super) fn ranked<'a>(ask: &Ask<'a>, good: impl Fn(usize) -> usize) -> Vec<(&
     let mut pruned: BTreeMap<u64, Vec<Stopped>> = BTreeMap::new();
     for (place, (trial, rank)) in trials.iter_mut().enumerate() {
         match (*rank, trial.last_intermediate()) {
-            (Rank::Broken, Some((step, value))) if trial.state == State::Pruned => {
-                let values = trial.report_at(step).unwrap_or_default();
+            (Rank::Broken, Some((step, _))) if trial.state == State::Pruned => {
+                let values = trial.reached_at(step).unwrap_or_default();
                 if !values.iter().any(|value| value.is_nan()) {
-                    *rank = Rank::Pruned(step, ask.directions[0].loss(value));
-                    let all = (values.len() == ask.directions.len()).then(|| as_losses(ask.directions, values));
+                    let first = values.first().copied().unwrap_or(f64::INFINITY);
+                    *rank = Rank::Pruned(step, ask.directions[0].loss(first));
+                    let all = (values.len() == ask.directions.len()).then(|| as_losses(ask.directions, &values));
                     pruned.entry(step).or_default().push((place, all));
                 }
             }

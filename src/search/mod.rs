@@ -128,7 +128,11 @@ impl<'a> Bridge<'a> {
         if spec.repeats == 0 {
             return Err(Error::input("repeats is 0; at least 1 is expected"));
         }
-        let prepared = Prepared::load(&spec.data, &split)?;
+        let mut prepared = Prepared::load(&spec.data, &split)?;
+        // What is stated of a network must hold of its file, on whichever rows it was trained.
+        if spec.judges(Measure::Parameters) {
+            prepared = prepared.aligned();
+        }
         let parts = spec.repeats * prepared.folds().max(1);
         let name = spec.study.clone().unwrap_or_else(|| prepared.name().to_owned());
         if spec.rules.regret == Some(Regret::Error) && parts < 2 {
@@ -160,7 +164,7 @@ impl<'a> Bridge<'a> {
         let objectives = if spec.objectives.is_empty() { vec![watched.into()] } else { spec.objectives.clone() };
         let chosen = choose(spec, &name, &objectives, progress)?;
         check_objectives(&objectives, &chosen.method.pruner)?;
-        if pruner::entry(&chosen.method.pruner)?.of_parts {
+        if chosen.method.pruner()?.of_parts() {
             check_parts(&chosen.method, parts)?;
         }
         let space = match &spec.space {

@@ -115,6 +115,14 @@ impl SearchSpec {
     }
 }
 
+impl SearchSpec {
+    /// Whether trials are judged by that, as an objective or a constraint.
+    pub(super) fn judges(&self, measure: Measure) -> bool {
+        let constrained = self.constraints.iter().map(|constraint| constraint.measure);
+        self.objectives.iter().copied().chain(constrained).any(|judged| judged == measure)
+    }
+}
+
 /// Another study, to learn from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WarmStart {

@@ -61,7 +61,7 @@ pub(super) struct Objective<'a> {
 impl Objective<'_> {
     pub fn run(&self, context: &mut Context<'_>) -> Result<Vec<f64>, ObjectiveEnd> {
         let Prepared { settings, config, sets: first_sets, parameters, threads, engine } = self.prepare(context)?;
-        let of_parts = crate::pruner::entry(&self.bridge.method.pruner)?.of_parts;
+        let of_parts = self.bridge.method.pruner()?.of_parts();
         let parts = self.bridge.parts;
         let (mut first, mut measured) = (None, Vec::<Measured>::with_capacity(parts));
         let inference_seconds = self.inference_seconds(&engine, &config, &first_sets)?;
@@ -104,7 +104,13 @@ impl Objective<'_> {
                     // The last one ends the trial anyhow.
                     _ if measured.len() == parts => {}
                     Verdict::Continue => {}
-                    Verdict::Prune => return Err(ObjectiveEnd::Pruned),
+                    Verdict::Prune => {
+                        if let Some((_, trained)) = &first {
+                            record(context, trained, threads);
+                        }
+                        self.record_parts(context, &measured);
+                        return Err(ObjectiveEnd::Pruned);
+                    }
                     Verdict::Stop => return Err(ObjectiveEnd::Stopped),
                 }
             }
@@ -165,16 +171,7 @@ impl Objective<'_> {
         let plan = Plan::new(&config.model, sets.train.inputs, sets.train.targets.outputs()).map_err(failed)?;
         let batch = config.train.batch_size.min(sets.train.rows);
         check_memory(&plan, batch, spec.trial_memory_limit)?;
-        // What is delivered is trained on more rows, of which there may be more columns. Also without a last training, so that
-        // the trials of a study are counted alike.
-        let constrained = spec.constraints.iter().map(|constraint| constraint.measure);
-        let mut judged_by = self.bridge.objectives.iter().copied().chain(constrained);
-        let parameters = if !judged_by.any(|measure| measure == Measure::Parameters) {
-            plan.parameters
-        } else {
-            let inputs = self.bridge.prepared.final_inputs(config.preprocess)?.max(sets.train.inputs);
-            Plan::new(&config.model, inputs, sets.train.targets.outputs()).map_err(failed)?.parameters
-        };
+        let parameters = plan.parameters;
         self.price(context, parameters, None)?;
         let threads = match spec.threads {
             0 => self.bridge.threads.min(useful_threads(&plan, batch)),
@@ -297,8 +294,8 @@ impl Objective<'_> {
     /// on what the weights are: what is too slow need not be trained, and pruners compare it from the first epoch on.
     fn inference_seconds(&self, engine: &Engine, config: &Config, sets: &Sets) -> Result<Option<f64>, ObjectiveEnd> {
         let bridge = self.bridge;
-        let mut wanted = bridge.objectives.iter().copied().chain(bridge.spec.constraints.iter().map(|c| c.measure));
-        let (true, Some(validation)) = (wanted.any(|one| one == Measure::InferenceSeconds), &sets.validation) else {
+        let wanted = bridge.spec.judges(Measure::InferenceSeconds);
+        let (true, Some(validation)) = (wanted, &sets.validation) else {
             return Ok(None);
         };
         let model = Fit::new(&sets.train, &config.model, &config.train).untrained()?;

@@ -5,7 +5,7 @@
 
 use super::optimize::Run;
 use super::tell::{Notes, stored_constraints};
-use crate::history::{CONSTRAINTS, Trial};
+use crate::history::{CONSTRAINTS, OF_PARTS, Trial};
 use crate::space::Params;
 use crate::{Error, Result};
 use serde_json::Value as Json;
@@ -111,6 +111,13 @@ impl Context<'_> {
         if let Err(error) = self.show_constraints() {
             self.run.fail(error);
             return Verdict::Stop;
+        }
+        if spec.pruner.of_parts() && !self.trial.is_of_parts() {
+            if let Err(error) = study.mark_parts(self.trial.number) {
+                self.run.fail(error);
+                return Verdict::Stop;
+            }
+            self.trial.system.insert(OF_PARTS.into(), true.into());
         }
         self.trial.take_report(step, values);
         study.cache().report(self.trial.number, step, values);

@@ -168,7 +168,7 @@ fn a_study_of_optunas_is_read_and_what_is_unknown_is_named() {
              INSERT INTO trial_params VALUES (1, 1, 'beta', 1.0, '{\"name\": \"BetaDistribution\", \"attributes\": {}}');";
         connection.execute_batch(sql).unwrap();
     });
-    let error = Study::open(&storage, None).unwrap_err();
+    let error = Study::open(&storage, None).unwrap().trials().unwrap_err();
     assert_eq!(error.exit_code(), 2);
     assert!(error.to_string().contains("trial 0, parameter `beta`: its distribution `BetaDistribution`"), "{error}");
 }

@@ -4,7 +4,7 @@ use super::cache::{NOBODY, PARTS, REASON};
 use super::handle::Study;
 use super::rows::{self, Stored, Table};
 use super::storage::{Fault, Running};
-use crate::history::{CONSTRAINTS, State, Timestamp, Trial};
+use crate::history::{CONSTRAINTS, OF_PARTS, State, Timestamp, Trial};
 use crate::pruner::Pruner;
 use crate::{Error, Result};
 use rusqlite::Connection;
@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 pub enum Outcome {
     /// With one value an objective; a NaN among them makes the trial failed.
     Complete(Vec<f64>),
-    /// Stopped early; its value is the last it reported.
+    /// Stopped early; its value is the last it reported, or the mean of its parts ([`crate::history::OF_PARTS`]).
     Pruned,
     /// Without a value, and why.
     Failed(String),
@@ -112,8 +112,24 @@ impl Study {
         } else {
             self.inner.storage.read(|connection| self.alone(connection, number))?.map(|stored| stored.trial)
         };
-        let Some(trial) = trial else { return Err(self.no_trial(number)) };
+        let Some(mut trial) = trial else { return Err(self.no_trial(number)) };
+        if pruner.of_parts() && !trial.is_of_parts() {
+            trial = self.mark_parts(number)?;
+        }
         Ok(self.cache().should_prune(pruner, following, self.directions(), &trial))
+    }
+
+    /// Keeps with a running trial that its steps are parts of a whole; returns it as it is now.
+    pub(super) fn mark_parts(&self, number: u64) -> Result<Trial> {
+        let mark = |connection: &Connection, stored: &mut Stored| {
+            let value = Json::Bool(true);
+            rows::attribute(connection, Table::TrialSystem, stored.id, OF_PARTS, &value)?;
+            stored.trial.system.insert(OF_PARTS.into(), value);
+            Ok(())
+        };
+        Ok(match self.change_if_running(number, mark)? {
+            Ok(trial) | Err(trial) => trial,
+        })
     }
 
     /// Says that this process is about to ask, report and tell many times, with this pruner: while the answer lives commits
@@ -196,7 +212,7 @@ impl Study {
             }
             Outcome::Complete(values) => (State::Complete, values, None),
             Outcome::Pruned => {
-                let last = stored.trial.last_intermediate().map(|(_, value)| value);
+                let last = stored.trial.reached().and_then(|values| values.first().copied());
                 let value = last.filter(|value| objectives == 1 && !value.is_nan());
                 (State::Pruned, value.into_iter().collect(), None)
             }

@@ -269,6 +269,26 @@ fn a_search_of_trainings_keeps_its_method_too() {
 }
 
 #[test]
+fn a_trial_that_is_stopped_between_parts_is_worth_their_mean() {
+    let folder = Folder::new();
+    study(&folder, "--sampler tpe --pruner wilcoxon");
+    let tell = |words: &str| folder.run(&format!("tell --storage s.db {words} --json")).json();
+    for number in 0..2 {
+        folder.run("ask --storage s.db").ok();
+        for step in 1..=5 {
+            let value = f64::from(step * step) + 0.5 * f64::from(number);
+            let said = tell(&format!("--number {number} --step {step} --value {value}"));
+            assert_eq!(said["should_prune"], number == 1 && step > 3, "{said}");
+        }
+        let end = if number == 0 { "--value 11" } else { "--state prune" };
+        tell(&format!("--number {number} {end}"));
+    }
+    let all = trials(&folder, "s.db");
+    assert_eq!((&all[1]["state"], &all[1]["value"]), (&Json::from("pruned"), &Json::from(11.5)));
+    folder.run("ask --storage s.db").ok();
+}
+
+#[test]
 fn a_table_of_several_objectives_names_them() {
     let folder = Folder::new();
     folder.write("space.toml", SPACE);
