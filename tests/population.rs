@@ -160,15 +160,15 @@ fn a_population_copies_its_best_and_depends_on_no_number_of_jobs() {
     assert_eq!(copied, 6, "two of six in each of three generations");
     // The schedule of the best is on record, and its last training has all development rows.
     let model = Model::load(&alone.model).unwrap();
-    assert_eq!((model.training.rows, &model.training.schedule), (1438, &alone.schedule));
-    let epochs = alone.schedule.iter().map(|piece| piece["epochs"][1].as_u64().unwrap()).collect::<Vec<_>>();
+    assert_eq!((model.training.rows, &model.training.schedule), (1438, &alone.found.schedule));
+    let epochs = alone.found.schedule.iter().map(|piece| piece["epochs"][1].as_u64().unwrap()).collect::<Vec<_>>();
     assert_eq!(epochs, (1..=model.training.epoch as u64).collect::<Vec<_>>());
-    assert_eq!(alone.schedule.last().unwrap()["trial"], alone.best.number);
+    assert_eq!(alone.found.schedule.last().unwrap()["trial"], alone.best.number);
     assert!(alone.test.unwrap().scores.0["accuracy"] > 0.85);
     assert!(!folders[0].path().join("models/population").exists(), "checkpoints are removed at the end");
     // A second call finds everything done.
     let again = run(&spec(folders[0].path(), 2));
-    assert_eq!((again.finished, again.schedule, again.model), (0, alone.schedule, alone.model));
+    assert_eq!((again.finished, again.found.schedule, again.model), (0, alone.found.schedule, alone.model));
 }
 
 /// Interrupts a search after so many trials.

@@ -65,7 +65,7 @@ fn a_search_ends_with_a_tested_saved_model() {
     let interval = test.intervals["accuracy"];
     assert!(interval.low < accuracy && accuracy < interval.high);
     assert_eq!(outcome.top[0].number, outcome.best.number);
-    assert!(outcome.default_value.is_some(), "the default configuration is in this space");
+    assert!(outcome.found.default_value.is_some(), "the default configuration is in this space");
     let model = Model::load(&outcome.model).unwrap();
     assert_eq!(model.training.rows, 1438, "training and validation rows together");
     let kept = std::fs::read_dir(folder.path().join("models")).unwrap().count();
@@ -94,7 +94,7 @@ fn a_kept_model_gives_the_value_of_its_trial() {
     let engine = Engine::new(Device::Cpu, 1).unwrap();
     let scores = engine.scores(&model, sets.validation.as_ref().unwrap()).unwrap();
     assert_eq!(Some(scores.0["accuracy"]), outcome.best.value());
-    assert_eq!(scores, outcome.validation);
+    assert_eq!(scores, outcome.found.validation);
 }
 
 /// Counts what is trained once more, and remembers what is said.
@@ -338,8 +338,8 @@ fn folds_are_validated_in_turn_and_averaged() {
         assert!((trial.value().unwrap() - values.iter().sum::<f64>() / 6.0).abs() < 1e-12);
     }
     // The best trial's scores are means too, and every row that is not for the test was trained on in the end.
-    assert_eq!(outcome.parts.len(), 6);
-    assert!((outcome.validation.0["accuracy"] - outcome.best.value().unwrap()).abs() < 1e-12);
+    assert_eq!(outcome.found.parts.len(), 6);
+    assert!((outcome.found.validation.0["accuracy"] - outcome.best.value().unwrap()).abs() < 1e-12);
     let last = outcome.study.attribute("final").unwrap().unwrap();
     assert_eq!(last["rows"], prepared.rows().0 + prepared.rows().1);
 

@@ -276,15 +276,16 @@ fn a_trial_that_is_stopped_between_parts_is_worth_their_mean() {
     for number in 0..2 {
         folder.run("ask --storage s.db").ok();
         for step in 1..=5 {
-            let value = f64::from(step * step) + 0.5 * f64::from(number);
+            let value = 10.0 + 0.1 * f64::from(step) + f64::from(number);
             let said = tell(&format!("--number {number} --step {step} --value {value}"));
             assert_eq!(said["should_prune"], number == 1 && step > 3, "{said}");
         }
-        let end = if number == 0 { "--value 11" } else { "--state prune" };
+        let end = if number == 0 { "--value 10.3" } else { "--state prune" };
         tell(&format!("--number {number} {end}"));
     }
     let all = trials(&folder, "s.db");
-    assert_eq!((&all[1]["state"], &all[1]["value"]), (&Json::from("pruned"), &Json::from(11.5)));
+    let value = all[1]["value"].as_f64().unwrap();
+    assert!(all[1]["state"] == "pruned" && (value - 11.3).abs() < 1e-12, "{}", all[1]);
     folder.run("ask --storage s.db").ok();
 }
 
