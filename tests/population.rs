@@ -230,8 +230,8 @@ fn what_does_not_combine_with_a_population_is_refused() {
     let population = |spec: &mut SearchSpec, change: &dyn Fn(&mut PopulationSpec)| {
         change(spec.population.as_mut().unwrap());
     };
-    assert!(refusal(&|s| s.sampler = "tpe".into()).contains("sampler tpe does not combine"));
-    assert!(refusal(&|s| s.pruner = "hyperband".into()).contains("pruner hyperband does not combine"));
+    assert!(refusal(&|s| s.told.sampler = Some("tpe".into())).contains("sampler tpe does not combine"));
+    assert!(refusal(&|s| s.told.pruner = Some("hyperband".into())).contains("pruner hyperband does not combine"));
     assert!(refusal(&|s| s.trials = Some(7)).contains("members × generations"));
     assert!(refusal(&|s| s.repeats = 2).contains("repeats does not combine"));
     assert!(refusal(&|s| fix(s, "early_stopping", Value::Int(2))).contains("early_stopping does not combine"));

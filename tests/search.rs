@@ -8,7 +8,7 @@ use hpt_engine::model::Model;
 use hpt_engine::prepared::Prepared;
 use hpt_engine::search::{Constraint, Measure, Progress, SearchOutcome, SearchSpec, search};
 use hpt_engine::space::{Domain, Parameter, Space, Value};
-use hpt_engine::study::{Stopped, Storage, Study};
+use hpt_engine::study::{Stopped, Storage, Study, Told};
 use hpt_engine::train::{Control, Metric};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -27,8 +27,8 @@ fn space() -> Space {
 fn spec(folder: &Path, trials: u64) -> SearchSpec {
     let mut spec = SearchSpec::new(DataSpec::new("digits"));
     spec.space = Some(space());
-    spec.sampler = "random".into();
-    spec.pruner = "none".into();
+    spec.told.sampler = Some("random".into());
+    spec.told.pruner = Some("none".into());
     spec.trials = Some(trials);
     spec.storage = folder.join("study.db");
     spec.out = Some(folder.join("models"));
@@ -142,7 +142,7 @@ fn random_and_grid_give_the_same_trials_with_any_number_of_jobs() {
         for jobs in [1, 2] {
             let folder = tempfile::tempdir().unwrap();
             let mut spec = spec(folder.path(), 6);
-            spec.sampler = sampler.into();
+            spec.told.sampler = Some(sampler.into());
             spec.jobs = jobs;
             all.push(numbers(&run(&spec).study));
         }
@@ -245,7 +245,7 @@ fn a_space_that_contradicts_itself_is_refused_before_there_is_a_study() {
 fn a_grid_that_auto_chooses_is_the_whole_grid() {
     let folder = tempfile::tempdir().unwrap();
     let mut spec = spec(folder.path(), 6);
-    spec.sampler = "auto".into();
+    spec.told.sampler = Some("auto".into());
     let parameter = |name: &str, domain| Parameter { name: name.into(), domain, when: vec![] };
     let texts = |names: &[&str]| Domain::Choice(names.iter().map(|&name| Value::Text(name.into())).collect());
     spec.space = Some(
@@ -410,7 +410,7 @@ fn wilcoxon_compares_folds() {
     let folder = tempfile::tempdir().unwrap();
     let mut spec = spec(folder.path(), 8);
     spec.split.folds = Folds::Count(6);
-    spec.pruner = "wilcoxon".into();
+    spec.told.pruner = Some("wilcoxon".into());
     spec.jobs = 1;
     // The default learning rate first, then one that learns nothing.
     let bad = [("learning_rate".to_owned(), Value::Float(1e-3)), ("units".to_owned(), Value::Int(8))];
@@ -516,7 +516,7 @@ fn a_trial_that_passes_a_rung_goes_on_and_no_epoch_is_trained_twice() {
         let folder = tempfile::tempdir().unwrap();
         let mut spec = spec(folder.path(), 30);
         spec.fixed.set("epochs", "epochs", &Value::Int(9)).unwrap();
-        (spec.sampler, spec.pruner) = (sampler.into(), pruner.into());
+        spec.told = Told::of(sampler, pruner);
         let trained = Epochs::default();
         let outcome = search(&spec, &trained, &Arc::default()).unwrap();
         let trials = outcome.study.trials().unwrap();
@@ -577,7 +577,7 @@ fn with_several_objectives_the_dominated_are_stopped() {
         let folder = tempfile::tempdir().unwrap();
         let mut spec = spec(folder.path(), 30);
         spec.objectives = objectives.map(|name| Measure::by_name("", name).unwrap()).to_vec();
-        (spec.sampler, spec.pruner) = ("random".into(), pruner.into());
+        spec.told = Told::of("random", pruner);
         let outcome = run(&spec);
         let trials = outcome.study.trials().unwrap();
         let in_state = |state: State| trials.iter().filter(move |trial| trial.state == state);
@@ -615,7 +615,7 @@ fn networks_that_are_too_large_are_not_trained() {
     assert!(message.contains("no trial keeps the constraints (accuracy >= 1.5); trial"), "{message}");
     spec.constraints.clear();
     spec.objectives = vec![Measure::Parameters];
-    spec.pruner = "asha".into();
+    spec.told.pruner = Some("asha".into());
     spec.study = Some("other".into());
     let message = search(&spec, &(), &Arc::default()).unwrap_err().to_string();
     assert!(message.contains("no objective (parameters) is one"), "{message}");

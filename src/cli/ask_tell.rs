@@ -5,7 +5,6 @@
 
 use super::console::Console;
 use super::failure::Failure;
-use super::storage::Told;
 use super::{Verb, options, screen, storage, table};
 use crate::cli::study_file::StudyFile;
 use clap::{Arg, ArgAction, ArgMatches, Command};
@@ -135,7 +134,8 @@ fn create(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
     storage::check_metric_names("--metric", &metrics)?;
     let objectives = objective_names(&metrics, directions.len());
     // Before anything is created.
-    Told::of(matches)?.over(Method::default(), &objectives)?;
+    let told = storage::told(matches)?;
+    storage::over(&told, Method::default(), &objectives)?;
     // A study that is there has its seed; only one that is named can be another one.
     let seed = whole(matches, "seed")?.map(|seed| ("seed".to_owned(), json!(seed)));
     let config = StudyConfig {
@@ -147,7 +147,7 @@ fn create(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
     };
     let path = storage::path(matches);
     let study = Study::create_or_open(&Storage::open_or_create(path)?, &config)?;
-    let method = Told::of(matches)?.over(study.method()?.unwrap_or_default(), &objectives)?;
+    let method = storage::over(&told, study.method()?.unwrap_or_default(), &objectives)?;
     study.set_method(&method)?.iter().for_each(|change| console.note(change));
     let trials = study.trials()?.len();
     let directions: Vec<&str> = study.directions().iter().map(|direction| direction.name()).collect();

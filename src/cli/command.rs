@@ -3,21 +3,20 @@
 //! The same options as a search of the built-in trainer; those that only that one has are refused by name.
 
 use super::console::Console;
+use super::document::{self, Course};
 use super::failure::Failure;
 use super::options::{DATA, Options};
 use super::progress::Bars;
-use super::search::{acquisition, check_enqueued, enqueued, outline};
+use super::search::{check_enqueued, enqueued};
 use super::study_file::StudyFile;
 use super::{interrupt, screen, storage, table};
 use hpt_engine::Error;
 use hpt_engine::history::Direction;
-use hpt_engine::pruner;
 use hpt_engine::report::trials::objective_names;
-use hpt_engine::sampler;
 use hpt_engine::search::{CommandOutcome, CommandSpec, Constraint, search_command};
 use hpt_engine::settings::Settings;
-use hpt_engine::study::Regret;
-use serde_json::{Value as Json, json};
+use hpt_engine::study::{Regret, Summary};
+use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -87,10 +86,6 @@ fn specify(
     }
     let time_limit = options.time("time_limit")?;
     let default = CommandSpec::new(command, directions[0], space);
-    let pruner = options.text("pruner")?.unwrap_or(&default.pruner).to_owned();
-    pruner::entry(&pruner).map_err(|error| options.locate("pruner", error))?;
-    let objectives = objective_names(&metrics, directions.len());
-    let sampler = options.text("sampler")?.unwrap_or(&default.sampler).to_owned();
     let rules = options.stop_rules(directions.len())?;
     if rules.regret == Some(Regret::Error) {
         let message = "a command's value has no error that is known; give the regret bound as a number";
@@ -98,11 +93,8 @@ fn specify(
     }
     let spec = CommandSpec {
         directions,
-        acquisition: acquisition(options, &sampler)?.unwrap_or(default.acquisition),
-        sampler,
+        told: storage::told_by(options)?,
         constraints: options.constraints(Constraint::named)?,
-        pruner_settings: options.pruner(&pruner, pruner::Settings { objectives, ..pruner::Settings::default() })?,
-        pruner,
         metrics,
         trials: options.count("trials", 1)?.or(default.trials.filter(|_| time_limit.is_none())),
         time_limit,
@@ -119,8 +111,6 @@ fn specify(
         warm_start: options.warm_start()?,
         ..default
     };
-    sampler::by_name(&spec.sampler, &sampler::Settings::default()).map_err(|error| options.locate("sampler", error))?;
-    pruner::by_name(&spec.pruner, &spec.pruner_settings).map_err(|error| options.locate("pruner", error))?;
     check_enqueued(options, &spec.enqueue, &spec.space)?;
     spec.check_command(options.place("command").unwrap_or("--command"))?;
     Ok(spec)
@@ -143,34 +133,9 @@ fn refuse_the_built_in(options: &Options, settings: &Settings, file: Option<&Stu
     }
 }
 
-/// The keys of a search, those of the built-in trainer null.
 fn document(outcome: &CommandOutcome) -> Result<Json, Error> {
-    let (study, summary) = (&outcome.study, &outcome.summary);
-    let counts = summary.counts;
-    let directions: Vec<&str> = study.directions().iter().map(|direction| direction.name()).collect();
-    let single = directions.len() == 1;
-    let objectives = objective_names(study.metric_names(), directions.len());
-    let one_or_all = |names: Vec<Json>| match names.as_slice() {
-        [only] if single => only.clone(),
-        [] => Json::Null,
-        _ => Json::Array(names),
-    };
-    Ok(json!({
-        "study": study.name(),
-        "storage": study.storage().path().display().to_string(),
-        "direction": one_or_all(directions.iter().map(|name| json!(name)).collect()),
-        "metric": one_or_all(study.metric_names().iter().map(|name| json!(name)).collect()),
-        "command": study.attribute("command")?,
-        "trials": {"complete": counts.complete, "pruned": counts.pruned, "failed": counts.failed},
-        "seconds": summary.seconds,
-        "trials_per_second": rate(outcome),
-        "stopped_by": summary.stopped.name(),
-        "best": hpt_engine::report::trials::best_json(study)?,
-        "validation": null,
-        "test": null,
-        "model": null,
-        "top": outcome.top.iter().map(|trial| outline(trial, &objectives)).collect::<Vec<_>>(),
-    }))
+    let Summary { seconds, stopped, .. } = outcome.summary;
+    document::of(&outcome.study, outcome.best.first(), Course { seconds, rate: rate(outcome), stopped })
 }
 
 fn rate(outcome: &CommandOutcome) -> f64 {

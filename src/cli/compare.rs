@@ -9,11 +9,11 @@ use clap::ArgMatches;
 use hpt_engine::Error;
 use hpt_engine::backend::cores;
 use hpt_engine::compare::{CompareSpec, FUNCTIONS, Grid, Problem, Report, Run, function, run as compare};
-use hpt_engine::pruner::{self, PRUNERS};
+use hpt_engine::pruner::PRUNERS;
 use hpt_engine::sampler::SAMPLERS;
 use hpt_engine::search::{DataProblem, SearchSpec};
-use hpt_engine::study::Storage;
-use serde_json::json;
+use hpt_engine::study::{Stopped, Storage, Told};
+use serde_json::{Value as Json, json};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -96,7 +96,7 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
     let report = match Report::new(problem.as_ref(), &runs) {
         Ok(report) => report,
         Err(error) if interrupted => {
-            console.result(&json!({"seeds": []}), || error.to_string())?;
+            console.result(&json!({"seeds": [], "stopped_by": Stopped::Interrupted.name()}), || error.to_string())?;
             return Err(Failure::interrupted());
         }
         Err(error) => return Err(error.into()),
@@ -104,7 +104,8 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
     if let Some(path) = out {
         write(path, &report, &runs)?;
     }
-    console.result(&report, || text(&report))?;
+    let stopped = if interrupted { Stopped::Interrupted } else { Stopped::Reached };
+    console.result(&document(&report, stopped)?, || text(&report))?;
     if interrupted {
         let further = match &spec.storage {
             Some(storage) => format!("the same command goes on from {}", storage.path().display()),
@@ -114,6 +115,14 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
         return Err(Failure::interrupted());
     }
     Ok(())
+}
+
+/// The report as JSON, with why it has no more seeds, as a search says it.
+fn document(report: &Report, stopped: Stopped) -> Result<Json, Failure> {
+    let wrong = |error: serde_json::Error| Failure::new(1, format!("the result is no JSON: {error}"));
+    let mut document = serde_json::to_value(report).map_err(wrong)?;
+    document["stopped_by"] = stopped.name().into();
+    Ok(document)
 }
 
 /// What a training needs here: seeds and threads are the comparison's.
@@ -168,23 +177,15 @@ fn problem(matches: &ArgMatches, options: &Options, console: &Console) -> Result
     let split = options.in_folds(split)?;
     let fixed = settings(matches)?;
     let space = options.text("space")?.map(|path| space_of(path, &fixed, console)).transpose()?;
-    let pruner = options.text("pruner")?.unwrap_or("none").to_owned();
-    pruner::entry(&pruner)?;
-    let epochs = fixed.resolve()?.train.epochs as u64;
-    let pruner_settings = pruner::Settings { max_resource: Some(epochs), ..pruner::Settings::default() };
-    let pruner_settings = options.pruner(&pruner, pruner_settings)?;
-    pruner::by_name(&pruner, &pruner_settings)?;
-    let first_rung_given =
-        options.raw("pruner_option").is_some_and(|(_, value)| value.to_string().contains("min_resource"));
+    let told = storage::told_by(options)?;
+    let told = Told { pruner: told.pruner.or_else(|| Some("none".to_owned())), ..told };
     let default = SearchSpec::new(data);
     let spec = SearchSpec {
         split,
         fixed,
         space,
         objectives: options.objectives()?,
-        pruner,
-        pruner_settings,
-        first_rung_given,
+        told,
         device: options.device()?,
         ..default
     };

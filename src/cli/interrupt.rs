@@ -6,13 +6,13 @@
 //! A search that was interrupted prints its document all the same: the study as it is, without a model.
 
 use super::console::{Console, say};
+use super::document::{self, Course};
 use super::failure::Failure;
 use super::progress::Bars;
-use super::search::{how_to_resume, outline};
-use hpt_engine::report::trials::objective_names;
-use hpt_engine::study::{Stopped, Study};
-use hpt_engine::{Error, history::Trial};
-use serde_json::{Value as Json, json};
+use super::search::how_to_resume;
+use hpt_engine::Error;
+use hpt_engine::study::Stopped;
+use serde_json::Value as Json;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Arc;
@@ -51,36 +51,9 @@ pub fn end(bars: &Bars, storage: &Path, console: &Console) -> Failure {
 /// open yet.
 fn document(bars: &Bars) -> Result<Json, Error> {
     let (seconds, rate) = bars.pace();
-    let mut document = json!({
-        "study": null, "storage": null, "direction": null, "metric": null, "trials": null, "seconds": seconds,
-        "trials_per_second": rate, "stopped_by": Stopped::Interrupted.name(), "best": null, "retrained": null,
-        "default": null, "validation": null, "test": null, "model": null, "top": [],
-    });
-    let Some(study) = bars.study() else { return Ok(document) };
-    let counts = study.counts()?;
-    let names = objective_names(study.metric_names(), study.directions().len());
-    let top = study.top(if names.len() == 1 { 5 } else { study.best()?.len() })?;
-    let outlines: Vec<Json> = top.iter().map(|trial| outline(trial, &names)).collect();
-    let one_or_all = |list: Vec<&str>| if names.len() == 1 { json!(list.first()) } else { json!(list) };
-    document["study"] = json!(study.name());
-    document["storage"] = json!(study.storage().path().display().to_string());
-    document["direction"] = one_or_all(study.directions().iter().map(|direction| direction.name()).collect());
-    document["metric"] = match study.metric_names() {
-        [] => Json::Null,
-        metrics => one_or_all(metrics.iter().map(String::as_str).collect()),
-    };
-    document["trials"] = json!({"complete": counts.complete, "pruned": counts.pruned, "failed": counts.failed});
-    document["best"] = if names.len() == 1 { json!(outlines.first()) } else { json!(outlines) };
-    document["validation"] = validation(&study, top.first())?;
-    document["top"] = json!(outlines);
-    if let Some(command) = study.attribute("command")? {
-        document["command"] = command;
+    let course = Course { seconds, rate, stopped: Stopped::Interrupted };
+    match bars.study() {
+        Some(study) => document::of(&study, study.best()?.first(), course),
+        None => Ok(document::blank(course)),
     }
-    Ok(document)
-}
-
-/// What a training of the best trial kept of the validation rows.
-fn validation(study: &Study, best: Option<&Trial>) -> Result<Json, Error> {
-    let Some(best) = best else { return Ok(Json::Null) };
-    Ok(study.attributes_of(best.number)?.remove("validation").unwrap_or_default())
 }

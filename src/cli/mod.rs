@@ -24,6 +24,7 @@ mod command;
 mod compare;
 mod completions;
 mod devices;
+mod document;
 mod edit;
 mod evaluate;
 mod importance;

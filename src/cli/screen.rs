@@ -64,7 +64,7 @@ fn found(outcome: &SearchOutcome) -> String {
     let metric = outcome.objectives[0];
     let best = match outcome.front.len() {
         _ if outcome.objectives.len() == 1 => {
-            let spread = spread(&outcome.parts);
+            let spread = spread(&outcome.found.parts);
             format!("best: trial {}, validation {metric} {}{spread}", outcome.best.number, table::number(value))
         }
         n => format!(
@@ -77,7 +77,7 @@ fn found(outcome: &SearchOutcome) -> String {
     };
     let (finished, seconds, stopped) = (outcome.finished, outcome.seconds, outcome.stopped);
     let mut text = tally(outcome.study.name(), &Summary { counts, finished, seconds, stopped }, rate(outcome), &best);
-    if let Some(default) = outcome.default_value {
+    if let Some(default) = outcome.found.default_value {
         let gain = match outcome.study.directions()[0] {
             Direction::Maximize => value - default,
             Direction::Minimize => default - value,
@@ -114,7 +114,7 @@ pub fn front(trials: &[Trial], metrics: &[String]) -> String {
     let rows: Vec<Vec<String>> = trials.iter().map(row).collect();
     let names = metrics.iter().map(String::as_str);
     let header: Vec<&str> = std::iter::once("trial").chain(names).chain(["configuration"]).collect();
-    table::table_within(super::console::columns(), &header, &rows)
+    table::table_with_notes(super::console::columns(), &header, &rows, &[])
 }
 
 /// One column a trial, one line a metric and a parameter; empty where a parameter is not active.
@@ -156,10 +156,10 @@ fn tested(outcome: &SearchOutcome) -> Option<String> {
     let units = if test.scores.0.contains_key("rmse") { table::OWN_UNITS } else { "" };
     let what = match outcome.retrained {
         true => "retrained on training and validation rows".to_owned(),
-        false if outcome.parts.is_empty() => {
+        false if outcome.found.parts.is_empty() => {
             format!("trial {}, as it was trained on the training rows", outcome.best.number)
         }
-        false => format!("trial {}, the first of its {} trainings", outcome.best.number, outcome.parts.len()),
+        false => format!("trial {}, the first of its {} trainings", outcome.best.number, outcome.found.parts.len()),
     };
     Some(format!("{what}, tested once:\n{}{units}", table::table(&["test", "value", "95 % interval"], &rows)))
 }

@@ -1,21 +1,19 @@
 //! `search`: from flags and a study file to a tuned, tested, saved model.
 
 use super::console::Console;
+use super::document::{self, Course};
 use super::failure::Failure;
 use super::options::{DATA, Opt, Options, RUN, SEARCH, add, add_settings, settings};
 use super::progress::Bars;
 use super::{Verb, interrupt, screen, table};
 use crate::cli::study_file::StudyFile;
 use clap::{Arg, ArgAction, ArgMatches};
+use hpt_engine::Error;
 use hpt_engine::data::{DataSpec, SplitSpec};
-use hpt_engine::history::Trial;
 use hpt_engine::prepared::Prepared;
-use hpt_engine::report::trials::{number as number_json, objective_names};
-use hpt_engine::sampler::Acquisition;
-use hpt_engine::search::{Constraint, SearchOutcome, SearchSpec, default_space, search};
+use hpt_engine::search::{Constraint, Interval, SearchOutcome, SearchSpec, default_space, search};
 use hpt_engine::settings::Settings;
 use hpt_engine::space::{Params, Space};
-use hpt_engine::{Error, pruner, sampler};
 use serde_json::{Map, Value as Json, json};
 use std::path::{Path, PathBuf};
 use toml::Value as Toml;
@@ -142,23 +140,7 @@ fn specify(
     };
     let time_limit = options.time("time_limit")?;
     let default = SearchSpec::new(data.clone());
-    let sampler = options.text("sampler")?.unwrap_or(&default.sampler).to_owned();
-    // BOHB is a sampler with Hyperband.
-    let usual = if sampler == "bohb" { "hyperband" } else { &default.pruner };
     let objectives = options.objectives()?;
-    let pruner = match options.text("pruner")? {
-        Some(pruner) => pruner.to_owned(),
-        None if !objectives.is_empty() && objectives.iter().all(|objective| objective.metric().is_none()) => {
-            console.note("no trial is pruned: no objective is a metric to look at each epoch");
-            "none".to_owned()
-        }
-        _ => usual.to_owned(),
-    };
-    pruner::entry(&pruner).map_err(|error| options.locate("pruner", error))?;
-    let epochs = fixed.resolve()?.train.epochs as u64;
-    let names: Vec<String> = objectives.iter().map(ToString::to_string).collect();
-    let pruner_settings =
-        pruner::Settings { max_resource: Some(epochs), objectives: names, ..pruner::Settings::default() };
     let rules = options.stop_rules(objectives.len().max(1))?;
     let spec = SearchSpec {
         split,
@@ -166,13 +148,7 @@ fn specify(
         space,
         objectives,
         constraints: options.constraints(Constraint::parse)?,
-        acquisition: acquisition(options, &sampler)?.unwrap_or(default.acquisition),
-        sampler,
-        pruner_settings: options.pruner(&pruner, pruner_settings)?,
-        first_rung_given: options
-            .raw("pruner_option")
-            .is_some_and(|(_, value)| value.to_string().contains("min_resource")),
-        pruner,
+        told: super::storage::told_by(options)?,
         trials: options.count("trials", 1)?.or(default.trials.filter(|_| time_limit.is_none())),
         time_limit,
         trial_time_limit: options.time("trial_time_limit")?,
@@ -196,8 +172,6 @@ fn specify(
         out: options.text("out")?.map(PathBuf::from),
         data,
     };
-    sampler::by_name(&spec.sampler, &sampler::Settings::default()).map_err(|error| options.locate("sampler", error))?;
-    pruner::by_name(&spec.pruner, &spec.pruner_settings).map_err(|error| options.locate("pruner", error))?;
     if !spec.enqueue.is_empty() {
         check_enqueued(options, &spec.enqueue, &space_to_search(&spec)?)?;
     }
@@ -253,23 +227,6 @@ pub fn params_of_json(text: &str) -> Result<Params, serde_json::Error> {
     let mut text = serde_json::Deserializer::from_str(text);
     let params = serde::Deserializer::deserialize_map(&mut text, Once)?;
     text.end().map(|()| params)
-}
-
-/// What a Gaussian process maximises, for the samplers that have one.
-pub fn acquisition(options: &Options, sampler: &str) -> Result<Option<Acquisition>, Error> {
-    let Some(name) = options.text("acquisition")? else { return Ok(None) };
-    let found = Acquisition::by_name(name).map_err(|error| options.locate("acquisition", error))?;
-    check_acquisition(options.place("acquisition").unwrap_or("acquisition"), sampler)?;
-    Ok(Some(found))
-}
-
-/// Refuses an acquisition, said at `place`, for a sampler that has none.
-pub fn check_acquisition(place: &str, sampler: &str) -> Result<(), Error> {
-    if !["auto", "gp"].contains(&sampler) && sampler::SAMPLERS.iter().any(|entry| entry.name == sampler) {
-        let error = Error::input(format!("the sampler {sampler} has no acquisition; gp and auto have"));
-        return Err(error.at(place));
-    }
-    Ok(())
 }
 
 /// The built-in set, where no data are named.
@@ -364,55 +321,18 @@ pub fn how_to_resume(bars: &Bars, storage: &Path) -> String {
     format!("interrupted: {finished} of the study finished and kept in {storage}; to go on:\n  {}", command.join(" "))
 }
 
-/// `{"number", "value", "params"}`; where there are several `values`, and `objectives` with their names.
-pub fn outline(trial: &Trial, names: &[String]) -> Json {
-    let (number, values, params) = (trial.number, &trial.values, &trial.params);
-    if names.len() == 1 {
-        return json!({"number": number, "value": trial.value(), "params": params});
-    }
-    let named: Map<String, Json> = names.iter().cloned().zip(values.iter().copied().map(number_json)).collect();
-    json!({"number": number, "values": values, "params": params, "objectives": named})
-}
-
 fn document(outcome: &SearchOutcome) -> Result<Json, Error> {
-    let counts = outcome.study.counts()?;
-    let test = outcome.test.as_ref().map(|test| {
+    let course = Course { seconds: outcome.seconds, rate: screen::rate(outcome), stopped: outcome.stopped };
+    let mut document = document::of(&outcome.study, Some(&outcome.best), course)?;
+    if let Some(test) = &outcome.test {
         let mut fields: Map<String, Json> =
             test.scores.0.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
-        let intervals: Map<String, Json> = test
-            .intervals
-            .iter()
-            .map(|(name, interval)| (name.clone(), json!([interval.low, interval.high])))
-            .collect();
-        fields.insert("intervals".to_owned(), intervals.into());
+        let interval = |(name, interval): (&String, &Interval)| (name.clone(), json!([interval.low, interval.high]));
         fields
-    });
-    let several = outcome.objectives.len() > 1;
-    let each = |names: Vec<&str>| if several { json!(names) } else { json!(names.first()) };
-    let names = objective_names(outcome.study.metric_names(), outcome.objectives.len());
-    let all = |trials: &[Trial]| trials.iter().map(|trial| outline(trial, &names)).collect::<Json>();
-    let mut document = json!({
-        "study": outcome.study.name(),
-        "storage": outcome.study.storage().path().display().to_string(),
-        "direction": each(outcome.study.directions().iter().map(|direction| direction.name()).collect()),
-        "metric": each(outcome.objectives.iter().map(|objective| objective.name()).collect()),
-        "trials": {"complete": counts.complete, "pruned": counts.pruned, "failed": counts.failed},
-        "seconds": outcome.seconds,
-        "trials_per_second": screen::rate(outcome),
-        "stopped_by": outcome.stopped.name(),
-        "best": if several { all(&outcome.front) } else { outline(&outcome.best, &names) },
-        "retrained": outcome.retrained.then_some(outcome.best.number),
-        "default": outcome.default_value,
-        "validation": outcome.validation,
-        "test": test,
-        "model": outcome.model.display().to_string(),
-        "top": all(&outcome.top),
-    });
-    if !outcome.parts.is_empty() {
-        document["parts"] = json!(outcome.parts);
+            .insert("intervals".to_owned(), test.intervals.iter().map(interval).collect::<Map<String, Json>>().into());
+        document["test"] = fields.into();
     }
-    if !outcome.schedule.is_empty() {
-        document["schedule"] = json!(outcome.schedule);
-    }
+    document["retrained"] = json!(outcome.retrained.then_some(outcome.best.number));
+    document["model"] = json!(outcome.model.display().to_string());
     Ok(document)
 }

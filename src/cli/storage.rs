@@ -8,8 +8,9 @@ use hpt_engine::Error;
 use hpt_engine::history::Direction;
 use hpt_engine::report::trials::objective_names;
 use hpt_engine::sampler::Acquisition;
-use hpt_engine::study::{Method, Storage, Study};
+use hpt_engine::study::{Method, Storage, Study, Told, has_acquisition};
 use hpt_engine::{pruner, sampler};
+use toml::Value as Toml;
 
 /// Where studies are unless it is said.
 pub const STORAGE: &str = "hpt-study.db";
@@ -41,71 +42,64 @@ pub fn open(matches: &ArgMatches) -> Result<Study, Failure> {
 pub fn method(matches: &ArgMatches, study: &Study, console: &Console) -> Result<Method, Error> {
     let kept = study.method()?;
     let objectives = objective_names(study.metric_names(), study.directions().len());
-    let method = Told::of(matches)?.over(kept.clone().unwrap_or_default(), &objectives)?;
+    let method = over(&told(matches)?, kept.clone().unwrap_or_default(), &objectives)?;
     for change in kept.iter().flat_map(|kept| method.changes_from(kept)) {
         console.note(&format!("{change}, for this call alone"));
     }
     Ok(method)
 }
 
-/// In place of a sampler that is not known yet: one that has an acquisition.
-const ANY: &str = "auto";
-
 /// What arguments say of sampler and pruner; a verb need not have all of them.
-pub struct Told {
-    sampler: Option<String>,
-    acquisition: Option<Acquisition>,
-    pruner: Option<String>,
-    options: Vec<String>,
+pub fn told(matches: &ArgMatches) -> Result<Told, Error> {
+    let all = |name: &str| matches.try_get_many::<String>(name).ok().flatten().into_iter().flatten().cloned();
+    let mut options = Options::default();
+    for name in ["sampler", "acquisition", "pruner"] {
+        if let Some(text) = all(name).next() {
+            options.set(name, format!("--{name}"), Toml::String(text));
+        }
+    }
+    let told: Vec<Toml> =
+        all("pruner-option").flat_map(|text| text.split(',').map(Toml::from).collect::<Vec<_>>()).collect();
+    if !told.is_empty() {
+        options.set("pruner_option", "--pruner-option".to_owned(), Toml::Array(told));
+    }
+    told_by(&options)
 }
 
-impl Told {
-    /// Reads and checks them.
-    pub fn of(matches: &ArgMatches) -> Result<Self, Error> {
-        let all = |name: &str| matches.try_get_many::<String>(name).ok().flatten().into_iter().flatten().cloned();
-        let text = |name: &str| all(name).next();
-        let (sampler, pruner) = (text("sampler"), text("pruner"));
-        if let Some(name) = &sampler {
-            sampler::by_name(name, &sampler::Settings::default()).map_err(|error| error.at("--sampler"))?;
-        }
-        if let Some(name) = &pruner {
-            pruner::entry(name).map_err(|error| error.at("--pruner"))?;
-        }
-        let acquisition = text("acquisition").map(|name| {
-            let mut options = Options::default();
-            options.set("acquisition", "--acquisition".to_owned(), toml::Value::String(name));
-            super::search::acquisition(&options, sampler.as_deref().unwrap_or(ANY))
-        });
-        let options = all("pruner-option").flat_map(|text| text.split(',').map(str::to_owned).collect::<Vec<_>>());
-        Ok(Told { sampler, acquisition: acquisition.transpose()?.flatten(), pruner, options: options.collect() })
+/// What the options of a search say of sampler and pruner, each known by name.
+pub fn told_by(options: &Options) -> Result<Told, Error> {
+    let sampler = options.text("sampler")?.map(str::to_owned);
+    if let Some(name) = &sampler {
+        let known = sampler::by_name(name, &sampler::Settings::default());
+        known.map_err(|error| options.locate("sampler", error))?;
     }
+    let pruner = options.text("pruner")?.map(str::to_owned);
+    if let Some(name) = &pruner {
+        pruner::entry(name).map_err(|error| options.locate("pruner", error))?;
+    }
+    let acquisition = options.text("acquisition")?.map(Acquisition::by_name).transpose();
+    let acquisition = acquisition.map_err(|error| options.locate("acquisition", error))?;
+    if let (Some(sampler), Some(_)) = (&sampler, acquisition) {
+        check_acquisition(options.place("acquisition").unwrap_or("acquisition"), sampler)?;
+    }
+    Ok(Told { sampler, acquisition, pruner, options: options.pruner_options()? })
+}
 
-    /// What was kept, with what is told in its place.
-    pub fn over(self, mut method: Method, objectives: &[String]) -> Result<Method, Error> {
-        if let Some(sampler) = self.sampler {
-            method.sampler = sampler;
-        }
-        if let Some(acquisition) = self.acquisition {
-            super::search::check_acquisition("--acquisition", &method.sampler)?;
-            method.acquisition = acquisition;
-        }
-        if let Some(pruner) = self.pruner {
-            // Options of another pruner mean nothing to this one.
-            if pruner != method.pruner {
-                method.pruner_settings = pruner::Settings::default();
-            }
-            method.pruner = pruner;
-        }
-        method.pruner_settings.objectives = objectives.to_vec();
-        if !self.options.is_empty() {
-            let mut options = Options::default();
-            let told = self.options.into_iter().map(toml::Value::String).collect();
-            options.set("pruner_option", "--pruner-option".to_owned(), toml::Value::Array(told));
-            method.pruner_settings = options.pruner(&method.pruner, method.pruner_settings)?;
-        }
-        method.pruner()?;
-        Ok(method)
+/// Refuses an acquisition, said at `place`, for a sampler that has none.
+fn check_acquisition(place: &str, sampler: &str) -> Result<(), Error> {
+    if has_acquisition(sampler) {
+        return Ok(());
     }
+    Err(Error::input(format!("the sampler {sampler} has no acquisition; gp and auto have")).at(place))
+}
+
+/// `method` with what is told in its place, for a study of these objectives.
+pub fn over(told: &Told, mut method: Method, objectives: &[String]) -> Result<Method, Error> {
+    if told.acquisition.is_some() {
+        check_acquisition("--acquisition", told.sampler.as_ref().unwrap_or(&method.sampler))?;
+    }
+    method.pruner_settings.objectives = objectives.to_vec();
+    told.over(method)
 }
 
 /// Refuses two objectives of one name: nobody could tell their values apart.

@@ -8,7 +8,7 @@ use hpt_engine::history::{State, Trial};
 use hpt_engine::report::trials::{best_json, objective_names, reason, studies_json, trials_csv, trials_json};
 use hpt_engine::study::{Counts, Storage, Study};
 
-/// The longest reason that a table shows; --json and --csv have all of them.
+/// The longest reason that stands beside the state; a longer one has lines of its own under its trial.
 const SHORT: usize = 32;
 
 pub const STUDIES: Verb = Verb {
@@ -82,7 +82,7 @@ fn trials(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
             1 => objective_names(&[], 1),
             several => objective_names(study.metric_names(), several),
         };
-        let rows: Vec<Vec<String>> = trials.iter().map(|trial| row(trial, objectives.len())).collect();
+        let (rows, notes) = rows(&trials, objectives.len());
         let counts = study.counts().unwrap_or_default();
         // `parameters` may be an objective.
         let last = if objectives.len() == 1 { "parameters" } else { "configuration" };
@@ -90,15 +90,20 @@ fn trials(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
         let header: Vec<&str> = ["trial", "state"].into_iter().chain(values).chain(["time", last]).collect();
         format!(
             "{}\n{}: {}",
-            table::table_within(columns(), &header, &rows),
+            table::table_with_notes(columns(), &header, &rows, &notes),
             study.name(),
             counts.by_name().map(|(name, count)| format!("{count} {name}")).join(", ")
         )
     })
 }
 
-/// Number, state, one value an objective, time and configuration.
-fn row(trial: &Trial, objectives: usize) -> Vec<String> {
+/// The rows of a table of trials, and what stands under each of them.
+fn rows(trials: &[Trial], objectives: usize) -> (Vec<Vec<String>>, Vec<String>) {
+    trials.iter().map(|trial| row(trial, objectives)).unzip()
+}
+
+/// Number, state, one value an objective, time and configuration; and the reason of the state where it is long.
+fn row(trial: &Trial, objectives: usize) -> (Vec<String>, String) {
     // What was pruned has what it reported last.
     let last = || trial.last_intermediate().and_then(|(step, _)| trial.report_at(step)).unwrap_or_default();
     let values = if trial.values.is_empty() && trial.state == State::Pruned { last() } else { &trial.values };
@@ -111,11 +116,13 @@ fn row(trial: &Trial, objectives: usize) -> Vec<String> {
     };
     // What was written down may begin with the state itself.
     let why = reason(trial).map(|why| why.strip_prefix(state).unwrap_or(why).trim_start_matches(": "));
-    let why = why.filter(|why| !why.is_empty()).filter(|why| why.chars().count() <= SHORT && !why.contains('\n'));
-    let mut cells = vec![trial.number.to_string(), why.map_or(state.to_owned(), |why| format!("{state}: {why}"))];
+    let why = why.unwrap_or_default();
+    let (short, long) = if why.chars().count() <= SHORT && !why.contains('\n') { (why, "") } else { ("", why) };
+    let state = if short.is_empty() { state.to_owned() } else { format!("{state}: {short}") };
+    let mut cells = vec![trial.number.to_string(), state];
     cells.extend((0..objectives).map(value));
     cells.extend([trial.seconds().map(table::seconds).unwrap_or_default(), parameters(trial)]);
-    cells
+    (cells, long.to_owned())
 }
 
 fn parameters(trial: &Trial) -> String {
@@ -130,7 +137,7 @@ fn best(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
         if let several @ 2.. = study.directions().len() {
             return screen::front(&best, &objective_names(study.metric_names(), several));
         }
-        let rows: Vec<Vec<String>> = best.iter().map(|trial| row(trial, 1)).collect();
-        table::table_within(columns(), &["trial", "state", "value", "time", "parameters"], &rows)
+        let (rows, notes) = rows(&best, 1);
+        table::table_with_notes(columns(), &["trial", "state", "value", "time", "parameters"], &rows, &notes)
     })
 }

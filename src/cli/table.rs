@@ -25,35 +25,55 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     lines.join("\n")
 }
 
-/// The same within so many columns: the last column, words, goes on in further lines under itself.
-pub fn table_within(columns: Option<usize>, header: &[&str], rows: &[Vec<String>]) -> String {
+/// The same within so many columns: the last column, words, goes on in further lines under itself. Under a row stands its note,
+/// where there is one, in lines of its own.
+pub fn table_with_notes(columns: Option<usize>, header: &[&str], rows: &[Vec<String>], notes: &[String]) -> String {
     let Some(last) = header.len().checked_sub(1) else { return String::new() };
     let short: Vec<Vec<String>> = rows.iter().map(|row| row.iter().take(last).cloned().collect()).collect();
     let before = table(&header[..last], &short).lines().map(|line| line.chars().count()).max().unwrap_or(0) + 2;
     // Where hardly anything is left, a long line is the lesser evil.
-    let Some(room) = columns.and_then(|columns| columns.checked_sub(before)).filter(|room| *room >= 20) else {
-        return table(header, rows);
-    };
+    let room = columns.and_then(|columns| columns.checked_sub(before)).filter(|room| *room >= 20);
     let mut lines: Vec<Vec<String>> = Vec::with_capacity(rows.len());
+    let mut of_rows = Vec::with_capacity(rows.len());
     for row in rows {
-        let mut part = String::new();
-        let mut parts = Vec::new();
-        for word in row[last].split(' ') {
-            if !part.is_empty() && part.chars().count() + 1 + word.chars().count() > room {
-                parts.push(std::mem::take(&mut part));
-            }
-            if !part.is_empty() {
-                part.push(' ');
-            }
-            part.push_str(word);
-        }
-        parts.push(part);
+        let parts = room.map_or_else(|| vec![row[last].clone()], |room| wrapped(&row[last], room));
+        of_rows.push(parts.len());
         for (i, part) in parts.into_iter().enumerate() {
             let cells = row[..last].iter().map(|cell| if i == 0 { cell.clone() } else { String::new() });
             lines.push(cells.chain([part]).collect());
         }
     }
-    table(header, &lines)
+    let table = table(header, &lines);
+    let mut lines = table.lines();
+    let mut out: Vec<String> = lines.next().map(str::to_owned).into_iter().collect();
+    // Under the second column.
+    let indent =
+        rows.iter().map(|row| row[0].chars().count()).chain([header[0].chars().count()]).max().unwrap_or(0) + 2;
+    let of_note = columns.and_then(|columns| columns.checked_sub(indent)).filter(|room| *room >= 20);
+    for (row, count) in of_rows.into_iter().enumerate() {
+        out.extend(lines.by_ref().take(count).map(str::to_owned));
+        let note = notes.get(row).map_or("", String::as_str);
+        let parts =
+            note.lines().flat_map(|line| of_note.map_or_else(|| vec![line.to_owned()], |room| wrapped(line, room)));
+        out.extend(parts.map(|part| format!("{}{part}", " ".repeat(indent)).trim_end().to_owned()));
+    }
+    out.join("\n")
+}
+
+/// A text in lines of so many characters at most; a longer word has a line of its own.
+fn wrapped(text: &str, room: usize) -> Vec<String> {
+    let (mut parts, mut part) = (Vec::new(), String::new());
+    for word in text.split(' ') {
+        if !part.is_empty() && part.chars().count() + 1 + word.chars().count() > room {
+            parts.push(std::mem::take(&mut part));
+        }
+        if !part.is_empty() {
+            part.push(' ');
+        }
+        part.push_str(word);
+    }
+    parts.push(part);
+    parts
 }
 
 /// A whole number with a comma after every three digits.
@@ -201,11 +221,24 @@ mod tests {
     #[test]
     fn the_last_column_wraps_under_itself() {
         let rows = [vec!["1".to_owned(), "a=1 b=22222222222222 c=3 d=4".to_owned()]];
-        let wrapped = table_within(Some(30), &["n", "parameters"], &rows);
-        assert_eq!(wrapped, "n  parameters\n1  a=1 b=22222222222222 c=3\n   d=4");
+        let within = |columns| table_with_notes(columns, &["n", "parameters"], &rows, &[]);
+        assert_eq!(within(Some(30)), "n  parameters\n1  a=1 b=22222222222222 c=3\n   d=4");
         for columns in [None, Some(10), Some(80)] {
-            assert_eq!(table_within(columns, &["n", "parameters"], &rows), table(&["n", "parameters"], &rows));
+            assert_eq!(within(columns), table(&["n", "parameters"], &rows));
         }
+    }
+
+    #[test]
+    fn a_note_stands_under_its_row_and_loses_nothing() {
+        let rows = [["1", "x=1"], ["22", "x=2"]].map(|row| row.map(str::to_owned).to_vec());
+        let notes = [String::new(), "killed at the limit of the trial:\nno value".to_owned()];
+        let within = |columns| table_with_notes(columns, &["n", "x"], &rows, &notes);
+        let plain = "n     x\n1   x=1\n22  x=2\n    killed at the limit of the trial:\n    no value";
+        assert_eq!((within(None).as_str(), within(Some(80)).as_str()), (plain, plain));
+        assert_eq!(
+            within(Some(26)),
+            "n     x\n1   x=1\n22  x=2\n    killed at the limit of\n    the trial:\n    no value"
+        );
     }
 
     #[test]

@@ -181,6 +181,7 @@ impl Settings {
             if value.is_nan() {
                 return Err(Error::input(format!("{place}: `{name}.{objective}` is {value}; {NUMBER} is expected")));
             }
+            self.bounds.retain(|bound| bound.objective != objective || bound.side != side);
             self.bounds.push(NamedBound { objective: objective.to_owned(), side, limit: value });
             return Ok(());
         }

@@ -5,6 +5,7 @@
 use crate::Result;
 use crate::history::{Timestamp, Trial};
 use crate::space::Value;
+pub use crate::study::objective_names;
 use crate::study::{Storage, Study, datetime};
 use crate::{Error, history::State};
 use serde_json::{Map, Value as Json, json};
@@ -161,15 +162,6 @@ pub fn trials_csv(study: &Study) -> Result<String> {
     }
     let bytes = table.into_inner().map_err(|error| Error::Storage(format!("trials as CSV: {error}")))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-/// What the objectives are called: by their names, else `value`, or `value_0`, `value_1`, … of several.
-pub fn objective_names(names: &[String], objectives: usize) -> Vec<String> {
-    match objectives {
-        _ if names.len() == objectives => names.to_vec(),
-        1 => vec!["value".to_owned()],
-        several => (0..several).map(|place| format!("value_{place}")).collect(),
-    }
 }
 
 /// Number, value(s) and parameters.

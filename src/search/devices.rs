@@ -34,12 +34,18 @@ pub(super) fn open(spec: &SearchSpec, progress: &dyn Progress) -> Result<Arc<Eng
 
 /// Trials at once, and most threads of each. Where the threads are not given, a trial has its share of the cores, from
 /// run to run of steps: one while as many trials are at work as there are cores, more when the last ones are.
-pub(super) fn workers(spec: &SearchSpec, engine: &Engine, space: &Space, sets: &Sets) -> Result<(usize, usize)> {
+pub(super) fn workers(
+    spec: &SearchSpec,
+    sampler: &str,
+    engine: &Engine,
+    space: &Space,
+    sets: &Sets,
+) -> Result<(usize, usize)> {
     let cores = cores();
     let all = spec.population.map(|population| population.members).or(spec.trials);
     if engine.makes_cohorts() {
         let jobs = match (spec.cohort, spec.jobs) {
-            (0, 0) => cohort(spec, engine, space, sets)?,
+            (0, 0) => cohort(spec, sampler, engine, space, sets)?,
             (0, jobs) => jobs,
             (cohort, _) => cohort,
         };
@@ -56,11 +62,11 @@ pub(super) fn workers(spec: &SearchSpec, engine: &Engine, space: &Space, sets: &
 
 /// Trials at once on a GPU: all members of a population; all trials of a sampler that does not look at results, a quarter
 /// (at least 16) of one that learns from them, so that it has something to learn from; as many as fit the memory.
-fn cohort(spec: &SearchSpec, engine: &Engine, space: &Space, sets: &Sets) -> Result<usize> {
+fn cohort(spec: &SearchSpec, sampler: &str, engine: &Engine, space: &Space, sets: &Sets) -> Result<usize> {
     let most = COHORT * engine.gpus().max(1) as u64;
     let wanted = match (spec.population, spec.trials) {
         (Some(population), _) => population.members,
-        (None, trials) if BLIND.contains(&spec.sampler.as_str()) => trials.unwrap_or(most).min(most),
+        (None, trials) if BLIND.contains(&sampler) => trials.unwrap_or(most).min(most),
         (None, trials) => (trials.unwrap_or(COHORT / 2) / 4).clamp(16, most),
     };
     let drawn = |i: u64| space.sample(&mut Stream::new(spec.seed, i, Purpose::Bootstrap, 0));

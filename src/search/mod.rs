@@ -10,8 +10,10 @@ mod budget;
 mod command;
 mod devices;
 mod finish;
+mod found;
 mod kept;
 mod measure;
+mod method;
 mod population;
 mod problem;
 mod space;
@@ -20,6 +22,7 @@ mod trial;
 
 pub use command::{CommandOutcome, CommandSpec, kill_commands, search_command};
 pub use finish::{Interval, Tested};
+pub use found::Found;
 pub use measure::{Bound, Constraint, Measure};
 pub use population::{PopulationSpec, TUNABLE};
 pub use problem::DataProblem;
@@ -38,16 +41,14 @@ use crate::train::{Metric, TrainSpec};
 use crate::{Error, Result, pruner, sampler};
 use budget::Budget;
 use kept::Kept;
-use population::Members;
+use method::Chosen;
+use population::{Members, POPULATION};
 use serde_json::json;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use trial::Objective;
-
-/// Attribute of a study that trains a population: how.
-const POPULATION: &str = "population";
 
 /// Configurations of a space that are looked at before the study is made.
 const SAMPLES: u64 = 200;
@@ -75,16 +76,9 @@ pub fn search(spec: &SearchSpec, progress: &dyn Progress, stop: &Arc<AtomicBool>
         return Err(Error::Interrupted);
     }
     let (best, finished, retrained) = bridge.finish(&kept, stop)?;
-    let schedule = match &members {
-        Some(members) => {
-            if summary.stopped == Stopped::Reached {
-                members.clean();
-            }
-            members.schedule_of(&best)?
-        }
-        None => Vec::new(),
-    };
-    drop(members);
+    if let Some(members) = members.filter(|_| summary.stopped == Stopped::Reached) {
+        members.clean();
+    }
     Ok(SearchOutcome {
         objectives: bridge.objectives.clone(),
         front: bridge.study.best()?,
@@ -93,14 +87,11 @@ pub fn search(spec: &SearchSpec, progress: &dyn Progress, stop: &Arc<AtomicBool>
         trial_seconds: summary.seconds,
         // Its clock is the search's own, which also keeps time for the end.
         stopped: if summary.stopped == Stopped::Interrupted { Stopped::TimeLimit } else { summary.stopped },
-        validation: trial::scores_of(&bridge.study, &best)?,
-        parts: trial::parts_of(&bridge.study, &best)?,
+        found: Found::of(&bridge.study, Some(&best))?,
         test: finished.test,
         model: finished.path,
         retrained,
         top: bridge.shown()?,
-        default_value: bridge.default_value()?,
-        schedule,
         best,
         study: bridge.study,
     })
@@ -109,6 +100,8 @@ pub fn search(spec: &SearchSpec, progress: &dyn Progress, stop: &Arc<AtomicBool>
 /// A search with its data loaded and its study open.
 struct Bridge<'a> {
     spec: &'a SearchSpec,
+    /// Sampler and pruner.
+    method: Method,
     progress: &'a dyn Progress,
     prepared: Prepared,
     objectives: Vec<Measure>,
@@ -137,9 +130,7 @@ impl<'a> Bridge<'a> {
         }
         let prepared = Prepared::load(&spec.data, &split)?;
         let parts = spec.repeats * prepared.folds().max(1);
-        if pruner::entry(&spec.pruner)?.of_parts {
-            check_parts(spec, parts)?;
-        }
+        let name = spec.study.clone().unwrap_or_else(|| prepared.name().to_owned());
         if spec.rules.regret == Some(Regret::Error) && parts < 2 {
             return Err(Error::input(
                 "the error of a value is known from folds (--folds 5) or repetitions (--repeats 3); without them give the \
@@ -167,7 +158,11 @@ impl<'a> Bridge<'a> {
         train.criterion(&sets.train)?;
         let watched = train.metric_for(&sets.train.targets)?;
         let objectives = if spec.objectives.is_empty() { vec![watched.into()] } else { spec.objectives.clone() };
-        check_objectives(spec, &objectives)?;
+        let chosen = choose(spec, &name, &objectives, progress)?;
+        check_objectives(&objectives, &chosen.method.pruner)?;
+        if pruner::entry(&chosen.method.pruner)?.of_parts {
+            check_parts(&chosen.method, parts)?;
+        }
         let space = match &spec.space {
             Some(space) => space.clone(),
             None => default_space(sets.train.rows, &spec.fixed)?,
@@ -179,9 +174,8 @@ impl<'a> Bridge<'a> {
         population::check(spec, &space)?;
         check_samples(spec, &space, &sets.train)?;
         let engine = devices::open(spec, progress)?;
-        let (jobs, threads) = devices::workers(spec, &engine, &space, &sets)?;
+        let (jobs, threads) = devices::workers(spec, &chosen.method.sampler, &engine, &space, &sets)?;
         let storage = Storage::open_or_create(&spec.storage)?;
-        let name = spec.study.clone().unwrap_or_else(|| prepared.name().to_owned());
         let study = Study::create_or_open(&storage, &config(spec, &prepared, &name, &objectives, space))?;
         if spec.population.is_none() && study.attribute(POPULATION)?.is_some() {
             return Err(Error::input(format!(
@@ -192,7 +186,12 @@ impl<'a> Bridge<'a> {
         // A study's name may hold what a path gives a meaning to.
         let folder = || PathBuf::from(name.replace(['/', '\\'], "_").trim_start_matches('.'));
         let out = spec.out.clone().unwrap_or_else(folder);
-        let bridge = Bridge { spec, progress, prepared, objectives, watched, study, out, engine, jobs, threads, parts };
+        let mut method = chosen.method;
+        if !chosen.rung_is_said {
+            method.pruner_settings.min_resource = first_rung_of(&study, spec)?;
+        }
+        let bridge =
+            Bridge { spec, method, progress, prepared, objectives, watched, study, out, engine, jobs, threads, parts };
         bridge.remember_device()?;
         Ok(bridge)
     }
@@ -201,17 +200,8 @@ impl<'a> Bridge<'a> {
     fn run(&self, objective: &Objective<'_>) -> Result<crate::study::Summary> {
         let (spec, progress) = (self.spec, self.progress);
         let sampler = self.sampler()?;
-        let mut settings = spec.pruner_settings.clone();
-        if !spec.first_rung_given {
-            settings.min_resource = self.first_rung()?;
-        }
-        settings.max_resource.get_or_insert(spec.fixed.resolve()?.train.epochs as u64);
-        settings.objectives = self.objectives.iter().map(ToString::to_string).collect();
-        let pruner = pruner::by_name(&spec.pruner, &settings)?;
-        let (name, pruner_name) = (spec.sampler.clone(), spec.pruner.clone());
-        let method =
-            Method { sampler: name, acquisition: spec.acquisition, pruner: pruner_name, pruner_settings: settings };
-        self.study.set_method(&method)?.iter().for_each(|change| progress.note(change));
+        let pruner = self.method.pruner()?;
+        self.study.set_method(&self.method)?.iter().for_each(|change| progress.note(change));
         if let Some(space) = self.study.space() {
             progress.note(&format!("sampler {}", sampler.describe(space, self.study.directions())));
         }
@@ -272,24 +262,12 @@ impl<'a> Bridge<'a> {
     fn sampler(&self) -> Result<Box<dyn sampler::Sampler>> {
         let settings = sampler::Settings {
             trials: self.spec.trials,
-            acquisition: self.spec.acquisition,
+            acquisition: self.method.acquisition,
             // In order, a study must not depend on the jobs.
             at_once: self.spec.deterministic.map_or(self.jobs, |width| width as usize),
             ..sampler::Settings::default()
         };
-        sampler::by_name(&self.spec.sampler, &settings)
-    }
-
-    /// The first epoch at which successive halving compares: that of the study's first call, so that its rungs stay
-    /// where they are when more trials are asked for.
-    fn first_rung(&self) -> Result<u64> {
-        if let Some(rung) = self.study.attribute("first_rung")?.and_then(|rung| rung.as_u64()) {
-            return Ok(rung.max(1));
-        }
-        let epochs = self.spec.fixed.resolve()?.train.epochs as u64;
-        let rung = first_rung(epochs, self.spec.trials);
-        self.study.set_attribute("first_rung", &json!(rung))?;
-        Ok(rung)
+        sampler::by_name(&self.method.sampler, &settings)
     }
 
     /// What another study found best, the default configuration, and what the user wants tried, each once.
@@ -309,16 +287,6 @@ impl<'a> Bridge<'a> {
             self.study.enqueue_once(params)?;
         }
         Ok(())
-    }
-
-    /// The value of the default configuration, where a trial has it.
-    fn default_value(&self) -> Result<Option<f64>> {
-        // Of a population's default member only a piece was trained with it.
-        let space = self.study.space().filter(|_| self.spec.population.is_none());
-        let Some(default) = space.and_then(default_point) else { return Ok(None) };
-        let trials = self.study.trials()?;
-        let trial = trials.iter().find(|trial| trial.state == State::Complete && trial.params == default);
-        Ok(trial.filter(|trial| trial.is_feasible()).and_then(Trial::value))
     }
 
     fn best(&self) -> Result<Trial> {
@@ -389,6 +357,30 @@ impl<'a> Bridge<'a> {
     }
 }
 
+/// How the search proposes and stops trials.
+fn choose(spec: &SearchSpec, study: &str, objectives: &[Measure], progress: &dyn Progress) -> Result<Chosen> {
+    let is_pruned = objectives.iter().any(|objective| objective.metric().is_some());
+    let usual = if is_pruned { "asha" } else { "none" };
+    let names = objectives.iter().map(ToString::to_string).collect();
+    let mut chosen = method::choose(&spec.storage, study, &spec.told, usual, names)?;
+    if !is_pruned && spec.told.pruner.is_none() && chosen.method.pruner == "none" {
+        progress.note("no trial is pruned: no objective is a metric to look at each epoch");
+    }
+    chosen.method.pruner_settings.max_resource.get_or_insert(spec.fixed.resolve()?.train.epochs as u64);
+    Ok(chosen)
+}
+
+/// The first epoch at which successive halving compares: that of the study's first call, so that its rungs stay where they
+/// are when more trials are asked for.
+fn first_rung_of(study: &Study, spec: &SearchSpec) -> Result<u64> {
+    if let Some(rung) = study.attribute("first_rung")?.and_then(|rung| rung.as_u64()) {
+        return Ok(rung.max(1));
+    }
+    let rung = first_rung(spec.fixed.resolve()?.train.epochs as u64, spec.trials);
+    study.set_attribute("first_rung", &json!(rung))?;
+    Ok(rung)
+}
+
 /// The first epoch at which successive halving compares: a 27th of all, or a ninth where there are too few trials for three
 /// rungs that each let a third go on. What an early look loses, the trials that it pays for more than bring back
 /// (`benches/search/record.md`: from a 27th on ASHA gains on no pruning in a quarter of the epochs, from a ninth on it loses).
@@ -416,16 +408,16 @@ fn check_samples(spec: &SearchSpec, space: &Space, train: &Dataset) -> Result<()
 }
 
 /// Refuses fewer trainings of a trial than the test of a pruner of parts needs to stop anything.
-fn check_parts(spec: &SearchSpec, parts: usize) -> Result<()> {
-    let threshold = spec.pruner_settings.p_threshold;
-    let pruner = &spec.pruner;
+fn check_parts(method: &Method, parts: usize) -> Result<()> {
+    let Method { pruner, pruner_settings, .. } = method;
+    let threshold = pruner_settings.p_threshold;
     let Some(least) = pruner::Wilcoxon::least_parts(threshold) else {
         return Err(Error::input(format!(
             "the pruner {pruner} stops nothing with p_threshold={threshold}; give one above 0"
         )));
     };
     // The last part ends the trial: what can be stopped must be known one part earlier.
-    let least = u64::from(least).max(spec.pruner_settings.startup_steps as u64) + 1;
+    let least = u64::from(least).max(pruner_settings.startup_steps as u64) + 1;
     if (parts as u64) < least {
         return Err(Error::input(format!(
             "the pruner {pruner} compares the trainings of a trial, one a fold or repetition, and can stop nothing before \
@@ -438,14 +430,13 @@ fn check_parts(spec: &SearchSpec, parts: usize) -> Result<()> {
 }
 
 /// Refuses objectives that say nothing and a pruner that could not judge by them.
-fn check_objectives(spec: &SearchSpec, objectives: &[Measure]) -> Result<()> {
+fn check_objectives(objectives: &[Measure], pruner: &str) -> Result<()> {
     if let Some((i, twice)) = objectives.iter().enumerate().find(|(i, one)| objectives[..*i].contains(one)) {
         return Err(Error::input(format!("metric: {twice} is named twice (the second time in place {})", i + 1)));
     }
-    if objectives.iter().all(|objective| objective.metric().is_none()) && spec.pruner != "none" {
+    if objectives.iter().all(|objective| objective.metric().is_none()) && pruner != "none" {
         return Err(Error::input(format!(
-            "the pruner {} compares metrics epoch by epoch, and no objective ({}) is one; name a metric too or take --pruner none",
-            spec.pruner,
+            "the pruner {pruner} compares metrics epoch by epoch, and no objective ({}) is one; name a metric too or take --pruner none",
             objectives.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
         )));
     }

@@ -23,9 +23,9 @@ use crate::model::{Model, Plan};
 use crate::prepared::Sets;
 use crate::pruner::Never;
 use crate::sampler::{Population, Sampler};
-use crate::settings::{SETTINGS, find};
+use crate::settings::{SETTINGS, Settings, find};
 use crate::space::{Domain, Space, Value};
-use crate::study::{Context, ObjectiveEnd, Stopped, Summary};
+use crate::study::{Context, ObjectiveEnd, Stopped, Study, Summary};
 use crate::train::{Checkpoint, Control, Epoch, Stopped as Ended, Trained};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -47,6 +47,9 @@ pub const TUNABLE: &[&str] = &[
     "input_dropout",
     "label_smoothing",
 ];
+
+/// Attribute of a study that trains a population: how.
+pub(super) const POPULATION: &str = "population";
 
 /// Keys of a trial's user attributes.
 const GENERATION: &str = "generation";
@@ -73,6 +76,11 @@ impl PopulationSpec {
     /// So many members; a generation of one epoch, a fifth follows, a factor of 1.2, one value in four drawn anew.
     pub fn new(members: u64) -> Self {
         PopulationSpec { members, generation_epochs: 1, exploit: 0.2, explore_factor: 1.2, explore_resample: 0.25 }
+    }
+
+    /// The last epoch of the generation of a slot, of so many of a whole training.
+    fn last_epoch(&self, slot: u64, epochs: usize) -> usize {
+        ((slot / self.members.max(1)) as usize + 1).saturating_mul(self.generation_epochs).min(epochs)
     }
 
     /// Checks the numbers.
@@ -105,11 +113,11 @@ pub(super) fn check(spec: &SearchSpec, space: &Space) -> Result<()> {
     population.check()?;
     let refuse = |what: &str, why: &str| Err(Error::input(format!("{what} does not combine with a population: {why}")));
     let usual = SearchSpec::new(spec.data.clone());
-    if spec.sampler != usual.sampler {
-        return refuse(&format!("sampler {}", spec.sampler), "members follow the best ones; leave it out");
+    if let Some(sampler) = spec.told.sampler.as_ref().filter(|sampler| *sampler != "auto") {
+        return refuse(&format!("sampler {sampler}"), "members follow the best ones; leave it out");
     }
-    if spec.pruner != usual.pruner && spec.pruner != "none" {
-        return refuse(&format!("pruner {}", spec.pruner), "the worst members follow the best instead; leave it out");
+    if let Some(pruner) = spec.told.pruner.as_ref().filter(|pruner| *pruner != "none") {
+        return refuse(&format!("pruner {pruner}"), "the worst members follow the best instead; leave it out");
     }
     if spec.trials != usual.trials && spec.trials.is_some() {
         let why = "there are members × generations trials; `epochs` says how long each member trains";
@@ -201,7 +209,7 @@ impl<'a> Members<'a> {
 
     /// The last epoch of the generation of a slot.
     fn last_epoch(&self, slot: u64) -> usize {
-        (self.rule.generation(slot) as usize + 1).saturating_mul(self.spec.generation_epochs).min(self.epochs)
+        self.spec.last_epoch(slot, self.epochs)
     }
 
     fn path(&self, slot: u64) -> PathBuf {
@@ -351,26 +359,32 @@ impl<'a> Members<'a> {
         let replay = Replay { members: self, lineage: &lineage, threads, cancelled };
         let replayed = replay.run(sets, &mut |epoch| self.bridge.progress.retraining(epoch.epoch, of))?;
         let mut model = replayed.model;
-        model.training.schedule = self.schedule(&lineage);
+        model.training.schedule = schedule(&lineage, &self.spec, self.epochs);
         Ok((model, replayed.trained))
     }
+}
 
-    /// The best trial's hyperparameters from its first epoch on: `{"trial", "epochs": [from, to], "params"}` of each piece.
-    pub fn schedule_of(&self, best: &Trial) -> Result<Vec<Json>> {
-        let trials = self.bridge.study.trials()?;
-        Ok(self.schedule(&lineage(&trials, best)?))
-    }
+/// A trial's hyperparameters from its first epoch on, where the study trains a population: `{"trial", "epochs": [from, to],
+/// "params"}` of each piece. Else nothing.
+pub(super) fn schedule_of(study: &Study, trial: &Trial) -> Result<Vec<Json>> {
+    let Some(spec) = study.attribute(POPULATION)?.and_then(|spec| serde_json::from_value(spec).ok()) else {
+        return Ok(Vec::new());
+    };
+    let said = study.attribute("settings")?.and_then(|settings| settings.get("epochs").and_then(Json::as_u64));
+    let epochs =
+        said.map_or_else(|| Settings::default().resolve().map(|config| config.train.epochs), |n| Ok(n as usize));
+    Ok(schedule(&lineage(&study.trials()?, trial)?, &spec, epochs?))
+}
 
-    fn schedule(&self, lineage: &[&Trial]) -> Vec<Json> {
-        let mut first = 1;
-        let piece = |trial: &&Trial| {
-            let last = self.last_epoch(trial.slot());
-            let piece = json!({"trial": trial.number, "epochs": [first, last], "params": trial.params});
-            first = last + 1;
-            piece
-        };
-        lineage.iter().map(piece).collect()
-    }
+fn schedule(lineage: &[&Trial], spec: &PopulationSpec, epochs: usize) -> Vec<Json> {
+    let mut first = 1;
+    let piece = |trial: &&Trial| {
+        let last = spec.last_epoch(trial.slot(), epochs);
+        let piece = json!({"trial": trial.number, "epochs": [first, last], "params": trial.params});
+        first = last + 1;
+        piece
+    };
+    lineage.iter().map(piece).collect()
 }
 
 /// A trial and those it goes on from, the first one first.

@@ -9,7 +9,7 @@ use crate::data::SplitSpec;
 use crate::engine::{Device, Engine};
 use crate::history::{Direction, Trial};
 use crate::prepared::Prepared;
-use crate::study::{Stopped, Study};
+use crate::study::{Stopped, Study, Told};
 use crate::train::Metric;
 use crate::{Error, Result};
 use std::path::PathBuf;
@@ -63,7 +63,7 @@ impl Problem for DataProblem {
     fn run(&self, course: &Course<'_>) -> Result<(Study, bool)> {
         let own = self.folder.path().join(course.study.replace(['/', '\\'], "_"));
         let spec = SearchSpec {
-            sampler: course.sampler.to_owned(),
+            told: Told { sampler: Some(course.sampler.to_owned()), ..self.spec.told.clone() },
             seed: course.seed,
             trials: Some(course.trials),
             jobs: 1,

@@ -1,16 +1,13 @@
 //! What a search is told, who listens to it, and what it comes to.
 
-use super::{Constraint, Measure, PopulationSpec, Tested};
+use super::{Constraint, Found, Measure, PopulationSpec, Tested};
 use crate::Result;
 use crate::data::{DataSpec, SplitSpec};
 use crate::engine::{Device, Engine};
 use crate::history::Trial;
-use crate::pruner;
-use crate::sampler::Acquisition;
 use crate::settings::Settings;
 use crate::space::{Params, Space};
-use crate::study::{StopRules, Stopped, Storage, Study};
-use crate::train::Scores;
+use crate::study::{StopRules, Stopped, Storage, Study, Told};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,16 +28,10 @@ pub struct SearchSpec {
     pub objectives: Vec<Measure>,
     /// What a trial must keep to be among the best.
     pub constraints: Vec<Constraint>,
-    /// Name of the sampler.
-    pub sampler: String,
-    /// What the Gaussian process of the samplers `gp` and `auto` maximises.
-    pub acquisition: Acquisition,
-    /// Name of the pruner.
-    pub pruner: String,
-    /// What it is told.
-    pub pruner_settings: pruner::Settings,
-    /// Whether the first step of successive halving is among that; else it is chosen from the epochs.
-    pub first_rung_given: bool,
+    /// Sampler and pruner with their options. What is left out is as the study was begun; of a new study the sampler `auto`
+    /// and the pruner `asha` (`hyperband` for `bohb`, `none` where no objective is a metric), whose first rung follows from
+    /// the epochs.
+    pub told: Told,
     /// The total number of trials that the study should reach; none for no limit.
     pub trials: Option<u64>,
     /// Wall-clock time of everything, the last training included.
@@ -98,11 +89,7 @@ impl SearchSpec {
             space: None,
             objectives: Vec::new(),
             constraints: Vec::new(),
-            sampler: "auto".to_owned(),
-            acquisition: Acquisition::default(),
-            pruner: "asha".to_owned(),
-            pruner_settings: pruner::Settings::default(),
-            first_rung_given: false,
+            told: Told::default(),
             trials: Some(100),
             time_limit: None,
             trial_time_limit: None,
@@ -191,10 +178,8 @@ pub struct SearchOutcome {
     pub best: Trial,
     /// The best trial, or those that no other beats in all objectives.
     pub front: Vec<Trial>,
-    /// The best trial's metrics on the validation rows; of several trainings the mean.
-    pub validation: Scores,
-    /// What the best trial's trainings came to, one a fold or repetition, by the first metric; empty where there is one only.
-    pub parts: Vec<f64>,
+    /// What the study says of the best trial, and of the default configuration.
+    pub found: Found,
     /// The resulting model's metrics on the test rows, where there are some.
     pub test: Option<Tested>,
     /// The saved model.
@@ -203,11 +188,6 @@ pub struct SearchOutcome {
     pub retrained: bool,
     /// The best five trials, best first; with several objectives the front, by the first of them.
     pub top: Vec<Trial>,
-    /// The default configuration's value of the first objective, where the study has tried it.
-    pub default_value: Option<f64>,
-    /// Of a population, the best trial's hyperparameters from its first epoch on: `{"trial", "epochs": [from, to],
-    /// "params"}` of each piece. Else empty.
-    pub schedule: Vec<serde_json::Value>,
 }
 
 /// Who listens to a search. Calls come from several threads.

@@ -61,7 +61,7 @@ pub(super) struct Objective<'a> {
 impl Objective<'_> {
     pub fn run(&self, context: &mut Context<'_>) -> Result<Vec<f64>, ObjectiveEnd> {
         let Prepared { settings, config, sets: first_sets, parameters, threads, engine } = self.prepare(context)?;
-        let of_parts = crate::pruner::entry(&self.bridge.spec.pruner)?.of_parts;
+        let of_parts = crate::pruner::entry(&self.bridge.method.pruner)?.of_parts;
         let parts = self.bridge.parts;
         let (mut first, mut measured) = (None, Vec::<Measured>::with_capacity(parts));
         let inference_seconds = self.inference_seconds(&engine, &config, &first_sets)?;

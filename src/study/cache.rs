@@ -275,7 +275,7 @@ impl Cache {
         if trial.state.is_finished() && trial.system.contains_key(OWNER) {
             trial.system.remove(OWNER);
         }
-        match self.domains.iter().position(|known| *known == trial.domains) {
+        match self.domains.iter().position(|known| Arc::ptr_eq(known, &trial.domains) || *known == trial.domains) {
             Some(at) => {
                 trial.domains = Arc::clone(&self.domains[at]);
                 // Kinds of trials that come often are found soon.
@@ -321,6 +321,11 @@ impl Cache {
             Some(follower) if self.followed.token == token && trial.is_feasible() => follower.should_prune(trial),
             _ => pruner.should_prune(directions, self.glance(), trial),
         }
+    }
+
+    /// Whether nothing of the study has been read yet.
+    pub(super) fn is_unread(&self) -> bool {
+        self.version.is_none() && self.ids.is_empty()
     }
 
     /// Makes the next [`Cache::refresh`] read the open trials again, whoever wrote them.

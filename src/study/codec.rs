@@ -157,15 +157,34 @@ pub(crate) fn datetime(time: Timestamp) -> String {
 
 /// The point in time of such a text, with or without a fraction; `None` where it is no datetime.
 pub(crate) fn timestamp(text: &str) -> Option<Timestamp> {
+    if let Some(time) = plain(text.as_bytes()) {
+        return Some(time);
+    }
     let (date, time) = text.split_once([' ', 'T'])?;
     let mut date = date.splitn(3, '-').map(|part| part.parse::<i64>().ok());
     let (year, month, day) = (date.next()??, date.next()??, date.next()??);
     let (clock, fraction) = time.split_once('.').unwrap_or((time, ""));
     let mut clock = clock.splitn(3, ':').map(|part| part.parse::<i64>().ok());
     let (hour, minute, second) = (clock.next()??, clock.next()??, clock.next()??);
-    let micros: i64 = format!("{fraction:0<6}").get(..6)?.parse().ok()?;
+    let digits = fraction.get(..fraction.len().min(6))?;
+    let micros = if digits.is_empty() { 0 } else { digits.parse::<i64>().ok()? * 10i64.pow(6 - digits.len() as u32) };
     let seconds = days(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second;
     Some(Timestamp(seconds * 1_000_000 + micros))
+}
+
+/// The same of `2026-11-21 18:18:02.178014`, which is what most are.
+fn plain(text: &[u8]) -> Option<Timestamp> {
+    let number = |range: std::ops::Range<usize>| {
+        let digit = |number: i64, digit: &u8| digit.is_ascii_digit().then(|| 10 * number + i64::from(digit - b'0'));
+        text[range].iter().try_fold(0, digit)
+    };
+    let marks = [(4, b'-'), (7, b'-'), (13, b':'), (16, b':'), (19, b'.')];
+    if text.len() != 26 || !matches!(text[10], b' ' | b'T') || marks.iter().any(|(at, mark)| text[*at] != *mark) {
+        return None;
+    }
+    let seconds = days(number(0..4)?, number(5..7)?, number(8..10)?) * 86_400;
+    let seconds = seconds + number(11..13)? * 3600 + number(14..16)? * 60 + number(17..19)?;
+    Some(Timestamp(seconds * 1_000_000 + number(20..26)?))
 }
 
 /// Days since 1970-01-01 of a date of the Gregorian calendar, whose years are counted from March here so that the

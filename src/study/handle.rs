@@ -116,8 +116,8 @@ impl Study {
             };
             let id = find(connection, &name)?.unwrap_or_default();
             let directions = directions(connection, id)?;
-            let mut cache = Cache::of(&directions);
-            cache.refresh(connection, &path, id)?;
+            // Its trials are read when somebody wants more than one of them.
+            let cache = Cache::of(&directions);
             let space = match system(connection, id, SPACE)? {
                 Some(space) => Some(serde_json::from_value(space).map_err(|error| {
                     Error::input(format!("{path}: study `{name}`: its space ({SPACE}) cannot be read: {error}"))
@@ -261,7 +261,7 @@ impl Study {
     /// # Errors
     /// The storage fails.
     pub fn attribute(&self, key: &str) -> Result<Option<Json>> {
-        self.inner.storage.read(|connection| system(connection, self.inner.id, &format!("{OURS}{key}")))
+        self.inner.storage.read(|connection| attribute(connection, self.inner.id, key))
     }
 
     /// Keeps `value` with the study as a user attribute, which Optuna and its dashboard show.
@@ -314,6 +314,15 @@ impl Storage {
     }
 }
 
+/// What the objectives are called: by their names, else `value`, or `value_0`, `value_1`, … of several.
+pub fn objective_names(names: &[String], objectives: usize) -> Vec<String> {
+    match objectives {
+        _ if names.len() == objectives => names.to_vec(),
+        1 => vec!["value".to_owned()],
+        several => (0..several).map(|place| format!("value_{place}")).collect(),
+    }
+}
+
 fn check(config: &StudyConfig) -> Result<()> {
     if config.name.is_empty() || config.name.chars().count() > 512 {
         return Err(Error::input("a study's name has 1 to 512 characters"));
@@ -355,8 +364,13 @@ fn system(connection: &Connection, id: i64, key: &str) -> Result<Option<Json>, F
     Ok(text.map(|text| codec::json(&text)))
 }
 
+/// What [`Study::set_attribute`] kept under that key.
+pub(super) fn attribute(connection: &Connection, id: i64, key: &str) -> Result<Option<Json>, Fault> {
+    system(connection, id, &format!("{OURS}{key}"))
+}
+
 /// What the objectives are called; empty where nobody said.
-fn metric_names(connection: &Connection, id: i64) -> Result<Vec<String>, Fault> {
+pub(super) fn metric_names(connection: &Connection, id: i64) -> Result<Vec<String>, Fault> {
     let names = system(connection, id, METRIC_NAMES)?.and_then(|names| serde_json::from_value(names).ok());
     Ok(names.unwrap_or_default())
 }

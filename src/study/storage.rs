@@ -78,6 +78,19 @@ impl Storage {
         }
     }
 
+    /// Opens a study file where there is one; none where it would be created.
+    ///
+    /// # Errors
+    /// As [`Storage::open`].
+    pub fn open_if_there(path: impl AsRef<Path>) -> Result<Option<Self>> {
+        let path = local(path.as_ref())?;
+        if !path.exists() {
+            return Ok(None);
+        }
+        let (storage, found) = Self::connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        Ok(matches!(found, Found::Studies { .. }).then_some(storage))
+    }
+
     /// Opens a study file, or creates it where there is none.
     ///
     /// # Errors

@@ -106,9 +106,13 @@ impl Study {
     }
 
     fn prunes(&self, number: u64, pruner: &dyn Pruner, following: u64) -> Result<bool> {
-        self.refresh()?;
-        let trial = self.cache().get(number).map(|(_, trial)| trial.clone());
-        let trial = trial.ok_or_else(|| self.no_trial(number))?;
+        let trial = if pruner.compares() || !self.cache().is_unread() {
+            self.refresh()?;
+            self.cache().get(number).map(|(_, trial)| trial.clone())
+        } else {
+            self.inner.storage.read(|connection| self.alone(connection, number))?.map(|stored| stored.trial)
+        };
+        let Some(trial) = trial else { return Err(self.no_trial(number)) };
         Ok(self.cache().should_prune(pruner, following, self.directions(), &trial))
     }
 
@@ -228,18 +232,35 @@ impl Study {
         work: impl FnOnce(&Connection, &mut Stored) -> Result<(), Fault>,
     ) -> Result<Result<Trial, Trial>> {
         let write = |connection: &Connection| {
-            self.refresh_in(connection)?;
-            let found = self.cache().get(number).map(|(id, trial)| Stored { id, trial: trial.clone() });
-            let Some(mut stored) = found else { return Err(self.no_trial(number).into()) };
+            // Who opens a study to tell of one trial need not read the others.
+            let is_unread = self.cache().is_unread();
+            let found = if is_unread {
+                self.alone(connection, number)?
+            } else {
+                self.refresh_in(connection)?;
+                self.cache().get(number).map(|(id, trial)| Stored { id, trial: trial.clone() })
+            };
+            let Some(mut stored) = found else {
+                self.refresh_in(connection)?;
+                return Err(self.no_trial(number).into());
+            };
             if stored.trial.state != State::Running {
-                return Ok((false, stored));
+                return Ok((false, false, stored));
             }
             work(connection, &mut stored)?;
-            Ok((true, stored))
+            Ok((true, !is_unread, stored))
         };
-        let keep = |(ran, stored)| (ran, if ran { self.keep(stored) } else { stored.trial });
+        let keep =
+            |(ran, keeps, stored): (bool, bool, Stored)| (ran, if keeps { self.keep(stored) } else { stored.trial });
         let (ran, trial) = self.inner.storage.write_then(write, keep)?;
         Ok(if ran { Ok(trial) } else { Err(trial) })
+    }
+
+    /// A trial from the file, whatever is in memory.
+    fn alone(&self, connection: &Connection, number: u64) -> Result<Option<Stored>, Fault> {
+        let Some(id) = rows::id_of(connection, self.inner.id, number)? else { return Ok(None) };
+        let read = rows::read(connection, &self.path(), self.inner.id, rows::Which::One(id), rows::Scope::Memory)?;
+        Ok(read.into_iter().next())
     }
 
     pub(super) fn no_trial(&self, number: u64) -> Error {

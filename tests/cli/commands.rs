@@ -304,6 +304,19 @@ fn pruners_have_options_and_say_which() {
 }
 
 #[test]
+fn a_table_of_trials_says_why_each_failed_however_long_the_reason_is() {
+    let folder = script("echo 'no such file: /a/rather/long/path/to/all/the/rows/of/the/training.csv' >&2; exit 3\n");
+    let ran = folder.run_words(&words("./o.sh {x}", "--trials 2 --sampler random"));
+    assert_eq!(ran.code, Some(1), "{}", ran.err);
+    let table = folder.run("trials").ok().out;
+    let why = "exit code 3: no such file: /a/rather/long/path/to/all/the/rows/of/the/training.csv";
+    let lines: Vec<&str> = table.lines().collect();
+    let states: Vec<&str> = [1, 3].iter().map(|at| lines[*at].split_whitespace().nth(1).unwrap()).collect();
+    assert_eq!((states, lines[2].trim(), lines[4].trim()), (vec!["failed"; 2], why, why), "{table}");
+    assert!(lines[2].starts_with("       ") && lines[5].starts_with("o: 0 complete"), "{table}");
+}
+
+#[test]
 fn lines_whose_step_is_no_whole_number_are_counted_and_said_once() {
     let folder = script("echo 0.5 1.25; echo -1 2; echo 1 0.5; echo 7\n");
     let ran = folder.run_words(&words("./o.sh", "--trials 3 --sampler random")).ok();

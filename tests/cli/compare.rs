@@ -25,7 +25,7 @@ fn a_function_is_compared_as_text_json_and_curves() {
     assert!(curves.starts_with("curve,sampler,x,mean,") && curves.contains("\nseconds,tpe,"), "{curves}");
     let report = folder.json(&format!("compare --function branin {SMALL} --jobs 1 --out all.json --json -q"));
     #[rustfmt::skip]
-    assert_eq!(keys(&report), ["problem", "direction", "optimum", "seeds", "trials", "standings", "friedman", "duels", "by_trials", "by_seconds"]);
+    assert_eq!(keys(&report), ["problem", "direction", "optimum", "seeds", "trials", "standings", "friedman", "duels", "by_trials", "by_seconds", "stopped_by"]);
     #[rustfmt::skip]
     assert_eq!(keys(&report["standings"][0]), ["sampler", "best", "median", "regret", "mean_rank", "area_trials", "area_seconds", "seconds"]);
     assert_eq!(keys(&report["duels"][0]), ["samplers", "wins", "difference", "p", "p_holm", "exact"]);
@@ -98,25 +98,33 @@ fn an_interrupt_prints_what_is_there_and_the_same_command_goes_on() {
     use std::io::{BufRead, BufReader, Read};
     let folder = Folder::new();
     let words = "compare --function branin --samplers random,tpe --seeds 200 --trials 40 --jobs 1 --storage s.db";
-    let mut child = folder.start(words);
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    // After the sixth run three seeds are finished.
-    lines.by_ref().map_while(Result::ok).find(|line| line.starts_with("run 6 of 400")).unwrap();
-    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    assert!(killed.success());
-    let said: Vec<String> = lines.map_while(Result::ok).collect();
-    let mut out = String::new();
-    child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let interrupted = |words: &str| {
+        let mut child = folder.start(words);
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        // After the sixth run three seeds are finished.
+        lines.by_ref().map_while(Result::ok).find(|line| line.starts_with("run 6 of 400")).unwrap();
+        let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+        assert!(killed.success());
+        let said: Vec<String> = lines.map_while(Result::ok).collect();
+        let mut out = String::new();
+        child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(130));
+        (out, said)
+    };
+    let (out, said) = interrupted(words);
     assert!(out.contains("branin (minimize)") && out.contains("random – tpe"), "{out}");
     assert!(
         said.iter().any(|line| line.contains("interrupted with") && line.contains("goes on from s.db")),
         "{said:?}"
     );
+    let (out, _) = interrupted(&words.replace("--storage s.db", "--json"));
+    let document: Json = serde_json::from_str(&out).unwrap();
+    assert_eq!(document["stopped_by"], "interrupt", "{out}");
     let again = words.replace("--seeds 200", "--seeds 3");
     let whole = again.replace(" --storage s.db", "");
     let best = |words: &str| {
         let report = folder.json(&format!("{words} --json -q"));
+        assert_eq!(report["stopped_by"], "trials");
         report["standings"].as_array().unwrap().iter().map(|row| row["best"].clone()).collect::<Vec<_>>()
     };
     assert_eq!(best(&again), best(&whole));

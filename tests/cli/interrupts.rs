@@ -103,8 +103,25 @@ fn an_interrupted_search_prints_its_document_all_the_same() {
     assert_eq!((&found["model"], &found["test"], &found["study"]), (&Json::Null, &Json::Null, &Json::from("digits")));
     assert_eq!(found["top"][0], found["best"]);
     assert!(found["validation"]["accuracy"].as_f64() == Some(best) && found["seconds"].as_f64().unwrap() > 0.0);
+    let default = complete.iter().find(|trial| trial["number"] == 0).map_or(&Json::Null, |trial| &trial["value"]);
+    assert_eq!(&found["default"], default);
     // The keys of one that ran to its end.
-    assert_eq!(keys(&found), keys(&folder.json(&format!("{SEARCH} --json"))));
+    let whole = folder.json(&format!("{SEARCH} --json"));
+    assert_eq!(keys(&found), keys(&whole));
+    assert_eq!(whole["default"], trials(&folder, "hpt-study.db")[0]["value"]);
+
+    // With folds it says what each came to.
+    let words =
+        "search --data digits --study folds --folds 3 --trials 500 --epochs 2 --pruner none --sampler random --json";
+    let mut child = folder.start(words);
+    let rest = wait_for(&mut child, "trial", "complete", 2);
+    signal(&child, "-INT");
+    let ran = finish(child, rest);
+    assert_eq!(ran.code, Some(130), "{}", ran.err);
+    let found: Json = serde_json::from_str(&ran.out).unwrap_or_else(|error| panic!("{error}: {}", ran.out));
+    let parts: Vec<f64> = found["parts"].as_array().unwrap().iter().map(|part| part.as_f64().unwrap()).collect();
+    assert_eq!(parts.len(), 3);
+    assert!((parts.iter().sum::<f64>() / 3.0 - value(&found["best"])).abs() < 1e-12, "{parts:?} {}", found["best"]);
 
     // A command, and nothing finished yet.
     folder.write("space.toml", "[space]\nx = { float = [0, 1] }\n");

@@ -206,6 +206,68 @@ fn a_study_goes_on_with_what_it_was_begun_with() {
     folder.run(&format!("{create} --seed 8")).fails(2, &["another `seed`", "it has: 7"]);
 }
 
+/// What the only study keeps of its pruner's options.
+fn kept_options(folder: &Folder) -> Vec<String> {
+    let storage = hpt_engine::study::Storage::open(folder.path("s.db")).unwrap();
+    let method = hpt_engine::study::Study::open(&storage, None).unwrap().method().unwrap().unwrap();
+    method.pruner_settings.told(&method.pruner)
+}
+
+#[test]
+fn a_search_that_names_no_method_goes_on_with_that_of_the_study() {
+    let folder = Folder::new();
+    folder.write("space.toml", SPACE);
+    study(&folder, "--sampler random --pruner threshold --pruner-option upper=2.5");
+    let name = hpt_engine::study::Storage::open(folder.path("s.db")).unwrap().studies().unwrap().remove(0);
+    let search = |more: &str| {
+        let words = "search --space space.toml --direction minimize --storage s.db --trials 2 --study";
+        let mut words: Vec<&str> = words.split_whitespace().chain([name.as_str()]).collect();
+        words.extend(["--command", "echo {x}"].into_iter().chain(more.split_whitespace()));
+        folder.run_words(&words)
+    };
+    let said = |more: &str| search(more).ok().err;
+    assert!(!said("").contains(" now"));
+    assert_eq!(
+        (kept(&folder), kept_options(&folder)),
+        (["random", "threshold"].map(String::from), vec!["upper=2.5".into()])
+    );
+    // An option without the pruner's name is one of the study's pruner.
+    assert!(said("--pruner-option lower=-9").contains("it is threshold with lower=-9, upper=2.5 now"));
+    assert_eq!(kept_options(&folder), ["lower=-9", "upper=2.5"]);
+    search("--pruner-option reduction=2").fails(2, &["--pruner-option", "`reduction` is an option of asha, hyperband"]);
+    search("--acquisition ei").fails(2, &["acquisition", "the sampler random has no acquisition"]);
+    let err = said("--sampler gp --acquisition ei");
+    assert!(err.contains("was random; it is gp with ei now") && !err.contains("pruner of"), "{err}");
+    assert!(!said("").contains(" now"));
+    // BOHB comes with its pruner, and stays where another one is named later.
+    let err = said("--sampler bohb");
+    assert!(err.contains("was gp with ei; it is bohb now") && err.contains("it is hyperband now"), "{err}");
+    assert!(said("--pruner none").contains("was hyperband; it is none now"));
+    assert!(!said("--sampler bohb").contains(" now"));
+    assert_eq!(kept(&folder), ["bohb", "none"]);
+}
+
+#[test]
+fn a_search_of_trainings_keeps_its_method_too() {
+    let folder = Folder::new();
+    let search = |more: &str| folder.run(&format!("search --storage s.db --epochs 2 --jobs 1 {more}")).ok().err;
+    search("--trials 1 --sampler random --pruner-option min_resource=2 --pruner-option reduction=4");
+    assert!(!search("--trials 2").contains(" now"));
+    assert_eq!(
+        (kept(&folder), kept_options(&folder)),
+        (["random", "asha"].map(String::from), vec!["min_resource=2".into(), "reduction=4".into()])
+    );
+    // Another pruner begins with what is usual for it.
+    assert!(
+        search("--trials 3 --pruner hyperband").contains("was asha with min_resource=2, reduction=4; it is hyperband")
+    );
+    assert_eq!(
+        (kept(&folder), kept_options(&folder)),
+        (["random", "hyperband"].map(String::from), vec!["max_resource=2".into()])
+    );
+    assert!(!search("--trials 3 --pruner hyperband").contains(" now"));
+}
+
 #[test]
 fn a_table_of_several_objectives_names_them() {
     let folder = Folder::new();

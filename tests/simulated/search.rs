@@ -6,6 +6,7 @@ use hpt_engine::engine::Engine;
 use hpt_engine::search::{SearchSpec, search};
 use hpt_engine::settings::Settings;
 use hpt_engine::space::{Domain, Parameter, Params, Space, Value};
+use hpt_engine::study::Told;
 use std::sync::Arc;
 
 /// A small table of two classes that a network learns.
@@ -39,9 +40,8 @@ fn spec(folder: &std::path::Path, engine: Option<Engine>) -> SearchSpec {
         cohort: 3,
         jobs: 1,
         threads: 1,
-        sampler: "random".into(),
         // What a pruner sees depends on who is at work at the same time.
-        pruner: "none".into(),
+        told: Told::of("random", "none"),
         storage: folder.join("study.db"),
         out: Some(folder.join("out")),
         engine: engine.map(Arc::new),

@@ -112,9 +112,9 @@ pub const RUN: &[Opt] = &[
 /// What a search needs beside that.
 #[rustfmt::skip]
 pub const SEARCH: &[Opt] = &[
-    one_of("sampler", "How configurations are proposed [default: auto]", || SAMPLERS.iter().map(|entry| entry.name).collect()),
-    one_of("acquisition", "What the Gaussian process of gp and auto maximises [default: logei]", || Acquisition::ALL.map(Acquisition::name).to_vec()),
-    one_of("pruner", "How hopeless trials are stopped [default: asha; hyperband for the sampler bohb; none where no objective is a metric]", || PRUNERS.iter().map(|entry| entry.name).collect()),
+    one_of("sampler", "How configurations are proposed [default: as the study was begun; of a new one auto]", || SAMPLERS.iter().map(|entry| entry.name).collect()),
+    one_of("acquisition", "What the Gaussian process of gp and auto maximises [default: as the study was begun; of a new one logei]", || Acquisition::ALL.map(Acquisition::name).to_vec()),
+    one_of("pruner", "How hopeless trials are stopped [default: as the study was begun; of a new one asha, hyperband for the sampler bohb, none where no objective is a metric]", || PRUNERS.iter().map(|entry| entry.name).collect()),
     many("pruner_option", "NAME=X", "Option of the pruner; several may be given. See the end of this help"),
     opt("trials", "N", "Trials that the study should reach in all [default: 100; none with --time-limit]"),
     opt("time_limit", "TIME", "Time for everything, as in 90s, 10m or 1h30m"),

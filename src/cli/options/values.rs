@@ -10,9 +10,8 @@ use clap::parser::ValueSource;
 use hpt_engine::Error;
 use hpt_engine::data::{DataSpec, Folds, SplitSpec, TaskChoice};
 use hpt_engine::engine::Device;
-use hpt_engine::pruner;
 use hpt_engine::search::{Constraint, Measure, WarmStart};
-use hpt_engine::study::{Regret, StopRules, Storage, Study};
+use hpt_engine::study::{Regret, StopRules, Storage, Study, ToldOption};
 use hpt_engine::train::Metric;
 use indexmap::IndexMap;
 use std::path::Path;
@@ -175,9 +174,9 @@ impl Options {
         numbers.ok_or_else(|| wrong(place, value, "a number (one an objective, with commas)"))
     }
 
-    /// What the pruner of that name is told, on top of `settings`: `name=value` on the command line, a table in a file.
-    pub fn pruner(&self, pruner: &str, mut settings: pruner::Settings) -> Result<pruner::Settings, Error> {
-        let Some((place, value)) = self.raw("pruner_option") else { return Ok(settings) };
+    /// What the pruner is told: `name=value` on the command line, a table in a file.
+    pub fn pruner_options(&self) -> Result<Vec<ToldOption>, Error> {
+        let Some((place, value)) = self.raw("pruner_option") else { return Ok(Vec::new()) };
         let items: Vec<(String, String)> = match value {
             Toml::Table(table) => table.iter().map(|(name, value)| (name.clone(), value.to_string())).collect(),
             value => {
@@ -198,12 +197,11 @@ impl Options {
                     .collect::<Result<_, _>>()?
             }
         };
-        for (name, text) in items {
-            let value =
-                text.parse().map_err(|_| wrong(&format!("{place}: {name}"), &Toml::String(text), "a number"))?;
-            settings.set(place, pruner, &name, value)?;
-        }
-        Ok(settings)
+        let read = |(name, text): (String, String)| match text.parse() {
+            Ok(value) => Ok(ToldOption { place: place.to_owned(), name, value }),
+            Err(_) => Err(wrong(&format!("{place}: {name}"), &Toml::String(text), "a number")),
+        };
+        items.into_iter().map(read).collect()
     }
 
     /// After how many places results are seen, where they are told in order.

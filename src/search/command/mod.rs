@@ -17,17 +17,18 @@ mod template;
 
 pub use process::kill_all as kill_commands;
 
+use super::method::choose;
 use super::trial::ENDED;
 use super::{Constraint, Progress, WarmStart};
 use crate::history::{Direction, Trial};
 use crate::random::{Purpose, Stream};
-use crate::sampler::{Acquisition, Sampler};
+use crate::sampler::Sampler;
 use crate::space::{Params, Space};
 use crate::study::{
     Context, Method, ObjectiveEnd, OptimizeSpec, Regret, StopRules, Stopped, Storage, Study, StudyConfig, Summary,
-    Verdict,
+    Told, Verdict, objective_names,
 };
-use crate::{Error, Result, pruner, sampler};
+use crate::{Error, Result, sampler};
 use process::{End, Job, Listener};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -54,14 +55,9 @@ pub struct CommandSpec {
     /// What a trial must keep to be among the best: of a value that has that name, or of what the program says in a line
     /// `constraint NAME VALUE`.
     pub constraints: Vec<Constraint<String>>,
-    /// Name of the sampler.
-    pub sampler: String,
-    /// What a Gaussian process maximises, where the sampler has one.
-    pub acquisition: Acquisition,
-    /// Name of the pruner.
-    pub pruner: String,
-    /// What it is told.
-    pub pruner_settings: pruner::Settings,
+    /// Sampler and pruner with their options. What is left out is as the study was begun; of a new study the sampler `auto`
+    /// and the pruner `asha` (`hyperband` for `bohb`).
+    pub told: Told,
     /// The total number of trials that the study should reach; none for no limit.
     pub trials: Option<u64>,
     /// Wall-clock time of everything.
@@ -98,10 +94,7 @@ impl CommandSpec {
             directions: vec![direction],
             metrics: Vec::new(),
             constraints: Vec::new(),
-            sampler: "auto".to_owned(),
-            acquisition: Acquisition::default(),
-            pruner: "asha".to_owned(),
-            pruner_settings: pruner::Settings::default(),
+            told: Told::default(),
             trials: Some(100),
             time_limit: None,
             trial_time_limit: None,
@@ -135,15 +128,26 @@ impl CommandSpec {
         }
     }
 
-    fn sampler(&self) -> Result<Box<dyn Sampler>> {
+    fn sampler(&self, method: &Method) -> Result<Box<dyn Sampler>> {
         let settings = sampler::Settings {
             trials: self.trials,
-            acquisition: self.acquisition,
+            acquisition: method.acquisition,
             // Told in order a study has as many under way as its width says, with any number of jobs.
             at_once: self.deterministic.map_or(self.jobs, |width| width as usize),
             ..sampler::Settings::default()
         };
-        sampler::by_name(&self.sampler, &settings)
+        sampler::by_name(&method.sampler, &settings)
+    }
+
+    /// How this search proposes and stops trials.
+    fn method(&self) -> Result<Method> {
+        let objectives = objective_names(&self.metrics, self.directions.len());
+        Ok(choose(&self.storage, &self.study_name(), &self.told, "asha", objectives)?.method)
+    }
+
+    /// The study's name.
+    fn study_name(&self) -> String {
+        self.study.clone().unwrap_or_else(|| self.name())
     }
 
     /// The study's name where none is given: that of the first file among the command's words, without its ending, else
@@ -180,8 +184,8 @@ pub fn search_command(spec: &CommandSpec, progress: &dyn Progress, stop: &Arc<At
     if spec.trial_memory_limit.is_some() && !process::can_watch_memory() {
         return Err(Error::input("a memory limit for a command needs /proc, which this system has not"));
     }
-    let pruner = pruner::by_name(&spec.pruner, &spec.pruner_settings)?;
-    let sampler = spec.sampler()?;
+    let method = spec.method()?;
+    let (sampler, pruner) = (spec.sampler(&method)?, method.pruner()?);
     spec.rules.check(&spec.directions)?;
     if spec.rules.regret == Some(Regret::Error) {
         return Err(Error::input("a command's value has no error that is known; give the regret bound as a number"));
@@ -190,12 +194,6 @@ pub fn search_command(spec: &CommandSpec, progress: &dyn Progress, stop: &Arc<At
         spec.space.accepts_part(params).map_err(|error| error.at("enqueue"))?;
     }
     let study = open(spec, progress)?;
-    let method = Method {
-        sampler: spec.sampler.clone(),
-        acquisition: spec.acquisition,
-        pruner: spec.pruner.clone(),
-        pruner_settings: spec.pruner_settings.clone(),
-    };
     study.set_method(&method)?.iter().for_each(|change| progress.note(change));
     if let Some(source) = &spec.warm_start {
         source.apply(&study, sampler.learns(), progress)?;
@@ -251,7 +249,7 @@ pub fn search_command(spec: &CommandSpec, progress: &dyn Progress, stop: &Arc<At
 
 fn open(spec: &CommandSpec, progress: &dyn Progress) -> Result<Study> {
     let mut config = StudyConfig {
-        name: spec.study.clone().unwrap_or_else(|| spec.name()),
+        name: spec.study_name(),
         directions: spec.directions.clone(),
         metric_names: spec.metrics.clone(),
         space: Some(spec.space.clone()),

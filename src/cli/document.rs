@@ -1,0 +1,90 @@
+//! The JSON document of a search: what its study says, whether it ran to its end or was interrupted, trained networks or ran
+//! a command. What only an end has (the test, the model) is null until whoever ends it says more.
+
+use hpt_engine::Error;
+use hpt_engine::history::Trial;
+use hpt_engine::report::trials::{number as number_json, objective_names};
+use hpt_engine::search::Found;
+use hpt_engine::study::{Stopped, Study};
+use serde_json::{Map, Value as Json, json};
+
+/// How long a search took, and why it ended.
+#[derive(Clone, Copy)]
+pub struct Course {
+    /// Seconds of everything.
+    pub seconds: f64,
+    /// Trials a second.
+    pub rate: f64,
+    pub stopped: Stopped,
+}
+
+/// The document of a search whose study is open; `best` is the trial that the result is about, where there is one.
+pub fn of(study: &Study, best: Option<&Trial>, course: Course) -> Result<Json, Error> {
+    let directions: Vec<&str> = study.directions().iter().map(|direction| direction.name()).collect();
+    let single = directions.len() == 1;
+    let names = objective_names(study.metric_names(), directions.len());
+    let one_or_all = |list: Vec<&str>| if single { json!(list.first()) } else { json!(list) };
+    let outlines = |trials: &[Trial]| trials.iter().map(|trial| outline(trial, &names)).collect::<Vec<Json>>();
+    let front = study.best()?;
+    let counts = study.counts()?;
+    let (command, found) = (study.attribute("command")?, Found::of(study, best)?);
+    let mut fields = Map::new();
+    let mut add = |key: &str, value: Json| drop(fields.insert(key.to_owned(), value));
+    add("study", json!(study.name()));
+    add("storage", json!(study.storage().path().display().to_string()));
+    add("direction", one_or_all(directions.clone()));
+    add(
+        "metric",
+        match study.metric_names() {
+            [] => Json::Null,
+            metrics => one_or_all(metrics.iter().map(String::as_str).collect()),
+        },
+    );
+    let is_command = command.is_some();
+    if let Some(command) = command {
+        add("command", command);
+    }
+    add("trials", json!({"complete": counts.complete, "pruned": counts.pruned, "failed": counts.failed}));
+    add("seconds", json!(course.seconds));
+    add("trials_per_second", json!(course.rate));
+    add("stopped_by", json!(course.stopped.name()));
+    add("best", if single { json!(best.map(|best| outline(best, &names))) } else { json!(outlines(&front)) });
+    if !is_command {
+        add("retrained", Json::Null);
+        add("default", json!(found.default_value));
+    }
+    let has_scores = !found.validation.0.is_empty();
+    add("validation", if has_scores { json!(found.validation) } else { Json::Null });
+    add("test", Json::Null);
+    add("model", Json::Null);
+    add("top", json!(outlines(&study.top(if single { TOP } else { front.len() })?)));
+    if !found.parts.is_empty() {
+        add("parts", json!(found.parts));
+    }
+    if !found.schedule.is_empty() {
+        add("schedule", json!(found.schedule));
+    }
+    Ok(fields.into())
+}
+
+/// Trials of one objective that are shown.
+const TOP: usize = 5;
+
+/// The document of a search that was interrupted before its study was open.
+pub fn blank(course: Course) -> Json {
+    json!({
+        "study": null, "storage": null, "direction": null, "metric": null, "trials": null, "seconds": course.seconds,
+        "trials_per_second": course.rate, "stopped_by": course.stopped.name(), "best": null, "retrained": null,
+        "default": null, "validation": null, "test": null, "model": null, "top": [],
+    })
+}
+
+/// `{"number", "value", "params"}`; where there are several `values`, and `objectives` with their names.
+fn outline(trial: &Trial, names: &[String]) -> Json {
+    let (number, values, params) = (trial.number, &trial.values, &trial.params);
+    if names.len() == 1 {
+        return json!({"number": number, "value": trial.value().map(number_json), "params": params});
+    }
+    let named: Map<String, Json> = names.iter().cloned().zip(values.iter().copied().map(number_json)).collect();
+    json!({"number": number, "values": values, "params": params, "objectives": named})
+}

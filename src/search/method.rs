@@ -1,0 +1,44 @@
+//! How a search proposes and stops trials: what the user says, over what the study was begun with, over what is usual.
+//!
+//! A study that is there already goes on as it was begun, whoever began it (`create-study`, another search); what is named
+//! changes it, with a note, and is kept in turn.
+
+use crate::Result;
+use crate::study::{Method, Storage, Told};
+use std::path::Path;
+
+/// The sampler that is meant to be used with Hyperband.
+const BOHB: &str = "bohb";
+
+/// What a search goes by.
+pub(super) struct Chosen {
+    pub method: Method,
+    /// Whether the first rung of successive halving was said, now or when the study was begun.
+    pub rung_is_said: bool,
+}
+
+/// The method for the study of that name in `storage`, which need not exist; `pruner` is the usual one.
+///
+/// # Errors
+/// Those of [`Told::over`]; the storage cannot be read.
+pub(super) fn choose(
+    storage: &Path,
+    study: &str,
+    told: &Told,
+    pruner: &str,
+    objectives: Vec<String>,
+) -> Result<Chosen> {
+    let kept = Storage::open_if_there(storage)?.map_or(Ok(None), |storage| storage.method_of(study))?;
+    let is_kept = kept.is_some();
+    let mut method = kept.unwrap_or_else(|| Method { pruner: pruner.to_owned(), ..Method::default() });
+    let before = if is_kept { method.pruner.clone() } else { String::new() };
+    method.pruner_settings.objectives = objectives;
+    let mut told = told.clone();
+    let begins_bohb = told.sampler.as_deref() == Some(BOHB) && (method.sampler != BOHB || !is_kept);
+    if begins_bohb && pruner != "none" {
+        told.pruner.get_or_insert("hyperband".to_owned());
+    }
+    let rung_is_told = told.has_option("min_resource");
+    let method = told.over(method)?;
+    Ok(Chosen { rung_is_said: rung_is_told || method.pruner == before, method })
+}
