@@ -5,6 +5,8 @@
 //! (`*.csv.gz`, the last column is the value) are functions too; `BUDGETS=30,50,100` are the
 //! numbers of trials; `FIRST_SEED=100` begins there. Regret is (found − optimum), averaged over the seeds. `OUT=runs.jsonl` appends a line a run in the
 //! format that `benches/search/judge.py` holds against Optuna's (there the closed forms end at 60 trials).
+//! `PENDING=15` proposes with that many trials under way, as sixteen jobs do: a trial's value is known to the sampler after
+//! as many others were proposed.
 //! `PROPOSE=100,500` times single proposals with histories of that many trials instead. `SEVERAL=1` runs the problems with
 //! several objectives (`benches/search/several.rs`; with `HELD_OUT=1` others, on which nothing was chosen), for which `OUT` has the format of `benches/search/several.py`.
 //! `RUNGS=hyperband` (or `asha`) runs the functions as trainings of 27 steps that this pruner stops (`benches/search/rungs.rs`).
@@ -18,6 +20,7 @@ use hpt_engine::compare::{self, FUNCTIONS, Grid};
 use hpt_engine::history::{Direction, Record, State, Trial};
 use hpt_engine::sampler::{self, Ask, Proposal, Sampler, Settings};
 use hpt_engine::space::{Params, Space};
+use std::collections::VecDeque;
 use std::io::Write;
 use std::time::Instant;
 
@@ -95,9 +98,10 @@ fn judge(function: &Function, name: &str, seeds: u64, budgets: &[u64], out: Opti
     let mut sums = vec![0.0; budgets.len()];
     // The last ten proposals are the dearest.
     let (mut seconds, mut last) = (0.0, 0.0);
-    let first: u64 = std::env::var("FIRST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0);
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+    let (first, pending): (u64, usize) = (number("FIRST_SEED"), number("PENDING") as usize);
     for seed in first..first + seeds {
-        let mut history: Vec<Trial> = Vec::new();
+        let (mut history, mut under_way): (Vec<Trial>, VecDeque<Trial>) = Default::default();
         let (mut best, mut reached, mut spent) = (f64::INFINITY, Vec::new(), 0.0);
         for slot in 0..most {
             let start = Instant::now();
@@ -108,7 +112,14 @@ fn judge(function: &Function, name: &str, seeds: u64, budgets: &[u64], out: Opti
             last += if slot + 10 >= most { elapsed / 10.0 / seeds as f64 } else { 0.0 };
             let value = (function.evaluate)(&params);
             best = best.min(value);
-            history.push(complete(slot, params, value));
+            under_way.push_back(complete(slot, params.clone(), value));
+            history.push(Trial::from(Record { params, ..Record::blank(slot, State::Running) }));
+            if under_way.len() > pending
+                && let Some(ended) = under_way.pop_front()
+            {
+                let place = ended.slot() as usize;
+                history[place] = ended;
+            }
             if budgets.contains(&(slot + 1)) {
                 reached.push(best);
             }

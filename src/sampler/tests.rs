@@ -373,6 +373,9 @@ fn auto_takes_the_grid_where_it_fits() {
     assert!(!line(CONTINUUM, Some(500)).contains("tpe"));
     let wide: String = (0..61).map(|i| format!("x{i} = {{ float = [0.0, 1.0] }}\n")).collect();
     assert!(line(&wide, None).starts_with("auto: tpe"));
+    let beside = |at_once| Auto::new(&Settings { at_once, ..Settings::default() });
+    let beside = |at_once| beside(at_once).describe(&space(CONTINUUM), &[Direction::Minimize]);
+    assert!(beside(127).starts_with("auto: gp") && beside(128).starts_with("auto: tpe"), "{}", beside(128));
 }
 
 #[test]

@@ -86,6 +86,18 @@ fn a_training_on_the_gpu_is_that_of_the_cpu() {
             assert!((a - b).abs() < 1e-4, "{key}: {a} {b}");
         }
     }
+    // Less shared memory, other modules, memory without pools: the same bits, as long as products are in f32. What fits one
+    // multiprocessor of a new GPU is made by launches on an old one.
+    let wide = TRAIN.replace("12,12", "60,64").replace("m.s", "w.s").replace("3 --json", "2 --json");
+    let losses = |look: &[(&str, &str)]| {
+        let ran = folder.with_gpu(look, &format!("{wide} --device cuda --precision highest")).json();
+        ran["history"].as_array().unwrap().iter().map(|epoch| epoch["train_loss"].to_string()).collect::<Vec<_>>()
+    };
+    let newest = losses(&[]);
+    for look in ["75", "80", "86", "120"] {
+        assert_eq!(losses(&[("HPT_SIM_CAPABILITY", look), ("HPT_SIM_DRIVER", "11040")]), newest, "{look}");
+    }
+    assert_eq!(losses(&[("HPT_SIM_POOLS", "0")]), newest);
     // The model that it saved gives the same answers on both.
     let rows = |ran: Ran| ran.json()["predictions"].as_array().unwrap().clone();
     let predict = "predict --model m.safetensors --data t.csv --json";

@@ -46,7 +46,10 @@ fn known(device: c_int) -> Result<usize, Status> {
 }
 
 #[unsafe(no_mangle)]
-pub extern "C" fn cuInit(_flags: c_uint) -> Status {
+pub extern "C" fn cuInit(flags: c_uint) -> Status {
+    if flags != 0 {
+        return INVALID_VALUE;
+    }
     let mut state = state();
     state.initialised = true;
     if state.devices.is_empty() { NO_DEVICE } else { SUCCESS }
@@ -75,7 +78,9 @@ pub unsafe extern "C" fn cuGetErrorString(error: Status, text: *mut *const c_cha
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuDeviceGetCount(count: *mut c_int) -> Status {
-    unsafe { give(count, Ok(state().devices.len() as c_int)) }
+    let state = state();
+    let known = if state.initialised { Ok(state.devices.len() as c_int) } else { Err(NOT_INITIALIZED) };
+    unsafe { give(count, known) }
 }
 
 #[unsafe(no_mangle)]
@@ -103,8 +108,8 @@ pub unsafe extern "C" fn cuDeviceGetAttribute(value: *mut c_int, attribute: c_ui
         16 => Ok(4),
         75 => Ok(capability / 10),
         76 => Ok(capability % 10),
-        97 => Ok(227 * 1024),
-        115 => Ok(1),
+        97 => Ok(most_shared() as c_int),
+        115 => Ok(c_int::from(has_pools())),
         _ => Err(INVALID_VALUE),
     };
     unsafe { give(value, known(device).and(answer)) }
@@ -113,6 +118,23 @@ pub unsafe extern "C" fn cuDeviceGetAttribute(value: *mut c_int, attribute: c_ui
 /// Ten times the compute capability.
 fn capability() -> u32 {
     setting("HPT_SIM_CAPABILITY", 90) as u32
+}
+
+/// Bytes of shared memory that a block may ask for ("Technical Specifications per Compute Capability").
+fn most_shared() -> usize {
+    1024 * match capability() {
+        70 | 72 => 96,
+        75 => 64,
+        80 | 87 => 163,
+        86 | 89 | 120.. => 99,
+        90..120 => 227,
+        _ => 48,
+    }
+}
+
+/// Whether memory can come from pools, in the order of a stream.
+fn has_pools() -> bool {
+    setting("HPT_SIM_POOLS", 1) != 0
 }
 
 fn memory() -> usize {
@@ -127,13 +149,19 @@ pub unsafe extern "C" fn cuDeviceTotalMem_v2(bytes: *mut usize, device: c_int) -
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuDevicePrimaryCtxRetain(context: *mut Handle, device: c_int) -> Status {
     let taken = setting("HPT_SIM_BUSY", 0) != 0;
-    let context_of = |device| if taken { Err(UNAVAILABLE) } else { Ok((device + 1) as Handle) };
+    let context_of = |device: usize| {
+        if taken {
+            return Err(UNAVAILABLE);
+        }
+        state().devices[device].retained += 1;
+        Ok((device + 1) as Handle)
+    };
     unsafe { give(context, known(device).and_then(context_of)) }
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuDevicePrimaryCtxRelease_v2(device: c_int) -> Status {
-    status(known(device).map(drop))
+    status(known(device).and_then(|device| state().leave(device)))
 }
 
 #[unsafe(no_mangle)]
@@ -156,9 +184,10 @@ pub unsafe extern "C" fn cuMemGetInfo_v2(free: *mut usize, total: *mut usize) ->
 }
 
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuStreamCreate(stream: *mut Handle, _flags: c_uint) -> Status {
+pub unsafe extern "C" fn cuStreamCreate(stream: *mut Handle, flags: c_uint) -> Status {
     let mut state = state();
-    let made = state.current().map(|device| {
+    let known = if flags > 1 { Err(INVALID_VALUE) } else { state.current() };
+    let made = known.map(|device| {
         let handle = state.handle();
         state.streams.insert(handle, Stream { device, ..Stream::default() });
         handle as Handle
@@ -184,9 +213,9 @@ pub extern "C" fn cuStreamDestroy_v2(stream: Handle) -> Status {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuEventCreate(event: *mut Handle, _flags: c_uint) -> Status {
     let mut state = state();
-    let made = state.current().map(|_| {
+    let made = state.current().map(|device| {
         let handle = state.handle();
-        state.events.insert(handle, None);
+        state.events.insert(handle, Event { device, last: None });
         handle as Handle
     });
     unsafe { give(event, made) }
@@ -200,7 +229,7 @@ pub extern "C" fn cuEventRecord(event: Handle, stream: Handle) -> Status {
 #[unsafe(no_mangle)]
 pub extern "C" fn cuEventSynchronize(event: Handle) -> Status {
     let mut state = state();
-    status(match state.events.get(&(event as usize)).copied() {
+    status(match state.events.get(&(event as usize)).map(|event| event.last) {
         None => Err(INVALID_HANDLE),
         Some(None) => Ok(()),
         Some(Some((stream, number))) => state.drain_to(stream, number),
@@ -215,7 +244,7 @@ pub extern "C" fn cuEventDestroy_v2(event: Handle) -> Status {
 #[unsafe(no_mangle)]
 pub extern "C" fn cuStreamWaitEvent(stream: Handle, event: Handle, _flags: c_uint) -> Status {
     let mut state = state();
-    status(match state.events.get(&(event as usize)).copied() {
+    status(match state.events.get(&(event as usize)).map(|event| event.last) {
         None => Err(INVALID_HANDLE),
         // What was never recorded is not waited for.
         Some(None) => Ok(()),
@@ -224,13 +253,14 @@ pub extern "C" fn cuStreamWaitEvent(stream: Handle, event: Handle, _flags: c_uin
 }
 
 #[unsafe(no_mangle)]
-pub extern "C" fn cuStreamBeginCapture_v2(stream: Handle, _mode: c_uint) -> Status {
+pub extern "C" fn cuStreamBeginCapture_v2(stream: Handle, mode: c_uint) -> Status {
     let mut state = state();
     status(state.stream(stream as usize).and_then(|stream| match stream.capture {
         Some(_) => Err(CAPTURE_UNSUPPORTED),
         None => {
             stream.capture = Some(Ok(Vec::new()));
-            stream.capturer = Some(std::thread::current().id());
+            // Global is 0, of the thread alone 1; to relax both is asking for trouble.
+            (stream.capturer, stream.global) = (Some(std::thread::current().id()), mode != 1);
             Ok(())
         }
     }))
@@ -239,7 +269,12 @@ pub extern "C" fn cuStreamBeginCapture_v2(stream: Handle, _mode: c_uint) -> Stat
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuStreamEndCapture(stream: Handle, graph: *mut Handle) -> Status {
     let mut state = state();
-    let nodes = state.stream(stream as usize).and_then(|stream| stream.capture.take().unwrap_or(Err(INVALID_VALUE)));
+    let here = Some(std::thread::current().id());
+    let nodes = state.stream(stream as usize).and_then(|stream| match stream.capture.take() {
+        None => Err(ILLEGAL_STATE),
+        Some(_) if stream.capturer != here => Err(CAPTURE_WRONG_THREAD),
+        Some(nodes) => nodes,
+    });
     let made = nodes.map(|nodes| {
         let handle = state.handle();
         state.graphs.insert(handle, nodes);
@@ -263,7 +298,7 @@ pub unsafe extern "C" fn cuGraphInstantiateWithFlags(exec: *mut Handle, graph: H
 pub extern "C" fn cuGraphLaunch(exec: Handle, stream: Handle) -> Status {
     let mut state = state();
     let Some(nodes) = state.execs.get(&(exec as usize)).cloned() else { return INVALID_HANDLE };
-    status(nodes.into_iter().try_for_each(|node| state.queue(stream as usize, Queued::Launch(node))))
+    status(nodes.into_iter().try_for_each(|node| state.launch(stream as usize, node)))
 }
 
 #[unsafe(no_mangle)]
@@ -300,7 +335,7 @@ pub unsafe extern "C" fn cuMemAlloc_v2(address: *mut u64, bytes: usize) -> Statu
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuMemAllocAsync(address: *mut u64, bytes: usize, stream: Handle) -> Status {
-    let known = state().stream(stream as usize).map(drop);
+    let known = if has_pools() { state().stream(stream as usize).map(drop) } else { Err(NOT_SUPPORTED) };
     unsafe { give(address, known.and_then(|()| allocated(bytes))) }
 }
 
@@ -322,12 +357,20 @@ pub extern "C" fn cuMemFree_v2(address: u64) -> Status {
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuMemFreeAsync(address: u64, stream: Handle) -> Status {
+    if !has_pools() {
+        return NOT_SUPPORTED;
+    }
     status(state().queue(stream as usize, Queued::Free(address)))
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuDeviceGetDefaultMemPool(pool: *mut Handle, device: c_int) -> Status {
-    unsafe { give(pool, known(device).map(|device| (device + 1) as Handle)) }
+    unsafe {
+        give(
+            pool,
+            known(device).and_then(|device| if has_pools() { Ok((device + 1) as Handle) } else { Err(NOT_SUPPORTED) }),
+        )
+    }
 }
 
 #[unsafe(no_mangle)]
@@ -336,12 +379,13 @@ pub extern "C" fn cuMemPoolSetAttribute(_pool: Handle, _attribute: c_uint, value
 }
 
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuMemHostAlloc(start: *mut Handle, bytes: usize, _flags: c_uint) -> Status {
+pub unsafe extern "C" fn cuMemHostAlloc(start: *mut Handle, bytes: usize, flags: c_uint) -> Status {
     let mut state = state();
-    let made = state.current().and_then(|_| state.unsafe_call()).map(|()| {
+    let known = state.current().and_then(|_| state.unsafe_call());
+    let made = known.and_then(|()| if bytes > 0 && flags < 8 { Ok(()) } else { Err(INVALID_VALUE) }).map(|()| {
         let mut buffer = vec![0u64; bytes.div_ceil(8)].into_boxed_slice();
         let place = buffer.as_mut_ptr();
-        state.pinned.insert(place as usize, buffer);
+        state.pinned.insert(place as usize, Pinned { memory: buffer, combined: flags & 4 != 0 });
         place.cast()
     });
     unsafe { give(start, made) }
@@ -349,26 +393,53 @@ pub unsafe extern "C" fn cuMemHostAlloc(start: *mut Handle, bytes: usize, _flags
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuMemFreeHost(start: Handle) -> Status {
-    state().pinned.remove(&(start as usize)).map_or(INVALID_VALUE, |_| SUCCESS)
+    let (mut state, start) = (state(), start as usize);
+    let Some(pinned) = state.pinned.get(&start) else { return INVALID_VALUE };
+    let range = start..start + 8 * pinned.memory.len();
+    let used = |queued: &Queued| match queued {
+        Queued::Up { from: at, .. } | Queued::Down { to: at, .. } => range.contains(at),
+        _ => false,
+    };
+    if state.streams.values().any(|stream| stream.queue.iter().any(used)) {
+        eprintln!("simulated GPU: pinned memory is freed while a copy of it is under way");
+        return INVALID_VALUE;
+    }
+    state.pinned.remove(&start);
+    SUCCESS
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuMemcpyHtoDAsync_v2(to: u64, from: *const c_void, bytes: usize, stream: Handle) -> Status {
-    status(state().queue(stream as usize, Queued::Up { to, from: from as usize, bytes }))
+    // From memory that is not pinned a driver copies as well, and whoever asks waits: what nobody here means to do.
+    let (mut state, from) = (state(), from as usize);
+    if bytes == 0 || state.pinned(from, bytes).is_none() {
+        return INVALID_VALUE;
+    }
+    status(state.queue(stream as usize, Queued::Up { to, from, bytes, digest: digest_of(from, bytes) }))
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuMemcpyDtoHAsync_v2(to: *mut c_void, from: u64, bytes: usize, stream: Handle) -> Status {
-    status(state().queue(stream as usize, Queued::Down { to: to as usize, from, bytes }))
+    let (mut state, to) = (state(), to as usize);
+    if bytes == 0 || state.pinned(to, bytes).is_none_or(|pinned| pinned.combined) {
+        return INVALID_VALUE;
+    }
+    status(state.queue(stream as usize, Queued::Down { to, from, bytes }))
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuMemcpyDtoDAsync_v2(to: u64, from: u64, bytes: usize, stream: Handle) -> Status {
+    if bytes == 0 {
+        return INVALID_VALUE;
+    }
     status(state().queue(stream as usize, Queued::Copy { to, from, bytes }))
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuMemsetD8Async(at: u64, value: u8, bytes: usize, stream: Handle) -> Status {
+    if bytes == 0 {
+        return INVALID_VALUE;
+    }
     status(state().queue(stream as usize, Queued::Fill { at, value, bytes }))
 }
 
@@ -403,9 +474,10 @@ pub unsafe extern "C" fn cuModuleLoadDataEx(
     // SAFETY: a text ends with a zero byte.
     let text = unsafe { CStr::from_ptr(image.cast()) }.to_string_lossy();
     let mut state = state();
-    if let Err(status) = state.current().and_then(|_| state.unsafe_call()) {
-        return status;
-    }
+    let device = match state.current().and_then(|device| state.unsafe_call().map(|()| device)) {
+        Ok(device) => device,
+        Err(status) => return status,
+    };
     match Module::parse(&text) {
         Ok(parsed) if !knows(parsed.version()) => UNSUPPORTED_PTX,
         Ok(parsed) if !takes(parsed.target()) => NO_BINARY,
@@ -414,7 +486,7 @@ pub unsafe extern "C" fn cuModuleLoadDataEx(
                 eprintln!("simulated GPU: a module for {} is loaded", parsed.target());
             }
             let handle = state.handle();
-            state.modules.insert(handle, parsed);
+            state.modules.insert(handle, (device, parsed));
             unsafe { give(module, Ok(handle as Handle)) }
         }
         Err(error) => {
@@ -447,13 +519,12 @@ pub unsafe extern "C" fn cuModuleGetFunction(function: *mut Handle, module: Hand
     // SAFETY: a name ends with a zero byte.
     let name = unsafe { CStr::from_ptr(name) }.to_string_lossy();
     let mut state = state();
-    let Some(kernel) = state.modules.get(&(module as usize)).map(|module| module.kernel(&name).cloned()) else {
-        return INVALID_HANDLE;
-    };
+    let Some((device, of_module)) = state.modules.get(&(module as usize)) else { return INVALID_HANDLE };
+    let (device, kernel) = (*device, of_module.kernel(&name).cloned());
     let made = kernel.ok_or(NOT_FOUND).map(|kernel| {
         let handle = state.handle();
         let shared = UNASKED.saturating_sub(kernel.static_shared_bytes() as u32);
-        state.functions.insert(handle, Function { kernel, shared, module: module as usize });
+        state.functions.insert(handle, Function { kernel, shared, module: module as usize, device, loaded: false });
         handle as Handle
     });
     unsafe { give(function, made) }
@@ -462,8 +533,14 @@ pub unsafe extern "C" fn cuModuleGetFunction(function: *mut Handle, module: Hand
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuFuncGetAttribute(value: *mut c_int, attribute: c_uint, function: Handle) -> Status {
     let mut state = state();
-    let known = state.functions.get_mut(&(function as usize)).ok_or(INVALID_HANDLE);
-    let answer = known.and_then(|function| match attribute {
+    // It brings the function to the device.
+    let allowed = state.unsafe_call();
+    let known = allowed.and_then(|()| state.functions.get_mut(&(function as usize)).ok_or(INVALID_HANDLE));
+    if let Ok(Function { loaded, .. }) = known {
+        *loaded = true;
+    }
+    let known = state.functions.get(&(function as usize)).ok_or(INVALID_HANDLE);
+    let answer = allowed.and(known).and_then(|function| match attribute {
         // Registers of the text are not those of a machine.
         4 => Ok(32),
         8 => Ok(function.shared as c_int),
@@ -482,7 +559,7 @@ pub extern "C" fn cuFuncSetAttribute(function: Handle, attribute: c_uint, value:
         // The share of shared memory that is wished for, in hundredths.
         (Some(_), 9) if (-1..=100).contains(&value) => SUCCESS,
         (Some(function), 8) if value >= 0 => {
-            let rest = (227 * 1024usize).saturating_sub(function.kernel.static_shared_bytes());
+            let rest = most_shared().saturating_sub(function.kernel.static_shared_bytes());
             if value as usize > rest {
                 return INVALID_VALUE;
             }
@@ -506,18 +583,19 @@ pub unsafe extern "C" fn cuLaunchKernel(
     shared: c_uint,
     stream: Handle,
     params: *const *const c_void,
-    _extra: *const *const c_void,
+    extra: *const *const c_void,
 ) -> Status {
     let mut state = state();
     let Some(Function { kernel, shared: most, .. }) = state.functions.get(&(function as usize)) else {
         return INVALID_HANDLE;
     };
-    let threads = block_x * block_y * block_z;
+    let threads = [block_x, block_y, block_z].iter().fold(1u32, |all, &n| all.saturating_mul(n));
     let grid_fits = [(grid_x, i32::MAX as u32), (grid_y, 65_535), (grid_z, 65_535)]
         .iter()
         .all(|&(n, most)| (1..=most).contains(&n));
     let fits = (1..=kernel.max_threads().unwrap_or(1024)).contains(&threads) && block_z <= 64 && grid_fits;
-    if !fits || shared > *most {
+    let passed = (kernel.params().is_empty() || !params.is_null()) && extra.is_null() && kernel.param_bytes() <= 4096;
+    if !fits || !passed || shared > *most {
         return INVALID_VALUE;
     }
     let mut bytes = vec![0; kernel.param_bytes()];
@@ -530,5 +608,5 @@ pub unsafe extern "C" fn cuLaunchKernel(
     }
     let (grid, block) = ([grid_x, grid_y, grid_z], [block_x, block_y, block_z]);
     let node = Node { function: function as usize, grid, block, shared, params: bytes };
-    status(state.queue(stream as usize, Queued::Launch(node)))
+    status(state.launch(stream as usize, node))
 }

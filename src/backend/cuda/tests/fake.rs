@@ -97,7 +97,7 @@ impl Fake {
             let row: u32 = self.get(run.rows, (tick * run.batch) as usize);
             let rate: crate::backend::cuda::descriptor::Rate = self.get(run.rates, tick as usize);
             let step = run.first_step + u64::from(tick);
-            step as f64 + 1e6 * f64::from(row) + 1e-3 * f64::from(rate.rate) + 1e12 * model.parameters as f64
+            step as f64 + 1e6 * f64::from(row) + f64::from(rate.rate) / 64.0 + 1e12 * model.parameters as f64
         } else {
             f64::from(run.row_count.min((tick + 1) * run.batch) - tick * run.batch)
         };
