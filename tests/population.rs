@@ -1,7 +1,7 @@
 //! Trainings in pieces and populations of them: pieces are the whole bit for bit; a population's numbers depend neither on
 //! the number of jobs nor on where it was interrupted; what does not combine is refused.
 
-use hpt_engine::data::{DataSpec, Dataset};
+use hpt_engine::data::{DataSpec, Dataset, Folds};
 use hpt_engine::engine::{Device, Engine, Fit};
 use hpt_engine::history::Trial;
 use hpt_engine::model::{Activation, Model, ModelSpec};
@@ -234,6 +234,7 @@ fn what_does_not_combine_with_a_population_is_refused() {
     assert!(refusal(&|s| s.told.pruner = Some("hyperband".into())).contains("pruner hyperband does not combine"));
     assert!(refusal(&|s| s.trials = Some(7)).contains("members × generations"));
     assert!(refusal(&|s| s.repeats = 2).contains("repeats does not combine"));
+    assert!(refusal(&|s| s.split.folds = Folds::Count(5)).contains("cross-validation does not combine"));
     assert!(refusal(&|s| fix(s, "early_stopping", Value::Int(2))).contains("early_stopping does not combine"));
     assert!(refusal(&|s| fix(s, "schedule", Value::Text("plateau".into()))).contains("plateau does not combine"));
     assert!(refusal(&|s| population(s, &|p| p.members = 1)).contains("population is 1"));

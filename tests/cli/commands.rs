@@ -353,10 +353,10 @@ fn the_sampler_of_a_command_is_told_what_that_of_a_training_is() {
     assert_eq!(improvement[..10], bound[..10]);
     assert_ne!(improvement[10..], bound[10..]);
     // Many programs at once would wait for a Gaussian process, but where a width says how many there are.
-    let note = "40 trials at once would wait";
-    let said = run("--trials 15 --jobs 40 --study c").ok().err;
+    let note = "200 trials at once would wait";
+    let said = run("--trials 15 --jobs 200 --study c").ok().err;
     assert!(said.contains(note), "{said}");
-    assert!(!run("--trials 15 --jobs 40 --study d --deterministic").ok().err.contains("at once"));
+    assert!(!run("--trials 15 --jobs 200 --study d --deterministic").ok().err.contains("at once"));
 }
 
 #[test]
