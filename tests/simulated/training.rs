@@ -165,18 +165,25 @@ fn images_stay_bytes_and_rows_without_targets_have_outputs() {
     assert!(known == outputs && loss > 0.0 && none == 0.0);
 }
 
-/// More rows than the memory for outputs holds at once: each piece has its own features and targets.
+/// More rows than the memory for outputs holds at once: each piece has its own features and targets, be they bytes or floats,
+/// one a row or many.
 #[test]
 fn an_evaluation_in_pieces_is_that_of_the_whole() {
-    let classes = 100;
-    let dataset = Kind::Classes(classes).data(5000, 3, 5);
-    let plan = Plan::new(&ModelSpec::uniform(&[4], Activation::Relu, 0.0), 3, classes).unwrap();
-    let weights = initialise(&plan, Init::Torch, 2, 0);
-    let criterion = TrainSpec::default().criterion(&dataset).unwrap();
-    let of = |memory: usize| {
-        let cuda = simulated(&[Look { memory, ..Look::default() }]);
-        evaluate(&cuda, &plan, &weights, criterion.clone(), &dataset).unwrap()
+    let width = 100;
+    let with_bytes = |dataset: Arc<Dataset>| {
+        let values = (0..5000 * 3).map(|i| (i * 31 % 256) as u8).collect();
+        Arc::new(Dataset { features: Features::U8 { values, scale: 1.0 / 255.0 }, ..(*dataset).clone() })
     };
-    // Outputs take 2 MB; of this memory an eighth is for them.
-    assert!(of(14 << 20) == of(256 << 20));
+    let of_kind = |kind: Kind| kind.data(5000, 3, 5);
+    let datasets = [of_kind(Kind::Classes(width)), of_kind(Kind::Numbers(width)), of_kind(Kind::Labels(width))];
+    let bytes = with_bytes(datasets[0].clone());
+    let plan = Plan::new(&ModelSpec::uniform(&[4], Activation::Relu, 0.0), 3, width).unwrap();
+    let weights = initialise(&plan, Init::Torch, 2, 0);
+    // Of the smaller one an eighth is for outputs, which take 2 MB.
+    let [small, large] = [14, 256].map(|mib| simulated(&[Look { memory: mib << 20, ..Look::default() }]));
+    for dataset in datasets.iter().chain([&bytes]) {
+        let criterion = TrainSpec::default().criterion(dataset).unwrap();
+        let of = |cuda| evaluate(cuda, &plan, &weights, criterion.clone(), dataset).unwrap();
+        assert!(of(&small) == of(&large), "{:?}", criterion.loss);
+    }
 }
