@@ -386,7 +386,8 @@ pub extern "C" fn cuMemPoolSetAttribute(_pool: Handle, _attribute: c_uint, value
 pub unsafe extern "C" fn cuMemHostAlloc(start: *mut Handle, bytes: usize, flags: c_uint) -> Status {
     let mut state = state();
     let known = state.current().and_then(|_| state.unsafe_call());
-    let made = known.and_then(|()| if bytes > 0 && flags < 8 { Ok(()) } else { Err(INVALID_VALUE) }).map(|()| {
+    let sound = if bytes > 0 && flags < 8 { Ok(()) } else { Err(INVALID_VALUE) };
+    let made = known.and(sound).map(|()| {
         let mut buffer = vec![0u64; bytes.div_ceil(8)].into_boxed_slice();
         let place = buffer.as_mut_ptr();
         state.pinned.insert(place as usize, Pinned { memory: buffer, combined: flags & 4 != 0 });
