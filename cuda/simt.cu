@@ -223,8 +223,10 @@ KERNEL __launch_bounds__(THREADS) finish(const __grid_constant__ Tables tables) 
     if (threadIdx.x == 0) global<f64>(run.losses)[at.tick] = sum * scale;
     if (model.beta == 0.0) return;
     f64 product = sum_of_partials(model, partial), offset;
+    // Who writes is the one who reads.
+    if (threadIdx.x) return;
     adapted(model, global<const Rate>(run.rates)[at.tick], product, offset);
-    if (threadIdx.x == 0) *global<f64>(model.offset) = offset;
+    *global<f64>(model.offset) = offset;
 }
 
 // All steps of the run of a model that fits one multiprocessor; it has no tick.

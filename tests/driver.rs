@@ -10,26 +10,35 @@ use hpt_engine::backend::cuda::descriptor::{Address, Tables};
 use hpt_engine::backend::cuda::driver::{Driver, Launch};
 use std::process::Command;
 
-/// Runs the work in processes of its own that have the library, with each of these environments.
+/// Runs the work in processes of its own that have the library, with each of these environments; it says nothing.
 fn there(test: &str, environments: &[&[(&str, &str)]], work: impl Fn()) {
+    for said in heard(test, environments, work) {
+        assert!(!said.contains("simulated GPU"), "{said}");
+    }
+}
+
+/// The same, and what it says.
+fn heard(test: &str, environments: &[&[(&str, &str)]], work: impl Fn()) -> Vec<String> {
     const CHILD: &str = "HPT_TEST_DRIVER";
     if std::env::var_os(CHILD).is_some() {
-        return work();
+        work();
+        return Vec::new();
     }
     let program = std::env::current_exe().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let library = program.parent().unwrap().join("libhpt_simdriver.so");
     std::os::unix::fs::symlink(library, folder.path().join("libcuda.so")).unwrap();
-    for environment in environments {
+    let run = |environment: &&[(&str, &str)]| {
         let mut command = Command::new(&program);
         command.args(["--exact", test, "--nocapture", "--test-threads", "1"]).env(CHILD, "1");
         command.env("LD_LIBRARY_PATH", folder.path()).envs(environment.iter().copied());
         let output = command.output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{environment:?}: {said}");
         assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"), "no test is called {test}");
-        assert!(!said.contains("simulated GPU"), "{environment:?}: {said}");
-    }
+        said
+    };
+    environments.iter().map(run).collect()
 }
 
 /// A GPU whose memory comes from a pool, and one that has none.
@@ -91,6 +100,24 @@ fn uploads_arrive_as_they_were_however_many_are_under_way() {
     });
 }
 
+/// Whoever uploads waits for uploads of long ago and for nothing that was asked after them: a kernel that fails is heard of
+/// later. (What a failed GPU says belongs to this test.)
+#[test]
+fn uploads_do_not_wait_for_what_was_launched_after_them() {
+    let test = "uploads_do_not_wait_for_what_was_launched_after_them";
+    let said = heard(test, &[&[]], || {
+        let mut gpu = Nvidia::open(0).unwrap();
+        let base = gpu.allocate(64 << 20).unwrap().unwrap();
+        gpu.write(base, &bytes(64 << 20, 1)).unwrap();
+        gpu.repeat(&[tick(64)], 1).unwrap();
+        // Each of these needs a part that was sent before the launch.
+        (0..8).for_each(|i| gpu.write(base, &bytes(4 << 20, i)).unwrap());
+        let error = gpu.synchronize().unwrap_err().to_string();
+        assert!(error.contains("CUDA_ERROR_LAUNCH_FAILED"), "{error}");
+    });
+    assert!(said.iter().all(|said| said.contains("simulated GPU: OutOfBounds")), "{said:?}");
+}
+
 /// What runs beside begins after what was asked before, and everything but launches comes after it.
 #[test]
 fn what_runs_beside_is_waited_for() {
@@ -115,6 +142,10 @@ fn what_runs_beside_is_waited_for() {
             gpu.beside(&[tick(c)]).unwrap();
             gpu.zero(a, 4).unwrap();
             assert_eq!((number(&mut gpu, a), number(&mut gpu, c)), (0, 42), "{round}: a copy and zeros");
+            set(&mut gpu, a, 70);
+            gpu.copy(c, a, 4).unwrap();
+            gpu.zero(a, 4).unwrap();
+            assert_eq!((number(&mut gpu, a), number(&mut gpu, c)), (0, 70), "{round}: what is asked in a row");
             gpu.zero(b, 4).unwrap();
             gpu.beside(&[tick(b)]).unwrap();
             gpu.beside(&[tick(b)]).unwrap();
@@ -193,7 +224,9 @@ fn a_gpu_is_given_back_whole() {
             // Under way when it is dropped.
             gpu.write(again, &bytes(5 << 20, 1)).unwrap();
             gpu.repeat(&[tick(again), tick(again)], 2).unwrap();
-            gpu.beside(&[tick(again + 4)]).unwrap();
+            if round == 0 {
+                gpu.beside(&[tick(again + 4)]).unwrap();
+            }
         }
     });
 }

@@ -2,11 +2,12 @@
 //! against the f64 reference step by step, bit-identity over threads, no allocation in a step, learning at all.
 
 use hpt_engine::backend::{Backend, Cpu, Member, Precision, Reference, Run, UpdateRule};
-use hpt_engine::data::{Dataset, Features, Targets};
+use hpt_engine::check::{self, Case, Kind};
+use hpt_engine::data::Dataset;
 use hpt_engine::engine::{Device, Engine, Fit};
 use hpt_engine::model::{Activation, Init, LayerSpec, ModelSpec, Plan, initialise};
 use hpt_engine::random::{Purpose, Stream};
-use hpt_engine::train::{ClassWeights, Control, Loss, Optimizer, Schedule, ScheduleKind, TrainSpec};
+use hpt_engine::train::{Control, Optimizer, Schedule, ScheduleKind, TrainSpec};
 use hpt_kernels::isa::Isa;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -37,77 +38,12 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum TargetKind {
-    Classes(usize),
-    Labels(usize),
-    Numbers(usize),
-}
-
-fn data(rows: usize, inputs: usize, kind: TargetKind, seed: u64) -> Arc<Dataset> {
-    let mut stream = Stream::new(seed, 0, Purpose::Bootstrap, 0);
-    let x: Vec<f32> = (0..rows * inputs).map(|_| stream.normal() as f32).collect();
-    let targets = match kind {
-        TargetKind::Classes(classes) => {
-            Targets::Classes { labels: (0..rows).map(|_| stream.below(classes as u64) as u32).collect(), classes }
-        }
-        TargetKind::Labels(width) => {
-            Targets::Binary { values: (0..rows * width).map(|_| stream.below(2) as f32).collect(), width }
-        }
-        TargetKind::Numbers(width) => Targets::Real {
-            values: (0..rows * width).map(|_| stream.normal() as f32).collect(),
-            width,
-            mean: vec![3.0; width],
-            deviation: vec![2.0; width],
-        },
-    };
-    Arc::new(Dataset { rows, inputs, features: Features::F32(x), targets })
-}
-
-/// A case of the comparison: a network, a training, data.
-struct Case {
-    name: String,
-    model: ModelSpec,
-    train: TrainSpec,
-    kind: TargetKind,
-}
-
+/// What `hpt-engine check` compares on a device, without the larger networks that are there for GPUs; a wide one.
 fn cases() -> Vec<Case> {
-    let base = TrainSpec { learning_rate: 0.02, ..TrainSpec::default() };
-    let mut cases = Vec::new();
-    for &activation in Activation::ALL {
-        let mut model = ModelSpec::uniform(&[9, 9, 6], activation, 0.3);
-        model.residual = true;
-        model.input_dropout = 0.1;
-        let name = format!("{} residual dropout", activation.name());
-        cases.push(Case { name, model, train: base.clone(), kind: TargetKind::Classes(3) });
-    }
-    let plain = ModelSpec::uniform(&[17, 33], Activation::Tanh, 0.0);
-    for optimizer in Optimizer::all() {
-        let train = TrainSpec { optimizer, weight_decay: 0.01, l1: 0.001, clip_norm: Some(0.5), ..base.clone() };
-        let name = optimizer.name().to_owned();
-        cases.push(Case { name, model: plain.clone(), train, kind: TargetKind::Classes(4) });
-    }
-    for (loss, kind) in [
-        (Loss::BinaryCrossEntropy, TargetKind::Labels(3)),
-        (Loss::Mse, TargetKind::Numbers(2)),
-        (Loss::Huber { delta: 0.7 }, TargetKind::Numbers(1)),
-    ] {
-        let train = TrainSpec { loss: Some(loss), ..base.clone() };
-        cases.push(Case { name: loss.name().to_owned(), model: plain.clone(), train, kind });
-    }
-    let weighted = TrainSpec { label_smoothing: 0.1, class_weights: ClassWeights::Balanced, ..base.clone() };
-    cases.push(Case { name: "weighted".into(), model: plain.clone(), train: weighted, kind: TargetKind::Classes(5) });
-    let positive = TrainSpec { class_weights: ClassWeights::Balanced, ..base.clone() };
-    cases.push(Case { name: "pos_weight".into(), model: plain, train: positive, kind: TargetKind::Labels(2) });
-    let linear = ModelSpec::uniform(&[], Activation::Relu, 0.0);
-    cases.push(Case { name: "linear".into(), model: linear, train: base.clone(), kind: TargetKind::Numbers(1) });
-    let wide = ModelSpec::uniform(&[130, 200], Activation::Relu, 0.2);
-    cases.push(Case { name: "wide".into(), model: wide, train: base, kind: TargetKind::Classes(10) });
-    cases
+    let small = check::cases().into_iter().filter(|case| !case.name.ends_with("features"));
+    small.chain(check::edges().into_iter().filter(|case| case.batch == BATCH)).collect()
 }
 
-const ROWS: usize = 53;
 const INPUTS: usize = 11;
 const BATCH: usize = 19;
 
@@ -117,7 +53,7 @@ fn steps<B: Backend>(backend: &B, case: &Case, data: &Arc<Dataset>, steps: usize
     let weights = initialise(&plan, Init::Torch, 5, 1);
     let mut cohort = backend.begin(&[member(case, &plan, &weights, data)]).unwrap();
     let uploaded = backend.upload(data.clone()).unwrap();
-    let rows: Vec<u32> = (0..steps * BATCH).map(|i| (i * 7 % ROWS) as u32).collect();
+    let rows: Vec<u32> = (0..steps * BATCH).map(|i| (i * 7 % data.rows) as u32).collect();
     let rates = vec![case.train.learning_rate as f32; steps];
     let mut losses = vec![0.0; steps];
     let run = Run { first_step: 0, rows: &rows, batch_size: BATCH, rates: &rates, losses: &mut losses };
@@ -148,7 +84,7 @@ fn member<'a>(case: &Case, plan: &'a Plan, weights: &'a [f32], data: &Dataset) -
 #[test]
 fn the_oracles_gradients_are_those_of_finite_differences() {
     for case in cases() {
-        let data = data(ROWS, INPUTS, case.kind, 1);
+        let data = case.data();
         let plan = Plan::new(&case.model, INPUTS, data.targets.outputs()).unwrap();
         let weights = initialise(&plan, Init::Torch, 5, 1);
         let mut cohort = Reference.begin(&[member(&case, &plan, &weights, &data)]).unwrap();
@@ -173,7 +109,7 @@ fn the_oracles_gradients_are_those_of_finite_differences() {
 #[test]
 fn the_cpu_follows_the_oracle_in_every_instruction_set() {
     for case in cases() {
-        let data = data(ROWS, INPUTS, case.kind, 1);
+        let data = case.data();
         let (losses, weights) = steps(&Reference, &case, &data, 10);
         for isa in Isa::available() {
             let (fast_losses, fast_weights) = steps(&Cpu::with_isa(isa, 1).unwrap(), &case, &data, 10);
@@ -197,7 +133,7 @@ fn the_cpu_follows_the_oracle_in_every_instruction_set() {
 #[test]
 fn numbers_are_the_same_bits_for_every_number_of_threads() {
     for case in cases() {
-        let data = data(ROWS, INPUTS, case.kind, 1);
+        let data = case.data();
         for isa in Isa::available() {
             let one = steps(&Cpu::with_isa(isa, 1).unwrap(), &case, &data, 4);
             for threads in [2, 3, 5] {
@@ -211,7 +147,7 @@ fn numbers_are_the_same_bits_for_every_number_of_threads() {
 /// Several chunks of the arena, several blocks of every product: where threads really share a sum or a matrix.
 #[test]
 fn large_networks_are_the_same_bits_for_every_number_of_threads() {
-    let data = data(257, 37, TargetKind::Classes(5), 3);
+    let data = Kind::Classes(5).data(257, 37, 3);
     for (optimizer, precision) in [("momentum", Precision::Highest), ("adam", Precision::Medium)] {
         let mut model = ModelSpec::uniform(&[301, 301, 1100], Activation::Silu, 0.2);
         model.residual = true;
@@ -257,7 +193,7 @@ fn large_networks_are_the_same_bits_for_every_number_of_threads() {
 #[test]
 fn evaluations_agree_with_the_oracle_and_over_threads() {
     for case in cases() {
-        let data = data(600, INPUTS, case.kind, 2);
+        let data = case.kind.data(600, INPUTS, 2);
         let plan = Plan::new(&case.model, INPUTS, data.targets.outputs()).unwrap();
         let weights = initialise(&plan, Init::Torch, 5, 1);
         fn run<B: Backend>(backend: &B, member: &Member<'_>, data: &Arc<Dataset>) -> (f64, Vec<f32>) {
@@ -279,7 +215,7 @@ fn evaluations_agree_with_the_oracle_and_over_threads() {
 #[test]
 fn a_step_allocates_nothing() {
     for case in cases() {
-        let data = data(ROWS, INPUTS, case.kind, 1);
+        let data = case.data();
         let plan = Plan::new(&case.model, INPUTS, data.targets.outputs()).unwrap();
         let weights = initialise(&plan, Init::Torch, 5, 1);
         let cpu = Cpu::new(1).unwrap();
@@ -298,8 +234,8 @@ fn a_step_allocates_nothing() {
 
 #[test]
 fn a_training_allocates_as_often_for_many_epochs_as_for_few() {
-    for kind in [TargetKind::Classes(3), TargetKind::Numbers(1)] {
-        let (training, validation) = (data(64, INPUTS, kind, 1), data(600, INPUTS, kind, 2));
+    for kind in [Kind::Classes(3), Kind::Numbers(1)] {
+        let (training, validation) = (kind.data(64, INPUTS, 1), kind.data(600, INPUTS, 2));
         let model = ModelSpec::uniform(&[16], Activation::Relu, 0.2);
         let engine = Engine::new(Device::Cpu, 1).unwrap();
         let count = |epochs| {
@@ -320,8 +256,8 @@ fn allocations(work: impl FnOnce()) -> usize {
 
 #[test]
 fn a_network_overfits_32_rows() {
-    for kind in [TargetKind::Classes(3), TargetKind::Labels(2), TargetKind::Numbers(2)] {
-        let data = data(32, INPUTS, kind, 4);
+    for kind in [Kind::Classes(3), Kind::Labels(2), Kind::Numbers(2)] {
+        let data = kind.data(32, INPUTS, 4);
         let model = ModelSpec::uniform(&[64, 64], Activation::Relu, 0.0);
         let train = TrainSpec { epochs: 300, batch_size: 8, learning_rate: 3e-3, ..TrainSpec::default() };
         let engine = Engine::new(Device::Cpu, 1).unwrap();
@@ -333,7 +269,7 @@ fn a_network_overfits_32_rows() {
 
 #[test]
 fn a_training_is_a_function_of_its_seed_and_slot() {
-    let data = data(200, INPUTS, TargetKind::Classes(3), 4);
+    let data = Kind::Classes(3).data(200, INPUTS, 4);
     let model = ModelSpec::uniform(&[16], Activation::Relu, 0.2);
     let schedule = Schedule { kind: ScheduleKind::Cosine, ..Schedule::default() };
     let train = TrainSpec { epochs: 3, batch_size: 32, schedule, ..TrainSpec::default() };
@@ -350,7 +286,7 @@ fn a_training_is_a_function_of_its_seed_and_slot() {
 /// A training that shares the cores takes more of them when others end, and gives them back.
 #[test]
 fn a_share_of_the_cores_that_changes_changes_no_bits() {
-    let data = data(257, INPUTS, TargetKind::Classes(3), 4);
+    let data = Kind::Classes(3).data(257, INPUTS, 4);
     let model = ModelSpec::uniform(&[300, 70], Activation::Relu, 0.2);
     let train = TrainSpec { epochs: 6, batch_size: 64, ..TrainSpec::default() };
     let sharers = Arc::new(AtomicUsize::new(1));
@@ -366,8 +302,7 @@ fn a_share_of_the_cores_that_changes_changes_no_bits() {
 
 #[test]
 fn early_stopping_takes_the_best_epochs_weights() {
-    let (training, validation) =
-        (data(64, INPUTS, TargetKind::Classes(2), 4), data(64, INPUTS, TargetKind::Classes(2), 5));
+    let (training, validation) = (Kind::Classes(2).data(64, INPUTS, 4), Kind::Classes(2).data(64, INPUTS, 5));
     let model = ModelSpec {
         hidden: vec![LayerSpec { units: 64, activation: Activation::Relu, dropout: 0.0 }],
         ..ModelSpec::uniform(&[], Activation::Relu, 0.0)
@@ -393,7 +328,7 @@ fn early_stopping_takes_the_best_epochs_weights() {
 
 #[test]
 fn a_loss_that_is_not_finite_names_the_epoch_and_the_rate() {
-    let data = data(64, INPUTS, TargetKind::Numbers(1), 4);
+    let data = Kind::Numbers(1).data(64, INPUTS, 4);
     let model = ModelSpec::uniform(&[16, 16], Activation::Relu, 0.0);
     let train = TrainSpec { optimizer: Optimizer::Sgd, learning_rate: 1e9, batch_size: 8, ..TrainSpec::default() };
     let error = Engine::new(Device::Cpu, 1).unwrap().fit(&Fit::new(&data, &model, &train), &mut |_| Control::Continue);

@@ -10,10 +10,39 @@ use std::sync::Arc;
 
 /// What is to be predicted.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Kind {
+pub enum Kind {
+    /// One of so many classes.
     Classes(usize),
+    /// So many labels, each yes or no.
     Labels(usize),
+    /// So many numbers.
     Numbers(usize),
+}
+
+impl Kind {
+    /// Rows of random features and targets.
+    pub fn data(self, rows: usize, inputs: usize, seed: u64) -> Arc<Dataset> {
+        let mut stream = Stream::new(seed, 0, Purpose::Bootstrap, 0);
+        let features = Features::F32((0..rows * inputs).map(|_| stream.normal() as f32).collect());
+        Arc::new(Dataset { rows, inputs, features, targets: self.targets(rows, &mut stream) })
+    }
+
+    fn targets(self, rows: usize, stream: &mut Stream) -> Targets {
+        match self {
+            Kind::Classes(classes) => {
+                Targets::Classes { labels: (0..rows).map(|_| stream.below(classes as u64) as u32).collect(), classes }
+            }
+            Kind::Labels(width) => {
+                Targets::Binary { values: (0..rows * width).map(|_| stream.below(2) as f32).collect(), width }
+            }
+            Kind::Numbers(width) => Targets::Real {
+                values: (0..rows * width).map(|_| stream.normal() as f32).collect(),
+                width,
+                mean: vec![3.0; width],
+                deviation: vec![2.0; width],
+            },
+        }
+    }
 }
 
 /// A network, a training and data.
@@ -27,7 +56,8 @@ pub struct Case {
     pub train: TrainSpec,
     /// Rows a step.
     pub batch: usize,
-    pub(super) kind: Kind,
+    /// What its rows have as targets.
+    pub kind: Kind,
     pub(super) rows: usize,
     pub(super) inputs: usize,
     /// Of the data.
@@ -46,34 +76,16 @@ impl Case {
 
     /// Its data.
     pub fn data(&self) -> Arc<Dataset> {
-        let Case { rows, inputs, seed, .. } = *self;
+        let Case { kind, rows, inputs, seed, .. } = *self;
+        if !self.bytes {
+            return kind.data(rows, inputs, seed);
+        }
         let mut stream = Stream::new(seed, 0, Purpose::Bootstrap, 0);
-        let features = match self.bytes {
-            true => Features::U8 {
-                values: (0..rows * inputs).map(|_| stream.below(256) as u8).collect(),
-                scale: 1.0 / 255.0,
-            },
-            false => Features::F32((0..rows * inputs).map(|_| stream.normal() as f32).collect()),
-        };
-        let targets = match self.kind {
-            Kind::Classes(classes) => {
-                Targets::Classes { labels: (0..rows).map(|_| stream.below(classes as u64) as u32).collect(), classes }
-            }
-            Kind::Labels(width) => {
-                Targets::Binary { values: (0..rows * width).map(|_| stream.below(2) as f32).collect(), width }
-            }
-            Kind::Numbers(width) => Targets::Real {
-                values: (0..rows * width).map(|_| stream.normal() as f32).collect(),
-                width,
-                mean: vec![3.0; width],
-                deviation: vec![2.0; width],
-            },
-        };
-        Arc::new(Dataset { rows, inputs, features, targets })
+        let values = (0..rows * inputs).map(|_| stream.below(256) as u8).collect();
+        let features = Features::U8 { values, scale: 1.0 / 255.0 };
+        Arc::new(Dataset { rows, inputs, features, targets: kind.targets(rows, &mut stream) })
     }
-}
 
-impl Case {
     /// Whether a GPU takes large tiles for some of its products.
     pub(super) fn is_large(&self) -> bool {
         self.model.hidden.iter().any(|layer| layer.units > 1000)

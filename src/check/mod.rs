@@ -6,7 +6,7 @@
 
 mod cases;
 
-pub use cases::{Case, cases, edges};
+pub use cases::{Case, Kind, cases, edges};
 
 use crate::backend::{Backend, Cpu, Member, Precision, Reference, Run, UpdateRule};
 use crate::data::Dataset;

@@ -3,6 +3,7 @@
 
 use super::{Folder, Ran, classes, interrupts, keys};
 use serde_json::Value as Json;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 
 /// The library that stands in for the driver's, built with these tests.
@@ -195,6 +196,73 @@ fn check_goes_on_after_a_kernel_that_fails() {
         "{names:?}"
     );
     check("100000", "--only nothing-of-that-name").fails(2, &["no comparison has such a name"]);
+}
+
+impl Folder {
+    /// `cuda/check` on this program, with a record in this folder.
+    fn check_script(&self, environment: &[(&str, &str)], words: &str) -> std::process::Command {
+        let mut command = std::process::Command::new("bash");
+        command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/cuda/check")).args(words.split_whitespace());
+        command.args(["--record", "record.json"]).current_dir(self.path("."));
+        command.env("HPT_CHECK_ENGINE", env!("CARGO_BIN_EXE_hpt-engine")).env("HPT_SIM_MEMORY", "512");
+        command.env("LD_LIBRARY_PATH", self.path("driver")).envs(environment.iter().copied());
+        command
+    }
+
+    fn record(&self) -> Json {
+        serde_json::from_str(&std::fs::read_to_string(self.path("record.json")).unwrap()).unwrap()
+    }
+}
+
+/// Where no GPU can be used each part says why, in words that help; a part that fails does not stop the next one.
+#[test]
+fn the_check_script_says_what_keeps_it() {
+    let folder = folder();
+    for (look, code, verdict, why) in [
+        (("HPT_SIM_GPUS", "0"), 3, "not run", "there is no GPU"),
+        (("HPT_SIM_DRIVER", "11020"), 3, "not run", "at least 11.4 is needed, which is NVIDIA's driver of branch 470"),
+        (("HPT_SIM_CAPABILITY", "61"), 1, "failed", "compute capability 6.1 is not supported"),
+        (("HPT_SIM_BUSY", "1"), 1, "failed", "another program has it"),
+    ] {
+        let ran = Ran::of(folder.check_script(&[look], "devices kernels memcheck").output().unwrap());
+        assert_eq!(ran.code, Some(code), "{look:?}: {}", ran.err);
+        let parts = &folder.record()["parts"];
+        assert_eq!((&parts["devices"]["verdict"], &parts["kernels"]["verdict"]), (&verdict.into(), &"not run".into()));
+        for part in ["devices", "kernels", "memcheck"] {
+            assert!(parts[part]["why"].as_str().unwrap().contains(why), "{look:?}: {part}: {parts}");
+        }
+    }
+    // The device is lost in every process, before it comes to a comparison's end.
+    let ran = Ran::of(folder.check_script(&[("HPT_SIM_BUSY", "1")], "kernels load").output().unwrap());
+    let parts = &folder.record()["parts"];
+    assert!(parts["kernels"]["why"].as_str().unwrap().contains("no process comes to a comparison"), "{}", ran.err);
+    assert_eq!((&parts["kernels"]["verdict"], &parts["load"]["verdict"]), (&"failed".into(), &"failed".into()));
+    let help = Ran::of(folder.check_script(&[], "--help").output().unwrap());
+    assert!(help.code == Some(0) && help.out.contains("--limit SECONDS"), "{}", help.out);
+}
+
+/// Whatever ends it, what was found until then is in the record.
+#[test]
+fn the_check_script_loses_nothing_when_it_is_killed() {
+    let folder = folder();
+    let mut script = folder.check_script(&[], "devices kernels");
+    let mut child = script.stderr(std::process::Stdio::null()).process_group(0).spawn().unwrap();
+    let seen = || {
+        let text = std::fs::read_to_string(folder.path("record.json")).ok()?;
+        let record: Json = serde_json::from_str(&text).ok()?;
+        record["parts"]["kernels"]["result"]["made"].as_u64()
+    };
+    while seen().is_none_or(|made| made < 20) {
+        assert!(child.try_wait().unwrap().is_none(), "it has ended before");
+        std::thread::yield_now();
+    }
+    let group = format!("-{}", child.id());
+    assert!(std::process::Command::new("kill").args(["-KILL", "--", &group]).status().unwrap().success());
+    child.wait().unwrap();
+    let parts = &folder.record()["parts"];
+    assert_eq!((&parts["devices"]["verdict"], &parts["kernels"]["verdict"]), (&"passed".into(), &"under way".into()));
+    let lines = parts["kernels"]["result"]["lines"].as_array().unwrap();
+    assert!(lines.len() >= 20 && lines.iter().all(|line| line.as_str().unwrap().contains(" ok ")), "{lines:?}");
 }
 
 /// The bugs that compute-sanitizer's tools have to find are bugs.

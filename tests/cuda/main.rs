@@ -8,3 +8,4 @@ mod faults;
 mod harness;
 mod products;
 mod sums;
+mod updates;

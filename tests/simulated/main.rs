@@ -9,33 +9,6 @@ use device::{Look, is_used, kernels, simulated};
 use hpt_engine::backend::Precision;
 use hpt_engine::backend::cuda::{Products, Shape, Timed};
 use hpt_engine::check::{self, Case, Choice, End, cases, edges};
-use hpt_engine::data::{Dataset, Features, Targets};
-use hpt_engine::random::{Purpose, Stream};
-use std::sync::Arc;
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Kind {
-    Classes(usize),
-    Numbers(usize),
-}
-
-fn data(rows: usize, inputs: usize, kind: Kind, seed: u64) -> Arc<Dataset> {
-    let mut stream = Stream::new(seed, 0, Purpose::Bootstrap, 0);
-    let x: Vec<f32> = (0..rows * inputs).map(|_| stream.normal() as f32).collect();
-    let targets = match kind {
-        Kind::Classes(classes) => {
-            Targets::Classes { labels: (0..rows).map(|_| stream.below(classes as u64) as u32).collect(), classes }
-        }
-        Kind::Numbers(width) => Targets::Real {
-            values: (0..rows * width).map(|_| stream.normal() as f32).collect(),
-            width,
-            mean: vec![3.0; width],
-            deviation: vec![2.0; width],
-        },
-    };
-    Arc::new(Dataset { rows, inputs, features: Features::F32(x), targets })
-}
-
 /// All comparisons with the oracle and the CPU that `hpt-engine check` makes on a GPU, and each kernel is used.
 #[test]
 fn the_gpu_follows_the_oracle() {

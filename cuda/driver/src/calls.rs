@@ -255,10 +255,14 @@ pub extern "C" fn cuStreamWaitEvent(stream: Handle, event: Handle, _flags: c_uin
 #[unsafe(no_mangle)]
 pub extern "C" fn cuStreamBeginCapture_v2(stream: Handle, mode: c_uint) -> Status {
     let mut state = state();
+    let retained = state.devices.iter().filter(|device| device.retained > 0).count();
     status(state.stream(stream as usize).and_then(|stream| match stream.capture {
         Some(_) => Err(CAPTURE_UNSUPPORTED),
         None => {
             stream.capture = Some(Ok(Vec::new()));
+            if mode != 1 && retained > 1 {
+                eprintln!("simulated GPU: a capture holds back the threads of other GPUs");
+            }
             // Global is 0, of the thread alone 1; to relax both is asking for trouble.
             (stream.capturer, stream.global) = (Some(std::thread::current().id()), mode != 1);
             Ok(())
@@ -382,7 +386,8 @@ pub extern "C" fn cuMemPoolSetAttribute(_pool: Handle, _attribute: c_uint, value
 pub unsafe extern "C" fn cuMemHostAlloc(start: *mut Handle, bytes: usize, flags: c_uint) -> Status {
     let mut state = state();
     let known = state.current().and_then(|_| state.unsafe_call());
-    let made = known.and(if bytes > 0 && flags < 8 { Ok(()) } else { Err(INVALID_VALUE) }).map(|()| {
+    let sound = if bytes > 0 && flags < 8 { Ok(()) } else { Err(INVALID_VALUE) };
+    let made = known.and(sound).map(|()| {
         let mut buffer = vec![0u64; bytes.div_ceil(8)].into_boxed_slice();
         let place = buffer.as_mut_ptr();
         state.pinned.insert(place as usize, Pinned { memory: buffer, combined: flags & 4 != 0 });

@@ -21,6 +21,8 @@ use std::ptr::null_mut;
 const DOWN: usize = 16 << 20;
 /// The oldest driver that has all functions: CUDA 11.4.
 const OLDEST: i32 = 11_040;
+/// What to tell whose driver is older.
+const NEEDED: &str = "at least 11.4 is needed, which is NVIDIA's driver of branch 470 or newer";
 
 /// Functions of the driver that are called here, each of which may be missing in a library that is too old.
 const FUNCTIONS: &[&str] = &[
@@ -92,7 +94,7 @@ pub(super) fn presence() -> Presence {
     // SAFETY: the library is there, and what is looked up is not called here.
     let has = |name: &&&str| unsafe { sys::culib().get::<*const c_void>(name.as_bytes()) }.is_ok();
     if let Some(missing) = FUNCTIONS.iter().find(|name| !has(name)) {
-        return Presence::Useless(format!("the CUDA driver has no {missing}: it is too old, CUDA 11.4 is needed"));
+        return Presence::Useless(format!("the CUDA driver has no {missing}: it is too old, {NEEDED}"));
     }
     let mut version = 0;
     // SAFETY: the pointer is to a live integer.
@@ -102,7 +104,7 @@ pub(super) fn presence() -> Presence {
         Err(error) => Presence::Useless(format!("the CUDA driver fails: {}", text_of(error))),
         Ok(_) if version < OLDEST => {
             let (major, minor) = (version / 1000, version % 1000 / 10);
-            Presence::Useless(format!("the CUDA driver is of version {major}.{minor}; at least 11.4 is needed"))
+            Presence::Useless(format!("the CUDA driver is of version {major}.{minor}; {NEEDED}"))
         }
         Ok(count) => Presence::Ready { version, count: usize::try_from(count).unwrap_or(0) },
     }

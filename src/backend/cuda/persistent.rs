@@ -103,6 +103,11 @@ mod tests {
         assert!(bytes <= 226 * 1024, "{bytes}");
         assert!(layers.iter().all(|l| l.y < SHARED_ADDRESSES && l.dz < SHARED_ADDRESSES));
         assert_eq!((layers[0].dz, layers[2].dz), (layers[1].y, layers[2].y));
+        // Whatever fits leaves room for what the kernel and the driver have there.
+        let fits = |width: u32| settle(&mut tables(&[9, width, 3]).0, &mut tables(&[9, width, 3]).1, 0, 7, 64 * 1024);
+        let sizes: Vec<u32> = (1..3000).map_while(fits).collect();
+        assert!(sizes.len() > 100 && sizes.len() < 2999);
+        assert!(sizes.iter().all(|bytes| *bytes <= 63 * 1024) && sizes.iter().any(|bytes| *bytes > 62 * 1024));
         // In the shared memory of a T4 it does not.
         let (mut model, mut layers) = tables(&[54, 64, 64, 7]);
         let before = (model, layers.clone());

@@ -65,16 +65,17 @@ fn expected(plan: &Plan, first: u64, steps: usize, batch: usize) -> Vec<f64> {
 fn every_step_gets_its_rows_and_its_rate() {
     let (cuda, seen) = open(|seen| Fake::new(64 * MIB, seen));
     let data = cuda.upload(dataset(50)).unwrap();
-    for (batch, steps) in [(1, 9000), (7, 40), (40_000, 5), (100_000, 2)] {
+    // One has steps of fewer rows than its window is made for, and so more of them.
+    for (most, batch, steps) in [(1, 1, 9000), (7, 7, 40), (40_000, 40_000, 5), (100_000, 100_000, 2), (64, 1, 3000)] {
         let (plan, weights) = (plan(5), vec![0.25; plan(5).parameters]);
-        let mut cohort = cuda.begin(&[member(&plan, &weights, batch)]).unwrap();
+        let mut cohort = cuda.begin(&[member(&plan, &weights, most)]).unwrap();
         assert_eq!(advance(&cuda, &mut cohort, &data, 3, steps, batch).unwrap(), expected(&plan, 3, steps, batch));
         assert_eq!(cuda.weights(&cohort, 0).unwrap(), weights);
         assert!(cuda.moments(&cohort, 0).unwrap().is_empty());
     }
     let rounds = seen.lock().unwrap().rounds.clone();
-    assert_eq!(rounds.iter().map(|round| round.2).sum::<usize>(), 9000 + 40 + 5 + 2);
-    assert!(rounds.len() < 12, "a model alone has legs as long as its window: {rounds:?}");
+    assert_eq!(rounds.iter().map(|round| round.2).sum::<usize>(), 9000 + 40 + 5 + 2 + 3000);
+    assert!(rounds.len() < 16, "a model alone has legs as long as its window: {rounds:?}");
 }
 
 /// Of many models a round goes by legs, each of which sends what is not there yet. Legs of so many are shorter than what is
@@ -202,6 +203,9 @@ fn what_ends_gives_its_memory_back_and_equal_data_are_there_once() {
     drop(cuda.upload(dataset(2)).unwrap());
     let last = cuda.upload(dataset(2)).unwrap();
     assert_eq!(held(), 512);
+    // Of what is planned, too: one after the other far more than there is.
+    (0..20).for_each(|_| drop(cuda.upload(dataset(MIB)).unwrap()));
+    (0..20).for_each(|_| drop(cuda.begin(&[member(&plan, &weights, 400_000)]).unwrap()));
     drop((last, cuda));
 }
 
