@@ -116,6 +116,23 @@ fn run(spec: &SearchSpec) -> SearchOutcome {
     search(spec, &(), &Arc::default()).unwrap()
 }
 
+#[test]
+fn where_no_member_ends_its_generation_in_time_the_best_by_then_is_the_result() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut spec = spec(folder.path(), 2);
+    spec.fixed.set("epochs", "epochs", &Value::Int(1_000_000)).unwrap();
+    spec.population = Some(PopulationSpec { generation_epochs: 1_000_000, ..PopulationSpec::new(6) });
+    spec.time_limit = Some(std::time::Duration::from_secs(3));
+    let outcome = run(&spec);
+    let why = outcome.best.user["ended_by"].as_str().unwrap();
+    assert!(why == "the search's time limit of 3 s" && !outcome.retrained, "{why}");
+    let last = *outcome.best.intermediate.keys().last().unwrap();
+    assert_eq!(outcome.found.schedule[0]["epochs"], serde_json::json!([1, last]), "as far as it was trained");
+    let name = format!("models/trial-{}.safetensors", outcome.best.number);
+    let own = Model::load(&folder.path().join(name)).unwrap();
+    assert_eq!(bits(&Model::load(&outcome.model).unwrap().weights), bits(&own.weights));
+}
+
 /// What must not depend on when and by whom a trial was run.
 fn numbers(study: &Study) -> Vec<(u64, String)> {
     let trials = study.trials().unwrap();
@@ -160,15 +177,15 @@ fn a_population_copies_its_best_and_depends_on_no_number_of_jobs() {
     assert_eq!(copied, 6, "two of six in each of three generations");
     // The schedule of the best is on record, and its last training has all development rows.
     let model = Model::load(&alone.model).unwrap();
-    assert_eq!((model.training.rows, &model.training.schedule), (1438, &alone.schedule));
-    let epochs = alone.schedule.iter().map(|piece| piece["epochs"][1].as_u64().unwrap()).collect::<Vec<_>>();
+    assert_eq!((model.training.rows, &model.training.schedule), (1438, &alone.found.schedule));
+    let epochs = alone.found.schedule.iter().map(|piece| piece["epochs"][1].as_u64().unwrap()).collect::<Vec<_>>();
     assert_eq!(epochs, (1..=model.training.epoch as u64).collect::<Vec<_>>());
-    assert_eq!(alone.schedule.last().unwrap()["trial"], alone.best.number);
+    assert_eq!(alone.found.schedule.last().unwrap()["trial"], alone.best.number);
     assert!(alone.test.unwrap().scores.0["accuracy"] > 0.85);
     assert!(!folders[0].path().join("models/population").exists(), "checkpoints are removed at the end");
     // A second call finds everything done.
     let again = run(&spec(folders[0].path(), 2));
-    assert_eq!((again.finished, again.schedule, again.model), (0, alone.schedule, alone.model));
+    assert_eq!((again.finished, again.found.schedule, again.model), (0, alone.found.schedule, alone.model));
 }
 
 /// Interrupts a search after so many trials.
