@@ -8,6 +8,7 @@ use crate::data::{
 };
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 /// Loaded and split data.
 #[derive(Debug)]
@@ -40,6 +41,8 @@ pub struct Sets {
     pub seen: Sketch,
     /// What the user should know: dropped columns and the like.
     pub notes: Vec<String>,
+    /// Seconds that all this took.
+    pub seconds: f64,
 }
 
 impl Prepared {
@@ -162,8 +165,14 @@ impl Prepared {
         Ok(inputs)
     }
 
+    /// Seconds that the longest encoding so far took: [`Prepared::final_sets`] takes about as long, for as many rows.
+    pub fn encoding_seconds(&self) -> f64 {
+        let cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        cache.values().map(|sets| sets.seconds).fold(0.0, f64::max)
+    }
+
     fn encode(&self, preprocess: Preprocess, train: &[usize], validation: &[usize], with_test: bool) -> Result<Sets> {
-        let source = &self.loaded.source;
+        let (source, started) = (&self.loaded.source, Instant::now());
         let (mut pipeline, notes) = Pipeline::fit(source, train, preprocess)?;
         if self.aligned {
             pipeline.widen(self.width(preprocess)?);
@@ -179,7 +188,8 @@ impl Prepared {
         };
         let train = Arc::new(pipeline.transform(source, train)?);
         let seen = Sketch::of(&train);
-        Ok(Sets { train, seen, validation: some(validation)?, test, pipeline, notes })
+        let validation = some(validation)?;
+        Ok(Sets { train, seen, validation, test, pipeline, notes, seconds: started.elapsed().as_secs_f64() })
     }
 
     /// Targets of the training rows, to choose metrics by.

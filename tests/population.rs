@@ -116,6 +116,23 @@ fn run(spec: &SearchSpec) -> SearchOutcome {
     search(spec, &(), &Arc::default()).unwrap()
 }
 
+#[test]
+fn where_no_member_ends_its_generation_in_time_the_best_by_then_is_the_result() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut spec = spec(folder.path(), 2);
+    spec.fixed.set("epochs", "epochs", &Value::Int(1_000_000)).unwrap();
+    spec.population = Some(PopulationSpec { generation_epochs: 1_000_000, ..PopulationSpec::new(6) });
+    spec.time_limit = Some(std::time::Duration::from_secs(3));
+    let outcome = run(&spec);
+    let why = outcome.best.user["ended_by"].as_str().unwrap();
+    assert!(why == "the search's time limit of 3 s" && !outcome.retrained, "{why}");
+    let last = *outcome.best.intermediate.keys().last().unwrap();
+    assert_eq!(outcome.found.schedule[0]["epochs"], serde_json::json!([1, last]), "as far as it was trained");
+    let name = format!("models/trial-{}.safetensors", outcome.best.number);
+    let own = Model::load(&folder.path().join(name)).unwrap();
+    assert_eq!(bits(&Model::load(&outcome.model).unwrap().weights), bits(&own.weights));
+}
+
 /// What must not depend on when and by whom a trial was run.
 fn numbers(study: &Study) -> Vec<(u64, String)> {
     let trials = study.trials().unwrap();

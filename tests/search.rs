@@ -463,20 +463,28 @@ fn time_limits_are_kept() {
     assert!(outcome.stopped == Stopped::TimeLimit && outcome.seconds < SOON, "{} s", outcome.seconds);
     assert!(outcome.study.counts().unwrap().complete > 0);
 
-    // A resumed study knows from its start what the last training takes: with less than that nothing else is begun.
+    // A resumed study knows from its start what the last training takes: where that is more than there is, the best trial's
+    // own model is the result.
     let folder = tempfile::tempdir().unwrap();
     let mut slow = spec(folder.path(), 1);
+    let rate = Domain::Float { low: 1e-3, high: 1e-2, log: true, step: None };
+    let rate = Parameter { name: "learning_rate".into(), domain: rate, when: vec![] };
+    slow.space = Some(Space::new(vec![rate]).unwrap());
     slow.fixed.set("epochs", "epochs", &Value::Int(60)).unwrap();
     slow.fixed.set("batch_size", "batch_size", &Value::Int(1)).unwrap();
     slow.jobs = 1;
     let first = run(&slow);
     let training = first.best.user["train_seconds"].as_f64().unwrap();
-    // Some seconds: of less than one nothing would be left for trials without that either.
     slow.trials = None;
-    slow.time_limit = Some(Duration::from_secs_f64(training));
-    let second = run(&slow);
-    assert_eq!((second.stopped, second.finished), (Stopped::TimeLimit, 0));
-    assert_eq!(second.study.trials().unwrap().len(), 1, "none was begun");
+    slow.time_limit = Some(Duration::from_secs_f64(training / 4.0));
+    let ends = Ends::default();
+    let second = search(&slow, &ends, &Arc::default()).unwrap();
+    assert_eq!((second.stopped, second.retrained, second.best.number), (Stopped::TimeLimit, false, 0));
+    assert_eq!(ends.0.load(Ordering::Relaxed), 0, "no last training was begun");
+    let said = ends.1.lock().unwrap();
+    assert!(said.contains("no time for a last training: the result is the own model of trial 0"), "{said}");
+    let own = folder.path().join("models/trial-0.safetensors");
+    assert_eq!(std::fs::read(&second.model).unwrap(), std::fs::read(own).unwrap());
 
     let folder = tempfile::tempdir().unwrap();
     let mut hung = spec(folder.path(), 2);
@@ -518,6 +526,97 @@ fn what_a_trial_has_learned_when_its_time_is_up_is_its_result() {
             assert_eq!(Some(scores.0["accuracy"]), trial.value());
         }
     }
+}
+
+#[test]
+fn where_no_trial_is_complete_in_time_those_under_way_are_the_result() {
+    let epochs = |spec: &mut SearchSpec| spec.fixed.set("epochs", "epochs", &Value::Int(1_000_000)).unwrap();
+    for (repeats, keep_models, objectives) in
+        [(1, 3, &["accuracy"][..]), (3, 3, &["accuracy"]), (1, 0, &["log_loss", "parameters"])]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let mut spec = spec(folder.path(), 1);
+        epochs(&mut spec);
+        (spec.repeats, spec.keep_models, spec.trials) = (repeats, keep_models, None);
+        spec.objectives = objectives.iter().map(|name| Measure::by_name("", name).unwrap()).collect();
+        spec.time_limit = Some(Duration::from_secs(3));
+        let outcome = run(&spec);
+        assert_eq!((outcome.stopped, outcome.retrained), (Stopped::TimeLimit, false));
+        assert!(outcome.seconds < SOON);
+        let best = &outcome.best;
+        let why = best.user["ended_by"].as_str().unwrap();
+        assert!(why.contains("the search's time limit of 3 s") && why.contains("1 of 3") == (repeats == 3), "{why}");
+        let last = best.user["best_epoch"].as_u64().unwrap();
+        assert_eq!(best.last_intermediate().unwrap().0, last, "the epochs that were whole");
+        assert_eq!(best.state, State::Complete);
+        // The model that is delivered has that value.
+        let prepared = Prepared::load(&spec.data, &SplitSpec { seed: spec.seed, ..spec.split.clone() }).unwrap();
+        let sets = prepared.sets(Preprocess::Standard).unwrap();
+        let model = Model::load(&outcome.model).unwrap();
+        let engine = Engine::new(Device::Cpu, 1).unwrap();
+        let scores = engine.scores(&model, sets.validation.as_ref().unwrap()).unwrap();
+        assert_eq!(Some(&scores.0[objectives[0]]), best.values.first());
+        let files = std::fs::read_dir(folder.path().join("models")).unwrap().count();
+        assert!(files <= 1 + keep_models && (files == 1) == (keep_models == 0), "{files}");
+    }
+
+    // A few folds are compared with nothing: the trial waits for the next call.
+    let folder = tempfile::tempdir().unwrap();
+    let mut spec = spec(folder.path(), 1);
+    epochs(&mut spec);
+    spec.split.folds = Folds::Count(3);
+    spec.time_limit = Some(Duration::from_secs(1));
+    let text = search(&spec, &(), &Arc::default()).unwrap_err().to_string();
+    assert!(text.contains("too short for the 3 trainings of one"), "{text}");
+    let study = Study::open(&Storage::open(&spec.storage).unwrap(), None).unwrap();
+    assert_eq!(study.counts().unwrap().finished(), 0);
+}
+
+/// Sets the stop flag at an epoch, and remembers what is said.
+struct StopAt(u64, Arc<AtomicBool>, Mutex<String>);
+
+impl Progress for StopAt {
+    fn note(&self, text: &str) {
+        self.2.lock().unwrap().push_str(text);
+    }
+    fn started(&self, _: &Study, _: Option<u64>, _: u64) {}
+    fn trial_started(&self, _: &Trial) {}
+    fn epoch(&self, _: u64, epoch: u64, _: f64) {
+        self.1.fetch_or(epoch == self.0, Ordering::Relaxed);
+    }
+    fn trial_finished(&self, _: &Trial, _: Option<f64>) {}
+    fn retraining(&self, _: usize, _: usize) {}
+}
+
+#[test]
+fn what_is_interrupted_before_there_is_a_result_leaves_a_model_and_begins_again() {
+    let whole = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let spec = |folder: &Path| {
+        let mut spec = spec(folder, 2);
+        spec.fixed.set("epochs", "epochs", &Value::Int(4)).unwrap();
+        spec.jobs = 1;
+        spec
+    };
+    let expected = run(&spec(whole.path()));
+    let spec = spec(folder.path());
+    let stop = Arc::new(AtomicBool::new(false));
+    let stops = StopAt(3, stop.clone(), Mutex::default());
+    let error = search(&spec, &stops, &stop).unwrap_err();
+    assert!(matches!(error, Error::Interrupted), "{error}");
+    let said = stops.2.lock().unwrap();
+    assert!(said.contains("trial 0 was interrupted after 3 of its epochs"), "{said}");
+    let path = folder.path().join("models/interrupted.safetensors");
+    let model = Model::load(&path).unwrap();
+    let prepared = Prepared::load(&spec.data, &SplitSpec { seed: spec.seed, ..spec.split.clone() }).unwrap();
+    let sets = prepared.sets(Preprocess::Standard).unwrap();
+    let engine = Engine::new(Device::Cpu, 1).unwrap();
+    let scores = engine.scores(&model, sets.validation.as_ref().unwrap()).unwrap();
+    let first = &expected.study.trials().unwrap()[0];
+    assert_eq!(scores.0["accuracy"], first.intermediate[&3], "as it was after that epoch");
+    let resumed = run(&spec);
+    assert_eq!(numbers(&resumed.study), numbers(&expected.study));
+    assert!(!path.exists(), "there is a result");
 }
 
 /// Counts the epochs that are trained.

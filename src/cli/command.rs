@@ -98,6 +98,7 @@ fn specify(
         metrics,
         trials: options.count("trials", 1)?.or(default.trials.filter(|_| time_limit.is_none())),
         time_limit,
+        began: None,
         trial_time_limit: options.time("trial_time_limit")?,
         trial_memory_limit: options.size("trial_memory_limit")?,
         // How many processors a program uses is its own affair: one at a time unless it is said.

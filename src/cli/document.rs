@@ -79,12 +79,18 @@ pub fn blank(course: Course) -> Json {
     })
 }
 
-/// `{"number", "value", "params"}`; where there are several `values`, and `objectives` with their names.
+/// `{"number", "value", "params"}`; where there are several `values`, and `objectives` with their names; `ended_by` where a
+/// limit cut it short.
 fn outline(trial: &Trial, names: &[String]) -> Json {
     let (number, values, params) = (trial.number, &trial.values, &trial.params);
-    if names.len() == 1 {
-        return json!({"number": number, "value": trial.value().map(number_json), "params": params});
+    let mut outline = if names.len() == 1 {
+        json!({"number": number, "value": trial.value().map(number_json), "params": params})
+    } else {
+        let named: Map<String, Json> = names.iter().cloned().zip(values.iter().copied().map(number_json)).collect();
+        json!({"number": number, "values": values, "params": params, "objectives": named})
+    };
+    if let Some(why) = trial.user.get("ended_by") {
+        outline["ended_by"] = why.clone();
     }
-    let named: Map<String, Json> = names.iter().cloned().zip(values.iter().copied().map(number_json)).collect();
-    json!({"number": number, "values": values, "params": params, "objectives": named})
+    outline
 }

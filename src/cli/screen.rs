@@ -6,6 +6,7 @@ use hpt_engine::history::{Direction, State, Trial};
 use hpt_engine::search::SearchOutcome;
 use hpt_engine::space::Value;
 use hpt_engine::study::Summary;
+use std::fmt::Write;
 
 /// Columns and lines of the chart.
 const WIDTH: usize = 60;
@@ -77,6 +78,9 @@ fn found(outcome: &SearchOutcome) -> String {
     };
     let (finished, seconds, stopped) = (outcome.finished, outcome.seconds, outcome.stopped);
     let mut text = tally(outcome.study.name(), &Summary { counts, finished, seconds, stopped }, rate(outcome), &best);
+    if let Some(why) = outcome.best.user.get("ended_by").and_then(|why| why.as_str()) {
+        let _ = write!(text, "\ntrial {} was cut short by {why}", outcome.best.number);
+    }
     if let Some(default) = outcome.found.default_value {
         let gain = match outcome.study.directions()[0] {
             Direction::Maximize => value - default,

@@ -16,6 +16,7 @@ use hpt_engine::settings::Settings;
 use hpt_engine::space::{Params, Space};
 use serde_json::{Map, Value as Json, json};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 use toml::Value as Toml;
 
 pub const VERB: Verb = Verb {
@@ -87,6 +88,7 @@ const TABLES: &[&[Opt]] = &[DATA, RUN, SEARCH];
 const DEFAULT_DATA: &str = "digits";
 
 fn run(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
+    let began = Instant::now();
     let (flags, own) = (Options::from_flags(matches, TABLES), settings(matches)?);
     let file = matches.get_one::<String>("file").map(|path| StudyFile::read(path)).transpose()?;
     let options = match &file {
@@ -97,7 +99,7 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
     if options.raw("command").is_some() {
         return super::command::run(&options, &fixed, file.as_ref(), matches.get_flag("print_space"), console);
     }
-    let spec = specify(&options, &own, fixed, file.as_ref(), console)?;
+    let spec = SearchSpec { began: Some(began), ..specify(&options, &own, fixed, file.as_ref(), console)? };
     if let Some(place) = options.place("direction") {
         check_directions(&spec, place, &options.list("direction")?)?;
     }
@@ -151,6 +153,7 @@ fn specify(
         told: super::storage::told_by(options)?,
         trials: options.count("trials", 1)?.or(default.trials.filter(|_| time_limit.is_none())),
         time_limit,
+        began: None,
         trial_time_limit: options.time("trial_time_limit")?,
         trial_memory_limit: options.size("trial_memory_limit")?,
         jobs: options.auto("jobs")?,

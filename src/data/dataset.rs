@@ -61,6 +61,18 @@ impl Targets {
             Targets::Binary { width, .. } | Targets::Real { width, .. } => *width,
         }
     }
+
+    /// Those of the first `rows` rows; of all where there are fewer.
+    #[must_use]
+    pub fn first(&self, rows: usize) -> Self {
+        let mut first = self.clone();
+        match &mut first {
+            Targets::None => {}
+            Targets::Classes { labels, .. } => labels.truncate(rows),
+            Targets::Binary { values, width } | Targets::Real { values, width, .. } => values.truncate(rows * *width),
+        }
+        first
+    }
 }
 
 /// Rows to train on or to predict.

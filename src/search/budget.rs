@@ -1,88 +1,185 @@
-//! How long a search may go on: its time limit with what the last training needs, and the user's wish to stop.
+//! How long a search may go on: its time limit with what its end needs, and the user's wish to stop.
+//!
+//! Nothing here is a guess: what the end takes is what its parts took when they were measured in this search (the test
+//! rehearsed on a share of the rows, the encoding of the data, the best trial's training and scoring), and whoever measures
+//! says so here. Where the last training no longer fits, the time is for trials, and the best trial's own model is the result.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// Milliseconds for encoding, testing and saving at most, and the share of the time limit that they are at most.
-const END: f64 = 1000.0;
-const SHARE: f64 = 0.25;
+/// What the end of a search takes, in seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Costs {
+    /// Testing and saving the best trial's own model.
+    pub own: f64,
+    /// The same with a last training before: as it may take, and as it takes at the least. None where none is wanted.
+    pub retrained: Option<[f64; 2]>,
+}
 
-/// Wall-clock limits, the time kept back for the last training, and the user's wish to stop.
+/// Wall-clock limits, the time kept back for the end, and the user's wish to stop.
 pub(super) struct Budget {
     deadline: Option<Instant>,
+    /// In seconds, for messages.
+    pub limit: f64,
     /// Of one trial.
     pub trial_limit: Option<Duration>,
-    /// Milliseconds that the last training of the best trial so far will take, and what comes after it.
+    /// Nanoseconds that are kept back.
     reserve: AtomicU64,
-    /// Milliseconds for encoding, testing and saving.
-    end: f64,
     /// The user's.
     asked: Arc<AtomicBool>,
     /// The study's: set when either the user or the clock says so.
     stop: Arc<AtomicBool>,
+    /// A trial is there whose configuration can be the result.
+    has_result: AtomicBool,
+    /// Known when time is up: whether trials under way end with what they came to.
+    delivers: OnceLock<bool>,
 }
 
 impl Budget {
+    /// Counts from `started`.
     pub fn new(
         started: Instant,
         limit: Option<Duration>,
         trial_limit: Option<Duration>,
         asked: Arc<AtomicBool>,
     ) -> Self {
-        let deadline = limit.and_then(|limit| started.checked_add(limit));
-        // A second, but some of a short time is for trials.
-        let end = limit.map_or(END, |limit| END.min(SHARE * 1000.0 * limit.as_secs_f64()));
-        Budget { deadline, trial_limit, reserve: AtomicU64::new(end as u64), end, asked, stop: Arc::default() }
+        Budget {
+            deadline: limit.and_then(|limit| started.checked_add(limit)),
+            limit: limit.unwrap_or_default().as_secs_f64(),
+            trial_limit,
+            reserve: AtomicU64::new(0),
+            asked,
+            stop: Arc::default(),
+            has_result: AtomicBool::new(false),
+            delivers: OnceLock::new(),
+        }
     }
 
     pub fn stop_flag(&self) -> Arc<AtomicBool> {
         self.stop.clone()
     }
 
-    /// Whether trials should stop now.
-    pub fn spent(&self) -> bool {
-        let reserve = Duration::from_millis(self.reserve.load(Ordering::Relaxed));
-        let late = self.deadline.is_some_and(|deadline| Instant::now() + reserve >= deadline);
-        if late || self.asked.load(Ordering::Relaxed) {
-            self.stop.store(true, Ordering::Relaxed);
-        }
-        self.stop.load(Ordering::Relaxed)
+    /// Whether the clock may end this search.
+    pub fn is_limited(&self) -> bool {
+        self.deadline.is_some()
     }
 
-    /// Keeps back what the last training is expected to take, and what comes after it.
-    pub fn keep_back(&self, seconds: f64) {
-        self.reserve.store((self.end + 1000.0 * seconds) as u64, Ordering::Relaxed);
+    /// Whether trials should stop now.
+    pub fn spent(&self) -> bool {
+        let reserve = Duration::from_nanos(self.reserve.load(Relaxed));
+        let late = self.deadline.is_some_and(|deadline| Instant::now() + reserve >= deadline);
+        if late {
+            // Known once, for all trials under way alike: the first of them to end is a result.
+            self.delivers.get_or_init(|| !self.has_result.load(Relaxed));
+        }
+        if late || self.asked() {
+            self.stop.store(true, Relaxed);
+        }
+        self.stop.load(Relaxed)
     }
+
+    /// Whether the user wants an end.
+    pub fn asked(&self) -> bool {
+        self.asked.load(Relaxed)
+    }
+
+    /// Whether time is up and there is no result: trials under way then end with what they came to.
+    pub fn delivers(&self) -> bool {
+        !self.asked() && self.delivers.get() == Some(&true)
+    }
+
+    /// Whether a trial that is stopped now may have to give what it came to.
+    pub fn may_deliver(&self) -> bool {
+        !self.has_result.load(Relaxed)
+    }
+
+    /// Whether so many seconds are left.
+    pub fn fits(&self, seconds: f64) -> bool {
+        let needed = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
+        self.deadline.is_none_or(|deadline| Instant::now().checked_add(needed).is_some_and(|end| end <= deadline))
+    }
+
+    /// While there is no result, at least so many seconds are kept back for what trials under way came to.
+    pub fn keep_back(&self, seconds: f64) {
+        if self.may_deliver() {
+            self.reserve.fetch_max(nanoseconds(seconds), Relaxed);
+        }
+    }
+
+    /// There is a result, whose end takes so long. A last training for which the time is too short already gets none.
+    pub fn plan(&self, costs: Costs) {
+        self.has_result.store(true, Relaxed);
+        let seconds = match costs.retrained {
+            Some([may_take, least]) if self.fits(least) => may_take,
+            _ => costs.own,
+        };
+        self.reserve.store(nanoseconds(seconds), Relaxed);
+    }
+}
+
+fn nanoseconds(seconds: f64) -> u64 {
+    // A conversion saturates: 500 years are without end.
+    (1e9 * seconds) as u64
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// Limits that no test lives to see.
+    const LONG: f64 = 1e6;
+
+    fn budget(limit: Option<f64>) -> Budget {
+        Budget::new(Instant::now(), limit.map(Duration::from_secs_f64), None, Arc::default())
+    }
+
     #[test]
-    fn the_time_of_the_last_training_is_kept_back() {
-        // Limits that no test lives to see.
-        let budget = |limit| Budget::new(Instant::now(), limit, None, Arc::default());
-        let long = budget(Some(Duration::from_secs(1_000_000)));
-        assert!(!long.spent(), "a second is kept back");
-        long.keep_back(900_000.0);
-        assert!(!long.spent() && !long.stop_flag().load(Ordering::Relaxed));
-        long.keep_back(999_999.5);
-        assert!(long.spent() && long.stop_flag().load(Ordering::Relaxed), "and a second for the rest");
-        long.keep_back(0.0);
+    fn what_the_end_takes_is_kept_back() {
+        let costs = |least: f64| Costs { own: 1.0, retrained: Some([1.1 * least, least]) };
+        let long = budget(Some(LONG));
+        long.plan(costs(0.8 * LONG));
+        assert!(!long.spent() && !long.stop_flag().load(Relaxed));
+        long.plan(costs(0.95 * LONG));
+        assert!(
+            long.spent() && long.stop_flag().load(Relaxed),
+            "time for the last training at its fastest, and no more"
+        );
+        long.plan(costs(0.0));
         assert!(long.spent(), "what has stopped stays so");
-        assert!(budget(Some(Duration::ZERO)).spent());
-        let short = budget(Some(Duration::from_secs(1)));
-        assert_eq!(short.reserve.load(Ordering::Relaxed), 250, "of a short time most is for trials");
-        short.keep_back(0.0);
-        assert_eq!(short.reserve.load(Ordering::Relaxed), 250);
-        short.keep_back(1.0);
-        assert!(short.spent());
+        // Too late for a last training: trials go on until the test.
+        let late = budget(Some(LONG));
+        late.plan(costs(2.0 * LONG));
+        assert!(!late.spent() && !late.fits(2.0 * LONG) && late.fits(1.0));
+        late.plan(Costs { own: LONG, retrained: None });
+        assert!(late.spent());
+        assert!(budget(Some(0.0)).spent());
         let endless = budget(None);
-        endless.keep_back(1e9);
-        assert!(!endless.spent());
-        endless.asked.store(true, Ordering::Relaxed);
-        assert!(endless.spent());
+        endless.plan(costs(1e30));
+        assert!(!endless.spent() && endless.fits(1e30) && !endless.is_limited());
+        endless.asked.store(true, Relaxed);
+        assert!(endless.spent() && !endless.delivers(), "who asked goes on later");
+    }
+
+    #[test]
+    fn trials_under_way_deliver_where_nothing_else_is_there() {
+        let early = budget(Some(LONG));
+        assert!(!early.spent() && !early.delivers() && early.may_deliver());
+        early.keep_back(2.0 * LONG);
+        early.keep_back(1.0);
+        assert!(early.spent() && early.delivers(), "the largest need counts");
+        // The first of them is a result now; those beside it end in the same way.
+        early.plan(Costs::default());
+        assert!(early.delivers());
+        early.asked.store(true, Relaxed);
+        assert!(!early.delivers(), "an interrupt puts them back");
+
+        let later = budget(Some(LONG));
+        later.plan(Costs { own: 2.0, retrained: None });
+        later.keep_back(2.0 * LONG);
+        assert!(!later.spent(), "once there is a result its own end counts");
+        later.plan(Costs { own: LONG, retrained: None });
+        assert!(later.spent() && !later.delivers());
     }
 }

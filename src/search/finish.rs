@@ -2,23 +2,28 @@
 //! tested once, saved.
 
 use super::Bridge;
+use super::budget::Costs;
 use super::kept::Kept;
 use super::population::Members;
-use super::trial::{EPOCHS, settings_of};
+use super::trial::{EPOCHS, SCORING, settings_of};
 use crate::backend::cores;
 use crate::engine::{Engine, Fit, THREADED_STEP, useful_threads};
 use crate::history::Trial;
 use crate::model::{Model, Plan};
 use crate::prepared::Sets;
-use crate::train::{Control, Diagnostics, Scores, Stopped, intervals};
+use crate::random::{Purpose, Stream};
+use crate::train::{Control, Diagnostics, Scores, Stopped, intervals, rehearse};
 use crate::{Error, Result};
 use indexmap::IndexMap;
 use serde_json::{Value as Json, json};
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 pub use crate::train::Interval;
+
+/// The test is rehearsed on a share of its rows, of some at least: fewer take no time that could be measured.
+const REHEARSED: usize = 8;
+const LEAST: usize = 500;
 
 /// Metrics on the test rows, each with a 95 % interval where one was computed.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,12 +39,23 @@ pub(super) struct Finished {
     pub test: Option<Tested>,
 }
 
-/// Seconds that the last training, if there is one, will take if `best` stays the best: its own, for more rows and fewer epochs, a tenth
-/// more for noise, less where more threads share it (two make a training 1.8 times as fast; 1.5 is counted on).
-pub(super) fn expected_seconds(bridge: &Bridge<'_>, best: &Trial) -> f64 {
-    if !bridge.spec.retrain {
-        return 0.0;
-    }
+/// What the end of the search takes if `best` stays the best: from what its own trial took.
+pub(super) fn costs(bridge: &Bridge<'_>, best: &Trial) -> Costs {
+    let number = |name: &str| best.user.get(name).and_then(Json::as_f64);
+    let (_, validation, test) = bridge.prepared.rows();
+    // Scored and saved: there the validation rows, here the test's.
+    let scoring = number(SCORING).unwrap_or(0.0) * (test as f64 / validation.max(1) as f64).max(1.0);
+    let own = bridge.ending + scoring;
+    let retrained = |training: f64| {
+        // Some noise either way, and threads that share it better than is counted on.
+        [1.1, 0.8].map(|slower| own + bridge.prepared.encoding_seconds() + slower * training)
+    };
+    Costs { own, retrained: bridge.spec.retrain.then(|| retrained(training_seconds(bridge, best))) }
+}
+
+/// Seconds that the last training takes: the trial's own, for more rows and fewer epochs, less where more threads share it
+/// (two make a training 1.8 times as fast; 1.5 is counted on).
+fn training_seconds(bridge: &Bridge<'_>, best: &Trial) -> f64 {
     let number = |name: &str| best.user.get(name).and_then(Json::as_f64);
     let (Some(seconds), Some(run), Some(epochs)) = (number("train_seconds"), number("epochs_run"), number(EPOCHS))
     else {
@@ -58,13 +74,36 @@ pub(super) fn expected_seconds(bridge: &Bridge<'_>, best: &Trial) -> f64 {
         false if shared && step >= THREADED_STEP => 1.5,
         _ => 1.0,
     };
-    // A member of a population trained its own piece only; those before it took about as long.
-    let seconds = seconds * (1.0 + number("generation").unwrap_or(0.0));
-    1.1 * seconds * rows * (epochs / run.max(1.0)) / faster
+    // A member of a population trained its own piece only, up to an epoch of the whole.
+    seconds * rows * (epochs / run.max(1.0)) / faster
+}
+
+/// Seconds from the outputs for the test rows to all that is said of them, by a rehearsal with outputs that say nothing, on
+/// a share of the rows: sorting them takes n·log n, all else n. Of two rehearsals the faster one counts.
+pub(super) fn judging_seconds(sets: &Sets, seed: u64) -> f64 {
+    let Some(test) = &sets.test else { return 0.0 };
+    let rows = test.rows.div_ceil(REHEARSED).max(LEAST.min(test.rows));
+    let targets = test.targets.first(rows);
+    let mut stream = Stream::new(seed, 0, Purpose::Bootstrap, u64::MAX);
+    let outputs: Vec<f32> = (0..rows * targets.outputs()).map(|_| stream.uniform() as f32).collect();
+    let once = || {
+        let started = Instant::now();
+        drop((Scores::measure(&outputs, &targets, 0.0), Diagnostics::of(&outputs, &targets)));
+        let sorted = started.elapsed().as_secs_f64();
+        let started = Instant::now();
+        let share = rehearse(&outputs, &targets, seed, test.rows);
+        let drawn = started.elapsed().as_secs_f64() * share;
+        let more = test.rows as f64 / rows as f64;
+        more * (sorted * (test.rows as f64).ln_1p() / (rows as f64).ln_1p() + drawn)
+    };
+    once().min(once())
 }
 
 /// Trains `best` on training and validation rows for the epochs that were best for it, tests and saves the model.
-pub(super) fn retrain(bridge: &Bridge<'_>, best: &Trial, stop: &Arc<AtomicBool>) -> Result<Finished> {
+///
+/// # Errors
+/// [`Error::Interrupted`] where `cancelled` said so.
+pub(super) fn retrain(bridge: &Bridge<'_>, best: &Trial, cancelled: &(dyn Fn() -> bool + Sync)) -> Result<Finished> {
     let settings = settings_of(&bridge.spec.fixed, &best.params)?;
     let mut config = settings.resolve()?;
     config.train.metric = Some(bridge.watched);
@@ -77,12 +116,11 @@ pub(super) fn retrain(bridge: &Bridge<'_>, best: &Trial, stop: &Arc<AtomicBool>)
         0 => useful_threads(&plan, config.train.batch_size.min(sets.train.rows)),
         threads => threads,
     };
-    let cancelled = || stop.load(Ordering::Relaxed);
     let fit = Fit {
         seed: bridge.spec.seed,
         slot: best.slot(),
         last_epoch: epochs,
-        cancelled: &cancelled,
+        cancelled,
         ..Fit::new(&sets.train, &config.model, &config.train)
     };
     let engine = bridge.engine_for(&fit, threads)?;
@@ -90,7 +128,7 @@ pub(super) fn retrain(bridge: &Bridge<'_>, best: &Trial, stop: &Arc<AtomicBool>)
     let of = epochs.unwrap_or(config.train.epochs);
     bridge.progress.retraining(0, of);
     let (mut model, trained) = match Members::of(bridge)? {
-        Some(members) => members.retrain(best, &sets, threads, &cancelled)?,
+        Some(members) => members.retrain(best, &sets, threads, cancelled)?,
         None => engine.train(&fit, &mut |epoch| {
             bridge.progress.retraining(epoch.epoch, of);
             Control::Continue

@@ -6,7 +6,10 @@ use crate::model::Model;
 use crate::study::Study;
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// The file of a training that was interrupted before there was any result.
+const UNFINISHED: &str = "interrupted.safetensors";
 
 /// The models of the best trials so far, one file each.
 pub(super) struct Kept {
@@ -14,18 +17,36 @@ pub(super) struct Kept {
     count: usize,
     directions: Vec<Direction>,
     best: Mutex<Vec<(Merit, u64)>>,
+    /// The best model since the start where no file is kept and one may be needed.
+    held: Mutex<Option<(Merit, u64, Model)>>,
+    holds: bool,
+    /// What trainings that were interrupted had come to.
+    unfinished: Mutex<Option<Unfinished>>,
+}
+
+/// What an interrupted training had come to.
+pub(super) struct Unfinished {
+    pub trial: u64,
+    pub epoch: usize,
+    /// What was watched, and the same as a loss.
+    pub value: f64,
+    pub loss: f64,
+    pub model: Model,
 }
 
 impl Kept {
-    /// Finds the models that an earlier part of the study left.
-    pub fn new(folder: &Path, count: usize, study: &Study) -> Result<Self> {
+    /// Finds the models that an earlier part of the study left. Where none are kept and a time limit may make the best one the
+    /// result (`holds`), that stays in memory.
+    pub fn new(folder: &Path, count: usize, study: &Study, holds: bool) -> Result<Self> {
         if folder.exists() && !folder.is_dir() {
             let name = folder.display();
             return Err(Error::input(format!("{name}: is a file, and the models need a folder; name one with --out")));
         }
         std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
         let directions = study.directions().to_vec();
-        let kept = Kept { folder: folder.to_owned(), count, directions, best: Mutex::default() };
+        let (best, held, unfinished) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let holds = holds && count == 0;
+        let kept = Kept { folder: folder.to_owned(), count, directions, best, held, holds, unfinished };
         let trials = study.trials()?;
         let ours = |trial: &&Trial| kept.model(trial, study).is_some();
         let found = trials.iter().filter(|trial| trial.state == State::Complete).filter(ours);
@@ -36,10 +57,42 @@ impl Kept {
 
     /// The model of a trial, where it is there; a file of that name may be another study's.
     pub fn model(&self, trial: &Trial, study: &Study) -> Option<Model> {
+        if let Some((_, number, model)) = self.held().as_ref()
+            && *number == trial.number
+        {
+            return Some(model.clone());
+        }
         let model = Model::load(&self.path(trial.number)).ok()?;
         let training = &model.training;
         let is_ours = training.study.as_deref() == Some(study.name()) && training.slot == trial.slot();
         is_ours.then_some(model)
+    }
+
+    fn held(&self) -> MutexGuard<'_, Option<(Merit, u64, Model)>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers what a training had come to when it was interrupted, if none beside it had come further.
+    pub fn interrupted(&self, unfinished: Unfinished) {
+        let mut best = self.unfinished.lock().unwrap_or_else(PoisonError::into_inner);
+        if best.as_ref().is_none_or(|best| unfinished.loss < best.loss) {
+            *best = Some(unfinished);
+        }
+    }
+
+    /// Saves the best of what was interrupted, and says where.
+    pub fn save_interrupted(&self) -> Result<Option<(Unfinished, PathBuf)>> {
+        let unfinished = self.unfinished.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(unfinished) = unfinished else { return Ok(None) };
+        let path = self.folder.join(UNFINISHED);
+        unfinished.model.save(&path)?;
+        Ok(Some((unfinished, path)))
+    }
+
+    /// Removes what an interrupt left: there is a result.
+    pub fn forget_interrupted(&self) {
+        // What stays behind takes a little room, no more.
+        let _ = std::fs::remove_file(self.folder.join(UNFINISHED));
     }
 
     fn path(&self, number: u64) -> PathBuf {
@@ -51,7 +104,17 @@ impl Kept {
     pub fn offer(&self, number: u64, values: &[f64], violation: f64, model: &Model) -> Result<()> {
         let mut best = self.best.lock().unwrap_or_else(PoisonError::into_inner);
         let losses = self.directions.iter().zip(values).map(|(direction, value)| direction.loss(*value) + 0.0);
-        best.push((Merit { losses: losses.collect(), violation }, number));
+        let merit = Merit { losses: losses.collect(), violation };
+        if self.holds {
+            let mut held = self.held();
+            let is_better =
+                |(before, _, _): &(Merit, u64, Model)| best_first(&[before.clone(), merit.clone()]).first() == Some(&1);
+            if held.as_ref().is_none_or(is_better) {
+                *held = Some((merit, number, model.clone()));
+            }
+            return Ok(());
+        }
+        best.push((merit, number));
         best.sort_by_key(|(_, number)| *number);
         let merits: Vec<Merit> = best.iter().map(|(merit, _)| merit.clone()).collect();
         let order = best_first(&merits);

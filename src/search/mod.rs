@@ -46,9 +46,12 @@ use population::{Members, POPULATION};
 use serde_json::json;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 use trial::Objective;
+
+/// What the end is expected to take before any trial is complete is at most one of so many parts of the time that is left.
+const MOST_ENDING: f64 = 3.0;
 
 /// Configurations of a space that are looked at before the study is made.
 const SAMPLES: u64 = 200;
@@ -62,23 +65,33 @@ const SAMPLES: u64 = 200;
 /// Input that is wrong; a study of that name with another space, data or settings; no trial that completed; storage or
 /// files that fail; an interrupt.
 pub fn search(spec: &SearchSpec, progress: &dyn Progress, stop: &Arc<AtomicBool>) -> Result<SearchOutcome> {
-    let started = Instant::now();
-    let bridge = Bridge::open(spec, progress)?;
+    let started = spec.began.unwrap_or_else(Instant::now);
+    let mut bridge = Bridge::open(spec, progress)?;
     let budget = Budget::new(started, spec.time_limit, spec.trial_time_limit, stop.clone());
+    // A machine that stood still while that was rehearsed must not leave nothing for trials.
+    let left = spec.time_limit.unwrap_or_default().saturating_sub(started.elapsed());
+    bridge.ending = bridge.ending.min(left.as_secs_f64() / MOST_ENDING);
+    budget.keep_back(bridge.ending);
     bridge.enqueue()?;
-    let kept = Kept::new(&bridge.out, spec.keep_models, &bridge.study)?;
+    let kept = Kept::new(&bridge.out, spec.keep_models, &bridge.study, budget.is_limited())?;
+    let opened = started.elapsed();
     let members = Members::of(&bridge)?;
+    // The file changes its mode once, at the end of everything.
+    let fast_commits = bridge.study.storage().running();
     let summary = match &members {
         Some(members) => members.run(&budget, &kept)?,
         None => bridge.run(&Objective { bridge: &bridge, budget: &budget, kept: &kept })?,
     };
-    if stop.load(Ordering::Relaxed) {
+    if budget.asked() {
+        bridge.keep_interrupted(&kept);
         return Err(Error::Interrupted);
     }
-    let (best, finished, retrained) = bridge.finish(&kept, stop)?;
+    let (best, finished, retrained) = bridge.finish(&kept, &budget, opened)?;
+    kept.forget_interrupted();
     if let Some(members) = members.filter(|_| summary.stopped == Stopped::Reached) {
         members.clean();
     }
+    drop(fast_commits);
     Ok(SearchOutcome {
         objectives: bridge.objectives.clone(),
         front: bridge.study.best()?,
@@ -115,6 +128,9 @@ struct Bridge<'a> {
     threads: usize,
     /// Trainings of a trial: repetitions, of each fold.
     parts: usize,
+    /// Seconds from the outputs for the test rows to the end, as rehearsed where time is limited: all that is said of them, and
+    /// the study's file, which is closed in about the time in which it was opened.
+    ending: f64,
 }
 
 impl<'a> Bridge<'a> {
@@ -179,6 +195,7 @@ impl<'a> Bridge<'a> {
         check_samples(spec, &space, &sets.train)?;
         let engine = devices::open(spec, progress)?;
         let (jobs, threads) = devices::workers(spec, &chosen.method.sampler, &engine, &space, &sets)?;
+        let storing = Instant::now();
         let storage = Storage::open_or_create(&spec.storage)?;
         let study = Study::create_or_open(&storage, &config(spec, &prepared, &name, &objectives, space))?;
         if spec.population.is_none() && study.attribute(POPULATION)?.is_some() {
@@ -190,12 +207,14 @@ impl<'a> Bridge<'a> {
         // A study's name may hold what a path gives a meaning to.
         let folder = || PathBuf::from(name.replace(['/', '\\'], "_").trim_start_matches('.'));
         let out = spec.out.clone().unwrap_or_else(folder);
+        let storing = storing.elapsed().as_secs_f64();
+        let judging = if spec.time_limit.is_some() { finish::judging_seconds(&sets, spec.seed) } else { 0.0 };
         let mut method = chosen.method;
         if !chosen.rung_is_said {
             method.pruner_settings.min_resource = first_rung_of(&study, spec)?;
         }
-        let bridge =
-            Bridge { spec, method, progress, prepared, objectives, watched, study, out, engine, jobs, threads, parts };
+        #[rustfmt::skip]
+        let bridge = Bridge { spec, method, progress, prepared, objectives, watched, study, out, engine, jobs, threads, parts, ending: storing + judging };
         bridge.remember_device()?;
         Ok(bridge)
     }
@@ -229,16 +248,16 @@ impl<'a> Bridge<'a> {
     ) -> Result<crate::study::Summary> {
         let (spec, progress) = (self.spec, self.progress);
         let best = || self.study.top(1).ok().and_then(|best| best.into_iter().next());
-        let keep_back = |best: &Trial| budget.keep_back(finish::expected_seconds(self, best));
+        let plan = |best: &Trial| budget.plan(finish::costs(self, best));
         if let Some(best) = best() {
-            keep_back(&best);
+            plan(&best);
         }
         // Where that leaves no time for trials none is begun.
         budget.spent();
         let on_trial = |trial: &Trial| {
             let best = best();
             if let Some(best) = best.as_ref().filter(|best| best.number == trial.number) {
-                keep_back(best);
+                plan(best);
             }
             budget.spent();
             progress.trial_finished(trial, best.as_ref().and_then(Trial::value));
@@ -293,7 +312,8 @@ impl<'a> Bridge<'a> {
         Ok(())
     }
 
-    fn best(&self) -> Result<Trial> {
+    /// The best trial; `opened` is when the first could begin, for messages.
+    fn best(&self, opened: Duration) -> Result<Trial> {
         if let Some(best) = self.study.top(1)?.into_iter().next() {
             return Ok(best);
         }
@@ -316,30 +336,52 @@ impl<'a> Bridge<'a> {
             (None, Some(limit)) if pruned > 0 => format!("{pruned} were stopped, and each may take {limit} s"),
             _ if pruned > 0 => format!("{pruned} were pruned"),
             _ => match limit(self.spec.time_limit) {
-                Some(limit) => format!("a time limit of {limit} s was too short for one"),
+                Some(limit) => format!(
+                    "a time limit of {limit} s was too short for {}; the first could begin after {:.1} s",
+                    match (self.prepared.folds(), self.spec.population) {
+                        (0, None) => "an epoch of one".to_owned(),
+                        (0, Some(_)) => "an epoch of a member".to_owned(),
+                        (folds, _) => format!("the {folds} trainings of one, a fold each"),
+                    },
+                    opened.as_secs_f64()
+                ),
                 None => "none was run".to_owned(),
             },
         };
         Err(Error::Storage(format!("study `{}`: no trial was completed ({why})", self.study.name())))
     }
 
-    /// Retrains the best trial, where that is wanted or its model was not kept; where it diverges on the other rows, the
-    /// next best. True where the result was retrained.
-    fn finish(&self, kept: &Kept, stop: &Arc<AtomicBool>) -> Result<(Trial, finish::Finished, bool)> {
-        let mut best = self.best()?;
-        if !self.spec.retrain {
+    /// Retrains the best trial, where that is wanted and there is time, or where its model was not kept; where it diverges on
+    /// the other rows, the next best. True where the result was retrained.
+    fn finish(&self, kept: &Kept, budget: &Budget, opened: Duration) -> Result<(Trial, finish::Finished, bool)> {
+        let mut best = self.best(opened)?;
+        let costs = finish::costs(self, &best);
+        if costs.retrained.is_none_or(|[_, least]| !budget.fits(least)) {
             if let Some(finished) = finish::adopt(self, &best, kept)? {
+                if self.spec.retrain {
+                    self.note_own(&best, "there is no time for a last training");
+                }
                 return Ok((best, finished, false));
             }
             self.progress.note(&format!(
-                "the model of trial {} is not in {}: it is trained again, on training and validation rows",
+                "the model of trial {} is not in {}: it is trained again, on training and validation rows{}",
                 best.number,
-                self.out.display()
+                self.out.display(),
+                if self.spec.retrain { ", although the time is up" } else { "" }
             ));
         }
         let mut others = self.study.top(usize::MAX)?.into_iter().skip(1);
         loop {
-            match (finish::retrain(self, &best, stop), others.next()) {
+            // What takes longer than expected ends where the best trial's own model can take its place.
+            let own = finish::costs(self, &best).own;
+            let ends = budget.is_limited() && budget.fits(own) && kept.model(&best, &self.study).is_some();
+            let cancelled = || budget.asked() || ends && !budget.fits(own);
+            match (finish::retrain(self, &best, &cancelled), others.next()) {
+                (Err(Error::Interrupted), _) if !budget.asked() => {
+                    let Some(finished) = finish::adopt(self, &best, kept)? else { return Err(Error::Interrupted) };
+                    self.note_own(&best, "the last training took longer than there was time");
+                    return Ok((best, finished, false));
+                }
                 (Err(error @ Error::Diverged { .. }), Some(next)) => {
                     self.progress.note(&format!(
                         "trial {} diverged when retrained ({error}); trial {} follows",
@@ -349,6 +391,27 @@ impl<'a> Bridge<'a> {
                 }
                 (finished, _) => return Ok((best, finished?, true)),
             }
+        }
+    }
+
+    /// Says that the result was not retrained, and why.
+    fn note_own(&self, best: &Trial, why: &str) {
+        self.progress.note(&format!("{why}: the result is the own model of trial {}", best.number));
+    }
+
+    /// Keeps the model of a training that was interrupted where there is nothing else yet.
+    fn keep_interrupted(&self, kept: &Kept) {
+        match kept.save_interrupted() {
+            Ok(None) => {}
+            Ok(Some((unfinished, path))) => self.progress.note(&format!(
+                "trial {} was interrupted after {} of its epochs, with a validation {} of {}: its model by then is {}; it begins again when the search goes on",
+                unfinished.trial,
+                unfinished.epoch,
+                self.watched,
+                unfinished.value,
+                path.display()
+            )),
+            Err(error) => self.progress.note(&format!("the model of what was interrupted is not kept: {error}")),
         }
     }
 

@@ -14,7 +14,7 @@
 
 use super::budget::Budget;
 use super::kept::Kept;
-use super::trial::{Objective, Segment, settings_of};
+use super::trial::{ENDED, EPOCHS, Objective, Segment, settings_of};
 use super::{Bridge, SearchSpec};
 use crate::data::Folds;
 use crate::engine::{Fit, useful_threads};
@@ -81,6 +81,12 @@ impl PopulationSpec {
     /// The last epoch of the generation of a slot, of so many of a whole training.
     fn last_epoch(&self, slot: u64, epochs: usize) -> usize {
         ((slot / self.members.max(1)) as usize + 1).saturating_mul(self.generation_epochs).min(epochs)
+    }
+
+    /// The last epoch that a trial trained: that of its generation, or an earlier one where the search's time limit ended it.
+    fn epoch_of(&self, trial: &Trial, epochs: usize) -> usize {
+        let cut = trial.user.contains_key(ENDED).then(|| trial.user.get(EPOCHS).and_then(Json::as_u64)).flatten();
+        cut.map_or_else(|| self.last_epoch(trial.slot(), epochs), |epoch| epoch as usize)
     }
 
     /// Checks the numbers.
@@ -212,6 +218,11 @@ impl<'a> Members<'a> {
         self.spec.last_epoch(slot, self.epochs)
     }
 
+    /// That which a trial trained last.
+    fn epoch_of(&self, trial: &Trial) -> usize {
+        self.spec.epoch_of(trial, self.epochs)
+    }
+
     fn path(&self, slot: u64) -> PathBuf {
         self.folder().join(format!("slot-{slot}.safetensors"))
     }
@@ -314,6 +325,7 @@ impl<'a> Members<'a> {
         };
         let segment = Segment { from: from.as_ref(), last_epoch: self.last_epoch(slot) };
         let (value, checkpoint) = objective.segment(context, &segment)?;
+        let Some(checkpoint) = checkpoint else { return Ok(vec![value]) };
         context.set_user(CHECKPOINT, json!(format!("{:016x}", checkpoint.fingerprint())));
         // The next generation would compute it again.
         if let Err(error) = checkpoint.save(&self.path(slot)) {
@@ -324,6 +336,7 @@ impl<'a> Members<'a> {
 
     /// What a trial ended with: from its file, or computed again.
     fn state_of(&self, budget: &Budget, trials: &[Trial], trial: &Trial) -> Result<Checkpoint, ObjectiveEnd> {
+        // One that the search's time limit ended has none.
         let recorded = trial.user.get(CHECKPOINT).and_then(Json::as_str).unwrap_or_default();
         let fits = |checkpoint: &Checkpoint| format!("{:016x}", checkpoint.fingerprint()) == recorded;
         if let Some(checkpoint) = Checkpoint::load(&self.path(trial.slot())).filter(fits) {
@@ -337,7 +350,7 @@ impl<'a> Members<'a> {
         let replay = Replay { members: self, lineage: &lineage, threads: self.bridge.threads, cancelled: &cancelled };
         let config = settings_of(&self.bridge.spec.fixed, &trial.params)?.resolve()?;
         let replayed = replay.run(&*sets(config.preprocess)?, &mut |_| {})?;
-        if !fits(&replayed.checkpoint) {
+        if !fits(&replayed.checkpoint) && !recorded.is_empty() {
             self.bridge.progress.note(&format!(
                 "the training of trial {number} ends with other digits here than where it was first made"
             ));
@@ -355,7 +368,7 @@ impl<'a> Members<'a> {
     ) -> Result<(Model, Trained)> {
         let trials = self.bridge.study.trials()?;
         let lineage = lineage(&trials, best)?;
-        let of = self.last_epoch(best.slot());
+        let of = self.epoch_of(best);
         let replay = Replay { members: self, lineage: &lineage, threads, cancelled };
         let replayed = replay.run(sets, &mut |epoch| self.bridge.progress.retraining(epoch.epoch, of))?;
         let mut model = replayed.model;
@@ -379,7 +392,7 @@ pub(super) fn schedule_of(study: &Study, trial: &Trial) -> Result<Vec<Json>> {
 fn schedule(lineage: &[&Trial], spec: &PopulationSpec, epochs: usize) -> Vec<Json> {
     let mut first = 1;
     let piece = |trial: &&Trial| {
-        let last = spec.last_epoch(trial.slot(), epochs);
+        let last = spec.epoch_of(trial, epochs);
         let piece = json!({"trial": trial.number, "epochs": [first, last], "params": trial.params});
         first = last + 1;
         piece
@@ -431,7 +444,7 @@ impl Replay<'_> {
                 validation: sets.validation.as_ref(),
                 seed: bridge.spec.seed,
                 slot: trial.slot(),
-                last_epoch: Some(self.members.last_epoch(trial.slot())),
+                last_epoch: Some(self.members.epoch_of(trial)),
                 cancelled: self.cancelled,
                 ..Fit::new(&sets.train, &config.model, &config.train)
             };

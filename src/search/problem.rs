@@ -78,7 +78,7 @@ impl Problem for DataProblem {
         let bridge = Bridge::open(&spec, &times)?;
         bridge.enqueue()?;
         let budget = Budget::new(Instant::now(), None, spec.trial_time_limit, course.stop.clone());
-        let kept = Kept::new(&bridge.out, 0, &bridge.study)?;
+        let kept = Kept::new(&bridge.out, 0, &bridge.study, false)?;
         let summary = bridge.run(&Objective { bridge: &bridge, budget: &budget, kept: &kept })?;
         Ok((bridge.study, summary.stopped != Stopped::Interrupted))
     }

@@ -10,7 +10,7 @@ use crate::space::{Params, Space};
 use crate::study::{StopRules, Stopped, Storage, Study, Told};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A search, as flags and study files describe it.
 #[derive(Clone, Debug)]
@@ -34,8 +34,11 @@ pub struct SearchSpec {
     pub told: Told,
     /// The total number of trials that the study should reach; none for no limit.
     pub trials: Option<u64>,
-    /// Wall-clock time of everything, the last training included.
+    /// Wall-clock time of everything, the last training included; where that has no time left, the best trial's own model is
+    /// the result. Where no trial is complete by then, those under way end with what they came to.
     pub time_limit: Option<Duration>,
+    /// When that time began; none: with the search.
+    pub began: Option<Instant>,
     /// Wall-clock time of one trial; what it has learned by then is its result.
     pub trial_time_limit: Option<Duration>,
     /// Bytes that the training of one trial may take, the data aside; one that is planned to take more fails unstarted.
@@ -60,8 +63,8 @@ pub struct SearchSpec {
     pub repeats: usize,
     /// How many of the best trials' models are kept.
     pub keep_models: usize,
-    /// Train the best configuration once more, on training and validation rows; else the best trial's own model is the
-    /// result.
+    /// Train the best configuration once more, on training and validation rows, where the time limit leaves time for that; else
+    /// the best trial's own model is the result.
     pub retrain: bool,
     /// Configurations to try first; parameters left out are proposed by the sampler.
     pub enqueue: Vec<Params>,
@@ -92,6 +95,7 @@ impl SearchSpec {
             told: Told::default(),
             trials: Some(100),
             time_limit: None,
+            began: None,
             trial_time_limit: None,
             trial_memory_limit: None,
             jobs: 0,
@@ -192,7 +196,8 @@ pub struct SearchOutcome {
     pub test: Option<Tested>,
     /// The saved model.
     pub model: PathBuf,
-    /// Whether it was trained once more, on training and validation rows; else it is the best trial's own.
+    /// Whether it was trained once more, on training and validation rows; else it is the best trial's own: that was asked for, or
+    /// the time limit left no time.
     pub retrained: bool,
     /// The best five trials, best first; with several objectives the front, by the first of them.
     pub top: Vec<Trial>,

@@ -2,7 +2,7 @@
 
 use super::Bridge;
 use super::budget::Budget;
-use super::kept::Kept;
+use super::kept::{Kept, Unfinished};
 use super::measure::{self, Constraint, Measure};
 use crate::backend::cores;
 use crate::engine::{Engine, Fit, training_bytes, useful_threads};
@@ -23,6 +23,8 @@ use std::time::Instant;
 pub(super) const EPOCHS: &str = "best_epoch";
 /// What ended a trial that has a result before its time.
 pub(super) const ENDED: &str = "ended_by";
+/// Seconds from the end of its first training: scores of the validation rows, and the model's file where it was kept.
+pub(super) const SCORING: &str = "scoring_seconds";
 const SCORES: &str = "validation";
 /// What was watched, in each of several trainings.
 const VALUES: &str = "values";
@@ -64,6 +66,7 @@ impl Objective<'_> {
         let of_parts = self.bridge.method.pruner()?.of_parts();
         let parts = self.bridge.parts;
         let (mut first, mut measured) = (None, Vec::<Measured>::with_capacity(parts));
+        let mut scoring = 0.0;
         let inference_seconds = self.inference_seconds(&engine, &config, &first_sets)?;
         // What was measured now is the trial's value, however it is trained.
         self.price(context, parameters, inference_seconds)?;
@@ -72,34 +75,32 @@ impl Objective<'_> {
             let slot = context.slot() + part as u64 * TRAINING;
             let sets = &self.bridge.prepared.sets_of(config.preprocess, part)?;
             let reports = part == 0 && !of_parts;
-            let training =
-                Training { config: &config, sets, parameters, slot, threads, reports, started, inference_seconds };
+            let training = Training {
+                settings: &settings,
+                config: &config,
+                sets,
+                parameters,
+                slot,
+                threads,
+                reports,
+                started,
+                inference_seconds,
+            };
             let (model, trained, cut) = self.train(context, &engine, &training)?;
-            if cut {
-                let limit = self.trial_limit();
-                let what = if parts > 1 { format!(" in training {} of {parts}", part + 1) } else { String::new() };
-                let why = json!(format!("the trial's time limit of {limit} s{what}"));
-                let in_folds = self.bridge.prepared.folds() > 0;
-                // Some folds are easier than others: the mean of a few is compared with nothing.
-                if in_folds && (part + 1 < parts || trained.metric.is_none()) {
-                    context.set_user("pruned_because", why);
-                    return Err(ObjectiveEnd::Pruned);
-                }
-                context.set_user(ENDED, why);
-                // Of several repetitions those count that ran to their ends.
-                if part > 0 && !in_folds {
-                    break;
+            let mut cut = cut;
+            // Of several trainings those count that ran to their ends, and the last fold or the only repetition as it was.
+            let in_folds = self.bridge.prepared.folds() > 0;
+            let counts = if in_folds { part + 1 == parts && trained.metric.is_some() } else { part == 0 };
+            if cut.is_none() || counts {
+                let fixed = Fixed { parameters: parameters as f64, inference_seconds };
+                let ended = Instant::now();
+                measured.push(self.measure(&engine, &model, &trained, sets, fixed)?);
+                if part == 0 {
+                    scoring = ended.elapsed().as_secs_f64();
+                    first = Some((model, trained));
                 }
             }
-            let fixed = Fixed { parameters: parameters as f64, inference_seconds };
-            measured.push(self.measure(&engine, &model, &trained, sets, fixed)?);
-            if part == 0 {
-                first = Some((model, trained));
-            }
-            if cut {
-                break;
-            }
-            if of_parts {
+            if cut.is_none() && of_parts {
                 match self.report_part(context, part as u64 + 1, &measured) {
                     // The last one ends the trial anyhow.
                     _ if measured.len() == parts => {}
@@ -111,8 +112,13 @@ impl Objective<'_> {
                         self.record_parts(context, &measured);
                         return Err(ObjectiveEnd::Pruned);
                     }
+                    Verdict::Stop if self.budget.delivers() => cut = Some(Limit::Search),
                     Verdict::Stop => return Err(ObjectiveEnd::Stopped),
                 }
+            }
+            if let Some(limit) = cut {
+                self.end_early(context, limit, part, &mut measured)?;
+                break;
             }
         }
         let mean = |measure: Measure| self.mean(measure, &measured);
@@ -126,7 +132,9 @@ impl Objective<'_> {
         let Some((model, trained)) = first else { return Err(ObjectiveEnd::Failed("no training".to_owned())) };
         // Where a constraint is met, by how much does not matter.
         let violation = violations.iter().map(|violation| violation.max(0.0)).sum();
+        let saving = Instant::now();
         self.keep(context, (&first_sets, &settings), model, &values, violation);
+        context.set_user(SCORING, json!(scoring + saving.elapsed().as_secs_f64()));
         record(context, &trained, threads);
         context.set_user("parameters", json!(parameters));
         self.record_parts(context, &measured);
@@ -137,6 +145,40 @@ impl Objective<'_> {
             context.set_constraints(violations);
         }
         Ok(values)
+    }
+
+    /// Ends a trial in training `part` by a time limit: with the trainings that can be compared with those of other trials.
+    fn end_early(
+        &self,
+        context: &mut Context<'_>,
+        limit: Limit,
+        part: usize,
+        measured: &mut Vec<Measured>,
+    ) -> Result<(), ObjectiveEnd> {
+        let (parts, folds) = (self.bridge.parts, self.bridge.prepared.folds());
+        let what = if parts > 1 { format!(" in training {} of {parts}", part + 1) } else { String::new() };
+        let why = json!(format!("{}{what}", self.said(limit)));
+        if folds > 0 && measured.len() < parts {
+            // Some folds are easier than others: what a few of them came to is compared with nothing.
+            match (measured.len() / folds * folds, limit) {
+                (0, Limit::Search) => return Err(ObjectiveEnd::Stopped),
+                (0, Limit::Trial) => {
+                    context.set_user("pruned_because", why);
+                    return Err(ObjectiveEnd::Pruned);
+                }
+                (whole, _) => measured.truncate(whole),
+            }
+        }
+        context.set_user(ENDED, why);
+        Ok(())
+    }
+
+    /// A time limit, for messages.
+    fn said(&self, limit: Limit) -> String {
+        match limit {
+            Limit::Trial => format!("the trial's time limit of {} s", self.trial_limit()),
+            Limit::Search => format!("the search's time limit of {} s", self.budget.limit),
+        }
     }
 
     /// What the trainings of a trial came to together: means, and the value and best epoch of each.
@@ -166,7 +208,7 @@ impl Objective<'_> {
         let watched = Measure::Metric(self.bridge.watched);
         let further = self.bridge.objectives.iter().filter(|objective| **objective != watched);
         config.train.also = further.filter_map(|objective| objective.metric()).collect();
-        config.train.keep_epochs = spec.trial_time_limit.is_some();
+        config.train.keep_epochs = spec.trial_time_limit.is_some() || self.budget.may_deliver();
         let sets = self.bridge.prepared.sets(config.preprocess)?;
         let plan = Plan::new(&config.model, sets.train.inputs, sets.train.targets.outputs()).map_err(failed)?;
         let batch = config.train.batch_size.min(sets.train.rows);
@@ -191,6 +233,14 @@ impl Objective<'_> {
         Ok(Prepared { settings, config, sets, parameters, threads, engine })
     }
 
+    /// Writes into a model what it needs to be used, and where it comes from.
+    fn sign(&self, model: &mut Model, sets: &Sets, settings: &Settings) {
+        model.pipeline = Some(sets.pipeline.clone());
+        model.training.settings = settings.to_json();
+        model.training.seen = sets.seen.clone();
+        model.training.study = Some(self.bridge.study.name().to_owned());
+    }
+
     /// Keeps a trial's model if it is among the best.
     fn keep(
         &self,
@@ -200,18 +250,29 @@ impl Objective<'_> {
         values: &[f64],
         violation: f64,
     ) {
-        model.pipeline = Some(sets.pipeline.clone());
-        model.training.settings = settings.to_json();
-        model.training.seen = sets.seen.clone();
-        model.training.study = Some(self.bridge.study.name().to_owned());
+        self.sign(&mut model, sets, settings);
         // The trial is worth more than its model file.
         if let Err(error) = self.kept.offer(context.number(), values, violation, &model) {
             self.bridge.progress.note(&format!("the model of trial {} is not kept: {error}", context.number()));
         }
     }
 
-    /// One member of a population for one generation: its value, and what it ended with.
-    pub fn segment(&self, context: &mut Context<'_>, segment: &Segment<'_>) -> Result<(f64, Checkpoint), ObjectiveEnd> {
+    /// Keeps what a training has come to when the user interrupts it and there is no result yet.
+    fn keep_interrupted(&self, context: &Context<'_>, training: &Training<'_>, mut model: Model, trained: &Trained) {
+        if let (true, true, Some(value)) = (self.budget.asked(), self.budget.may_deliver(), trained.metric) {
+            self.sign(&mut model, training.sets, training.settings);
+            let loss = self.bridge.watched.as_loss(value);
+            self.kept.interrupted(Unfinished { trial: context.number(), epoch: trained.epoch, value, loss, model });
+        }
+    }
+
+    /// One member of a population for one generation: its value, and what it ended with; that is not known where the search's
+    /// time limit ended it.
+    pub fn segment(
+        &self,
+        context: &mut Context<'_>,
+        segment: &Segment<'_>,
+    ) -> Result<(f64, Option<Checkpoint>), ObjectiveEnd> {
         let Prepared { settings, config, sets, threads, engine, .. } = self.prepare(context)?;
         let cancelled = || self.budget.spent();
         let fit = Fit {
@@ -226,17 +287,24 @@ impl Objective<'_> {
             let verdict = epoch.metric.map_or(Verdict::Continue, |value| context.report(epoch.epoch as u64, value));
             if verdict == Verdict::Continue && !cancelled() { Control::Continue } else { Control::Stop }
         })?;
-        if trained.stopped != Stopped::Finished {
-            return Err(ObjectiveEnd::Stopped);
+        let cut = trained.stopped != Stopped::Finished;
+        if cut {
+            // Its moments may be those of a part of the next epoch.
+            if !self.budget.delivers() || trained.history.is_empty() {
+                return Err(ObjectiveEnd::Stopped);
+            }
+            context.set_user(ENDED, json!(self.said(Limit::Search)));
         }
         let value = trained.metric.ok_or_else(|| Error::input("the trial ran no epoch"))?;
         let model = fit.model_of(&trained)?;
+        let ended = Instant::now();
         if let Some(validation) = &sets.validation {
             context.set_user(SCORES, json!(engine.scores(&model, validation)?));
         }
         self.keep(context, (&sets, &settings), model, &[value], 0.0);
+        context.set_user(SCORING, json!(ended.elapsed().as_secs_f64()));
         record(context, &trained, threads);
-        Ok((value, checkpoint))
+        Ok((value, (!cut).then_some(checkpoint)))
     }
 
     /// Does not train a network whose size, or whose inference time where that is known by now, breaks a constraint: such a
@@ -360,15 +428,15 @@ impl Objective<'_> {
         Ok(values.iter().sum::<f64>() / values.len() as f64)
     }
 
-    /// One training of a trial, and whether the trial's time limit cut it off. The first one reports every epoch, and the
+    /// One training of a trial, and the time limit that cut it off, if one did. The first one reports every epoch, and the
     /// pruner judges by it.
     fn train(
         &self,
         context: &mut Context<'_>,
         engine: &Engine,
         training: &Training<'_>,
-    ) -> Result<(Model, Trained, bool), ObjectiveEnd> {
-        let Training { config, sets, parameters, slot, threads, reports, started, inference_seconds } = *training;
+    ) -> Result<(Model, Trained, Option<Limit>), ObjectiveEnd> {
+        let Training { config, sets, parameters, slot, threads, reports, started, inference_seconds, .. } = *training;
         let late = || self.budget.trial_limit.is_some_and(|limit| started.elapsed() >= limit);
         let cancelled = || late() || self.budget.spent();
         let fit = Fit {
@@ -381,8 +449,16 @@ impl Objective<'_> {
         let several = self.bridge.objectives.len() > 1;
         let fixed = Fixed { parameters: parameters as f64, inference_seconds };
         let (mut verdict, mut seconds) = (Verdict::Continue, 0.0);
+        let (_, validation, test) = self.bridge.prepared.rows();
+        let mut began = Instant::now();
         let result = engine.train(&fit, &mut |epoch| {
             seconds += epoch.seconds;
+            // What is not training is the evaluation of the validation rows: at the end it is made once more, and of the test
+            // rows too.
+            let evaluation = (began.elapsed().as_secs_f64() - epoch.seconds).max(0.0);
+            let rows = 1.0 + test as f64 / validation.max(1) as f64;
+            self.budget.keep_back(self.bridge.ending + evaluation * rows);
+            began = Instant::now();
             let values = if several { self.values_at(epoch, &config.train.also, seconds, fixed) } else { None };
             verdict = match (reports, values, epoch.metric) {
                 (true, Some(values), _) => context.report_values(epoch.epoch as u64, &values),
@@ -392,23 +468,37 @@ impl Objective<'_> {
             if verdict == Verdict::Continue && !cancelled() { Control::Continue } else { Control::Stop }
         });
         let (model, trained) = result?;
+        let begun = !trained.history.is_empty() || slot != context.slot();
         // What ran to its end is complete, whatever was said after its last epoch.
         let ended = matches!(trained.stopped, Stopped::Finished | Stopped::Early);
         match verdict {
-            _ if ended => Ok((model, trained, false)),
+            _ if ended => Ok((model, trained, None)),
             Verdict::Prune => {
                 record(context, &trained, threads);
                 Err(ObjectiveEnd::Pruned)
             }
-            _ if late() && trained.history.is_empty() && slot == context.slot() => {
-                let limit = self.trial_limit();
-                Err(ObjectiveEnd::Failed(format!("the trial's time limit of {limit} s ended it in its first epoch")))
-            }
             // What it has learned by then is its result.
-            _ if late() && !self.budget.spent() => Ok((model, trained, true)),
+            _ if self.budget.spent() && self.budget.delivers() && begun => Ok((model, trained, Some(Limit::Search))),
+            _ if self.budget.spent() => {
+                self.keep_interrupted(context, training, model, &trained);
+                Err(ObjectiveEnd::Stopped)
+            }
+            _ if late() && begun => Ok((model, trained, Some(Limit::Trial))),
+            _ if late() => {
+                Err(ObjectiveEnd::Failed(format!("{} ended it in its first epoch", self.said(Limit::Trial))))
+            }
             _ => Err(ObjectiveEnd::Stopped),
         }
     }
+}
+
+/// What ends a training before its time.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Limit {
+    /// The trial's time limit.
+    Trial,
+    /// The search's, where there is no other result.
+    Search,
 }
 
 /// A trial that is ready to train.
@@ -441,6 +531,7 @@ struct Measured {
 
 #[derive(Clone, Copy)]
 struct Training<'a> {
+    settings: &'a Settings,
     config: &'a Config,
     sets: &'a Sets,
     parameters: usize,

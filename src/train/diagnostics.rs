@@ -1,11 +1,9 @@
-//! What a report draws of predictions on test rows, computed when they are at hand, and bootstrap intervals.
+//! What a report draws of predictions on test rows, computed when they are at hand.
 //!
 //! Everything here is small: counts, bins, a hundred points a curve, at most [`PAIRS`] pairs.
 
-use super::metrics::{Metric, argmax};
+use super::metrics::argmax;
 use crate::data::Targets;
-use crate::random::{Purpose, Stream};
-use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 /// Most (predicted, true) pairs of a regression target.
@@ -14,8 +12,6 @@ const PAIRS: usize = 2000;
 const POINTS: usize = 101;
 /// Bins of equal width of the calibration.
 const BINS: usize = 15;
-/// Values that all resamples of a bootstrap may hold together: some seconds of work at most.
-const RESAMPLED: usize = 40_000_000;
 
 /// What a report draws of a classification's or a regression's predictions.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -146,76 +142,9 @@ fn roc(scored: impl Iterator<Item = (f32, bool)>) -> Vec<(f64, f64)> {
     points
 }
 
-/// A 95 % interval.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Interval {
-    /// The 2.5 % quantile.
-    pub low: f64,
-    /// The 97.5 % quantile.
-    pub high: f64,
-}
-
-/// 95 % percentile intervals of every metric but the loss, by the bootstrap over rows (Efron 1979).
-///
-/// Up to 1,000 resamples, fewer for many rows; none below 100.
-pub fn intervals(outputs: &[f32], targets: &Targets, seed: u64) -> IndexMap<String, Interval> {
-    let width = targets.outputs();
-    let rows = outputs.len().checked_div(width).unwrap_or(0);
-    if rows == 0 {
-        return IndexMap::new();
-    }
-    let resamples = (RESAMPLED / outputs.len()).clamp(100, 1000) as u64;
-    let metrics: Vec<Metric> = Metric::names().filter_map(|name| Metric::by_name(name).ok()).collect();
-    let metrics: Vec<Metric> = metrics.into_iter().filter(|m| *m != Metric::Loss && m.applies_to(targets)).collect();
-    let scores: Vec<Vec<f64>> = (0..resamples).map(|i| resampled(outputs, targets, &metrics, seed, i)).collect();
-    let mut intervals = IndexMap::new();
-    for (j, metric) in metrics.iter().enumerate() {
-        let mut values: Vec<f64> = scores.iter().map(|scores| scores[j]).filter(|value| value.is_finite()).collect();
-        values.sort_unstable_by(f64::total_cmp);
-        let quantile = |q: f64| values[(q * (values.len() - 1) as f64).round() as usize];
-        if !values.is_empty() {
-            intervals.insert(metric.name().to_owned(), Interval { low: quantile(0.025), high: quantile(0.975) });
-        }
-    }
-    intervals
-}
-
-/// The metrics of one resample of the rows.
-fn resampled(outputs: &[f32], targets: &Targets, metrics: &[Metric], seed: u64, i: u64) -> Vec<f64> {
-    let width = targets.outputs();
-    let count = outputs.len() / width;
-    let mut stream = Stream::new(seed, 0, Purpose::Bootstrap, i);
-    let rows: Vec<usize> = (0..count).map(|_| stream.below(count as u64) as usize).collect();
-    let take = |values: &[f32]| -> Vec<f32> {
-        rows.iter().flat_map(|&row| values[row * width..(row + 1) * width].iter().copied()).collect()
-    };
-    let targets = match targets {
-        Targets::None => Targets::None,
-        Targets::Classes { labels, classes } => {
-            Targets::Classes { labels: rows.iter().map(|&row| labels[row]).collect(), classes: *classes }
-        }
-        Targets::Binary { values, width } => Targets::Binary { values: take(values), width: *width },
-        Targets::Real { values, width, mean, deviation } => {
-            let (mean, deviation) = (mean.clone(), deviation.clone());
-            Targets::Real { values: take(values), width: *width, mean, deviation }
-        }
-    };
-    let outputs = take(outputs);
-    metrics.iter().map(|metric| metric.score(&outputs, &targets, 0.0)).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_interval_of_accuracy_is_that_of_the_binomial() {
-        // 80 of 100 right: the normal approximation gives 0.8 ± 0.078.
-        let outputs: Vec<f32> = (0..100).flat_map(|i| if i % 5 == 0 { [0.9, 0.1] } else { [0.2, 0.8] }).collect();
-        let targets = Targets::Classes { labels: vec![1; 100], classes: 2 };
-        let Interval { low, high } = intervals(&outputs, &targets, 1)["accuracy"];
-        assert!((0.70..0.74).contains(&low) && (0.86..0.90).contains(&high), "{low} … {high}");
-    }
 
     #[test]
     fn a_perfect_classifier_has_a_corner_for_a_curve_and_a_diagonal_for_counts() {

@@ -162,16 +162,29 @@ pub(crate) fn argmax(row: &[f32]) -> usize {
     (1..row.len()).fold(0, best)
 }
 
+/// A probability that has a logarithm, as has what is left of 1.
+fn clipped(p: f32) -> f64 {
+    let eps = f64::from(f32::EPSILON);
+    f64::from(p).clamp(eps, 1.0 - eps)
+}
+
+/// The log loss of a row whose class has this probability.
+pub(super) fn class_loss(p: f32) -> f64 {
+    -clipped(p).ln()
+}
+
+/// The log loss of a label that has this probability.
+pub(super) fn label_loss(p: f32, truth: f32) -> f64 {
+    let p = clipped(p);
+    if truth > 0.5 { -p.ln() } else { -(1.0 - p).ln() }
+}
+
 fn classification(metric: Metric, outputs: &[f32], labels: &[u32], classes: usize) -> f64 {
     let n = labels.len() as f64;
     let rows = || outputs.chunks_exact(classes).zip(labels);
     match metric {
         Metric::Accuracy => rows().filter(|(row, label)| argmax(row) == **label as usize).count() as f64 / n,
-        Metric::LogLoss => {
-            let eps = f64::from(f32::EPSILON);
-            let loss = |(row, &label): (&[f32], &u32)| -f64::from(row[label as usize]).clamp(eps, 1.0 - eps).ln();
-            rows().map(loss).sum::<f64>() / n
-        }
+        Metric::LogLoss => rows().map(|(row, &label)| class_loss(row[label as usize])).sum::<f64>() / n,
         Metric::BalancedAccuracy | Metric::MacroF1 => {
             let (mut hits, mut truths, mut guesses) = (vec![0.0; classes], vec![0.0; classes], vec![0.0; classes]);
             for (row, &label) in rows() {
@@ -206,14 +219,7 @@ fn multi_label(metric: Metric, outputs: &[f32], truth: &[f32], width: usize) -> 
             let rows_of = outputs.chunks_exact(width).zip(truth.chunks_exact(width));
             rows_of.filter(|(p, t)| p.iter().zip(*t).all(right)).count() as f64 / rows as f64
         }
-        Metric::LogLoss => {
-            let eps = f64::from(f32::EPSILON);
-            let loss = |(&p, &t): (&f32, &f32)| {
-                let p = f64::from(p).clamp(eps, 1.0 - eps);
-                if t > 0.5 { -p.ln() } else { -(1.0 - p).ln() }
-            };
-            outputs.iter().zip(truth).map(loss).sum::<f64>() / truth.len() as f64
-        }
+        Metric::LogLoss => outputs.iter().zip(truth).map(|(&p, &t)| label_loss(p, t)).sum::<f64>() / truth.len() as f64,
         Metric::MacroF1 => mean((0..width).map(|j| {
             let (mut hits, mut total) = (0.0, 0.0);
             for (p, t) in column(outputs, width, j).zip(column(truth, width, j)) {
@@ -251,7 +257,7 @@ fn regression(
     }
 }
 
-fn mean(values: impl Iterator<Item = f64>) -> f64 {
+pub(super) fn mean(values: impl Iterator<Item = f64>) -> f64 {
     let (sum, count) = values.fold((0.0, 0.0), |(sum, count), x| (sum + x, count + 1.0));
     if count == 0.0 { f64::NAN } else { sum / count }
 }

@@ -3,6 +3,7 @@
 //! [`train`] drives any backend through epochs; it knows no device and no search. What happens inside a step
 //! is the backend's; what a trial is, nobody here knows.
 
+mod bootstrap;
 mod checkpoint;
 mod diagnostics;
 mod epochs;
@@ -10,8 +11,9 @@ mod metrics;
 mod schedule;
 mod spec;
 
+pub use bootstrap::{Interval, intervals, rehearse};
 pub use checkpoint::Checkpoint;
-pub use diagnostics::{Bin, Diagnostics, Interval, intervals};
+pub use diagnostics::{Bin, Diagnostics};
 pub use epochs::{Control, Epoch, Stopped, Trained, Trainer, evaluate, resume, train};
 pub use hpt_kernels::optimizer::Optimizer;
 pub use metrics::{Metric, Scores};

@@ -155,6 +155,20 @@ fn failures_have_reasons_and_do_not_end_the_study() {
 }
 
 #[test]
+fn where_nothing_is_complete_in_time_what_was_reported_is_the_result() {
+    // Without an end of its own: the limit leaves a busy machine time to print a line.
+    let folder = script("echo 1 0.5; sleep 900");
+    let found = folder.run_words(&words("./o.sh", "--sampler random --jobs 2 --time-limit 4s --json")).json();
+    assert_eq!((&found["best"]["value"], &found["stopped_by"]), (&Json::from(0.5), &Json::from("time")), "{found}");
+    let all = study(&folder);
+    assert!(in_state(&all, "complete").iter().all(|trial| trial["ended_by"] == "the search's time limit of 4 s"));
+    // Beside a result it is put back.
+    let folder = script("[ $HPT_TRIAL_NUMBER = 0 ] || { echo 1 0.5; sleep 900; }; echo 2");
+    let found = folder.run_words(&words("./o.sh", "--sampler random --time-limit 4s --json")).json();
+    assert_eq!((&found["best"]["value"], &found["trials"]["complete"]), (&Json::from(2.0), &Json::from(1)), "{found}");
+}
+
+#[test]
 fn a_memory_limit_ends_the_processes_of_a_trial() {
     let hungry = "x=$(head -c 30000000 /dev/zero | tr '\\0' x); sleep 900";
     let folder = script(&format!("[ $HPT_TRIAL_NUMBER = 0 ] && sh -c \"{}\"; echo 1\n", hungry.replace('$', "\\$")));

@@ -33,9 +33,9 @@ use process::{End, Job, Listener};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 use template::{About, Template};
 
 /// Exit codes of a shell that could not start what it was told to.
@@ -60,8 +60,10 @@ pub struct CommandSpec {
     pub told: Told,
     /// The total number of trials that the study should reach; none for no limit.
     pub trials: Option<u64>,
-    /// Wall-clock time of everything.
+    /// Wall-clock time of everything. Where no trial is complete by then, what those under way reported last is their result.
     pub time_limit: Option<Duration>,
+    /// When that time began; none: with the search.
+    pub began: Option<Instant>,
     /// Wall-clock time of one trial: its processes are then killed, and what it reported last is its result.
     pub trial_time_limit: Option<Duration>,
     /// Resident bytes of a trial's processes together: they are then killed. Needs `/proc`.
@@ -97,6 +99,7 @@ impl CommandSpec {
             told: Told::default(),
             trials: Some(100),
             time_limit: None,
+            began: None,
             trial_time_limit: None,
             trial_memory_limit: None,
             jobs: 1,
@@ -180,6 +183,7 @@ pub struct CommandOutcome {
 /// Input that is wrong; a command that the shell cannot start; no trial that completed; a storage that fails;
 /// [`Error::Interrupted`].
 pub fn search_command(spec: &CommandSpec, progress: &dyn Progress, stop: &Arc<AtomicBool>) -> Result<CommandOutcome> {
+    let started = spec.began.unwrap_or_else(Instant::now);
     let template = spec.template("command")?;
     if spec.trial_memory_limit.is_some() && !process::can_watch_memory() {
         return Err(Error::input("a memory limit for a command needs /proc, which this system has not"));
@@ -220,7 +224,6 @@ pub fn search_command(spec: &CommandSpec, progress: &dyn Progress, stop: &Arc<At
     };
     let mut optimize = OptimizeSpec::new(sampler.as_ref(), pruner.as_ref());
     optimize.trials = spec.trials;
-    optimize.time_limit = spec.time_limit;
     optimize.rules = spec.rules.clone();
     optimize.jobs = spec.jobs;
     optimize.seed = spec.seed;
@@ -229,9 +232,12 @@ pub fn search_command(spec: &CommandSpec, progress: &dyn Progress, stop: &Arc<At
     optimize.on_start = Some(&on_start);
     optimize.on_report = Some(&on_report);
     optimize.on_trial = Some(&on_trial);
-    let stray = AtomicU64::new(0);
-    let summary = study.optimize(&optimize, |context| run(spec, &template, &study, &stray, progress, context))?;
-    let stray = stray.into_inner();
+    let (template, study_of, delivers) = (&template, &study, OnceLock::new());
+    let trials = Search { spec, template, study: study_of, progress, stop, stray: AtomicU64::new(0), delivers };
+    // The limit is that of everything.
+    optimize.time_limit = spec.time_limit.map(|limit| limit.saturating_sub(started.elapsed()));
+    let summary = study.optimize(&optimize, |context| run(&trials, context))?;
+    let stray = trials.stray.into_inner();
     if stray > 0 {
         let form = match spec.directions.len() {
             1 => "`step value`".to_owned(),
@@ -296,15 +302,31 @@ fn outcome(spec: &CommandSpec, study: Study, summary: Summary) -> Result<Command
     Ok(CommandOutcome { study, summary, best, top })
 }
 
+/// What trials need.
+struct Search<'a> {
+    spec: &'a CommandSpec,
+    template: &'a Template,
+    study: &'a Study,
+    progress: &'a dyn Progress,
+    /// The user's wish.
+    stop: &'a AtomicBool,
+    /// Lines of numbers that are nearly reports.
+    stray: AtomicU64,
+    /// Known when time is up: whether there is no result, so that trials under way end with what they reported.
+    delivers: OnceLock<bool>,
+}
+
+impl Search<'_> {
+    fn delivers(&self, context: &Context<'_>) -> bool {
+        let late = context.deadline().is_some_and(|deadline| Instant::now() >= deadline);
+        let nothing = || self.study.best().is_ok_and(|best| best.is_empty());
+        late && !self.stop.load(Ordering::Relaxed) && *self.delivers.get_or_init(nothing)
+    }
+}
+
 /// One trial.
-fn run(
-    spec: &CommandSpec,
-    template: &Template,
-    study: &Study,
-    stray: &AtomicU64,
-    progress: &dyn Progress,
-    context: &mut Context<'_>,
-) -> Result<Vec<f64>, ObjectiveEnd> {
+fn run(search: &Search<'_>, context: &mut Context<'_>) -> Result<Vec<f64>, ObjectiveEnd> {
+    let Search { spec, template, study, progress, ref stray, .. } = *search;
     let seed = Stream::new(spec.seed, context.slot(), Purpose::Bootstrap, 0).below(1 << 31) as u32;
     let about = About { number: context.number(), seed, study: study.name() };
     let job = Job {
@@ -361,10 +383,13 @@ fn run(
             None => ObjectiveEnd::Failed(because(format!("ended by a signal ({status})"))),
         }),
         End::Stopped if verdict == Verdict::Prune => Err(ObjectiveEnd::Pruned),
-        End::Stopped => Err(ObjectiveEnd::Stopped),
-        End::Late => {
-            let limit = spec.trial_time_limit.unwrap_or_default().as_secs_f64();
-            let late = format!("the trial's time limit of {limit} s");
+        End::Stopped if steps == 0 || !search.delivers(context) => Err(ObjectiveEnd::Stopped),
+        End::Stopped | End::Late => {
+            let (whose, limit) = match end {
+                End::Stopped => ("search", spec.time_limit),
+                _ => ("trial", spec.trial_time_limit),
+            };
+            let late = format!("the {whose}'s time limit of {} s", limit.unwrap_or_default().as_secs_f64());
             let fails = |why: &str| Err(ObjectiveEnd::Failed(format!("killed at {late}, {why}")));
             match reported {
                 None if steps == 0 => fails("with nothing reported"),
