@@ -551,6 +551,7 @@ fn where_no_trial_is_complete_in_time_those_under_way_are_the_result() {
         assert_eq!(best.state, State::Complete);
         // The model that is delivered has that value.
         let prepared = Prepared::load(&spec.data, &SplitSpec { seed: spec.seed, ..spec.split.clone() }).unwrap();
+        let prepared = if objectives.contains(&"parameters") { prepared.aligned() } else { prepared };
         let sets = prepared.sets(Preprocess::Standard).unwrap();
         let model = Model::load(&outcome.model).unwrap();
         let engine = Engine::new(Device::Cpu, 1).unwrap();
@@ -570,6 +571,29 @@ fn where_no_trial_is_complete_in_time_those_under_way_are_the_result() {
     assert!(text.contains("too short for the 3 trainings of one"), "{text}");
     let study = Study::open(&Storage::open(&spec.storage).unwrap(), None).unwrap();
     assert_eq!(study.counts().unwrap().finished(), 0);
+}
+
+#[test]
+fn when_time_is_up_a_trial_that_leads_is_a_result_and_others_are_put_back() {
+    for (learning_rate, leads) in [(1e-2, true), (1e-9, false)] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut spec = spec(folder.path(), 1);
+        let parameter = |name: &str, domain| Parameter { name: name.into(), domain, when: vec![] };
+        let rates = Domain::Float { low: 1e-9, high: 1e-2, log: true, step: None };
+        let epochs = Domain::Int { low: 1, high: 1_000_000, log: true, step: 1 };
+        spec.space = Some(Space::new(vec![parameter("learning_rate", rates), parameter("epochs", epochs)]).unwrap());
+        // One that ends soon, and one that runs for as long as it may.
+        let trial = |rate: f64, epochs: i64| {
+            [("learning_rate".to_owned(), Value::Float(rate)), ("epochs".to_owned(), Value::Int(epochs))].into()
+        };
+        (spec.enqueue, spec.jobs, spec.trials) = (vec![trial(1e-3, 2), trial(learning_rate, 1_000_000)], 1, None);
+        spec.time_limit = Some(Duration::from_secs(3));
+        let outcome = run(&spec);
+        assert_eq!(outcome.stopped, Stopped::TimeLimit);
+        assert_eq!(outcome.best.user.contains_key("ended_by"), leads, "{:?}", outcome.best);
+        assert_eq!(outcome.best.value() > outcome.study.trials().unwrap()[0].value(), leads);
+        assert_eq!(outcome.study.counts().unwrap().complete, 1 + u64::from(leads));
+    }
 }
 
 /// Sets the stop flag at an epoch, and remembers what is said.

@@ -85,9 +85,14 @@ impl Budget {
         self.asked.load(Relaxed)
     }
 
+    /// Whether the clock, not the user, ended the search.
+    pub fn is_late(&self) -> bool {
+        !self.asked() && self.delivers.get().is_some()
+    }
+
     /// Whether time is up and there is no result: trials under way then end with what they came to.
     pub fn delivers(&self) -> bool {
-        !self.asked() && self.delivers.get() == Some(&true)
+        self.is_late() && self.delivers.get() == Some(&true)
     }
 
     /// Whether a trial that is stopped now may have to give what it came to.
@@ -180,6 +185,6 @@ mod tests {
         later.keep_back(2.0 * LONG);
         assert!(!later.spent(), "once there is a result its own end counts");
         later.plan(Costs { own: LONG, retrained: None });
-        assert!(later.spent() && !later.delivers());
+        assert!(!later.is_late() && later.spent() && later.is_late() && !later.delivers());
     }
 }

@@ -478,7 +478,9 @@ impl Objective<'_> {
                 Err(ObjectiveEnd::Pruned)
             }
             // What it has learned by then is its result.
-            _ if self.budget.spent() && self.budget.delivers() && begun => Ok((model, trained, Some(Limit::Search))),
+            _ if self.budget.spent() && begun && (self.budget.delivers() || self.leads(&trained)) => {
+                Ok((model, trained, Some(Limit::Search)))
+            }
             _ if self.budget.spent() => {
                 self.keep_interrupted(context, training, model, &trained);
                 Err(ObjectiveEnd::Stopped)
@@ -490,6 +492,17 @@ impl Objective<'_> {
             _ => Err(ObjectiveEnd::Stopped),
         }
     }
+
+    /// Whether time is up and this training, the only one of its trial, is ahead of every complete trial. It is a result
+    /// then: if it were put back, a longer limit could come to less than a shorter one.
+    fn leads(&self, trained: &Trained) -> bool {
+        let Bridge { study, objectives, watched, parts, .. } = self.bridge;
+        let [direction] = study.directions() else { return false };
+        let is_value = *parts == 1 && objectives[0].metric() == Some(*watched);
+        let best = study.best().ok().and_then(|best| best.first()?.values.first().copied());
+        let is_ahead = trained.metric.zip(best).is_some_and(|(own, best)| direction.better(own, best));
+        self.budget.is_late() && is_value && is_ahead
+    }
 }
 
 /// What ends a training before its time.
@@ -497,7 +510,7 @@ impl Objective<'_> {
 enum Limit {
     /// The trial's time limit.
     Trial,
-    /// The search's, where there is no other result.
+    /// The search's, where there is no other result, or none as good.
     Search,
 }
 

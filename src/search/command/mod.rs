@@ -312,15 +312,21 @@ struct Search<'a> {
     stop: &'a AtomicBool,
     /// Lines of numbers that are nearly reports.
     stray: AtomicU64,
-    /// Known when time is up: whether there is no result, so that trials under way end with what they reported.
+    /// Known when time is up: whether there is no result, so that all trials under way end with what they reported.
     delivers: OnceLock<bool>,
 }
 
 impl Search<'_> {
-    fn delivers(&self, context: &Context<'_>) -> bool {
+    /// Whether a trial that time has stopped ends with what it reported: where there is no result, or none as good.
+    fn delivers(&self, context: &Context<'_>, reported: Option<&[f64]>) -> bool {
         let late = context.deadline().is_some_and(|deadline| Instant::now() >= deadline);
         let nothing = || self.study.best().is_ok_and(|best| best.is_empty());
-        late && !self.stop.load(Ordering::Relaxed) && *self.delivers.get_or_init(nothing)
+        let best = || self.study.best().ok().and_then(|best| best.first()?.values.first().copied());
+        let leads = || match (self.study.directions(), reported) {
+            ([direction], Some([own])) => best().is_some_and(|best| direction.better(*own, best)),
+            _ => false,
+        };
+        late && !self.stop.load(Ordering::Relaxed) && (*self.delivers.get_or_init(nothing) || leads())
     }
 }
 
@@ -383,7 +389,7 @@ fn run(search: &Search<'_>, context: &mut Context<'_>) -> Result<Vec<f64>, Objec
             None => ObjectiveEnd::Failed(because(format!("ended by a signal ({status})"))),
         }),
         End::Stopped if verdict == Verdict::Prune => Err(ObjectiveEnd::Pruned),
-        End::Stopped if steps == 0 || !search.delivers(context) => Err(ObjectiveEnd::Stopped),
+        End::Stopped if steps == 0 || !search.delivers(context, reported.as_deref()) => Err(ObjectiveEnd::Stopped),
         End::Stopped | End::Late => {
             let (whose, limit) = match end {
                 End::Stopped => ("search", spec.time_limit),
