@@ -4,10 +4,22 @@
 //! rehearsed on a share of the rows, the encoding of the data, the best trial's training and scoring), and whoever measures
 //! says so here. Where the last training no longer fits, the time is for trials, and the best trial's own model is the result.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
+
+/// A pause is forgotten by this part with each trial.
+const FORGETS: u64 = 8;
+
+thread_local! {
+    /// When this thread last looked at the clock, and of which search.
+    static LAST_LOOK: Cell<Option<(u64, Instant)>> = const { Cell::new(None) };
+}
+
+/// Number of the next search in this process.
+static SEARCHES: AtomicU64 = AtomicU64::new(0);
 
 /// What the end of a search takes, in seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -20,6 +32,7 @@ pub(super) struct Costs {
 
 /// Wall-clock limits, the time kept back for the end, and the user's wish to stop.
 pub(super) struct Budget {
+    search: u64,
     deadline: Option<Instant>,
     /// In seconds, for messages.
     pub limit: f64,
@@ -27,6 +40,10 @@ pub(super) struct Budget {
     pub trial_limit: Option<Duration>,
     /// Nanoseconds that are kept back.
     reserve: AtomicU64,
+    /// Whether that is for a last training too.
+    retrains: AtomicBool,
+    /// The longest that a thread lately took from one look at the clock to the next, in nanoseconds: so late trials stop.
+    pause: AtomicU64,
     /// The user's.
     asked: Arc<AtomicBool>,
     /// The study's: set when either the user or the clock says so.
@@ -46,10 +63,13 @@ impl Budget {
         asked: Arc<AtomicBool>,
     ) -> Self {
         Budget {
+            search: SEARCHES.fetch_add(1, Relaxed),
             deadline: limit.and_then(|limit| started.checked_add(limit)),
             limit: limit.unwrap_or_default().as_secs_f64(),
             trial_limit,
             reserve: AtomicU64::new(0),
+            retrains: AtomicBool::new(false),
+            pause: AtomicU64::new(0),
             asked,
             stop: Arc::default(),
             has_result: AtomicBool::new(false),
@@ -68,8 +88,14 @@ impl Budget {
 
     /// Whether trials should stop now.
     pub fn spent(&self) -> bool {
-        let reserve = Duration::from_nanos(self.reserve.load(Relaxed));
-        let late = self.deadline.is_some_and(|deadline| Instant::now() + reserve >= deadline);
+        let now = Instant::now();
+        if let Some((_, before)) =
+            LAST_LOOK.replace(Some((self.search, now))).filter(|(search, _)| *search == self.search)
+        {
+            self.pause.fetch_max(nanoseconds((now - before).as_secs_f64()), Relaxed);
+        }
+        let kept_back = self.reserve.load(Relaxed).saturating_add(self.pause.load(Relaxed));
+        let late = self.deadline.is_some_and(|deadline| now + Duration::from_nanos(kept_back) >= deadline);
         if late {
             // Known once, for all trials under way alike: the first of them to end is a result.
             self.delivers.get_or_init(|| !self.has_result.load(Relaxed));
@@ -78,6 +104,12 @@ impl Budget {
             self.stop.store(true, Relaxed);
         }
         self.stop.load(Relaxed)
+    }
+
+    /// A trial has ended: pauses of long ago count less and less.
+    pub fn trial_ended(&self) {
+        let _ = self.pause.fetch_update(Relaxed, Relaxed, |pause| Some(pause - pause / FORGETS));
+        self.spent();
     }
 
     /// Whether the user wants an end.
@@ -116,11 +148,14 @@ impl Budget {
     /// There is a result, whose end takes so long. A last training for which the time is too short already gets none.
     pub fn plan(&self, costs: Costs) {
         self.has_result.store(true, Relaxed);
-        let seconds = match costs.retrained {
-            Some([may_take, least]) if self.fits(least) => may_take,
-            _ => costs.own,
-        };
-        self.reserve.store(nanoseconds(seconds), Relaxed);
+        let last_training = costs.retrained.filter(|[_, least]| self.fits(*least));
+        self.retrains.store(last_training.is_some(), Relaxed);
+        self.reserve.store(nanoseconds(last_training.map_or(costs.own, |[may_take, _]| may_take)), Relaxed);
+    }
+
+    /// Whether time was kept back for a last training.
+    pub fn retrains(&self) -> bool {
+        self.retrains.load(Relaxed)
     }
 }
 
@@ -165,6 +200,30 @@ mod tests {
         assert!(!endless.spent() && endless.fits(1e30) && !endless.is_limited());
         endless.asked.store(true, Relaxed);
         assert!(endless.spent() && !endless.delivers(), "who asked goes on later");
+    }
+
+    #[test]
+    fn trials_stop_as_much_earlier_as_they_look_late() {
+        let slow = budget(Some(LONG));
+        slow.plan(Costs { own: 0.25 * LONG, retrained: Some([0.5 * LONG, 0.4 * LONG]) });
+        assert!(slow.retrains() && !slow.spent());
+        slow.pause.store(nanoseconds(0.75 * LONG), Relaxed);
+        let ended = |budget: &Budget| {
+            budget.trial_ended();
+            budget.stop.load(Relaxed)
+        };
+        assert!(ended(&slow), "half for the end, and most of the other half until somebody looks");
+        let faster = budget(Some(LONG));
+        faster.plan(Costs { own: 2.0 * LONG, retrained: Some([2.0 * LONG; 2]) });
+        assert!(!faster.retrains());
+        faster.plan(Costs { own: 0.25 * LONG, retrained: None });
+        faster.pause.store(nanoseconds(0.8 * LONG), Relaxed);
+        assert!(!ended(&faster), "an eighth of a pause is forgotten");
+        // What a thread did before it came here is no pause.
+        let second = budget(Some(LONG));
+        LAST_LOOK.set(Some((faster.search, Instant::now())));
+        assert!(!second.spent() && second.pause.load(Relaxed) == 0);
+        assert!(!second.spent() && second.pause.load(Relaxed) > 0);
     }
 
     #[test]

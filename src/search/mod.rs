@@ -259,7 +259,7 @@ impl<'a> Bridge<'a> {
             if let Some(best) = best.as_ref().filter(|best| best.number == trial.number) {
                 plan(best);
             }
-            budget.spent();
+            budget.trial_ended();
             progress.trial_finished(trial, best.as_ref().and_then(Trial::value));
         };
         let mut optimize = OptimizeSpec::new(sampler, pruner);
@@ -355,8 +355,8 @@ impl<'a> Bridge<'a> {
     /// the other rows, the next best. True where the result was retrained.
     fn finish(&self, kept: &Kept, budget: &Budget, opened: Duration) -> Result<(Trial, finish::Finished, bool)> {
         let mut best = self.best(opened)?;
-        let costs = finish::costs(self, &best);
-        if costs.retrained.is_none_or(|[_, least]| !budget.fits(least)) {
+        let is_planned = !budget.is_limited() || budget.retrains();
+        if !self.spec.retrain || !is_planned {
             if let Some(finished) = finish::adopt(self, &best, kept)? {
                 if self.spec.retrain {
                     self.note_own(&best, "there is no time for a last training");
