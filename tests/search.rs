@@ -589,13 +589,53 @@ fn when_time_is_up_a_trial_that_leads_is_a_result_and_others_are_put_back() {
             [("learning_rate".to_owned(), Value::Float(rate)), ("epochs".to_owned(), Value::Int(epochs))].into()
         };
         (spec.enqueue, spec.jobs, spec.trials) = (vec![trial(1e-3, 2), trial(learning_rate, 1_000_000)], 1, None);
+        spec.retrain = false;
         spec.time_limit = Some(Duration::from_secs(3));
         let outcome = run(&spec);
         assert_eq!(outcome.stopped, Stopped::TimeLimit);
         assert_eq!(outcome.best.user.contains_key("ended_by"), leads, "{:?}", outcome.best);
         assert_eq!(outcome.best.value() > outcome.study.trials().unwrap()[0].value(), leads);
         assert_eq!(outcome.study.counts().unwrap().complete, 1 + u64::from(leads));
+        if leads {
+            let prepared = Prepared::load(&spec.data, &SplitSpec { seed: spec.seed, ..spec.split.clone() }).unwrap();
+            let sets = prepared.sets(Preprocess::Standard).unwrap();
+            let engine = Engine::new(Device::Cpu, 1).unwrap();
+            let model = Model::load(&outcome.model).unwrap();
+            let scores = engine.scores(&model, sets.validation.as_ref().unwrap()).unwrap();
+            assert_eq!(Some(scores.0["accuracy"]), outcome.best.value(), "the model has the value of its trial");
+        }
     }
+}
+
+/// A study goes on as if it had never been short of time.
+#[test]
+fn what_a_time_limit_ended_begins_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = tempfile::tempdir().unwrap();
+    let spec_of = |folder: &Path, trials| SearchSpec { jobs: 1, ..spec(folder, trials) };
+    let expected = run(&spec_of(whole.path(), 3));
+    let first = run(&spec_of(folder.path(), 2));
+    // As a time limit leaves a trial.
+    let base = rusqlite::Connection::open(folder.path().join("study.db")).unwrap();
+    let values = "INSERT INTO trial_user_attributes (trial_id, key, value_json)
+                  SELECT trial_id, 'ended_by', '\"the search''s time limit of 3 s\"' FROM trials WHERE number = 0";
+    assert_eq!(base.execute(values, []).unwrap(), 1);
+    base.execute(
+        "UPDATE trial_values SET value = 0.999 WHERE trial_id = (SELECT trial_id FROM trials WHERE number = 0)",
+        [],
+    )
+    .unwrap();
+    drop((base, first));
+    let all = run(&spec_of(folder.path(), 2));
+    assert_eq!(all.best.value(), Some(0.999), "a study that has all its trials is left alone");
+    assert_eq!(all.found.default_value, None, "what was cut says nothing of the default configuration");
+    let outcome = run(&spec_of(folder.path(), 3));
+    assert_eq!(numbers(&outcome.study), numbers(&expected.study));
+    let counts = outcome.study.counts().unwrap();
+    assert_eq!((counts.complete, counts.lost, counts.failed), (3, 1, 0));
+    assert_eq!(outcome.best.params, expected.best.params);
+    let again = Study::open(&Storage::open(folder.path().join("study.db")).unwrap(), None).unwrap();
+    assert_eq!(numbers(&again), numbers(&expected.study));
 }
 
 /// Sets the stop flag at an epoch, and remembers what is said.

@@ -134,7 +134,7 @@ fn create(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
     storage::check_metric_names("--metric", &metrics)?;
     let objectives = objective_names(&metrics, directions.len());
     // Before anything is created.
-    let told = storage::told(matches)?;
+    let told = storage::told(matches)?.with_hyperband_for_bohb();
     storage::over(&told, Method::default(), &objectives)?;
     // A study that is there has its seed; only one that is named can be another one.
     let seed = whole(matches, "seed")?.map(|seed| ("seed".to_owned(), json!(seed)));

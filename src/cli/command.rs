@@ -91,7 +91,7 @@ fn specify(
         let message = "a command's value has no error that is known; give the regret bound as a number";
         return Err(options.locate("stop_regret_bound", Error::input(message)).into());
     }
-    let spec = CommandSpec {
+    let mut spec = CommandSpec {
         directions,
         told: storage::told_by(options)?,
         constraints: options.constraints(Constraint::named)?,
@@ -103,7 +103,6 @@ fn specify(
         trial_memory_limit: options.size("trial_memory_limit")?,
         // How many processors a program uses is its own affair: one at a time unless it is said.
         jobs: options.auto("jobs")?.max(1),
-        seed: options.seed()?,
         storage: options.text("storage")?.map_or(default.storage.clone(), PathBuf::from),
         study: options.text("study")?.map(str::to_owned),
         enqueue: enqueued(options)?,
@@ -112,6 +111,7 @@ fn specify(
         warm_start: options.warm_start()?,
         ..default
     };
+    spec.seed = storage::seed(options, &spec.storage, &spec.study_name())?;
     check_enqueued(options, &spec.enqueue, &spec.space)?;
     spec.check_command(options.place("command").unwrap_or("--command"))?;
     Ok(spec)

@@ -144,6 +144,8 @@ fn specify(
     let default = SearchSpec::new(data.clone());
     let objectives = options.objectives()?;
     let rules = options.stop_rules(objectives.len().max(1))?;
+    let storage = options.text("storage")?.map_or(default.storage, PathBuf::from);
+    let study = options.text("study")?.map(str::to_owned);
     let spec = SearchSpec {
         split,
         fixed,
@@ -161,9 +163,9 @@ fn specify(
         device: options.device()?,
         cohort: options.auto("cohort")?,
         engine: None,
-        seed: options.seed()?,
-        storage: options.text("storage")?.map_or(default.storage, PathBuf::from),
-        study: options.text("study")?.map(str::to_owned),
+        seed: super::storage::seed(options, &storage, study.as_deref().unwrap_or(&data.name()))?,
+        storage,
+        study,
         repeats: options.count("repeats", 1)?.unwrap_or(1) as usize,
         keep_models: options.count("keep_models", 0)?.map_or(default.keep_models, |n| n as usize),
         retrain: retrain(options)?,

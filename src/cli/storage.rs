@@ -10,6 +10,7 @@ use hpt_engine::report::trials::objective_names;
 use hpt_engine::sampler::Acquisition;
 use hpt_engine::study::{Method, Storage, Study, Told, has_acquisition};
 use hpt_engine::{pruner, sampler};
+use std::path::Path;
 use toml::Value as Toml;
 
 /// Where studies are unless it is said.
@@ -30,6 +31,15 @@ pub fn storage_argument() -> Arg {
 /// The path of the storage.
 pub fn path(matches: &ArgMatches) -> &str {
     matches.get_one::<String>("storage").map_or(STORAGE, String::as_str)
+}
+
+/// The seed that is named, else that of the study of that name, where it has been begun, else 0.
+pub fn seed(options: &Options, storage: &Path, study: &str) -> Result<u64, Error> {
+    if let Some(seed) = options.count("seed", 0)? {
+        return Ok(seed);
+    }
+    let kept = Storage::open_if_there(storage)?.map_or(Ok(None), |storage| storage.attribute_of(study, "seed"))?;
+    Ok(kept.and_then(|seed| seed.as_u64()).unwrap_or(0))
 }
 
 /// Opens the study that the arguments name.

@@ -106,6 +106,11 @@ impl DataSpec {
     pub fn new(path: impl Into<String>) -> Self {
         DataSpec { path: path.into(), ..DataSpec::default() }
     }
+
+    /// What the data are called, and a study of them where it has no name of its own: the file without its endings.
+    pub fn name(&self) -> String {
+        name_of(&self.path)
+    }
 }
 
 /// What [`load`] found.
@@ -145,7 +150,7 @@ pub fn load(spec: &DataSpec) -> Result<Loaded> {
             Some(test)
         }
     };
-    Ok(Loaded { source, test, name: name_of(&spec.path), notes })
+    Ok(Loaded { source, test, name: spec.name(), notes })
 }
 
 fn from_csv(spec: &DataSpec, file: &CsvFile, own_target: Option<&str>) -> Result<(Source, Vec<String>)> {

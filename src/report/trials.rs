@@ -164,7 +164,7 @@ pub fn trials_csv(study: &Study) -> Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Number, value(s) and parameters.
+/// Number, value(s) and parameters, and what cut it short.
 fn outline(trial: &Trial, single: bool) -> Map<String, Json> {
     let mut fields = Map::new();
     fields.insert("number".into(), trial.number.into());
@@ -175,6 +175,9 @@ fn outline(trial: &Trial, single: bool) -> Map<String, Json> {
         fields.insert("values".into(), if trial.state == State::Complete { values.into() } else { Json::Null });
     }
     fields.insert("params".into(), json!(trial.params));
+    if let Some(why) = trial.user.get("ended_by").filter(|_| trial.state == State::Complete) {
+        fields.insert("ended_by".into(), why.clone());
+    }
     fields
 }
 

@@ -74,8 +74,11 @@ fn training_seconds(bridge: &Bridge<'_>, best: &Trial) -> f64 {
         false if shared && step >= THREADED_STEP => 1.5,
         _ => 1.0,
     };
+    // More jobs than cores took turns.
+    let turns = (number("threads").unwrap_or(1.0) * bridge.jobs as f64 / cores() as f64).max(1.0);
+    let turns = if bridge.engine.makes_cohorts() { 1.0 } else { turns };
     // A member of a population trained its own piece only, up to an epoch of the whole.
-    seconds * rows * (epochs / run.max(1.0)) / faster
+    seconds * rows * (epochs / run.max(1.0)) / faster / turns
 }
 
 /// Seconds from the outputs for the test rows to all that is said of them, by a rehearsal with outputs that say nothing, on

@@ -3,7 +3,7 @@
 
 use super::population::{POPULATION, schedule_of};
 use super::space::default_point;
-use super::trial::{parts_of, scores_of};
+use super::trial::{is_cut, parts_of, scores_of};
 use crate::Result;
 use crate::history::{State, Trial};
 use crate::study::Study;
@@ -46,6 +46,7 @@ fn default_value(study: &Study) -> Result<Option<f64>> {
     let space = if study.attribute(POPULATION)?.is_none() { study.space() } else { None };
     let Some(default) = space.and_then(default_point) else { return Ok(None) };
     let trials = study.trials()?;
-    let trial = trials.iter().find(|trial| trial.state == State::Complete && trial.params == default);
+    let is_whole = |trial: &&Trial| trial.state == State::Complete && !is_cut(trial);
+    let trial = trials.iter().filter(is_whole).find(|trial| trial.params == default);
     Ok(trial.filter(|trial| trial.is_feasible()).and_then(Trial::value))
 }

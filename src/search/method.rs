@@ -36,7 +36,7 @@ pub(super) fn choose(
     let mut told = told.clone();
     let begins_bohb = told.sampler.as_deref() == Some(BOHB) && (method.sampler != BOHB || !is_kept);
     if begins_bohb && pruner != "none" {
-        told.pruner.get_or_insert("hyperband".to_owned());
+        told = told.with_hyperband_for_bohb();
     }
     let rung_is_told = told.has_option("min_resource");
     let method = told.over(method)?;

@@ -228,6 +228,7 @@ impl<'a> Bridge<'a> {
         if let Some(space) = self.study.space() {
             progress.note(&format!("sampler {}", sampler.describe(space, self.study.directions())));
         }
+        repeat_cut(&self.study, spec.trials, progress)?;
         progress.started(&self.study, spec.trials, self.study.counts()?.finished());
         let run = |context: &mut Context<'_>| objective.run(context);
         let summary = self.drive(objective.budget, sampler.as_ref(), pruner.as_ref(), spec.trials, run)?;
@@ -341,7 +342,8 @@ impl<'a> Bridge<'a> {
                     match (self.prepared.folds(), self.spec.population) {
                         (0, None) => "an epoch of one".to_owned(),
                         (0, Some(_)) => "an epoch of a member".to_owned(),
-                        (folds, _) => format!("the {folds} trainings of one, a fold each"),
+                        (folds, _) =>
+                            format!("the {folds} trainings of one, a fold each (give more time or fewer folds)"),
                     },
                     opened.as_secs_f64()
                 ),
@@ -404,7 +406,7 @@ impl<'a> Bridge<'a> {
         match kept.save_interrupted() {
             Ok(None) => {}
             Ok(Some((unfinished, path))) => self.progress.note(&format!(
-                "trial {} was interrupted after {} of its epochs, with a validation {} of {}: its model by then is {}; it begins again when the search goes on",
+                "trial {} was interrupted after {} of its epochs, with a validation {} of {:.4}: its model by then is {}; it begins again when the search goes on",
                 unfinished.trial,
                 unfinished.epoch,
                 self.watched,
@@ -422,6 +424,21 @@ impl<'a> Bridge<'a> {
             _ => self.study.top(self.study.best()?.len()),
         }
     }
+}
+
+/// Where this call has room for trials, those that the time limit of an earlier one ended begin again: the study goes on as
+/// if it had not been ended.
+fn repeat_cut(study: &Study, trials: Option<u64>, progress: &dyn Progress) -> Result<()> {
+    let finished = study.counts()?.finished();
+    if trials.is_some_and(|trials| finished >= trials) {
+        return Ok(());
+    }
+    let cut = study.repeat("a time limit of the search ended it", trial::is_cut)?;
+    if !cut.is_empty() {
+        let numbers = cut.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+        progress.note(&format!("what an earlier time limit ended begins again: trial {numbers}"));
+    }
+    Ok(())
 }
 
 /// How the search proposes and stops trials.

@@ -23,6 +23,15 @@ use std::time::Instant;
 pub(super) const EPOCHS: &str = "best_epoch";
 /// What ended a trial that has a result before its time.
 pub(super) const ENDED: &str = "ended_by";
+
+/// How what [`ENDED`] says begins where the time of the whole search was up.
+pub(super) const SEARCH_LIMIT: &str = "the search's time limit";
+
+/// Whether the time limit of the whole search ended the trial: it is a result for want of a better one, not what its
+/// configuration comes to.
+pub(super) fn is_cut(trial: &Trial) -> bool {
+    trial.user.get(ENDED).and_then(serde_json::Value::as_str).is_some_and(|why| why.starts_with(SEARCH_LIMIT))
+}
 /// Seconds from the end of its first training: scores of the validation rows, and the model's file where it was kept.
 pub(super) const SCORING: &str = "scoring_seconds";
 const SCORES: &str = "validation";
@@ -85,6 +94,7 @@ impl Objective<'_> {
                 reports,
                 started,
                 inference_seconds,
+                earlier: &measured,
             };
             let (model, trained, cut) = self.train(context, &engine, &training)?;
             let mut cut = cut;
@@ -177,7 +187,7 @@ impl Objective<'_> {
     fn said(&self, limit: Limit) -> String {
         match limit {
             Limit::Trial => format!("the trial's time limit of {} s", self.trial_limit()),
-            Limit::Search => format!("the search's time limit of {} s", self.budget.limit),
+            Limit::Search => format!("{SEARCH_LIMIT} of {} s", self.budget.limit),
         }
     }
 
@@ -208,7 +218,9 @@ impl Objective<'_> {
         let watched = Measure::Metric(self.bridge.watched);
         let further = self.bridge.objectives.iter().filter(|objective| **objective != watched);
         config.train.also = further.filter_map(|objective| objective.metric()).collect();
-        config.train.keep_epochs = spec.trial_time_limit.is_some() || self.budget.may_deliver();
+        // Whatever the clock may end leaves the model of its last whole epoch.
+        config.train.keep_epochs =
+            spec.trial_time_limit.is_some() || self.budget.is_limited() || self.budget.may_deliver();
         let sets = self.bridge.prepared.sets(config.preprocess)?;
         let plan = Plan::new(&config.model, sets.train.inputs, sets.train.targets.outputs()).map_err(failed)?;
         let batch = config.train.batch_size.min(sets.train.rows);
@@ -478,7 +490,7 @@ impl Objective<'_> {
                 Err(ObjectiveEnd::Pruned)
             }
             // What it has learned by then is its result.
-            _ if self.budget.spent() && begun && (self.budget.delivers() || self.leads(&trained)) => {
+            _ if self.budget.spent() && begun && (self.budget.delivers() || self.leads(&trained, training.earlier)) => {
                 Ok((model, trained, Some(Limit::Search)))
             }
             _ if self.budget.spent() => {
@@ -493,15 +505,22 @@ impl Objective<'_> {
         }
     }
 
-    /// Whether time is up and this training, the only one of its trial, is ahead of every complete trial. It is a result
-    /// then: if it were put back, a longer limit could come to less than a shorter one.
-    fn leads(&self, trained: &Trained) -> bool {
-        let Bridge { study, objectives, watched, parts, .. } = self.bridge;
-        let [direction] = study.directions() else { return false };
-        let is_value = *parts == 1 && objectives[0].metric() == Some(*watched);
-        let best = study.best().ok().and_then(|best| best.first()?.values.first().copied());
-        let is_ahead = trained.metric.zip(best).is_some_and(|(own, best)| direction.better(own, best));
-        self.budget.is_late() && is_value && is_ahead
+    /// Whether time is up and the trial is ahead of every complete one by the first objective, with the mean of its whole
+    /// trainings or, in the first, what that came to. It is a result then: if it were put back, a longer limit could come to
+    /// less than a shorter one.
+    fn leads(&self, trained: &Trained, earlier: &[Measured]) -> bool {
+        let Bridge { study, objectives, watched, prepared, .. } = self.bridge;
+        let is_value = prepared.folds() == 0 && objectives[0].metric() == Some(*watched);
+        let whole = earlier.iter().map(|one| one.watched).sum::<f64>() / earlier.len() as f64;
+        let own = if earlier.is_empty() { trained.metric } else { Some(whole) };
+        let direction = study.directions()[0];
+        let is_ahead = |best: &Trial| {
+            let first = best.values.first().copied();
+            own.zip(first).is_some_and(|(own, best)| direction.better(own, best))
+        };
+        // Of a front all count; without a complete trial nobody is ahead of anything.
+        let best = study.best().unwrap_or_default();
+        self.budget.is_late() && is_value && !best.is_empty() && best.iter().all(is_ahead)
     }
 }
 
@@ -554,6 +573,8 @@ struct Training<'a> {
     /// When the trial's first training began.
     started: Instant,
     inference_seconds: Option<f64>,
+    /// The trial's trainings before this one.
+    earlier: &'a [Measured],
 }
 
 /// What is known of a network before its training.

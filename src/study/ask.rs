@@ -212,14 +212,42 @@ impl Study {
         })
     }
 
-    /// Marks a running trial as lost and queues its repetition; returns both. A trial that too many processes died with
-    /// has failed instead and is returned alone.
+    /// Puts back the complete trials of which `is_cut` says that they were ended before their time: their values no longer
+    /// count, and each waits to be run again with its slot, so to the same numbers as if it had not been ended. Returns
+    /// their numbers; `why` is kept with them.
+    ///
+    /// # Errors
+    /// The storage fails.
+    pub fn repeat(&self, why: &str, is_cut: impl Fn(&Trial) -> bool) -> Result<Vec<u64>> {
+        let write = |connection: &Connection| {
+            self.refresh_in(connection)?;
+            let is_cut = |trial: &&Trial| trial.state == State::Complete && is_cut(trial);
+            let cut: Vec<u64> = self.cache().all().filter(is_cut).map(|trial| trial.number).collect();
+            let mut changed = Vec::new();
+            for number in cut {
+                let found = self.cache().get(number).map(|(id, trial)| Stored { id, trial: trial.clone() });
+                if let Some(stored) = found {
+                    connection.execute("DELETE FROM trial_values WHERE trial_id = ?1", [stored.id])?;
+                    changed.extend(self.lose(connection, stored, why)?);
+                }
+            }
+            Ok(changed)
+        };
+        self.inner.storage.write_then(write, |changed| {
+            let kept = changed.into_iter().map(|stored| self.keep(stored));
+            kept.filter(|trial| trial.state == State::Failed).map(|trial| trial.number).collect()
+        })
+    }
+
+    /// Marks a running or complete trial as lost and queues its repetition; returns both. A trial that too many processes
+    /// died with has failed instead and is returned alone.
     fn lose(&self, connection: &Connection, stored: Stored, why: &str) -> Result<Vec<Stored>, Fault> {
         let Stored { id, mut trial } = stored;
         let now = Timestamp::now();
-        if !rows::transition(connection, id, State::Running, State::Failed, now)? {
+        if !rows::transition(connection, id, trial.state, State::Failed, now)? {
             return Ok(Vec::new());
         }
+        trial.values.clear();
         (trial.state, trial.finished) = (State::Failed, Some(now));
         // Optuna's own words for a repetition: the first of the line, and all of them.
         let first = trial.system.get("failed_trial").cloned().unwrap_or(trial.number.into());

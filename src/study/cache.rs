@@ -220,11 +220,11 @@ impl Cache {
     }
 
     /// Takes over a trial that was written, new or changed; one that was finished already stays as it is, unless it is
-    /// deleted.
+    /// deleted or put back.
     pub(super) fn put(&mut self, Stored { id, trial }: Stored) {
         let known = self.ids.binary_search(&id);
-        let deleted = trial.system.contains_key(DELETED);
-        if known.is_ok_and(|at| self.at(at).state.is_finished()) && !deleted {
+        let aside = is_put_aside(&trial);
+        if known.is_ok_and(|at| self.at(at).state.is_finished()) && !aside {
             return;
         }
         let mut trial = self.slimmed(trial);
@@ -257,7 +257,7 @@ impl Cache {
         }
         self.beside.insert(at, trial);
         self.catch_up();
-        if deleted && self.best == Some(at) {
+        if aside && self.best == Some(at) {
             self.best = None;
             (0..self.len()).for_each(|at| self.offer(at));
         } else if finished {

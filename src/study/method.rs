@@ -120,6 +120,14 @@ impl Told {
         Told { sampler: Some(sampler.to_owned()), pruner: Some(pruner.to_owned()), ..Told::default() }
     }
 
+    /// BOHB is a sampler with Hyperband: that is its pruner unless another is named.
+    pub fn with_hyperband_for_bohb(mut self) -> Self {
+        if self.sampler.as_deref() == Some("bohb") {
+            self.pruner.get_or_insert_with(|| "hyperband".to_owned());
+        }
+        self
+    }
+
     /// Whether an option of the pruner is among it.
     pub fn has_option(&self, name: &str) -> bool {
         self.options.iter().any(|option| option.name == name)
@@ -179,6 +187,17 @@ impl Storage {
     pub fn method_of(&self, study: &str) -> Result<Option<Method>> {
         self.read(|connection| match handle::find(connection, study)? {
             Some(id) => read(connection, id, study),
+            None => Ok(None),
+        })
+    }
+
+    /// An attribute of the study of that name; none where there is no such study or it has none.
+    ///
+    /// # Errors
+    /// The storage cannot be read.
+    pub fn attribute_of(&self, study: &str, key: &str) -> Result<Option<Json>> {
+        self.read(|connection| match handle::find(connection, study)? {
+            Some(id) => handle::attribute(connection, id, key),
             None => Ok(None),
         })
     }

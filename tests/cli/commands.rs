@@ -162,10 +162,18 @@ fn where_nothing_is_complete_in_time_what_was_reported_is_the_result() {
     assert_eq!((&found["best"]["value"], &found["stopped_by"]), (&Json::from(0.5), &Json::from("time")), "{found}");
     let all = study(&folder);
     assert!(in_state(&all, "complete").iter().all(|trial| trial["ended_by"] == "the search's time limit of 4 s"));
-    // Beside a result it is put back.
-    let folder = script("[ $HPT_TRIAL_NUMBER = 0 ] || { echo 1 0.5; sleep 900; }; echo 2");
+    // Beside a better result it is put back.
+    let folder = script("[ $HPT_TRIAL_NUMBER = 0 ] || { echo 1 3.5; sleep 900; }; echo 2");
     let found = folder.run_words(&words("./o.sh", "--sampler random --time-limit 4s --json")).json();
     assert_eq!((&found["best"]["value"], &found["trials"]["complete"]), (&Json::from(2.0), &Json::from(1)), "{found}");
+    // Ahead of all it is the result, until the search goes on.
+    let folder = script("[ $HPT_TRIAL_NUMBER != 1 ] || { echo 1 0.5; sleep 900; }; echo 2");
+    let found = folder.run_words(&words("./o.sh", "--sampler random --time-limit 4s --json")).json();
+    assert_eq!((&found["best"]["value"], &found["trials"]["complete"]), (&Json::from(0.5), &Json::from(2)), "{found}");
+    let ran = folder.run_words(&words("./o.sh", "--sampler random --trials 3 --json")).ok();
+    assert!(ran.err.contains("what an earlier time limit ended begins again: trial 1"), "{}", ran.err);
+    let all = study(&folder);
+    assert_eq!((in_state(&all, "complete").len(), &all[1]["state"]), (3, &Json::from("failed")), "{all:?}");
 }
 
 #[test]

@@ -245,6 +245,15 @@ fn a_search_that_names_no_method_goes_on_with_that_of_the_study() {
     assert!(said("--pruner none").contains("was hyperband; it is none now"));
     assert!(!said("--sampler bohb").contains(" now"));
     assert_eq!(kept(&folder), ["bohb", "none"]);
+    // The seed stays too, where none is named.
+    search("--seed 8").fails(2, &["another `seed`"]);
+    let folder = Folder::new();
+    folder.write("space.toml", SPACE);
+    study(&folder, "--sampler bohb --seed 5");
+    assert_eq!(kept(&folder), ["bohb", "hyperband"]);
+    let words = "search --space space.toml --direction minimize --storage s.db --trials 2 --study";
+    let words: Vec<&str> = words.split_whitespace().chain([name.as_str(), "--command", "echo {x}"]).collect();
+    folder.run_words(&words).ok();
 }
 
 #[test]

@@ -104,7 +104,7 @@ pub const DATA: &[Opt] = &[
 #[rustfmt::skip]
 pub const RUN: &[Opt] = &[
     one_of("metric", "What early stopping and a search look at; a search takes several with commas, also parameters, training_seconds, inference_seconds (of 1,000 rows) [default: accuracy, or rmse]", || Metric::names().collect()),
-    opt("seed", "N", "Seed of splits, weights, shuffling, dropout and proposals [default: 0]"),
+    opt("seed", "N", "Seed of splits, weights, shuffling, dropout and proposals [default: 0, of a study that has begun its own]"),
     DEVICE,
     THREADS,
 ];

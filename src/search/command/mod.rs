@@ -18,7 +18,7 @@ mod template;
 pub use process::kill_all as kill_commands;
 
 use super::method::choose;
-use super::trial::ENDED;
+use super::trial::{ENDED, SEARCH_LIMIT};
 use super::{Constraint, Progress, WarmStart};
 use crate::history::{Direction, Trial};
 use crate::random::{Purpose, Stream};
@@ -148,8 +148,8 @@ impl CommandSpec {
         Ok(choose(&self.storage, &self.study_name(), &self.told, "asha", objectives)?.method)
     }
 
-    /// The study's name.
-    fn study_name(&self) -> String {
+    /// The study's name: the given one, or that of the first file among the command's words.
+    pub fn study_name(&self) -> String {
         self.study.clone().unwrap_or_else(|| self.name())
     }
 
@@ -211,6 +211,7 @@ pub fn search_command(spec: &CommandSpec, progress: &dyn Progress, stop: &Arc<At
         progress.note(&format!("the command does not name {}; a program may read them there", unnamed.join(", ")));
     }
     progress.note(&format!("sampler {}", sampler.describe(&spec.space, &spec.directions)));
+    super::repeat_cut(&study, spec.trials, progress)?;
     progress.started(&study, spec.trials, study.counts()?.finished());
     let on_trial = |trial: &Trial| {
         let best = if spec.directions.len() == 1 { study.best().ok() } else { None };
@@ -392,10 +393,10 @@ fn run(search: &Search<'_>, context: &mut Context<'_>) -> Result<Vec<f64>, Objec
         End::Stopped if steps == 0 || !search.delivers(context, reported.as_deref()) => Err(ObjectiveEnd::Stopped),
         End::Stopped | End::Late => {
             let (whose, limit) = match end {
-                End::Stopped => ("search", spec.time_limit),
-                _ => ("trial", spec.trial_time_limit),
+                End::Stopped => (SEARCH_LIMIT, spec.time_limit),
+                _ => ("the trial's time limit", spec.trial_time_limit),
             };
-            let late = format!("the {whose}'s time limit of {} s", limit.unwrap_or_default().as_secs_f64());
+            let late = format!("{whose} of {} s", limit.unwrap_or_default().as_secs_f64());
             let fails = |why: &str| Err(ObjectiveEnd::Failed(format!("killed at {late}, {why}")));
             match reported {
                 None if steps == 0 => fails("with nothing reported"),
