@@ -1,0 +1,238 @@
+//! Limits of time, and what an interrupt leaves: a model in hand, and a study that goes on as if it had not stopped.
+
+use super::*;
+
+/// Longer than anything here takes on a machine that others keep busy; what does not stop would take longer still.
+const SOON: f64 = 120.0;
+
+#[test]
+fn time_limits_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut limited = spec(folder.path(), 1);
+    limited.trials = None;
+    limited.time_limit = Some(Duration::from_secs(4));
+    let outcome = run(&limited);
+    assert!(outcome.stopped == Stopped::TimeLimit && outcome.seconds < SOON, "{} s", outcome.seconds);
+    assert!(outcome.study.counts().unwrap().complete > 0);
+
+    // A resumed study knows from its start what the last training takes: where that is more than there is, the best trial's
+    // own model is the result.
+    let folder = tempfile::tempdir().unwrap();
+    let mut slow = spec(folder.path(), 1);
+    let rate = Domain::Float { low: 1e-3, high: 1e-2, log: true, step: None };
+    let rate = Parameter { name: "learning_rate".into(), domain: rate, when: vec![] };
+    slow.space = Some(Space::new(vec![rate]).unwrap());
+    slow.fixed.set("epochs", "epochs", &Value::Int(60)).unwrap();
+    slow.fixed.set("batch_size", "batch_size", &Value::Int(1)).unwrap();
+    slow.jobs = 1;
+    let first = run(&slow);
+    let training = first.best.user["train_seconds"].as_f64().unwrap();
+    slow.trials = None;
+    slow.time_limit = Some(Duration::from_secs_f64(training / 4.0));
+    let ends = Ends::default();
+    let second = search(&slow, &ends, &Arc::default()).unwrap();
+    assert_eq!((second.stopped, second.retrained, second.best.number), (Stopped::TimeLimit, false, 0));
+    assert_eq!(ends.0.load(Ordering::Relaxed), 0, "no last training was begun");
+    let said = ends.1.lock().unwrap();
+    assert!(said.contains("no time for a last training: the result is the own model of trial 0"), "{said}");
+    let own = folder.path().join("models/trial-0.safetensors");
+    assert_eq!(std::fs::read(&second.model).unwrap(), std::fs::read(own).unwrap());
+
+    let folder = tempfile::tempdir().unwrap();
+    let mut hung = spec(folder.path(), 2);
+    hung.fixed.set("epochs", "epochs", &Value::Int(100_000_000)).unwrap();
+    hung.trial_time_limit = Some(Duration::from_millis(300));
+    hung.trial_time_limit = Some(Duration::from_nanos(1));
+    let message = search(&hung, &(), &Arc::default()).unwrap_err().to_string();
+    assert!(message.contains("no trial was completed") && message.contains("in its first epoch"), "{message}");
+}
+
+#[test]
+fn what_a_trial_has_learned_when_its_time_is_up_is_its_result() {
+    for (repeats, early_stopping) in [(1, None), (3, None), (1, Some(100_000))] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut spec = spec(folder.path(), 2);
+        spec.fixed.set("epochs", "epochs", &Value::Int(1_000_000)).unwrap();
+        if let Some(patience) = early_stopping {
+            spec.fixed.set("early_stopping", "early_stopping", &Value::Int(patience)).unwrap();
+        }
+        spec.trial_time_limit = Some(Duration::from_secs(2));
+        spec.repeats = repeats;
+        let outcome = run(&spec);
+        let trials = outcome.study.trials().unwrap();
+        assert_eq!(trials.len(), 2);
+        let prepared = Prepared::load(&spec.data, &SplitSpec { seed: spec.seed, ..spec.split.clone() }).unwrap();
+        let sets = prepared.sets(Preprocess::Standard).unwrap();
+        for trial in trials.iter() {
+            assert_eq!(trial.state, State::Complete, "{trial:?}");
+            let why = trial.user["ended_by"].as_str().unwrap();
+            assert!(why.contains("time limit of 2 s") && why.contains("1 of 3") == (repeats == 3), "{why}");
+            let best = trial.user["best_epoch"].as_u64().unwrap();
+            assert_eq!(trial.value(), trial.intermediate.get(&best).copied(), "the value of an epoch that was whole");
+            assert!(early_stopping.is_some() || trial.last_intermediate().unwrap().0 == best);
+            // The model that is kept has that value: weights of the epoch that was cut off are not in it.
+            let path = folder.path().join("models").join(format!("trial-{}.safetensors", trial.number));
+            let model = Model::load(&path).unwrap();
+            let engine = Engine::new(Device::Cpu, 1).unwrap();
+            let scores = engine.scores(&model, sets.validation.as_ref().unwrap()).unwrap();
+            assert_eq!(Some(scores.0["accuracy"]), trial.value());
+        }
+    }
+}
+
+#[test]
+fn where_no_trial_is_complete_in_time_those_under_way_are_the_result() {
+    let epochs = |spec: &mut SearchSpec| spec.fixed.set("epochs", "epochs", &Value::Int(1_000_000)).unwrap();
+    for (repeats, keep_models, objectives) in
+        [(1, 3, &["accuracy"][..]), (3, 3, &["accuracy"]), (1, 0, &["log_loss", "parameters"])]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let mut spec = spec(folder.path(), 1);
+        epochs(&mut spec);
+        // Without kept models there is a last training, if only for want of another; it may fit, of few epochs, or not.
+        (spec.repeats, spec.keep_models, spec.retrain) = (repeats, keep_models, keep_models == 0);
+        spec.trials = None;
+        spec.objectives = objectives.iter().map(|name| Measure::by_name("", name).unwrap()).collect();
+        spec.time_limit = Some(Duration::from_secs(3));
+        let outcome = run(&spec);
+        assert_eq!(outcome.stopped, Stopped::TimeLimit);
+        assert!(outcome.seconds < SOON);
+        let best = &outcome.best;
+        let why = best.user["ended_by"].as_str().unwrap();
+        assert!(why.contains("the search's time limit of 3 s") && why.contains("1 of 3") == (repeats == 3), "{why}");
+        let last = best.user["best_epoch"].as_u64().unwrap();
+        assert_eq!(best.last_intermediate().unwrap().0, last, "the epochs that were whole");
+        assert_eq!(best.state, State::Complete);
+        // The model that is delivered has that value.
+        let prepared = Prepared::load(&spec.data, &SplitSpec { seed: spec.seed, ..spec.split.clone() }).unwrap();
+        let prepared = if objectives.contains(&"parameters") { prepared.aligned() } else { prepared };
+        let sets = prepared.sets(Preprocess::Standard).unwrap();
+        let model = Model::load(&outcome.model).unwrap();
+        let engine = Engine::new(Device::Cpu, 1).unwrap();
+        let scores = engine.scores(&model, sets.validation.as_ref().unwrap()).unwrap();
+        assert!(outcome.retrained && spec.retrain || Some(&scores.0[objectives[0]]) == best.values.first());
+        let files = std::fs::read_dir(folder.path().join("models")).unwrap().count();
+        assert!(files <= 1 + keep_models && (files == 1) == (keep_models == 0), "{files}");
+    }
+
+    // A few folds are compared with nothing: the trial waits for the next call.
+    let folder = tempfile::tempdir().unwrap();
+    let mut spec = spec(folder.path(), 1);
+    epochs(&mut spec);
+    spec.split.folds = Folds::Count(3);
+    spec.time_limit = Some(Duration::from_secs(1));
+    let text = search(&spec, &(), &Arc::default()).unwrap_err().to_string();
+    assert!(text.contains("too short for the 3 trainings of one"), "{text}");
+    let study = Study::open(&Storage::open(&spec.storage).unwrap(), None).unwrap();
+    assert_eq!(study.counts().unwrap().finished(), 0);
+}
+
+#[test]
+fn when_time_is_up_a_trial_that_leads_is_a_result_and_others_are_put_back() {
+    for (learning_rate, leads) in [(1e-2, true), (1e-9, false)] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut spec = spec(folder.path(), 1);
+        let parameter = |name: &str, domain| Parameter { name: name.into(), domain, when: vec![] };
+        let rates = Domain::Float { low: 1e-9, high: 1e-2, log: true, step: None };
+        let epochs = Domain::Int { low: 1, high: 1_000_000, log: true, step: 1 };
+        spec.space = Some(Space::new(vec![parameter("learning_rate", rates), parameter("epochs", epochs)]).unwrap());
+        // One that ends soon, and one that runs for as long as it may.
+        let trial = |rate: f64, epochs: i64| {
+            [("learning_rate".to_owned(), Value::Float(rate)), ("epochs".to_owned(), Value::Int(epochs))].into()
+        };
+        (spec.enqueue, spec.jobs, spec.trials) = (vec![trial(1e-3, 2), trial(learning_rate, 1_000_000)], 1, None);
+        spec.retrain = false;
+        spec.time_limit = Some(Duration::from_secs(3));
+        let outcome = run(&spec);
+        assert_eq!(outcome.stopped, Stopped::TimeLimit);
+        assert_eq!(outcome.best.user.contains_key("ended_by"), leads, "{:?}", outcome.best);
+        assert_eq!(outcome.best.value() > outcome.study.trials().unwrap()[0].value(), leads);
+        assert_eq!(outcome.study.counts().unwrap().complete, 1 + u64::from(leads));
+        if leads {
+            let prepared = Prepared::load(&spec.data, &SplitSpec { seed: spec.seed, ..spec.split.clone() }).unwrap();
+            let sets = prepared.sets(Preprocess::Standard).unwrap();
+            let engine = Engine::new(Device::Cpu, 1).unwrap();
+            let model = Model::load(&outcome.model).unwrap();
+            let scores = engine.scores(&model, sets.validation.as_ref().unwrap()).unwrap();
+            assert_eq!(Some(scores.0["accuracy"]), outcome.best.value(), "the model has the value of its trial");
+        }
+    }
+}
+
+/// A study goes on as if it had never been short of time.
+#[test]
+fn what_a_time_limit_ended_begins_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = tempfile::tempdir().unwrap();
+    let spec_of = |folder: &Path, trials| SearchSpec { jobs: 1, ..spec(folder, trials) };
+    let expected = run(&spec_of(whole.path(), 3));
+    let first = run(&spec_of(folder.path(), 2));
+    // As a time limit leaves a trial.
+    let base = rusqlite::Connection::open(folder.path().join("study.db")).unwrap();
+    let values = "INSERT INTO trial_user_attributes (trial_id, key, value_json)
+                  SELECT trial_id, 'ended_by', '\"the search''s time limit of 3 s\"' FROM trials WHERE number = 0";
+    assert_eq!(base.execute(values, []).unwrap(), 1);
+    base.execute(
+        "UPDATE trial_values SET value = 0.999 WHERE trial_id = (SELECT trial_id FROM trials WHERE number = 0)",
+        [],
+    )
+    .unwrap();
+    drop((base, first));
+    let all = run(&spec_of(folder.path(), 2));
+    assert_eq!(all.best.value(), Some(0.999), "a study that has all its trials is left alone");
+    assert_eq!(all.found.default_value, None, "what was cut says nothing of the default configuration");
+    let outcome = run(&spec_of(folder.path(), 3));
+    assert_eq!(numbers(&outcome.study), numbers(&expected.study));
+    let counts = outcome.study.counts().unwrap();
+    assert_eq!((counts.complete, counts.lost, counts.failed), (3, 1, 0));
+    assert_eq!(outcome.best.params, expected.best.params);
+    let again = Study::open(&Storage::open(folder.path().join("study.db")).unwrap(), None).unwrap();
+    assert_eq!(numbers(&again), numbers(&expected.study));
+}
+
+/// Sets the stop flag at an epoch, and remembers what is said.
+struct StopAt(u64, Arc<AtomicBool>, Mutex<String>);
+
+impl Progress for StopAt {
+    fn note(&self, text: &str) {
+        self.2.lock().unwrap().push_str(text);
+    }
+    fn started(&self, _: &Study, _: Option<u64>, _: u64) {}
+    fn trial_started(&self, _: &Trial) {}
+    fn epoch(&self, _: u64, epoch: u64, _: f64) {
+        self.1.fetch_or(epoch == self.0, Ordering::Relaxed);
+    }
+    fn trial_finished(&self, _: &Trial, _: Option<f64>) {}
+    fn retraining(&self, _: usize, _: usize) {}
+}
+
+#[test]
+fn what_is_interrupted_before_there_is_a_result_leaves_a_model_and_begins_again() {
+    let whole = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let spec = |folder: &Path| {
+        let mut spec = spec(folder, 2);
+        spec.fixed.set("epochs", "epochs", &Value::Int(4)).unwrap();
+        spec.jobs = 1;
+        spec
+    };
+    let expected = run(&spec(whole.path()));
+    let spec = spec(folder.path());
+    let stop = Arc::new(AtomicBool::new(false));
+    let stops = StopAt(3, stop.clone(), Mutex::default());
+    let error = search(&spec, &stops, &stop).unwrap_err();
+    assert!(matches!(error, Error::Interrupted), "{error}");
+    let said = stops.2.lock().unwrap();
+    assert!(said.contains("trial 0 was interrupted after 3 of its epochs"), "{said}");
+    let path = folder.path().join("models/interrupted.safetensors");
+    let model = Model::load(&path).unwrap();
+    let prepared = Prepared::load(&spec.data, &SplitSpec { seed: spec.seed, ..spec.split.clone() }).unwrap();
+    let sets = prepared.sets(Preprocess::Standard).unwrap();
+    let engine = Engine::new(Device::Cpu, 1).unwrap();
+    let scores = engine.scores(&model, sets.validation.as_ref().unwrap()).unwrap();
+    let first = &expected.study.trials().unwrap()[0];
+    assert_eq!(scores.0["accuracy"], first.intermediate[&3], "as it was after that epoch");
+    let resumed = run(&spec);
+    assert_eq!(numbers(&resumed.study), numbers(&expected.study));
+    assert!(!path.exists(), "there is a result");
+}
