@@ -7,9 +7,6 @@ use crate::Result;
 use crate::study::{Method, Storage, Told};
 use std::path::Path;
 
-/// The sampler that is meant to be used with Hyperband.
-const BOHB: &str = "bohb";
-
 /// What a search goes by.
 pub(super) struct Chosen {
     pub method: Method,
@@ -34,8 +31,8 @@ pub(super) fn choose(
     let before = if is_kept { method.pruner.clone() } else { String::new() };
     method.pruner_settings.objectives = objectives;
     let mut told = told.clone();
-    let begins_bohb = told.sampler.as_deref() == Some(BOHB) && (method.sampler != BOHB || !is_kept);
-    if begins_bohb && pruner != "none" {
+    // Where BOHB goes on, its pruner is the one that is kept.
+    if method.sampler != "bohb" && pruner != "none" {
         told = told.with_hyperband_for_bohb();
     }
     let rung_is_told = told.has_option("min_resource");

@@ -190,25 +190,20 @@ impl Study {
         &self,
         why: impl Fn(&Connection, i64, &Trial) -> Result<Option<&'a str>, Fault>,
     ) -> Result<Vec<u64>> {
-        let lose_them = |connection: &Connection| {
-            self.refresh_in(connection)?;
+        self.lose_all(|connection| {
             let running: Vec<Stored> = self
                 .cache()
                 .open()
                 .filter(|(_, trial)| trial.state == State::Running)
                 .map(|(id, trial)| Stored { id, trial: trial.clone() })
                 .collect();
-            let mut changed = Vec::new();
+            let mut lost = Vec::new();
             for stored in running {
                 if let Some(why) = why(connection, stored.id, &stored.trial)? {
-                    changed.extend(self.lose(connection, stored, why)?);
+                    lost.push((stored, why));
                 }
             }
-            Ok(changed)
-        };
-        self.inner.storage.write_then(lose_them, |changed| {
-            let kept = changed.into_iter().map(|stored| self.keep(stored));
-            kept.filter(|trial| trial.state == State::Failed).map(|trial| trial.number).collect()
+            Ok(lost)
         })
     }
 
@@ -219,17 +214,21 @@ impl Study {
     /// # Errors
     /// The storage fails.
     pub fn repeat(&self, why: &str, is_cut: impl Fn(&Trial) -> bool) -> Result<Vec<u64>> {
+        self.lose_all(|_| {
+            let cache = self.cache();
+            let is_cut = |trial: &&Trial| trial.state == State::Complete && is_cut(trial);
+            let cut = cache.all().filter(is_cut).filter_map(|trial| cache.get(trial.number));
+            Ok(cut.map(|(id, trial)| (Stored { id, trial: trial.clone() }, why)).collect())
+        })
+    }
+
+    /// Puts back the trials that `chosen` gives, each for its reason; returns their numbers.
+    fn lose_all<'a>(&self, chosen: impl Fn(&Connection) -> Result<Vec<(Stored, &'a str)>, Fault>) -> Result<Vec<u64>> {
         let write = |connection: &Connection| {
             self.refresh_in(connection)?;
-            let is_cut = |trial: &&Trial| trial.state == State::Complete && is_cut(trial);
-            let cut: Vec<u64> = self.cache().all().filter(is_cut).map(|trial| trial.number).collect();
             let mut changed = Vec::new();
-            for number in cut {
-                let found = self.cache().get(number).map(|(id, trial)| Stored { id, trial: trial.clone() });
-                if let Some(stored) = found {
-                    connection.execute("DELETE FROM trial_values WHERE trial_id = ?1", [stored.id])?;
-                    changed.extend(self.lose(connection, stored, why)?);
-                }
+            for (stored, why) in chosen(connection)? {
+                changed.extend(self.lose(connection, stored, why)?);
             }
             Ok(changed)
         };
@@ -247,7 +246,10 @@ impl Study {
         if !rows::transition(connection, id, trial.state, State::Failed, now)? {
             return Ok(Vec::new());
         }
-        trial.values.clear();
+        if !trial.values.is_empty() {
+            connection.execute("DELETE FROM trial_values WHERE trial_id = ?1", [id])?;
+            trial.values.clear();
+        }
         (trial.state, trial.finished) = (State::Failed, Some(now));
         // Optuna's own words for a repetition: the first of the line, and all of them.
         let first = trial.system.get("failed_trial").cloned().unwrap_or(trial.number.into());
