@@ -1,6 +1,7 @@
 //! The bridge from end to end on built-in data: trials, resuming, reproducibility, kept models, the last training.
 
 mod limits;
+mod stopped;
 
 use hpt_engine::Error;
 use hpt_engine::data::{DataSpec, Features, Folds, Preprocess, ReadTargets, SplitSpec};

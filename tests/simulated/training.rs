@@ -6,9 +6,11 @@ use hpt_engine::check::Kind;
 use hpt_engine::data::{Dataset, Features, Targets};
 use hpt_engine::model::{Activation, Init, ModelSpec, Plan, initialise};
 use hpt_engine::train::{
-    Control, Metric, Optimizer, Schedule, ScheduleKind, TrainSpec, Trained, Trainer, evaluate, resume, train,
+    Control, Epoch, Metric, Optimizer, Paused, Schedule, ScheduleKind, TrainSpec, Trained, Trainer, evaluate, go_on,
+    resume, train,
 };
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 struct Problem {
     training: Arc<Dataset>,
@@ -127,6 +129,35 @@ fn pieces_are_the_whole() {
     let (_, second) = piece(Some(&first), 3);
     let (end, _) = piece(Some(&second), 4);
     assert!(end.weights == whole.weights);
+}
+
+/// A training that is cancelled goes on to the same bits, with what early stopping has kept.
+#[test]
+fn parts_are_the_whole() {
+    let problem = Problem::new(Kind::Numbers(2), &ModelSpec::uniform(&[20], Activation::Gelu, 0.2));
+    let metric = Some(Metric::Loss);
+    let spec = TrainSpec { epochs: 9, batch_size: 16, learning_rate: 0.1, metric, ..TrainSpec::default() };
+    for spec in [TrainSpec { early_stopping: Some(3), ..spec.clone() }, TrainSpec { keep_epochs: true, ..spec }] {
+        let cuda = simulated(&[Look::default()]);
+        let whole = problem.train(&cuda, &spec);
+        let data = cuda.upload(problem.training.clone()).unwrap();
+        let validation = cuda.upload(problem.validation.clone()).unwrap();
+        let (mut from, mut parts): (Option<Paused>, usize) = (None, 0);
+        let end = loop {
+            let looks = AtomicUsize::new(0);
+            let cancelled = || looks.fetch_add(1, Ordering::Relaxed) == 2;
+            let trainer = Trainer { cancelled: &cancelled, ..problem.trainer(&spec, None) };
+            let told = &mut |_: &Epoch| Control::Continue;
+            let (trained, paused) = go_on(&cuda, &trainer, from.as_ref(), &data, Some(&validation), told).unwrap();
+            parts += 1;
+            match paused {
+                Some(paused) => from = Some(paused),
+                None => break trained,
+            }
+        };
+        assert!(parts >= 3 && end.weights == whole.weights, "{parts} parts");
+        assert_eq!((end.epoch, end.metric, end.stopped), (whole.epoch, whole.metric, whole.stopped));
+    }
 }
 
 /// Bytes are multiplied by their scale while they are read; without targets there is no loss.
