@@ -121,9 +121,11 @@ impl Parts {
     pub fn describe(&self, of: usize) -> String {
         let epochs = |n: usize| if n == 1 { "1 epoch".to_owned() } else { format!("{n} epochs") };
         match (self.measured.len(), self.paused.as_ref().map_or(0, |paused| paused.history.len())) {
-            (0, n) if of == 1 => epochs(n),
-            (whole, 0) => format!("{whole} of its {of} trainings"),
-            (whole, n) => format!("{whole} of its {of} trainings and {} of the next", epochs(n)),
+            (0, 0) => "in its first epoch".to_owned(),
+            (0, n) if of == 1 => format!("after {}", epochs(n)),
+            (0, n) => format!("after {} of the first of its {of} trainings", epochs(n)),
+            (whole, 0) => format!("after {whole} of its {of} trainings"),
+            (whole, n) => format!("after {whole} of its {of} trainings and {} of the next", epochs(n)),
         }
     }
 }
@@ -225,7 +227,7 @@ mod tests {
         let read = place(1).load().unwrap();
         // What is not a number is not equal to itself.
         assert_eq!(format!("{read:?}"), format!("{parts:?}"));
-        assert_eq!(read.describe(5), "1 of its 5 trainings and 2 epochs of the next");
+        assert_eq!(read.describe(5), "after 1 of its 5 trainings and 2 epochs of the next");
         assert!(place(2).load().is_none(), "another trial's");
         place(1).clear();
         assert!(place(1).load().is_none() && !folder.path().join("unfinished").exists());

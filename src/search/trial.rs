@@ -69,9 +69,7 @@ impl Objective<'_> {
         let goes_on = earlier.is_some();
         if let Some(parts) = &earlier {
             let so_far = parts.describe(bridge.parts);
-            bridge
-                .progress
-                .note(&format!("trial {} goes on after {so_far}, made before it was stopped", context.number()));
+            bridge.progress.note(&format!("trial {} goes on where it was stopped: {so_far}", context.number()));
         }
         let mut parts = earlier.unwrap_or_default();
         let (started, before) = (Instant::now(), parts.seconds);
@@ -126,9 +124,8 @@ impl Objective<'_> {
         // What was measured now is the trial's value, however it is trained.
         self.price(context, *parameters, inference_seconds)?;
         let fixed = Fixed { parameters: *parameters as f64, inference_seconds };
-        match self.tell_again(context, config, parts, fixed) {
-            Verdict::Continue => {}
-            verdict => return Err(self.ended_by(context, verdict, parts, *threads)),
+        if self.tell_again(context, config, parts, fixed)? {
+            return Err(ObjectiveEnd::Stopped);
         }
         let of = self.bridge.parts;
         let (mut cut, mut partial) = (None, None);
@@ -215,28 +212,19 @@ impl Objective<'_> {
         Ok(values)
     }
 
-    /// Reports what the trial came to before it was stopped, and hears what to do.
-    fn tell_again(&self, context: &mut Context<'_>, config: &Config, parts: &Parts, fixed: Fixed) -> Verdict {
-        let of_parts = self.bridge.method.pruner().is_ok_and(|pruner| pruner.of_parts());
-        let mut verdict = Verdict::Continue;
-        if of_parts {
-            for whole in 1..=parts.measured.len() {
-                verdict = self.report_part(context, &parts.measured[..whole]);
-                if verdict != Verdict::Continue {
-                    break;
-                }
-            }
-            return verdict;
+    /// Reports what the trial came to before it was stopped; true where the study stops. A pruner let it go on then, and what
+    /// others came to since does not undo that.
+    fn tell_again(&self, context: &mut Context<'_>, config: &Config, parts: &Parts, fixed: Fixed) -> Result<bool> {
+        if self.bridge.method.pruner()?.of_parts() {
+            let mut whole = 1..=parts.measured.len();
+            return Ok(whole.any(|whole| self.report_part(context, &parts.measured[..whole]) == Verdict::Stop));
         }
         let mut seconds = 0.0;
-        for epoch in parts.first.iter().flat_map(|first| &first.history) {
+        let mut epochs = parts.first.iter().flat_map(|first| &first.history);
+        Ok(epochs.any(|epoch| {
             seconds += epoch.seconds;
-            verdict = self.report_epoch(context, epoch, &config.train.also, seconds, fixed).unwrap_or(verdict);
-            if verdict != Verdict::Continue {
-                break;
-            }
-        }
-        verdict
+            self.report_epoch(context, epoch, &config.train.also, seconds, fixed) == Some(Verdict::Stop)
+        }))
     }
 
     /// How a trial ends that a verdict ends between trainings.
@@ -484,6 +472,7 @@ impl Objective<'_> {
         let (_, validation, test) = self.bridge.prepared.rows();
         let mut began = Instant::now();
         let from = parts.paused.take();
+        let known = from.as_ref().map_or(0, |from| from.history.len());
         let result = engine.go_on(&fit, from.as_ref(), &mut |epoch| {
             seconds += epoch.seconds;
             // What is not training is the evaluation of the validation rows: at the end it is made once more, and of the test
@@ -495,6 +484,9 @@ impl Objective<'_> {
             if reports {
                 let also = &config.train.also;
                 verdict = self.report_epoch(context, epoch, also, seconds, fixed).unwrap_or(verdict);
+                if verdict == Verdict::Prune && epoch.epoch <= known {
+                    verdict = Verdict::Continue;
+                }
             }
             told.store(verdict == Verdict::Stop, Relaxed);
             if verdict == Verdict::Prune { Control::Stop } else { Control::Continue }
@@ -529,7 +521,7 @@ impl Objective<'_> {
 
     /// Whether time is up and the trial is ahead of every complete one by the first objective, with the mean of its whole
     /// trainings or, in the only one, what that came to. It is a result then: if it were put back, a longer limit could come to
-    /// less than a shorter one. Some folds are easier than others: half of them are needed, and to be ahead on these too.
+    /// less than a shorter one. Some folds are easier than others: it has to be ahead on those it has seen, too.
     fn leads(&self, trained: &Trained, earlier: &[Measured]) -> bool {
         let Bridge { study, objectives, watched, prepared, .. } = self.bridge;
         let in_folds = prepared.folds() > 0;
@@ -540,14 +532,13 @@ impl Objective<'_> {
         if own.is_empty() && !in_folds {
             own.extend(trained.metric);
         }
-        let least = if in_folds { self.bridge.parts.div_ceil(2) } else { 1 };
         // Of a front all count; without a complete trial nobody is ahead of anything.
         let best = study.best().unwrap_or_default();
         let is_ahead = |best: &Trial| {
             let theirs = if in_folds { parts_of(study, best).unwrap_or_default() } else { Vec::new() };
             best.values.first().is_some_and(|value| parts::are_ahead(study.directions()[0], &own, *value, &theirs))
         };
-        own.len() >= least && !best.is_empty() && best.iter().all(is_ahead)
+        !own.is_empty() && !best.is_empty() && best.iter().all(is_ahead)
     }
 }
 

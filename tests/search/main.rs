@@ -11,7 +11,7 @@ use hpt_engine::model::Model;
 use hpt_engine::prepared::Prepared;
 use hpt_engine::search::{Constraint, Measure, Progress, SearchOutcome, SearchSpec, search};
 use hpt_engine::space::{Domain, Parameter, Space, Value};
-use hpt_engine::study::{Stopped, Storage, Study, Told};
+use hpt_engine::study::{Stopped, Storage, Study, Told, ToldOption};
 use hpt_engine::train::{Control, Metric};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -55,7 +55,7 @@ fn what_is_interrupted_before_there_is_a_result_leaves_a_model_and_goes_on() {
     let ends = Ends::default();
     let resumed = search(&spec, &ends, &Arc::default()).unwrap();
     let said = ends.1.lock().unwrap();
-    assert!(said.contains("trial 1 goes on after 3 epochs, made before it was stopped"), "{said}");
+    assert!(said.contains("trial 1 goes on where it was stopped: after 3 epochs"), "{said}");
     assert_eq!(numbers(&resumed.study), numbers(&expected.study));
     assert!(!path.exists(), "there is a result");
     assert!(!folder.path().join("models/unfinished").exists(), "nothing is left of what was under way");
@@ -66,7 +66,7 @@ struct StopSoon(Duration, Arc<AtomicBool>, AtomicU64);
 
 impl Progress for StopSoon {
     fn note(&self, text: &str) {
-        self.2.fetch_add(u64::from(text.contains(" goes on after ")), Ordering::Relaxed);
+        self.2.fetch_add(u64::from(text.contains(" goes on where it was stopped: ")), Ordering::Relaxed);
     }
     fn started(&self, _: &Study, _: Option<u64>, _: u64) {
         let (after, stop) = (self.0, self.1.clone());
@@ -174,4 +174,26 @@ fn what_does_not_belong_to_the_trial_is_not_gone_on_with() {
         assert!(!ends.1.lock().unwrap().contains("goes on"), "{i}");
         assert_eq!(numbers(&outcome.study) == numbers(&expected.study), spec.seed == 0, "{i}");
     }
+}
+
+/// What a pruner let pass is not judged again by what is known since.
+#[test]
+fn what_a_pruner_let_pass_goes_on() {
+    let (whole, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let spec = |folder: &Path| {
+        let mut spec = spec(folder, 1);
+        spec.fixed.set("epochs", "epochs", &Value::Int(4)).unwrap();
+        spec
+    };
+    let expected = run(&spec(whole.path()));
+    let values = &expected.study.trials().unwrap()[0].intermediate;
+    let mut spec = spec(folder.path());
+    let stop = Arc::new(AtomicBool::new(false));
+    search(&spec, &StopAt(3, stop.clone(), Mutex::default()), &stop).unwrap_err();
+    // One that would have stopped it after its first epoch, and not later.
+    let lower = (values[&1] + values[&4]) / 2.0;
+    assert!(values[&1] < lower && lower < values[&4], "{values:?}");
+    spec.told.pruner = Some("threshold".into());
+    spec.told.options = vec![ToldOption { place: "here".into(), name: "lower".into(), value: lower }];
+    assert_eq!(numbers(&run(&spec).study), numbers(&expected.study));
 }
