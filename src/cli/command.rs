@@ -158,7 +158,7 @@ fn screen_of(outcome: &CommandOutcome) -> String {
         }
         _ => format!("{} that no other beats", table::plural(outcome.best.len(), "trial")),
     };
-    parts.push(screen::tally(study.name(), summary, rate(outcome), &best));
+    parts.push(screen::tally(study, summary, rate(outcome), &best));
     let names = objective_names(study.metric_names(), study.directions().len());
     parts.push(match names.len() {
         1 => format!("the best trials:\n{}", screen::configurations(&outcome.top, &names)),

@@ -2,10 +2,10 @@
 //! a command. What only an end has (the test, the model) is null until whoever ends it says more.
 
 use hpt_engine::Error;
-use hpt_engine::history::Trial;
+use hpt_engine::history::{State, Trial};
 use hpt_engine::report::trials::{number as number_json, objective_names};
 use hpt_engine::search::Found;
-use hpt_engine::study::{Stopped, Study};
+use hpt_engine::study::{Counts, Stopped, Study, is_repetition};
 use serde_json::{Map, Value as Json, json};
 
 /// How long a search took, and why it ended.
@@ -44,7 +44,8 @@ pub fn of(study: &Study, best: Option<&Trial>, course: Course) -> Result<Json, E
     if let Some(command) = command {
         add("command", command);
     }
-    add("trials", json!({"complete": counts.complete, "pruned": counts.pruned, "failed": counts.failed}));
+    add("trials", by_state(counts));
+    add("put_back", json!(put_back(study)?));
     add("seconds", json!(course.seconds));
     add("trials_per_second", json!(course.rate));
     add("stopped_by", json!(course.stopped.name()));
@@ -52,6 +53,7 @@ pub fn of(study: &Study, best: Option<&Trial>, course: Course) -> Result<Json, E
     if !is_command {
         add("retrained", Json::Null);
         add("default", json!(found.default_value));
+        add("interrupted", json!(found.interrupted));
     }
     let has_scores = !found.validation.0.is_empty();
     add("validation", if has_scores { json!(found.validation) } else { Json::Null });
@@ -67,15 +69,28 @@ pub fn of(study: &Study, best: Option<&Trial>, course: Course) -> Result<Json, E
     Ok(fields.into())
 }
 
+/// Each count under its state's name.
+fn by_state(counts: Counts) -> Json {
+    counts.by_name().map(|(name, count)| (name.to_owned(), Json::from(count))).into_iter().collect::<Map<_, _>>().into()
+}
+
+/// The trials that begin again when the search goes on: they were under way when it ended.
+pub fn put_back(study: &Study) -> Result<Vec<u64>, Error> {
+    let trials = study.trials()?;
+    let waits = |trial: &&Trial| trial.state == State::Waiting && is_repetition(trial);
+    Ok(trials.iter().filter(waits).map(|trial| trial.number).collect())
+}
+
 /// Trials of one objective that are shown.
 const TOP: usize = 5;
 
 /// The document of a search that was interrupted before its study was open.
 pub fn blank(course: Course) -> Json {
     json!({
-        "study": null, "storage": null, "direction": null, "metric": null, "trials": null, "seconds": course.seconds,
+        "study": null, "storage": null, "direction": null, "metric": null, "trials": null, "put_back": [],
+        "seconds": course.seconds,
         "trials_per_second": course.rate, "stopped_by": course.stopped.name(), "best": null, "retrained": null,
-        "default": null, "validation": null, "test": null, "model": null, "top": [],
+        "default": null, "interrupted": null, "validation": null, "test": null, "model": null, "top": [],
     })
 }
 

@@ -1,11 +1,11 @@
 //! The last screen of a search: what it found, how it got there, how good that is, what to type next.
 
 use super::console::bold;
-use super::table;
+use super::{document, table};
 use hpt_engine::history::{Direction, State, Trial};
 use hpt_engine::search::SearchOutcome;
 use hpt_engine::space::Value;
-use hpt_engine::study::Summary;
+use hpt_engine::study::{Study, Summary};
 use std::fmt::Write;
 
 /// Columns and lines of the chart.
@@ -44,18 +44,32 @@ pub fn of(outcome: &SearchOutcome, data: &str) -> String {
 }
 
 /// What was done, how fast and why it ended, and what came of it.
-pub fn tally(study: &str, summary: &Summary, rate: f64, best: &str) -> String {
+pub fn tally(study: &Study, summary: &Summary, rate: f64, best: &str) -> String {
     let Summary { counts, finished, seconds, stopped } = summary;
     format!(
-        "{study}: {} ({} complete, {} pruned, {} failed); {} in {}, {rate:.1} a second\nended because {stopped}\n{}",
+        "{}: {} ({} complete, {} pruned, {} failed); {} in {}, {rate:.1} a second\nended because {stopped}{}\n{}",
+        study.name(),
         table::plural(counts.finished() as usize, "trial"),
         counts.complete,
         counts.pruned,
         counts.failed,
         table::plural(*finished as usize, "new trial"),
         table::seconds(*seconds),
+        put_back(study).map(|text| format!("; {text}")).unwrap_or_default(),
         bold(best),
     )
+}
+
+/// How many trials were under way and begin again; none where there are none.
+pub fn put_back(study: &Study) -> Option<String> {
+    let numbers = document::put_back(study).unwrap_or_default();
+    (!numbers.is_empty()).then(|| {
+        let list = numbers.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+        match numbers.len() {
+            1 => format!("a trial that was under way begins again when the search goes on, as trial {list}"),
+            n => format!("{n} trials that were under way begin again when the search goes on, as trials {list}"),
+        }
+    })
 }
 
 /// Counts, time, the best trial, the gain over the default configuration.
@@ -77,7 +91,7 @@ fn found(outcome: &SearchOutcome) -> String {
         ),
     };
     let (finished, seconds, stopped) = (outcome.finished, outcome.seconds, outcome.stopped);
-    let mut text = tally(outcome.study.name(), &Summary { counts, finished, seconds, stopped }, rate(outcome), &best);
+    let mut text = tally(&outcome.study, &Summary { counts, finished, seconds, stopped }, rate(outcome), &best);
     if let Some(why) = outcome.best.user.get("ended_by").and_then(|why| why.as_str()) {
         let _ = write!(text, "\ntrial {} was cut short by {why}", outcome.best.number);
     }

@@ -41,7 +41,8 @@ const HELP: &str = "\
 Trials run in parallel and are stored as they finish. The best configuration is trained once more on training and \
 validation rows, tested once on the test rows, and saved. --trials is the total that the study should reach: after an \
 interrupt or a crash the same command goes on where it stopped. An interrupted search exits with 130; with --json it prints \
-its document all the same, `stopped_by` being `interrupt` and `model` null.
+its document all the same, `stopped_by` being `interrupt` and `model` null; `put_back` are the trials that were under way and \
+begin again, `interrupted` is what the best of them had come to where there is no result yet.
 
 Flags of a training (--epochs 10, --optimizer adam) fix a value for all trials; what varies is the [space] table of a \
 study file, or a space sized from the data.
@@ -323,7 +324,12 @@ pub fn how_to_resume(bars: &Bars, storage: &Path) -> String {
     let finished = table::plural(bars.finished() as usize, "trial");
     let command: Vec<String> = std::env::args_os().map(|word| table::quoted(&word.to_string_lossy())).collect();
     let storage = storage.display();
-    format!("interrupted: {finished} of the study finished and kept in {storage}; to go on:\n  {}", command.join(" "))
+    let again = bars.study().and_then(|study| screen::put_back(&study)).map(|text| format!("; {text}"));
+    format!(
+        "interrupted: {finished} of the study finished and kept in {storage}{}; to go on:\n  {}",
+        again.unwrap_or_default(),
+        command.join(" ")
+    )
 }
 
 fn document(outcome: &SearchOutcome) -> Result<Json, Error> {

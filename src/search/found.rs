@@ -1,6 +1,7 @@
 //! What a study of trainings has found, from the study alone: the same at the end of a search, after an interrupt, and for
 //! whoever opens the study later.
 
+use super::kept::Interrupted;
 use super::population::{POPULATION, schedule_of};
 use super::space::default_point;
 use super::trial::{is_cut, parts_of, scores_of};
@@ -22,6 +23,8 @@ pub struct Found {
     /// Of a population, its hyperparameters from its first epoch on: `{"trial", "epochs": [from, to], "params"}` of each
     /// piece. Else empty.
     pub schedule: Vec<Json>,
+    /// The model of a training that was interrupted before there was any result, until there is one.
+    pub interrupted: Option<Interrupted>,
 }
 
 impl Found {
@@ -30,13 +33,14 @@ impl Found {
     /// # Errors
     /// The storage fails, or lacks what a trial goes on from.
     pub fn of(study: &Study, best: Option<&Trial>) -> Result<Self> {
-        let default_value = default_value(study)?;
-        let Some(best) = best else { return Ok(Found { default_value, ..Found::default() }) };
+        let (default_value, interrupted) = (default_value(study)?, Interrupted::of(study)?);
+        let Some(best) = best else { return Ok(Found { default_value, interrupted, ..Found::default() }) };
         Ok(Found {
             default_value,
             validation: scores_of(study, best)?,
             parts: parts_of(study, best)?,
             schedule: schedule_of(study, best)?,
+            interrupted,
         })
     }
 }

@@ -5,11 +5,15 @@ use crate::history::{Direction, State, Trial};
 use crate::model::Model;
 use crate::study::Study;
 use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value as Json, json};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The file of a training that was interrupted before there was any result.
 const UNFINISHED: &str = "interrupted.safetensors";
+/// Attribute of a study: what that file holds ([`Interrupted`]); null where there is none any more.
+const INTERRUPTED: &str = "interrupted";
 
 /// The models of the best trials so far, one file each.
 pub(super) struct Kept {
@@ -32,6 +36,27 @@ pub(super) struct Unfinished {
     pub value: f64,
     pub loss: f64,
     pub model: Model,
+}
+
+/// The model of a training that the user interrupted before there was any result.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Interrupted {
+    /// The trial, which is lost now: another one repeats it.
+    pub trial: u64,
+    /// Epochs that it had trained.
+    pub epoch: usize,
+    /// The metric that is watched, on the validation rows.
+    pub value: f64,
+    /// The file.
+    pub model: PathBuf,
+}
+
+impl Interrupted {
+    /// What an interrupt left of a study; none where the file is gone.
+    pub(super) fn of(study: &Study) -> Result<Option<Self>> {
+        let left: Option<Self> = study.attribute(INTERRUPTED)?.and_then(|left| serde_json::from_value(left).ok());
+        Ok(left.filter(|left| left.model.is_file()))
+    }
 }
 
 impl Kept {
@@ -80,19 +105,25 @@ impl Kept {
         }
     }
 
-    /// Saves the best of what was interrupted, and says where.
-    pub fn save_interrupted(&self) -> Result<Option<(Unfinished, PathBuf)>> {
+    /// Saves the best of what was interrupted, and says where; the study remembers it.
+    pub fn save_interrupted(&self, study: &Study) -> Result<Option<Interrupted>> {
         let unfinished = self.unfinished.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(unfinished) = unfinished else { return Ok(None) };
-        let path = self.folder.join(UNFINISHED);
-        unfinished.model.save(&path)?;
-        Ok(Some((unfinished, path)))
+        let Unfinished { trial, epoch, value, model, .. } = unfinished;
+        let left = Interrupted { trial, epoch, value, model: self.folder.join(UNFINISHED) };
+        model.save(&left.model)?;
+        study.set_attribute(INTERRUPTED, &json!(left))?;
+        Ok(Some(left))
     }
 
     /// Removes what an interrupt left: there is a result.
-    pub fn forget_interrupted(&self) {
+    pub fn forget_interrupted(&self, study: &Study) -> Result<()> {
         // What stays behind takes a little room, no more.
         let _ = std::fs::remove_file(self.folder.join(UNFINISHED));
+        match study.attribute(INTERRUPTED)? {
+            Some(left) if !left.is_null() => study.set_attribute(INTERRUPTED, &Json::Null),
+            _ => Ok(()),
+        }
     }
 
     fn path(&self, number: u64) -> PathBuf {

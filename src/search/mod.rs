@@ -23,6 +23,7 @@ mod trial;
 pub use command::{CommandOutcome, CommandSpec, kill_commands, search_command};
 pub use finish::{Interval, Tested};
 pub use found::Found;
+pub use kept::Interrupted;
 pub use measure::{Bound, Constraint, Measure};
 pub use population::{PopulationSpec, TUNABLE};
 pub use problem::DataProblem;
@@ -87,7 +88,7 @@ pub fn search(spec: &SearchSpec, progress: &dyn Progress, stop: &Arc<AtomicBool>
         return Err(Error::Interrupted);
     }
     let (best, finished, retrained) = bridge.finish(&kept, &budget, opened)?;
-    kept.forget_interrupted();
+    kept.forget_interrupted(&bridge.study)?;
     if let Some(members) = members.filter(|_| summary.stopped == Stopped::Reached) {
         members.clean();
     }
@@ -403,15 +404,15 @@ impl<'a> Bridge<'a> {
 
     /// Keeps the model of a training that was interrupted where there is nothing else yet.
     fn keep_interrupted(&self, kept: &Kept) {
-        match kept.save_interrupted() {
+        match kept.save_interrupted(&self.study) {
             Ok(None) => {}
-            Ok(Some((unfinished, path))) => self.progress.note(&format!(
+            Ok(Some(left)) => self.progress.note(&format!(
                 "trial {} was interrupted after {} of its epochs, with a validation {} of {:.4}: its model by then is {}; it begins again when the search goes on",
-                unfinished.trial,
-                unfinished.epoch,
+                left.trial,
+                left.epoch,
                 self.watched,
-                unfinished.value,
-                path.display()
+                left.value,
+                left.model.display()
             )),
             Err(error) => self.progress.note(&format!("the model of what was interrupted is not kept: {error}")),
         }

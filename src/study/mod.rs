@@ -71,6 +71,7 @@ mod tell;
 mod tests;
 mod transfer;
 
+pub use ask::is_repetition;
 pub use cache::{Counts, PARTS};
 pub use context::{Context, ObjectiveEnd, Verdict};
 pub use handle::{Study, StudyConfig, objective_names};
