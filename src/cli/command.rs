@@ -162,7 +162,7 @@ fn screen_of(outcome: &CommandOutcome) -> String {
     let names = objective_names(study.metric_names(), study.directions().len());
     parts.push(match names.len() {
         1 => format!("the best trials:\n{}", screen::configurations(&outcome.top, &names)),
-        _ => format!("the front:\n{}", screen::front(&outcome.top, &names)),
+        _ => format!("the front:\n{}", screen::front(study, &outcome.top, &names)),
     });
     let path = study.storage().path().display().to_string();
     let (path, name) = (table::quoted(&path), table::quoted(study.name()));

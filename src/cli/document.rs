@@ -4,7 +4,7 @@
 use hpt_engine::Error;
 use hpt_engine::history::{State, Trial};
 use hpt_engine::report::trials::{number as number_json, objective_names};
-use hpt_engine::search::Found;
+use hpt_engine::search::{Found, models_of};
 use hpt_engine::study::{Counts, Stopped, Study, is_repetition};
 use serde_json::{Map, Value as Json, json};
 
@@ -24,8 +24,11 @@ pub fn of(study: &Study, best: Option<&Trial>, course: Course) -> Result<Json, E
     let single = directions.len() == 1;
     let names = objective_names(study.metric_names(), directions.len());
     let one_or_all = |list: Vec<&str>| if single { json!(list.first()) } else { json!(list) };
-    let outlines = |trials: &[Trial]| trials.iter().map(|trial| outline(trial, &names)).collect::<Vec<Json>>();
-    let front = study.best()?;
+    let outlines = |trials: &[Trial]| {
+        let mut all = trials.iter().map(|trial| outline(trial, &names)).collect();
+        add_models(study, trials, &mut all).map(|()| all)
+    };
+    let shown = if single { best.into_iter().cloned().collect() } else { study.best()? };
     let counts = study.counts()?;
     let (command, found) = (study.attribute("command")?, Found::of(study, best)?);
     let mut fields = Map::new();
@@ -49,7 +52,8 @@ pub fn of(study: &Study, best: Option<&Trial>, course: Course) -> Result<Json, E
     add("seconds", json!(course.seconds));
     add("trials_per_second", json!(course.rate));
     add("stopped_by", json!(course.stopped.name()));
-    add("best", if single { json!(best.map(|best| outline(best, &names))) } else { json!(outlines(&front)) });
+    let outlined = outlines(&shown)?;
+    add("best", if single { json!(outlined.get(0)) } else { outlined });
     if !is_command {
         add("retrained", Json::Null);
         add("default", json!(found.default_value));
@@ -59,7 +63,7 @@ pub fn of(study: &Study, best: Option<&Trial>, course: Course) -> Result<Json, E
     add("validation", if has_scores { json!(found.validation) } else { Json::Null });
     add("test", Json::Null);
     add("model", Json::Null);
-    add("top", json!(outlines(&study.top(if single { TOP } else { front.len() })?)));
+    add("top", outlines(&study.top(if single { TOP } else { shown.len() })?)?);
     if !found.parts.is_empty() {
         add("parts", json!(found.parts));
     }
@@ -67,6 +71,18 @@ pub fn of(study: &Study, best: Option<&Trial>, course: Course) -> Result<Json, E
         add("schedule", json!(found.schedule));
     }
     Ok(fields.into())
+}
+
+/// Adds to the outline of a trial, or to each of a list, the file of its own model; null where that was not kept, and nothing
+/// where the study has no models.
+pub fn add_models(study: &Study, trials: &[Trial], outlines: &mut Json) -> Result<(), Error> {
+    let Some(models) = models_of(study, trials)? else { return Ok(()) };
+    let mut models = models.into_iter().map(|model| json!(model.map(|model| model.display().to_string())));
+    match outlines {
+        Json::Array(all) => all.iter_mut().zip(models).for_each(|(outline, model)| outline["model"] = model),
+        one => one["model"] = models.next().unwrap_or_default(),
+    }
+    Ok(())
 }
 
 /// Each count under its state's name.

@@ -3,10 +3,11 @@
 use super::console::bold;
 use super::{document, table};
 use hpt_engine::history::{Direction, State, Trial};
-use hpt_engine::search::SearchOutcome;
+use hpt_engine::search::{SearchOutcome, models_of};
 use hpt_engine::space::Value;
 use hpt_engine::study::{Study, Summary};
 use std::fmt::Write;
+use std::path::PathBuf;
 
 /// Columns and lines of the chart.
 const WIDTH: usize = 60;
@@ -31,7 +32,7 @@ pub fn of(outcome: &SearchOutcome, data: &str) -> String {
     parts.push(found(outcome));
     parts.push(match names.len() {
         1 => format!("the best trials:\n{}", configurations(&outcome.top, &names)),
-        _ => format!("the front, by {metric}:\n{}", front(&outcome.top, &names)),
+        _ => format!("the front, by {metric}:\n{}", front(&outcome.study, &outcome.top, &names)),
     });
     parts.extend(tested(outcome));
     let model = outcome.model.display().to_string();
@@ -121,16 +122,21 @@ fn spread(parts: &[f64]) -> String {
     format!(" (mean of {n} trainings, standard deviation {})", table::number(deviation))
 }
 
-/// One line a trial: its number, its values, its parameters.
-pub fn front(trials: &[Trial], metrics: &[String]) -> String {
-    let row = |trial: &Trial| {
+/// One line a trial: its number, its values, the file of its model where the study has such, its parameters.
+pub fn front(study: &Study, trials: &[Trial], metrics: &[String]) -> String {
+    let models = models_of(study, trials).ok().flatten();
+    let row = |(at, trial): (usize, &Trial)| {
         let values = trial.values.iter().copied().map(table::number);
         let params =
             trial.params.iter().map(|(name, of)| format!("{name}={}", value(of))).collect::<Vec<_>>().join(" ");
-        std::iter::once(trial.number.to_string()).chain(values).chain([params]).collect::<Vec<String>>()
+        let file = |models: &Vec<Option<PathBuf>>| {
+            models[at].as_ref().map_or("-".to_owned(), |model| model.display().to_string())
+        };
+        let cells = std::iter::once(trial.number.to_string()).chain(values).chain(models.as_ref().map(file));
+        cells.chain([params]).collect::<Vec<String>>()
     };
-    let rows: Vec<Vec<String>> = trials.iter().map(row).collect();
-    let names = metrics.iter().map(String::as_str);
+    let rows: Vec<Vec<String>> = trials.iter().enumerate().map(row).collect();
+    let names = metrics.iter().map(String::as_str).chain(models.as_ref().map(|_| "model"));
     let header: Vec<&str> = std::iter::once("trial").chain(names).chain(["configuration"]).collect();
     table::table_with_notes(super::console::columns(), &header, &rows, &[])
 }

@@ -23,7 +23,7 @@ mod trial;
 pub use command::{CommandOutcome, CommandSpec, kill_commands, search_command};
 pub use finish::{Interval, Tested};
 pub use found::Found;
-pub use kept::Interrupted;
+pub use kept::{Interrupted, models_of};
 pub use measure::{Bound, Constraint, Measure};
 pub use population::{PopulationSpec, TUNABLE};
 pub use problem::DataProblem;
