@@ -111,6 +111,16 @@ pub fn search(spec: &SearchSpec, progress: &dyn Progress, stop: &Arc<AtomicBool>
     })
 }
 
+/// The space of the study of that name, where it is there already and fixes what this search fixes.
+///
+/// # Errors
+/// The storage fails.
+pub fn space_of_study(spec: &SearchSpec, name: &str) -> Result<Option<Space>> {
+    let Some(study) = Study::open_if_there(&spec.storage, name)? else { return Ok(None) };
+    let goes_on = study.attribute("settings")?.is_none_or(|fixed| fixed == json!(spec.fixed.to_json()));
+    Ok(study.space().filter(|_| goes_on).cloned())
+}
+
 /// A search with its data loaded and its study open.
 struct Bridge<'a> {
     spec: &'a SearchSpec,
@@ -184,9 +194,10 @@ impl<'a> Bridge<'a> {
         if chosen.method.pruner()?.of_parts() {
             check_parts(&chosen.method, parts)?;
         }
-        let space = match &spec.space {
-            Some(space) => space.clone(),
-            None => default_space(sets.train.rows, &spec.fixed)?,
+        let space = match (&spec.space, space_of_study(spec, &name)?) {
+            (Some(space), _) => space.clone(),
+            (None, Some(space)) => space,
+            (None, None) => default_space(sets.train.rows, &spec.fixed)?,
         };
         check_space("space:", &space)?;
         for params in &spec.enqueue {

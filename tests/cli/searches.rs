@@ -145,6 +145,15 @@ fn printed_spaces_are_a_start() {
     assert_eq!(folder.names(), ["t.csv"], "nothing is left behind");
     folder.write("s.toml", &space);
     folder.run("search s.toml --data t.csv --epochs 1 --trials 2").ok();
+    // A study goes on with the space that it has.
+    folder.write("own.toml", "[space]\nunits = { int = [2, 4] }\n");
+    folder.run("search own.toml --data t.csv --epochs 1 --trials 2 --study mine").ok();
+    let again = folder.run("search --data t.csv --epochs 1 --trials 3 --study mine").ok();
+    assert!(!again.err.contains("sized from the data"), "{}", again.err);
+    assert_eq!(
+        folder.run("search --data t.csv --epochs 1 --study mine --print-space").ok().out,
+        "[space]\nunits = { int = [2, 4] }\n"
+    );
     let fixed = folder.run("search --data t.csv --print-space --learning-rate 0.01 --hidden 8").ok().out;
     assert!(!fixed.contains("learning_rate") && !fixed.contains("units"), "{fixed}");
 }
