@@ -7,6 +7,7 @@ use super::space::default_point;
 use super::trial::{is_cut, parts_of, scores_of};
 use crate::Result;
 use crate::history::{State, Trial};
+use crate::settings::Settings;
 use crate::study::Study;
 use crate::train::Scores;
 use serde_json::Value as Json;
@@ -48,7 +49,11 @@ impl Found {
 fn default_value(study: &Study) -> Result<Option<f64>> {
     // Of a population's default member only a piece was trained with it.
     let space = if study.attribute(POPULATION)?.is_none() { study.space() } else { None };
-    let Some(default) = space.and_then(default_point) else { return Ok(None) };
+    let fixed = match study.attribute("settings")? {
+        Some(Json::Object(fields)) => Settings::from_json("hpt:settings", &fields)?,
+        _ => Settings::default(),
+    };
+    let Some(default) = space.and_then(|space| default_point(space, &fixed)) else { return Ok(None) };
     let trials = study.trials()?;
     let is_whole = |trial: &&Trial| trial.state == State::Complete && !is_cut(trial);
     let trial = trials.iter().filter(is_whole).find(|trial| trial.params == default);

@@ -315,7 +315,7 @@ impl<'a> Bridge<'a> {
             // A grid is a grid, and a study that has begun stays as it was planned: nothing is added to either.
             && !self.sampler()?.is_exhaustive(space)
             && self.study.counts()?.finished() == 0
-            && let Some(default) = default_point(space)
+            && let Some(default) = default_point(space, &self.spec.fixed)
         {
             self.study.enqueue_once(&default)?;
         }
