@@ -231,6 +231,46 @@ impl Settings {
         self.0.iter().map(|(name, (value, _))| (name.as_str(), value))
     }
 
+    /// What a training with these settings has for a name that they do not set: one value, or for the loss, which is that of the
+    /// task, one for each; none for what is off by default or follows from the data.
+    pub fn defaults_of(&self, name: &str) -> Vec<Value> {
+        let (Some((setting, layer)), Ok(config)) = (find(name), self.resolve()) else { return Vec::new() };
+        // A layer has what all layers have.
+        if let Some(value) = layer.and_then(|_| self.get(setting.name)) {
+            return vec![value.clone()];
+        }
+        // As decimals: 0.9, not its nearest number in single precision.
+        let single = |x: f32| Some(x.to_string());
+        let text = match (setting.name, config.train.optimizer) {
+            ("layers", _) => Some(config.model.hidden.len().to_string()),
+            ("weight_decay", _) => Some(config.train.weight_decay.to_string()),
+            ("momentum", Optimizer::Momentum { momentum } | Optimizer::Nesterov { momentum }) => single(momentum),
+            ("momentum", Optimizer::RmsProp { momentum, .. }) => single(momentum),
+            ("momentum", _) => single(0.0),
+            ("decay_rate", _) => Some(config.train.schedule.decay_rate().to_string()),
+            ("hypergradient_rate", _) => config.train.hypergradient().ok().flatten().map(|rate| rate.to_string()),
+            ("loss", _) => {
+                let defaults = ["cross-entropy", "binary-cross-entropy", "mse"];
+                return defaults.map(|name| Value::Text(name.to_owned())).into();
+            }
+            _ => Some(setting.default.to_owned()),
+        };
+        text.and_then(|text| setting.accept(name, &Value::Text(text)).ok()).into_iter().collect()
+    }
+
+    /// From [`Settings::to_json`]; `place` is where that was kept.
+    ///
+    /// # Errors
+    /// As [`Settings::set`].
+    pub fn from_json(place: &str, fields: &serde_json::Map<String, serde_json::Value>) -> Result<Self> {
+        let mut settings = Settings::default();
+        for (name, value) in fields {
+            let value = serde_json::from_value(value.clone());
+            settings.set(place, name, &value.map_err(|error| Error::input(format!("{place}: {name}: {error}")))?)?;
+        }
+        Ok(settings)
+    }
+
     /// As JSON, for the record.
     pub fn to_json(&self) -> serde_json::Map<String, serde_json::Value> {
         let value = |value: &Value| serde_json::to_value(value).unwrap_or_default();

@@ -27,9 +27,13 @@ pub const CREATE: Verb = Verb {
             .arg(direction.required(true).action(ArgAction::Append))
             .arg(arg("metric", "NAMES", "What the objectives are called, with commas").action(ArgAction::Append))
             .arg(arg("space", "FILE", "TOML file whose [space] table says what varies; `ask` needs one"))
-            .arg(arg("sampler", "NAME", "How configurations are proposed [default: auto]"))
+            .arg(arg("sampler", "NAME", "How configurations are proposed [default: auto, or what a search takes]"))
             .arg(arg("acquisition", "NAME", "What a Gaussian process maximises [default: logei]"))
-            .arg(arg("pruner", "NAME", "What `tell --step` asks whether to go on [default: none]"))
+            .arg(arg(
+                "pruner",
+                "NAME",
+                "What `tell --step` asks whether to go on [default: none, or what a search takes]",
+            ))
             .arg(arg("pruner-option", "NAME=X", "Option of the pruner; several may be given").action(ArgAction::Append))
             .arg(arg("seed", "N", "Seed of the proposals [default: 0]"))
             .after_help(format!("{EXAMPLE}\n\n{}", options::pruner_options()))
@@ -147,8 +151,8 @@ fn create(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
     };
     let path = storage::path(matches);
     let study = Study::create_or_open(&Storage::open_or_create(path)?, &config)?;
-    let method = storage::over(&told, study.method()?.unwrap_or_default(), &objectives)?;
-    study.set_method(&method)?.iter().for_each(|change| console.note(change));
+    let method = storage::over(&told, study.begun()?.method, &objectives)?;
+    study.set_told(&told, &method)?.iter().for_each(|change| console.note(change));
     let trials = study.trials()?.len();
     let directions: Vec<&str> = study.directions().iter().map(|direction| direction.name()).collect();
     let document = json!({"study": name, "storage": path, "directions": directions, "trials": trials});

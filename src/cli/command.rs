@@ -15,7 +15,8 @@ use hpt_engine::history::Direction;
 use hpt_engine::report::trials::objective_names;
 use hpt_engine::search::{CommandOutcome, CommandSpec, Constraint, search_command};
 use hpt_engine::settings::Settings;
-use hpt_engine::study::{Regret, Summary};
+use hpt_engine::space::Space;
+use hpt_engine::study::{Regret, Study, Summary};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -54,11 +55,20 @@ fn specify(
 ) -> Result<CommandSpec, Failure> {
     let command = options.text("command")?.unwrap_or_default();
     refuse_the_built_in(options, settings, file)?;
+    let blank = CommandSpec::new(command, Direction::Minimize, Space::new(Vec::new())?);
+    let default = CommandSpec {
+        storage: options.text("storage")?.map_or(blank.storage.clone(), PathBuf::from),
+        study: options.text("study")?.map(str::to_owned),
+        ..blank
+    };
+    // What a study has that is there already need not be said again.
+    let begun = Study::open_if_there(&default.storage, &default.study_name())?;
     let space = match (options.text("space")?, file) {
         (Some(path), _) => Some(StudyFile::read_space(path, BTreeMap::new(), &|text| console.note(text))?),
         (None, Some(file)) => file.free_space(&|text| console.note(text))?,
         (None, None) => None,
     };
+    let space = space.or_else(|| begun.as_ref()?.space().cloned());
     let Some(space) = space.filter(|space| !space.is_empty()) else {
         return Err(Failure::input(
             "a command needs a space: --space FILE, or a study file with a table [space], such as\n  \
@@ -67,14 +77,18 @@ fn specify(
     };
     let place = options.place("direction").unwrap_or("--direction").to_owned();
     let names = options.list("direction")?;
-    if names.is_empty() {
-        return Err(Failure::input(
-            "--direction is missing: minimize or maximize, one each for several values, with commas",
-        ));
-    }
-    let directions: Vec<Direction> =
-        names.iter().map(|name| storage::direction(&place, name)).collect::<Result<_, _>>()?;
-    let metrics = options.list("metric")?;
+    let directions: Vec<Direction> = match (names.as_slice(), &begun) {
+        ([], Some(study)) => study.directions().to_vec(),
+        ([], None) => {
+            return Err(Failure::input(
+                "--direction is missing: minimize or maximize, one each for several values, with commas",
+            ));
+        }
+        (names, _) => names.iter().map(|name| storage::direction(&place, name)).collect::<Result<_, _>>()?,
+    };
+    let named = options.list("metric")?;
+    let of_study = || begun.as_ref().map(|study| study.metric_names().to_vec()).unwrap_or_default();
+    let metrics = if named.is_empty() { of_study() } else { named };
     storage::check_metric_names(options.place("metric").unwrap_or("--metric"), &metrics)?;
     if !metrics.is_empty() && metrics.len() != directions.len() {
         let place = options.place("metric").unwrap_or("--metric");
@@ -85,13 +99,13 @@ fn specify(
         )));
     }
     let time_limit = options.time("time_limit")?;
-    let default = CommandSpec::new(command, directions[0], space);
     let rules = options.stop_rules(directions.len())?;
     if rules.regret == Some(Regret::Error) {
         let message = "a command's value has no error that is known; give the regret bound as a number";
         return Err(options.locate("stop_regret_bound", Error::input(message)).into());
     }
     let mut spec = CommandSpec {
+        space,
         directions,
         told: storage::told_by(options)?,
         constraints: options.constraints(Constraint::named)?,
@@ -103,8 +117,6 @@ fn specify(
         trial_memory_limit: options.size("trial_memory_limit")?,
         // How many processors a program uses is its own affair: one at a time unless it is said.
         jobs: options.auto("jobs")?.max(1),
-        storage: options.text("storage")?.map_or(default.storage.clone(), PathBuf::from),
-        study: options.text("study")?.map(str::to_owned),
         enqueue: enqueued(options)?,
         deterministic: options.width()?,
         rules,
@@ -158,11 +170,11 @@ fn screen_of(outcome: &CommandOutcome) -> String {
         }
         _ => format!("{} that no other beats", table::plural(outcome.best.len(), "trial")),
     };
-    parts.push(screen::tally(study.name(), summary, rate(outcome), &best));
+    parts.push(screen::tally(study, summary, rate(outcome), &best));
     let names = objective_names(study.metric_names(), study.directions().len());
     parts.push(match names.len() {
         1 => format!("the best trials:\n{}", screen::configurations(&outcome.top, &names)),
-        _ => format!("the front:\n{}", screen::front(&outcome.top, &names)),
+        _ => format!("the front:\n{}", screen::front(study, &outcome.top, &names)),
     });
     let path = study.storage().path().display().to_string();
     let (path, name) = (table::quoted(&path), table::quoted(study.name()));

@@ -73,6 +73,8 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
         }
     }
     let out = options.text("out")?.map(writable).transpose()?;
+    // Data may take a while to be read: from here on a signal is answered by a document.
+    let stop = interrupt::catch()?;
     let problem = problem(matches, &options, console)?;
     let kept = options.text("storage")?.map(Storage::open_or_create).transpose()?;
     let mut spec = CompareSpec::new(&samplers);
@@ -83,7 +85,7 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
         jobs => jobs,
     };
     spec.storage = kept.as_ref();
-    spec.stop = interrupt::catch()?;
+    spec.stop = stop;
     let (done, all) = (AtomicU64::new(0), spec.seeds * samplers.len() as u64);
     let on_run = |run: &Run| {
         let done = done.fetch_add(1, Ordering::Relaxed) + 1;
@@ -94,24 +96,27 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
     let runs = compare(problem.as_ref(), &spec)?;
     let interrupted = stop.load(Ordering::Relaxed);
     let report = match Report::new(problem.as_ref(), &runs) {
-        Ok(report) => report,
-        Err(error) if interrupted => {
-            console.result(&json!({"seeds": [], "stopped_by": Stopped::Interrupted.name()}), || error.to_string())?;
-            return Err(Failure::interrupted());
-        }
+        Ok(report) => Some(report),
+        Err(_) if interrupted => None,
         Err(error) => return Err(error.into()),
     };
-    if let Some(path) = out {
-        write(path, &report, &runs)?;
+    // Without a finished seed there are no curves, and those of an earlier call stay.
+    if let (Some(path), Some(report)) = (out, &report) {
+        write(path, report, &runs)?;
     }
     let stopped = if interrupted { Stopped::Interrupted } else { Stopped::Reached };
-    console.result(&document(&report, stopped)?, || text(&report))?;
+    match &report {
+        Some(report) => console.result(&document(report, stopped)?, || text(report))?,
+        None if console.json => console.result(&document(&Report::blank(problem.as_ref()), stopped)?, String::new)?,
+        None => {}
+    }
     if interrupted {
         let further = match &spec.storage {
             Some(storage) => format!("the same command goes on from {}", storage.path().display()),
             None => "with --storage FILE the same command would go on".to_owned(),
         };
-        console.note(&format!("interrupted with {} of {} seeds finished; {further}", report.seeds.len(), spec.seeds));
+        let seeds = report.map_or(0, |report| report.seeds.len());
+        console.note(&format!("interrupted with {seeds} of {} seeds finished; {further}", spec.seeds));
         return Err(Failure::interrupted());
     }
     Ok(())

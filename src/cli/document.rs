@@ -2,10 +2,10 @@
 //! a command. What only an end has (the test, the model) is null until whoever ends it says more.
 
 use hpt_engine::Error;
-use hpt_engine::history::Trial;
+use hpt_engine::history::{State, Trial};
 use hpt_engine::report::trials::{number as number_json, objective_names};
-use hpt_engine::search::Found;
-use hpt_engine::study::{Stopped, Study};
+use hpt_engine::search::{Found, models_of};
+use hpt_engine::study::{Counts, Stopped, Study, is_repetition};
 use serde_json::{Map, Value as Json, json};
 
 /// How long a search took, and why it ended.
@@ -24,8 +24,11 @@ pub fn of(study: &Study, best: Option<&Trial>, course: Course) -> Result<Json, E
     let single = directions.len() == 1;
     let names = objective_names(study.metric_names(), directions.len());
     let one_or_all = |list: Vec<&str>| if single { json!(list.first()) } else { json!(list) };
-    let outlines = |trials: &[Trial]| trials.iter().map(|trial| outline(trial, &names)).collect::<Vec<Json>>();
-    let front = study.best()?;
+    let outlines = |trials: &[Trial]| {
+        let mut all = trials.iter().map(|trial| outline(trial, &names)).collect();
+        add_models(study, trials, &mut all).map(|()| all)
+    };
+    let shown = if single { best.into_iter().cloned().collect() } else { study.best()? };
     let counts = study.counts()?;
     let (command, found) = (study.attribute("command")?, Found::of(study, best)?);
     let mut fields = Map::new();
@@ -44,20 +47,23 @@ pub fn of(study: &Study, best: Option<&Trial>, course: Course) -> Result<Json, E
     if let Some(command) = command {
         add("command", command);
     }
-    add("trials", json!({"complete": counts.complete, "pruned": counts.pruned, "failed": counts.failed}));
+    add("trials", by_state(counts));
+    add("put_back", json!(put_back(study)?));
     add("seconds", json!(course.seconds));
     add("trials_per_second", json!(course.rate));
     add("stopped_by", json!(course.stopped.name()));
-    add("best", if single { json!(best.map(|best| outline(best, &names))) } else { json!(outlines(&front)) });
+    let outlined = outlines(&shown)?;
+    add("best", if single { json!(outlined.get(0)) } else { outlined });
     if !is_command {
         add("retrained", Json::Null);
         add("default", json!(found.default_value));
+        add("interrupted", json!(found.interrupted));
     }
     let has_scores = !found.validation.0.is_empty();
     add("validation", if has_scores { json!(found.validation) } else { Json::Null });
     add("test", Json::Null);
     add("model", Json::Null);
-    add("top", json!(outlines(&study.top(if single { TOP } else { front.len() })?)));
+    add("top", outlines(&study.top(if single { TOP } else { shown.len() })?)?);
     if !found.parts.is_empty() {
         add("parts", json!(found.parts));
     }
@@ -67,15 +73,40 @@ pub fn of(study: &Study, best: Option<&Trial>, course: Course) -> Result<Json, E
     Ok(fields.into())
 }
 
+/// Adds to the outline of a trial, or to each of a list, the file of its own model; null where that was not kept, and nothing
+/// where the study has no models.
+pub fn add_models(study: &Study, trials: &[Trial], outlines: &mut Json) -> Result<(), Error> {
+    let Some(models) = models_of(study, trials)? else { return Ok(()) };
+    let mut models = models.into_iter().map(|model| json!(model.map(|model| model.display().to_string())));
+    match outlines {
+        Json::Array(all) => all.iter_mut().zip(models).for_each(|(outline, model)| outline["model"] = model),
+        one => one["model"] = models.next().unwrap_or_default(),
+    }
+    Ok(())
+}
+
+/// Each count under its state's name.
+fn by_state(counts: Counts) -> Json {
+    counts.by_name().map(|(name, count)| (name.to_owned(), Json::from(count))).into_iter().collect::<Map<_, _>>().into()
+}
+
+/// The trials that begin again when the search goes on: they were under way when it ended.
+pub fn put_back(study: &Study) -> Result<Vec<u64>, Error> {
+    let trials = study.trials()?;
+    let waits = |trial: &&Trial| trial.state == State::Waiting && is_repetition(trial);
+    Ok(trials.iter().filter(waits).map(|trial| trial.number).collect())
+}
+
 /// Trials of one objective that are shown.
 const TOP: usize = 5;
 
 /// The document of a search that was interrupted before its study was open.
 pub fn blank(course: Course) -> Json {
     json!({
-        "study": null, "storage": null, "direction": null, "metric": null, "trials": null, "seconds": course.seconds,
+        "study": null, "storage": null, "direction": null, "metric": null, "trials": null, "put_back": [],
+        "seconds": course.seconds,
         "trials_per_second": course.rate, "stopped_by": course.stopped.name(), "best": null, "retrained": null,
-        "default": null, "validation": null, "test": null, "model": null, "top": [],
+        "default": null, "interrupted": null, "validation": null, "test": null, "model": null, "top": [],
     })
 }
 

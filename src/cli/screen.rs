@@ -1,12 +1,13 @@
 //! The last screen of a search: what it found, how it got there, how good that is, what to type next.
 
 use super::console::bold;
-use super::table;
+use super::{document, table};
 use hpt_engine::history::{Direction, State, Trial};
-use hpt_engine::search::SearchOutcome;
+use hpt_engine::search::{SearchOutcome, models_of};
 use hpt_engine::space::Value;
-use hpt_engine::study::Summary;
+use hpt_engine::study::{Study, Summary};
 use std::fmt::Write;
+use std::path::PathBuf;
 
 /// Columns and lines of the chart.
 const WIDTH: usize = 60;
@@ -31,7 +32,7 @@ pub fn of(outcome: &SearchOutcome, data: &str) -> String {
     parts.push(found(outcome));
     parts.push(match names.len() {
         1 => format!("the best trials:\n{}", configurations(&outcome.top, &names)),
-        _ => format!("the front, by {metric}:\n{}", front(&outcome.top, &names)),
+        _ => format!("the front, by {metric}:\n{}", front(&outcome.study, &outcome.top, &names)),
     });
     parts.extend(tested(outcome));
     let model = outcome.model.display().to_string();
@@ -44,18 +45,32 @@ pub fn of(outcome: &SearchOutcome, data: &str) -> String {
 }
 
 /// What was done, how fast and why it ended, and what came of it.
-pub fn tally(study: &str, summary: &Summary, rate: f64, best: &str) -> String {
+pub fn tally(study: &Study, summary: &Summary, rate: f64, best: &str) -> String {
     let Summary { counts, finished, seconds, stopped } = summary;
     format!(
-        "{study}: {} ({} complete, {} pruned, {} failed); {} in {}, {rate:.1} a second\nended because {stopped}\n{}",
+        "{}: {} ({} complete, {} pruned, {} failed); {} in {}, {rate:.1} a second\nended because {stopped}{}\n{}",
+        study.name(),
         table::plural(counts.finished() as usize, "trial"),
         counts.complete,
         counts.pruned,
         counts.failed,
         table::plural(*finished as usize, "new trial"),
         table::seconds(*seconds),
+        put_back(study).map(|text| format!("; {text}")).unwrap_or_default(),
         bold(best),
     )
+}
+
+/// How many trials were under way and begin again; none where there are none.
+pub fn put_back(study: &Study) -> Option<String> {
+    let numbers = document::put_back(study).unwrap_or_default();
+    (!numbers.is_empty()).then(|| {
+        let list = numbers.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+        match numbers.len() {
+            1 => format!("a trial that was under way begins again when the search goes on, as trial {list}"),
+            n => format!("{n} trials that were under way begin again when the search goes on, as trials {list}"),
+        }
+    })
 }
 
 /// Counts, time, the best trial, the gain over the default configuration.
@@ -77,7 +92,7 @@ fn found(outcome: &SearchOutcome) -> String {
         ),
     };
     let (finished, seconds, stopped) = (outcome.finished, outcome.seconds, outcome.stopped);
-    let mut text = tally(outcome.study.name(), &Summary { counts, finished, seconds, stopped }, rate(outcome), &best);
+    let mut text = tally(&outcome.study, &Summary { counts, finished, seconds, stopped }, rate(outcome), &best);
     if let Some(why) = outcome.best.user.get("ended_by").and_then(|why| why.as_str()) {
         let _ = write!(text, "\ntrial {} was cut short by {why}", outcome.best.number);
     }
@@ -107,16 +122,21 @@ fn spread(parts: &[f64]) -> String {
     format!(" (mean of {n} trainings, standard deviation {})", table::number(deviation))
 }
 
-/// One line a trial: its number, its values, its parameters.
-pub fn front(trials: &[Trial], metrics: &[String]) -> String {
-    let row = |trial: &Trial| {
+/// One line a trial: its number, its values, the file of its model where the study has such, its parameters.
+pub fn front(study: &Study, trials: &[Trial], metrics: &[String]) -> String {
+    let models = models_of(study, trials).ok().flatten();
+    let row = |(at, trial): (usize, &Trial)| {
         let values = trial.values.iter().copied().map(table::number);
         let params =
             trial.params.iter().map(|(name, of)| format!("{name}={}", value(of))).collect::<Vec<_>>().join(" ");
-        std::iter::once(trial.number.to_string()).chain(values).chain([params]).collect::<Vec<String>>()
+        let file = |models: &Vec<Option<PathBuf>>| {
+            models[at].as_ref().map_or("-".to_owned(), |model| model.display().to_string())
+        };
+        let cells = std::iter::once(trial.number.to_string()).chain(values).chain(models.as_ref().map(file));
+        cells.chain([params]).collect::<Vec<String>>()
     };
-    let rows: Vec<Vec<String>> = trials.iter().map(row).collect();
-    let names = metrics.iter().map(String::as_str);
+    let rows: Vec<Vec<String>> = trials.iter().enumerate().map(row).collect();
+    let names = metrics.iter().map(String::as_str).chain(models.as_ref().map(|_| "model"));
     let header: Vec<&str> = std::iter::once("trial").chain(names).chain(["configuration"]).collect();
     table::table_with_notes(super::console::columns(), &header, &rows, &[])
 }

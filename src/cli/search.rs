@@ -11,7 +11,7 @@ use clap::{Arg, ArgAction, ArgMatches};
 use hpt_engine::Error;
 use hpt_engine::data::{DataSpec, SplitSpec};
 use hpt_engine::prepared::Prepared;
-use hpt_engine::search::{Constraint, Interval, SearchOutcome, SearchSpec, default_space, search};
+use hpt_engine::search::{Constraint, Interval, SearchOutcome, SearchSpec, default_space, search, space_of_study};
 use hpt_engine::settings::Settings;
 use hpt_engine::space::{Params, Space};
 use serde_json::{Map, Value as Json, json};
@@ -41,7 +41,8 @@ const HELP: &str = "\
 Trials run in parallel and are stored as they finish. The best configuration is trained once more on training and \
 validation rows, tested once on the test rows, and saved. --trials is the total that the study should reach: after an \
 interrupt or a crash the same command goes on where it stopped. An interrupted search exits with 130; with --json it prints \
-its document all the same, `stopped_by` being `interrupt` and `model` null.
+its document all the same, `stopped_by` being `interrupt` and `model` null; `put_back` are the trials that were under way and \
+begin again, `interrupted` is what the best of them had come to where there is no result yet.
 
 Flags of a training (--epochs 10, --optimizer adam) fix a value for all trials; what varies is the [space] table of a \
 study file, or a space sized from the data.
@@ -110,7 +111,8 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
         super::output::writable(out)?;
     }
     let stop = interrupt::catch()?;
-    let bars = Bars::new(console, spec.time_limit, spec.space.is_none());
+    let is_new = own_space(&spec)?.is_none();
+    let bars = Bars::new(console, spec.time_limit, spec.space.is_none() && is_new);
     let outcome = search(&spec, &bars, &stop);
     bars.end();
     match outcome {
@@ -302,15 +304,21 @@ fn check_directions(spec: &SearchSpec, place: &str, stated: &[String]) -> Result
     }
 }
 
-/// The space that was given, or the one that is sized from the data.
+/// The space of the study, where it is there already.
+fn own_space(spec: &SearchSpec) -> Result<Option<Space>, Error> {
+    space_of_study(spec, &spec.study.clone().unwrap_or_else(|| spec.data.name()))
+}
+
+/// The space that was given, that of the study where it is there already, or the one that is sized from the data.
 fn space_to_search(spec: &SearchSpec) -> Result<Space, Error> {
-    match &spec.space {
-        Some(space) => Ok(space.clone()),
-        None => {
-            let split = SplitSpec { seed: spec.seed, ..spec.split.clone() };
-            default_space(Prepared::load(&spec.data, &split)?.rows().0, &spec.fixed)
-        }
+    if let Some(space) = &spec.space {
+        return Ok(space.clone());
     }
+    if let Some(space) = own_space(spec)? {
+        return Ok(space);
+    }
+    let split = SplitSpec { seed: spec.seed, ..spec.split.clone() };
+    default_space(Prepared::load(&spec.data, &split)?.rows().0, &spec.fixed)
 }
 
 fn print_space(spec: &SearchSpec, console: &Console) -> Result<(), Failure> {
@@ -323,7 +331,12 @@ pub fn how_to_resume(bars: &Bars, storage: &Path) -> String {
     let finished = table::plural(bars.finished() as usize, "trial");
     let command: Vec<String> = std::env::args_os().map(|word| table::quoted(&word.to_string_lossy())).collect();
     let storage = storage.display();
-    format!("interrupted: {finished} of the study finished and kept in {storage}; to go on:\n  {}", command.join(" "))
+    let again = bars.study().and_then(|study| screen::put_back(&study)).map(|text| format!("; {text}"));
+    format!(
+        "interrupted: {finished} of the study finished and kept in {storage}{}; to go on:\n  {}",
+        again.unwrap_or_default(),
+        command.join(" ")
+    )
 }
 
 fn document(outcome: &SearchOutcome) -> Result<Json, Error> {

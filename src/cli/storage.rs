@@ -50,10 +50,10 @@ pub fn open(matches: &ArgMatches) -> Result<Study, Failure> {
 
 /// How the study that the arguments name goes on: what it was begun with, unless they say otherwise.
 pub fn method(matches: &ArgMatches, study: &Study, console: &Console) -> Result<Method, Error> {
-    let kept = study.method()?;
+    let begun = study.begun()?;
     let objectives = objective_names(study.metric_names(), study.directions().len());
-    let method = over(&told(matches)?, kept.clone().unwrap_or_default(), &objectives)?;
-    for change in kept.iter().flat_map(|kept| method.changes_from(kept)) {
+    let method = over(&told(matches)?, begun.method.clone(), &objectives)?;
+    for change in method.changes_from(&begun) {
         console.note(&format!("{change}, for this call alone"));
     }
     Ok(method)

@@ -1,6 +1,7 @@
 //! `studies`, `trials`, `best`: what a storage holds.
 
 use super::console::{Console, columns, print};
+use super::document::add_models;
 use super::failure::Failure;
 use super::{Verb, screen, storage, table};
 use clap::{Arg, ArgAction, ArgMatches};
@@ -134,9 +135,11 @@ fn parameters(trial: &Trial) -> String {
 fn best(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
     let study = storage::open(matches)?;
     let best = study.best()?;
-    console.result(&best_json(&study)?, || {
+    let mut outlines = best_json(&study)?;
+    add_models(&study, &best, &mut outlines)?;
+    console.result(&outlines, || {
         if let several @ 2.. = study.directions().len() {
-            return screen::front(&best, &objective_names(study.metric_names(), several));
+            return screen::front(&study, &best, &objective_names(study.metric_names(), several));
         }
         let (rows, notes) = rows(&best, 1);
         table::table_with_notes(columns(), &["trial", "state", "value", "time", "parameters"], &rows, &notes)

@@ -205,9 +205,6 @@ impl Report {
         let losses: Vec<Vec<f64>> =
             finals.iter().map(|values| values.iter().map(|value| direction.loss(*value)).collect()).collect();
         Ok(Report {
-            problem: problem.name().to_owned(),
-            direction: direction.name(),
-            optimum: problem.landmarks().map(|(optimum, _)| optimum),
             trials,
             friedman: friedman(&losses),
             duels: duels(&samplers, &finals, direction),
@@ -215,7 +212,24 @@ impl Report {
             by_seconds: by_seconds(&samplers, &table),
             standings,
             seeds,
+            ..Report::blank(problem)
         })
+    }
+
+    /// That of a comparison in which no seed is finished yet: the problem, and nothing of any sampler.
+    pub fn blank(problem: &dyn Problem) -> Self {
+        Report {
+            problem: problem.name().to_owned(),
+            direction: problem.direction().name(),
+            optimum: problem.landmarks().map(|(optimum, _)| optimum),
+            seeds: Vec::new(),
+            trials: 0,
+            standings: Vec::new(),
+            friedman: None,
+            duels: Vec::new(),
+            by_trials: Vec::new(),
+            by_seconds: Vec::new(),
+        }
     }
 
     /// The curves as CSV: `curve` (`trials` or `seconds`), `sampler`, `x`, `mean`, `q10`, `q25`, `median`, `q75`, `q90`.

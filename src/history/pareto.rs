@@ -58,6 +58,17 @@ pub fn best_first(merits: &[Merit]) -> Vec<usize> {
     places
 }
 
+/// The same with what repeats the values of another one behind the others of its rank: the first places are different points,
+/// as far as there are such.
+pub fn distinct_first(merits: &[Merit]) -> Vec<usize> {
+    let (ranks, mut places) = (constrained_ranks(merits), best_first(merits));
+    let mut repeats = vec![false; merits.len()];
+    // Equal ones are neighbours in that order.
+    places.windows(2).for_each(|pair| repeats[pair[1]] = merits[pair[0]] == merits[pair[1]]);
+    places.sort_by_key(|place| (ranks[*place], repeats[*place]));
+    places
+}
+
 /// True where `a` is nowhere worse than `b` and somewhere better.
 pub fn dominates(a: &[f64], b: &[f64]) -> bool {
     let worse = a.iter().zip(b).any(|(a, b)| order(*a, *b).is_gt());
@@ -227,6 +238,18 @@ mod tests {
         assert_eq!(constrained_ranks(&merits), [3, 0, 2, 0, 1, 2]);
         assert_eq!(best_first(&merits), [3, 1, 4, 2, 5, 0]);
         assert_eq!(constrained_ranks(&merits[2..3]), [0]);
+    }
+
+    #[test]
+    fn different_points_come_before_repetitions() {
+        let merit = |losses: &[f64]| Merit { losses: losses.to_vec(), violation: 0.0 };
+        let merits =
+            [[1.0, 3.0], [1.0, 3.0], [3.0, 1.0], [1.0, 3.0], [4.0, 4.0], [2.0, 2.0]].map(|losses| merit(&losses));
+        assert_eq!(best_first(&merits), [0, 1, 3, 5, 2, 4]);
+        assert_eq!(distinct_first(&merits), [0, 5, 2, 1, 3, 4]);
+        // With one objective what is equal keeps its order, and nothing worse comes before it.
+        let merits = [2.0, 1.0, 1.0, 3.0, 1.0].map(|loss| merit(&[loss]));
+        assert_eq!(distinct_first(&merits), best_first(&merits));
     }
 
     #[test]

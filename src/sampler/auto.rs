@@ -13,7 +13,7 @@ const MOST_PARAMETERS: usize = 60;
 /// Trials at once from which on they would wait for the Gaussian process: one proposal follows the other, at some 10 ms each,
 /// and a GPU trains hundreds of networks in a second. Below, it is worth the wait: with 31 under way the regret is
 /// 0.4 of that of [`TpeSampler`] after 150 trials and 0.7 after 300 (`benches/search/README.md`).
-const MANY_AT_ONCE: usize = 128;
+const MANY_AT_ONCE: u64 = 128;
 
 /// Trials with several objectives from which on evolution follows the processes: it is made for thousands, and its parents are
 /// the best of what they found.
@@ -39,6 +39,9 @@ impl Auto {
         // There is a process for each objective.
         let most = MOST_SEEN / objectives.max(1);
         let is_for_evolution = objectives > 1 && self.settings.trials.is_some_and(|trials| trials >= MANY);
+        // No more than there are trials, and configurations, can be under way.
+        let most_at_once = self.settings.trials.unwrap_or(u64::MAX).min(space.size().unwrap_or(u64::MAX));
+        let at_once = most_at_once.min(self.settings.at_once as u64);
         let later = |why: String| -> (Box<dyn Sampler>, String) {
             match is_for_evolution {
                 true => (Box::new(Nsga2Sampler::new(&self.settings)), format!("{why}, for {MANY} trials or more")),
@@ -57,8 +60,8 @@ impl Auto {
             _ if objectives > MOST_OBJECTIVES => {
                 later(format!("more than {MOST_OBJECTIVES} objectives are too many for a Gaussian process"))
             }
-            _ if self.settings.at_once >= MANY_AT_ONCE => {
-                later(format!("{} trials at once would wait for a Gaussian process", self.settings.at_once))
+            _ if at_once >= MANY_AT_ONCE => {
+                later(format!("{at_once} trials at once would wait for a Gaussian process"))
             }
             _ if space.len() > MOST_PARAMETERS => later(many),
             _ if seen >= most => later(format!("after {most} trials it is quicker")),

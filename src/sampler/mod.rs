@@ -92,7 +92,7 @@ pub struct Settings {
     pub startup: u64,
     /// What the Gaussian process maximises.
     pub acquisition: Acquisition,
-    /// Trials that run at once; proposals come one after the other.
+    /// Trials that may run at once, where there are so many; proposals come one after the other.
     pub at_once: usize,
 }
 

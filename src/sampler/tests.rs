@@ -376,6 +376,16 @@ fn auto_takes_the_grid_where_it_fits() {
     let beside = |at_once| Auto::new(&Settings { at_once, ..Settings::default() });
     let beside = |at_once| beside(at_once).describe(&space(CONTINUUM), &[Direction::Minimize]);
     assert!(beside(127).starts_with("auto: gp") && beside(128).starts_with("auto: tpe"), "{}", beside(128));
+    // Room for more than there are trials or configurations is not used.
+    let roomy = |trials, text: &str| {
+        let auto = Auto::new(&Settings { at_once: 1_000, trials, ..Settings::default() });
+        auto.describe(&space(text), &[Direction::Minimize])
+    };
+    assert!(
+        roomy(Some(127), CONTINUUM).starts_with("auto: gp") && roomy(Some(128), CONTINUUM).starts_with("auto: tpe")
+    );
+    let finite = |size| roomy(None, &format!("n = {{ int = [1, {size}] }}"));
+    assert!(finite(127).starts_with("auto: gp") && finite(128).starts_with("auto: tpe"), "{}", finite(127));
 }
 
 #[test]

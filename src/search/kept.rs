@@ -1,15 +1,21 @@
 //! The models of the best trials so far, one file each, as the study goes on and after it was interrupted.
 
-use crate::history::pareto::{Merit, best_first};
+use crate::history::pareto::{Merit, best_first, distinct_first};
 use crate::history::{Direction, State, Trial};
 use crate::model::Model;
 use crate::study::Study;
 use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value as Json, json};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The file of a training that was interrupted before there was any result.
 const UNFINISHED: &str = "interrupted.safetensors";
+/// Attribute of a study: the folder of its trials' models, from that of the study's file on where it lies in it.
+const FOLDER: &str = "models";
+/// Attribute of a study: what that file holds ([`Interrupted`]); null where there is none any more.
+const INTERRUPTED: &str = "interrupted";
 
 /// The models of the best trials so far, one file each.
 pub(super) struct Kept {
@@ -24,6 +30,49 @@ pub(super) struct Kept {
     unfinished: Mutex<Option<Unfinished>>,
 }
 
+fn file_of(folder: &Path, number: u64) -> PathBuf {
+    folder.join(format!("trial-{number}.safetensors"))
+}
+
+/// The model of a trial, where it is in the folder; a file of that name may be another study's.
+fn load(folder: &Path, trial: &Trial, study: &Study) -> Option<Model> {
+    let model = Model::load(&file_of(folder, trial.number)).ok()?;
+    let training = &model.training;
+    let is_ours = training.study.as_deref() == Some(study.name()) && training.slot == trial.slot();
+    is_ours.then_some(model)
+}
+
+/// The folder of a study's file, from the root on.
+fn place_of(study: &Study) -> Result<PathBuf> {
+    let path = study.storage().path();
+    let file = std::path::absolute(path).map_err(|e| Error::io(path, e))?;
+    Ok(file.parent().unwrap_or(Path::new("/")).to_owned())
+}
+
+/// Keeps with the study where its models are, so that they are found from any folder, and when all has been moved.
+fn remember_folder(study: &Study, folder: &Path) -> Result<()> {
+    let (all, place) = (std::path::absolute(folder).map_err(|e| Error::io(folder, e))?, place_of(study)?);
+    let folder = json!(all.strip_prefix(place).unwrap_or(&all).display().to_string());
+    match study.attribute(FOLDER)? {
+        Some(before) if before == folder => Ok(()),
+        _ => study.set_attribute(FOLDER, &folder),
+    }
+}
+
+/// The file of each trial's own model, none where it was not kept. None for a study that has no models: of a program, or by
+/// an earlier version.
+///
+/// # Errors
+/// The storage fails.
+pub fn models_of(study: &Study, trials: &[Trial]) -> Result<Option<Vec<Option<PathBuf>>>> {
+    let Some(folder) = study.attribute(FOLDER)?.and_then(|folder| folder.as_str().map(PathBuf::from)) else {
+        return Ok(None);
+    };
+    let folder = study.storage().path().parent().unwrap_or(Path::new("")).join(folder);
+    let file = |trial: &Trial| load(&folder, trial, study).map(|_| file_of(&folder, trial.number));
+    Ok(Some(trials.iter().map(file).collect()))
+}
+
 /// What an interrupted training had come to.
 pub(super) struct Unfinished {
     pub trial: u64,
@@ -32,6 +81,27 @@ pub(super) struct Unfinished {
     pub value: f64,
     pub loss: f64,
     pub model: Model,
+}
+
+/// The model of a training that the user interrupted before there was any result.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Interrupted {
+    /// The trial, which is lost now: another one repeats it.
+    pub trial: u64,
+    /// Epochs that it had trained.
+    pub epoch: usize,
+    /// The metric that is watched, on the validation rows.
+    pub value: f64,
+    /// The file.
+    pub model: PathBuf,
+}
+
+impl Interrupted {
+    /// What an interrupt left of a study; none where the file is gone.
+    pub(super) fn of(study: &Study) -> Result<Option<Self>> {
+        let left: Option<Self> = study.attribute(INTERRUPTED)?.and_then(|left| serde_json::from_value(left).ok());
+        Ok(left.filter(|left| left.model.is_file()))
+    }
 }
 
 impl Kept {
@@ -43,6 +113,7 @@ impl Kept {
             return Err(Error::input(format!("{name}: is a file, and the models need a folder; name one with --out")));
         }
         std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+        remember_folder(study, folder)?;
         let directions = study.directions().to_vec();
         let (best, held, unfinished) = (Mutex::default(), Mutex::default(), Mutex::default());
         let holds = holds && count == 0;
@@ -62,10 +133,7 @@ impl Kept {
         {
             return Some(model.clone());
         }
-        let model = Model::load(&self.path(trial.number)).ok()?;
-        let training = &model.training;
-        let is_ours = training.study.as_deref() == Some(study.name()) && training.slot == trial.slot();
-        is_ours.then_some(model)
+        load(&self.folder, trial, study)
     }
 
     fn held(&self) -> MutexGuard<'_, Option<(Merit, u64, Model)>> {
@@ -80,27 +148,33 @@ impl Kept {
         }
     }
 
-    /// Saves the best of what was interrupted, and says where.
-    pub fn save_interrupted(&self) -> Result<Option<(Unfinished, PathBuf)>> {
+    /// Saves the best of what was interrupted, and says where; the study remembers it.
+    pub fn save_interrupted(&self, study: &Study) -> Result<Option<Interrupted>> {
         let unfinished = self.unfinished.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(unfinished) = unfinished else { return Ok(None) };
-        let path = self.folder.join(UNFINISHED);
-        unfinished.model.save(&path)?;
-        Ok(Some((unfinished, path)))
+        let Unfinished { trial, epoch, value, model, .. } = unfinished;
+        let left = Interrupted { trial, epoch, value, model: self.folder.join(UNFINISHED) };
+        model.save(&left.model)?;
+        study.set_attribute(INTERRUPTED, &json!(left))?;
+        Ok(Some(left))
     }
 
     /// Removes what an interrupt left: there is a result.
-    pub fn forget_interrupted(&self) {
+    pub fn forget_interrupted(&self, study: &Study) -> Result<()> {
         // What stays behind takes a little room, no more.
         let _ = std::fs::remove_file(self.folder.join(UNFINISHED));
+        match study.attribute(INTERRUPTED)? {
+            Some(left) if !left.is_null() => study.set_attribute(INTERRUPTED, &Json::Null),
+            _ => Ok(()),
+        }
     }
 
     fn path(&self, number: u64) -> PathBuf {
-        self.folder.join(format!("trial-{number}.safetensors"))
+        file_of(&self.folder, number)
     }
 
     /// Saves a trial's model if it is among the best, in place of the worst of them. With several objectives the front
-    /// comes first, and within a front the first objective decides.
+    /// comes first, its different points before those that are there already, and among these the first objective decides.
     pub fn offer(&self, number: u64, values: &[f64], violation: f64, model: &Model) -> Result<()> {
         let mut best = self.best.lock().unwrap_or_else(PoisonError::into_inner);
         let losses = self.directions.iter().zip(values).map(|(direction, value)| direction.loss(*value) + 0.0);
@@ -117,7 +191,7 @@ impl Kept {
         best.push((merit, number));
         best.sort_by_key(|(_, number)| *number);
         let merits: Vec<Merit> = best.iter().map(|(merit, _)| merit.clone()).collect();
-        let order = best_first(&merits);
+        let order = distinct_first(&merits);
         let count = self.count.min(best.len());
         if !order[..count].iter().any(|place| best[*place].1 == number) {
             best.retain(|(_, other)| *other != number);
@@ -134,5 +208,66 @@ impl Kept {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Sketch;
+    use crate::model::{Criterion, Head, Loss, ModelSpec, Plan, Training};
+    use crate::space::{Domain, Parameter, Space};
+    use crate::study::StudyConfig;
+    use std::collections::BTreeSet;
+
+    fn study(directions: &[Direction]) -> Study {
+        let domain = Domain::Float { low: 0.0, high: 1.0, log: false, step: None };
+        let space = Space::new(vec![Parameter { name: "x".into(), domain, when: vec![] }]).unwrap();
+        let config = StudyConfig { directions: directions.to_vec(), ..StudyConfig::new("s", directions[0], space) };
+        Study::in_memory(&config).unwrap()
+    }
+
+    fn model() -> Model {
+        let spec = ModelSpec { hidden: Vec::new(), ..ModelSpec::default() };
+        let plan = Plan::new(&spec, 1, 1).unwrap();
+        Model {
+            weights: vec![0.5; plan.parameters],
+            plan,
+            spec,
+            pipeline: None,
+            head: Head::Binary(1),
+            criterion: Criterion { loss: Loss::BinaryCrossEntropy, label_smoothing: 0.0, class_weights: None },
+            training: Training {
+                version: String::new(),
+                seed: 0,
+                slot: 0,
+                epoch: 1,
+                rows: 1,
+                settings: serde_json::Map::new(),
+                study: Some("s".into()),
+                schedule: Vec::new(),
+                seen: Sketch::default(),
+            },
+        }
+    }
+
+    /// The trials of which a file is left, after these values were offered in turn.
+    fn left(directions: &[Direction], count: usize, values: &[&[f64]]) -> BTreeSet<usize> {
+        let folder = tempfile::tempdir().unwrap();
+        let kept = Kept::new(folder.path(), count, &study(directions), false).unwrap();
+        for (number, values) in values.iter().enumerate() {
+            kept.offer(number as u64, values, 0.0, &model()).unwrap();
+        }
+        (0..values.len()).filter(|number| file_of(folder.path(), *number as u64).is_file()).collect()
+    }
+
+    #[test]
+    fn files_of_a_front_are_of_different_points_first() {
+        use Direction::{Maximize, Minimize};
+        let points: [&[f64]; 6] = [&[0.9, 3.0], &[0.9, 3.0], &[0.9, 3.0], &[0.5, 1.0], &[0.7, 2.0], &[0.9, 3.0]];
+        assert_eq!(left(&[Maximize, Minimize], 3, &points), BTreeSet::from([0, 3, 4]));
+        assert_eq!(left(&[Maximize, Minimize], 4, &points), BTreeSet::from([0, 1, 3, 4]));
+        // Equal values of one objective are different networks, the earlier the better.
+        assert_eq!(left(&[Maximize], 3, &[&[0.5], &[0.9], &[0.4], &[0.9], &[0.5]]), BTreeSet::from([0, 1, 3]));
     }
 }

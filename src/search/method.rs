@@ -4,7 +4,7 @@
 //! changes it, with a note, and is kept in turn.
 
 use crate::Result;
-use crate::study::{Method, Storage, Told};
+use crate::study::{Begun, Method, Storage, Told};
 use std::path::Path;
 
 /// What a search goes by.
@@ -25,10 +25,13 @@ pub(super) fn choose(
     pruner: &str,
     objectives: Vec<String>,
 ) -> Result<Chosen> {
-    let kept = Storage::open_if_there(storage)?.map_or(Ok(None), |storage| storage.method_of(study))?;
-    let is_kept = kept.is_some();
-    let mut method = kept.unwrap_or_else(|| Method { pruner: pruner.to_owned(), ..Method::default() });
-    let before = if is_kept { method.pruner.clone() } else { String::new() };
+    let usual = Method { pruner: pruner.to_owned(), ..Method::default() };
+    let begun = match Storage::open_if_there(storage)? {
+        Some(storage) => storage.begun(study, usual)?,
+        None => Begun::unsaid(usual),
+    };
+    let mut method = begun.method;
+    let before = if begun.pruner { method.pruner.clone() } else { String::new() };
     method.pruner_settings.objectives = objectives;
     let mut told = told.clone();
     // Where BOHB goes on, its pruner is the one that is kept.

@@ -25,6 +25,7 @@ mod trial;
 pub use command::{CommandOutcome, CommandSpec, kill_commands, search_command};
 pub use finish::{Interval, Tested};
 pub use found::Found;
+pub use kept::{Interrupted, models_of};
 pub use measure::{Bound, Constraint, Measure};
 pub use population::{PopulationSpec, TUNABLE};
 pub use problem::DataProblem;
@@ -89,7 +90,7 @@ pub fn search(spec: &SearchSpec, progress: &dyn Progress, stop: &Arc<AtomicBool>
         return Err(Error::Interrupted);
     }
     let (best, finished, retrained) = bridge.finish(&kept, &budget, opened)?;
-    kept.forget_interrupted();
+    kept.forget_interrupted(&bridge.study)?;
     if let Some(members) = members.filter(|_| summary.stopped == Stopped::Reached) {
         members.clean();
     }
@@ -110,6 +111,16 @@ pub fn search(spec: &SearchSpec, progress: &dyn Progress, stop: &Arc<AtomicBool>
         best,
         study: bridge.study,
     })
+}
+
+/// The space of the study of that name, where it is there already and fixes what this search fixes.
+///
+/// # Errors
+/// The storage fails.
+pub fn space_of_study(spec: &SearchSpec, name: &str) -> Result<Option<Space>> {
+    let Some(study) = Study::open_if_there(&spec.storage, name)? else { return Ok(None) };
+    let goes_on = study.attribute("settings")?.is_none_or(|fixed| fixed == json!(spec.fixed.to_json()));
+    Ok(study.space().filter(|_| goes_on).cloned())
 }
 
 /// A search with its data loaded and its study open.
@@ -185,9 +196,10 @@ impl<'a> Bridge<'a> {
         if chosen.method.pruner()?.of_parts() {
             check_parts(&chosen.method, parts)?;
         }
-        let space = match &spec.space {
-            Some(space) => space.clone(),
-            None => default_space(sets.train.rows, &spec.fixed)?,
+        let space = match (&spec.space, space_of_study(spec, &name)?) {
+            (Some(space), _) => space.clone(),
+            (None, Some(space)) => space,
+            (None, None) => default_space(sets.train.rows, &spec.fixed)?,
         };
         check_space("space:", &space)?;
         for params in &spec.enqueue {
@@ -305,7 +317,7 @@ impl<'a> Bridge<'a> {
             // A grid is a grid, and a study that has begun stays as it was planned: nothing is added to either.
             && !self.sampler()?.is_exhaustive(space)
             && self.study.counts()?.finished() == 0
-            && let Some(default) = default_point(space)
+            && let Some(default) = default_point(space, &self.spec.fixed)
         {
             self.study.enqueue_once(&default)?;
         }
@@ -400,15 +412,15 @@ impl<'a> Bridge<'a> {
 
     /// Keeps the model of a training that was interrupted where there is nothing else yet.
     fn keep_interrupted(&self, kept: &Kept) {
-        match kept.save_interrupted() {
+        match kept.save_interrupted(&self.study) {
             Ok(None) => {}
-            Ok(Some((unfinished, path))) => self.progress.note(&format!(
+            Ok(Some(left)) => self.progress.note(&format!(
                 "trial {} was interrupted after {} of its epochs, with a validation {} of {:.4}: its model by then is {}; the trial goes on with the search",
-                unfinished.trial,
-                unfinished.epoch,
+                left.trial,
+                left.epoch,
                 self.watched,
-                unfinished.value,
-                path.display()
+                left.value,
+                left.model.display()
             )),
             Err(error) => self.progress.note(&format!("the model of what was interrupted is not kept: {error}")),
         }

@@ -21,7 +21,7 @@ pub struct SearchSpec {
     pub split: SplitSpec,
     /// Settings that do not vary.
     pub fixed: Settings,
-    /// What varies; none takes [`default_space`](super::default_space).
+    /// What varies; none takes that of the study, or of a new one [`default_space`](super::default_space).
     pub space: Option<Space>,
     /// What is optimised; empty takes accuracy or RMSE. With several the result is a front; pruners look at all of them, early
     /// stopping at the first metric among them.

@@ -29,6 +29,8 @@ const STALE: f64 = 60.0;
 const OPEN_PARAMETERS: u64 = 1 << 32;
 /// Why a trial is lost whose process is gone; other reasons (an interrupt, a time limit) put it back on purpose.
 const DIED: &str = "its process died";
+/// The numbers of a trial's earlier attempts, in Optuna's own words.
+const ATTEMPTS: &str = "retry_history";
 /// How many processes may die with the same trial: more deaths say that the trial kills them.
 const DEATHS: usize = 3;
 
@@ -251,9 +253,9 @@ impl Study {
             trial.values.clear();
         }
         (trial.state, trial.finished) = (State::Failed, Some(now));
-        // Optuna's own words for a repetition: the first of the line, and all of them.
+        // The first of the line, and all of them.
         let first = trial.system.get("failed_trial").cloned().unwrap_or(trial.number.into());
-        let mut line = trial.system.get("retry_history").and_then(Json::as_array).cloned().unwrap_or_default();
+        let mut line = trial.system.get(ATTEMPTS).and_then(Json::as_array).cloned().unwrap_or_default();
         let deaths = 1 + self.deaths(&line);
         let (key, why) = match why {
             DIED if deaths >= DEATHS => (REASON, json!(format!("its process died {deaths} times"))),
@@ -273,7 +275,7 @@ impl Study {
         }
         line.push(trial.number.into());
         again.system.insert("failed_trial".into(), first);
-        again.system.insert("retry_history".into(), line.into());
+        again.system.insert(ATTEMPTS.into(), line.into());
         let again = rows::insert(connection, self.inner.id, again)?;
         Ok(vec![Stored { id, trial }, again])
     }
@@ -446,6 +448,11 @@ fn next(cache: &Cache, limit: Option<u64>) -> Next {
         Some((id, _)) => Next::Waiting(id),
         None => Next::New(cache.next_slot),
     }
+}
+
+/// Whether the trial repeats one that was under way when its search ended, or that died with its process.
+pub fn is_repetition(trial: &Trial) -> bool {
+    trial.system.contains_key(ATTEMPTS)
 }
 
 /// The given parameters of an enqueued trial with the open ones filled in: from the proposal where it has them, else at

@@ -13,6 +13,7 @@ use crate::{Error, Result};
 use rusqlite::{Connection, OptionalExtension};
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Prefix of our own attributes.
@@ -142,6 +143,16 @@ impl Study {
             })
         })?;
         Ok(Study { inner: Arc::new(inner) })
+    }
+
+    /// The study of that name in a file, where there is such a file and such a study.
+    ///
+    /// # Errors
+    /// The file is no storage, or it fails.
+    pub fn open_if_there(path: &Path, name: &str) -> Result<Option<Self>> {
+        let Some(storage) = Storage::open_if_there(path)? else { return Ok(None) };
+        let found = storage.read(|connection| find(connection, name))?;
+        found.map(|_| Self::open(&storage, Some(name))).transpose()
     }
 
     /// A study in memory.

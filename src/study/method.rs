@@ -2,8 +2,9 @@
 //!
 //! Whoever goes on with a study in another process (`ask`, `tell`, a second search) finds here what it was begun with, so
 //! that a model is not exchanged for another one unnoticed. They are attributes (`hpt:sampler`, `hpt:acquisition`,
-//! `hpt:pruner`, `hpt:pruner_options`), not part of what makes the study this study: each may be changed at any time, and
-//! what nobody names stays ([`Told`]).
+//! `hpt:pruner`, `hpt:pruner_options`), not part of what makes the study this study: each may be changed at any time, what
+//! nobody names stays ([`Told`]), and what nobody has named yet is for each to choose ([`Begun`]): `ask` and `tell` go by
+//! [`Method::default`], a search by what is usual there.
 
 use super::handle::{self, Study};
 use super::storage::{Fault, Storage};
@@ -56,13 +57,12 @@ impl Method {
         pruner::by_name(&self.pruner, &self.pruner_settings)
     }
 
-    /// What is kept: key, value.
-    fn attributes(&self) -> [(&'static str, Json); 4] {
+    /// What is kept of each half: key, value.
+    fn attributes(&self) -> [[(&'static str, Json); 2]; 2] {
+        let options = self.pruner_settings.told(&self.pruner);
         [
-            ("sampler", json!(self.sampler)),
-            ("acquisition", json!(self.acquisition.name())),
-            ("pruner", json!(self.pruner)),
-            ("pruner_options", json!(self.pruner_settings.told(&self.pruner))),
+            [("sampler", json!(self.sampler)), ("acquisition", json!(self.acquisition.name()))],
+            [("pruner", json!(self.pruner)), ("pruner_options", json!(options))],
         ]
     }
 
@@ -79,14 +79,35 @@ impl Method {
         if told.is_empty() { self.pruner.clone() } else { format!("{} with {}", self.pruner, told.join(", ")) }
     }
 
-    /// What changes where a study goes on with this after `before`, in words for a person.
-    pub fn changes_from(&self, before: &Method) -> Vec<String> {
+    /// What changes where a study that was begun so goes on with this, in words for a person.
+    pub fn changes_from(&self, begun: &Begun) -> Vec<String> {
+        let before = &begun.method;
         let pairs = [
-            ("sampler", before.sampler_in_words(), self.sampler_in_words()),
-            ("pruner", before.pruner_in_words(), self.pruner_in_words()),
+            (begun.sampler, "sampler", before.sampler_in_words(), self.sampler_in_words()),
+            (begun.pruner, "pruner", before.pruner_in_words(), self.pruner_in_words()),
         ];
-        let changed = pairs.into_iter().filter(|(_, before, now)| before != now);
-        changed.map(|(what, before, now)| format!("the {what} of this study was {before}; it is {now} now")).collect()
+        let changed = pairs.into_iter().filter(|(said, _, before, now)| *said && before != now);
+        changed
+            .map(|(_, what, before, now)| format!("the {what} of this study was {before}; it is {now} now"))
+            .collect()
+    }
+}
+
+/// How a study was begun: what somebody has said of it, by now, and for the rest what is usual.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Begun {
+    /// Both together.
+    pub method: Method,
+    /// Whether somebody has said the sampler, or its acquisition.
+    pub sampler: bool,
+    /// Whether somebody has said the pruner.
+    pub pruner: bool,
+}
+
+impl Begun {
+    /// Nobody has said anything.
+    pub fn unsaid(usual: Method) -> Self {
+        Begun { method: usual, sampler: false, pruner: false }
     }
 }
 
@@ -179,15 +200,15 @@ pub fn has_acquisition(sampler: &str) -> bool {
 }
 
 impl Storage {
-    /// How the study of that name proposes and stops trials, without reading its trials; none where there is no such study,
-    /// or nobody has said.
+    /// How the study of that name was begun, without reading its trials; `usual` is what counts where nobody has said, or
+    /// where there is no such study.
     ///
     /// # Errors
-    /// As [`Study::method`].
-    pub fn method_of(&self, study: &str) -> Result<Option<Method>> {
+    /// As [`Study::begun`].
+    pub fn begun(&self, study: &str, usual: Method) -> Result<Begun> {
         self.read(|connection| match handle::find(connection, study)? {
-            Some(id) => read(connection, id, study),
-            None => Ok(None),
+            Some(id) => read(connection, id, study, usual),
+            None => Ok(Begun::unsaid(usual)),
         })
     }
 
@@ -204,48 +225,65 @@ impl Storage {
 }
 
 /// What is kept with a study.
-fn read(connection: &Connection, id: i64, name: &str) -> Result<Option<Method>, Fault> {
+fn read(connection: &Connection, id: i64, name: &str, usual: Method) -> Result<Begun, Fault> {
     let attribute = |key: &str| handle::attribute(connection, id, key);
     let text = |key: &str| Ok::<_, Fault>(attribute(key)?.and_then(|kept| kept.as_str().map(str::to_owned)));
     let (sampler, pruner) = (text("sampler")?, text("pruner")?);
-    if sampler.is_none() && pruner.is_none() {
-        return Ok(None);
+    let mut begun = Begun { sampler: sampler.is_some(), pruner: pruner.is_some(), method: usual };
+    let method = &mut begun.method;
+    if let Some(sampler) = sampler {
+        method.sampler = sampler;
+        method.acquisition =
+            text("acquisition")?.map_or(Ok(Acquisition::default()), |name| Acquisition::by_name(&name))?;
     }
-    let usual = Method::default();
-    let objectives = handle::metric_names(connection, id)?;
-    let mut method = Method {
-        sampler: sampler.unwrap_or(usual.sampler),
-        acquisition: text("acquisition")?.map_or(Ok(usual.acquisition), |name| Acquisition::by_name(&name))?,
-        pruner: pruner.unwrap_or(usual.pruner),
-        pruner_settings: pruner::Settings { objectives, ..usual.pruner_settings },
-    };
+    let Some(pruner) = pruner else { return Ok(begun) };
+    method.pruner = pruner;
+    method.pruner_settings =
+        pruner::Settings { objectives: handle::metric_names(connection, id)?, ..pruner::Settings::default() };
     let told = attribute("pruner_options")?.and_then(|told| serde_json::from_value::<Vec<String>>(told).ok());
     let place = format!("study `{name}`: hpt:pruner_options");
     for text in told.unwrap_or_default() {
         method.pruner_settings.tell(&place, &method.pruner, &text)?;
     }
-    Ok(Some(method))
+    Ok(begun)
 }
 
 impl Study {
-    /// How the study proposes and stops trials; none where nobody has said ([`Study::set_method`]).
+    /// How the study was begun; what nobody has said ([`Study::set_method`]) is as in [`Method::default`].
     ///
     /// # Errors
     /// The storage fails; what was kept names what this version has not.
-    pub fn method(&self) -> Result<Option<Method>> {
-        self.inner.storage.read(|connection| read(connection, self.inner.id, self.name()))
+    pub fn begun(&self) -> Result<Begun> {
+        let usual = Method::default();
+        self.inner.storage.read(|connection| read(connection, self.inner.id, self.name(), usual))
     }
 
     /// Keeps how the study proposes and stops trials; returns what has changed ([`Method::changes_from`]).
     ///
     /// # Errors
-    /// As [`Study::method`].
+    /// As [`Study::begun`].
     pub fn set_method(&self, method: &Method) -> Result<Vec<String>> {
-        let before = self.method()?;
-        let changes = before.as_ref().map(|before| method.changes_from(before)).unwrap_or_default();
-        if before.is_none() || !changes.is_empty() {
-            method.attributes().iter().try_for_each(|(key, value)| self.set_attribute(key, value))?;
+        self.set_halves(method, [true; 2])
+    }
+
+    /// The same of what somebody has said, now (`told`, which `method` is by) or before; the rest stays unsaid.
+    ///
+    /// # Errors
+    /// As [`Study::begun`].
+    pub fn set_told(&self, told: &Told, method: &Method) -> Result<Vec<String>> {
+        let sampler = told.sampler.is_some() || told.acquisition.is_some();
+        self.set_halves(method, [sampler, told.pruner.is_some() || !told.options.is_empty()])
+    }
+
+    /// Keeps the sampler's half, the pruner's, or both.
+    fn set_halves(&self, method: &Method, told: [bool; 2]) -> Result<Vec<String>> {
+        let begun = self.begun()?;
+        for (i, said) in [begun.sampler, begun.pruner].into_iter().enumerate() {
+            let (before, now) = (&begun.method.attributes()[i], &method.attributes()[i]);
+            if told[i] && (!said || before != now) {
+                now.iter().try_for_each(|(key, value)| self.set_attribute(key, value))?;
+            }
         }
-        Ok(changes)
+        Ok(method.changes_from(&begun))
     }
 }

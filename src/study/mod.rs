@@ -71,10 +71,11 @@ mod tell;
 mod tests;
 mod transfer;
 
+pub use ask::is_repetition;
 pub use cache::{Counts, PARTS};
 pub use context::{Context, ObjectiveEnd, Verdict};
 pub use handle::{Study, StudyConfig, objective_names};
-pub use method::{Method, Told, ToldOption, has_acquisition};
+pub use method::{Begun, Method, Told, ToldOption, has_acquisition};
 pub use optimize::{OptimizeSpec, Stopped, Summary};
 pub use stop::{GROWTH, Regret, StopRules};
 pub use storage::Storage;

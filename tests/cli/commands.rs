@@ -43,6 +43,7 @@ fn a_script_is_tuned_and_the_document_has_the_keys_of_a_search() {
         "metric",
         "command",
         "trials",
+        "put_back",
         "seconds",
         "trials_per_second",
         "stopped_by",
@@ -375,8 +376,8 @@ fn the_sampler_of_a_command_is_told_what_that_of_a_training_is() {
     assert_eq!(improvement[..10], bound[..10]);
     assert_ne!(improvement[10..], bound[10..]);
     // Many programs at once would wait for a Gaussian process, but where a width says how many there are.
-    let note = "200 trials at once would wait";
-    let said = run("--trials 15 --jobs 200 --study c").ok().err;
+    let note = "150 trials at once would wait";
+    let said = run("--trials 150 --jobs 200 --study c").ok().err;
     assert!(said.contains(note), "{said}");
     assert!(!run("--trials 15 --jobs 200 --study d --deterministic").ok().err.contains("at once"));
 }

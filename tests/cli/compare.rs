@@ -129,3 +129,26 @@ fn an_interrupt_prints_what_is_there_and_the_same_command_goes_on() {
     };
     assert_eq!(best(&again), best(&whole));
 }
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_before_a_seed_is_finished_prints_the_same_keys() {
+    let folder = Folder::new();
+    let words = "compare --function branin --samplers random,gp --seeds 9 --trials 100000 --jobs 1 --json";
+    let whole = folder.json(&words.replace("100000", "3"));
+    let mut child = folder.start(&format!("{words} --storage s.db --out curves.csv"));
+    // The first study has begun when its file is there.
+    while !folder.path("s.db").exists() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended early");
+        std::thread::yield_now();
+    }
+    interrupts::signal(&child, "-INT");
+    let ran = Ran::of(child.wait_with_output().unwrap());
+    assert_eq!(ran.code, Some(130), "{}", ran.err);
+    let found: Json = serde_json::from_str(&ran.out).unwrap_or_else(|error| panic!("{error}: {}", ran.out));
+    assert_eq!(keys(&found), keys(&whole));
+    assert_eq!((&found["problem"], &found["optimum"]), (&whole["problem"], &whole["optimum"]));
+    assert_eq!((&found["standings"], &found["stopped_by"]), (&serde_json::json!([]), &"interrupt".into()));
+    assert!(ran.err.contains("interrupted with 0 of 9 seeds finished"), "{}", ran.err);
+    assert!(!folder.path("curves.csv").exists(), "there are no curves");
+}

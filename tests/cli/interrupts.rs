@@ -97,6 +97,10 @@ fn an_interrupted_search_prints_its_document_all_the_same() {
     let all = trials(&folder, "hpt-study.db");
     let complete = in_state(&all, "complete");
     assert_eq!(found["trials"]["complete"], complete.len());
+    let again: Vec<&Json> = in_state(&all, "waiting").into_iter().map(|trial| &trial["number"]).collect();
+    assert_eq!((&found["trials"]["waiting"], &found["trials"]["lost"]), (&again.len().into(), &again.len().into()));
+    assert_eq!(found["put_back"], serde_json::json!(again));
+    assert!(!again.is_empty() && ran.err.contains("under way begin"), "{}", ran.err);
     let value = |trial: &Json| trial["value"].as_f64().unwrap();
     let best = complete.iter().map(|trial| value(trial)).fold(f64::NEG_INFINITY, f64::max);
     assert_eq!((value(&found["best"]), &found["stopped_by"]), (best, &Json::from("interrupt")));
@@ -109,6 +113,9 @@ fn an_interrupted_search_prints_its_document_all_the_same() {
     let whole = folder.json(&format!("{SEARCH} --json"));
     assert_eq!(keys(&found), keys(&whole));
     assert_eq!(whole["default"], trials(&folder, "hpt-study.db")[0]["value"]);
+
+    assert_eq!((&whole["put_back"], &whole["interrupted"]), (&serde_json::json!([]), &Json::Null));
+    assert_eq!((&whole["trials"]["lost"], &whole["trials"]["waiting"]), (&again.len().into(), &0.into()));
 
     // With folds it says what each came to.
     let words =
@@ -127,6 +134,7 @@ fn an_interrupted_search_prints_its_document_all_the_same() {
     folder.write("space.toml", "[space]\nx = { float = [0, 1] }\n");
     let words = [
         "search",
+        "-v",
         "--json",
         "--command",
         "sleep 60; echo {x}",
@@ -137,13 +145,39 @@ fn an_interrupted_search_prints_its_document_all_the_same() {
     ];
     let mut command = folder.command(&words);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let rest = wait_for(&mut child, "study", "", 1);
+    let rest = wait_for(&mut child, "trial 0 starts", "", 1);
     signal(&child, "-INT");
     let ran = finish(child, rest);
     assert_eq!(ran.code, Some(130), "{}", ran.err);
     let found: Json = serde_json::from_str(&ran.out).unwrap_or_else(|error| panic!("{error}: {}", ran.out));
     assert_eq!((&found["best"], &found["direction"][1]), (&Json::from(Vec::<Json>::new()), &Json::from("maximize")));
-    assert_eq!((&found["command"], &found["trials"]["complete"]), (&Json::from(words[3]), &Json::from(0)));
+    assert_eq!((&found["command"], &found["trials"]["complete"]), (&Json::from(words[4]), &Json::from(0)));
+    assert_eq!((&found["put_back"], &found["trials"]["waiting"]), (&serde_json::json!([1]), &1.into()));
+}
+
+#[test]
+fn an_interrupt_before_there_is_a_result_names_the_model_that_it_leaves() {
+    let folder = Folder::new();
+    let words = "search --data digits --epochs 1000000 --sampler random --jobs 1 --json";
+    let mut child = folder.start(&format!("{words} -v --trials 2"));
+    let rest = wait_for(&mut child, "trial 0 epoch", "", 2);
+    signal(&child, "-INT");
+    let ran = finish(child, rest);
+    assert_eq!(ran.code, Some(130), "{}", ran.err);
+    let found: Json = serde_json::from_str(&ran.out).unwrap_or_else(|error| panic!("{error}: {}", ran.out));
+    let left = &found["interrupted"];
+    assert_eq!(keys(left), ["trial", "epoch", "value", "model"]);
+    assert_eq!((&left["trial"], &found["put_back"]), (&0.into(), &serde_json::json!([1])), "{found}");
+    assert!(left["epoch"].as_u64() >= Some(2) && left["value"].as_f64() > Some(0.0), "{left}");
+    let model = left["model"].as_str().unwrap();
+    let again = folder.json(&format!("evaluate --model {model} --data digits --json"));
+    assert!(again["accuracy"].as_f64() > Some(0.0), "{again}");
+    // Once there is a result it is gone.
+    let whole = folder.json(&format!("{} --trials 1", words.replace("1000000", "1 --study other")));
+    assert_eq!(keys(&whole), keys(&found));
+    let limited = folder.json(&format!("{words} --trials 1 --trial-time-limit 2s --study digits"));
+    assert_eq!((&limited["interrupted"], &limited["put_back"]), (&Json::Null, &serde_json::json!([])), "{limited}");
+    assert!(!folder.path(model).exists());
 }
 
 #[test]

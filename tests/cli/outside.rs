@@ -135,7 +135,7 @@ fn a_finite_space_ends_and_an_existing_study_is_kept() {
 /// The names of the sampler and the pruner that a study keeps.
 fn kept(folder: &Folder) -> [String; 2] {
     let storage = hpt_engine::study::Storage::open(folder.path("s.db")).unwrap();
-    let method = hpt_engine::study::Study::open(&storage, None).unwrap().method().unwrap().unwrap();
+    let method = hpt_engine::study::Study::open(&storage, None).unwrap().begun().unwrap().method;
     [method.sampler, method.pruner]
 }
 
@@ -209,7 +209,7 @@ fn a_study_goes_on_with_what_it_was_begun_with() {
 /// What the only study keeps of its pruner's options.
 fn kept_options(folder: &Folder) -> Vec<String> {
     let storage = hpt_engine::study::Storage::open(folder.path("s.db")).unwrap();
-    let method = hpt_engine::study::Study::open(&storage, None).unwrap().method().unwrap().unwrap();
+    let method = hpt_engine::study::Study::open(&storage, None).unwrap().begun().unwrap().method;
     method.pruner_settings.told(&method.pruner)
 }
 
@@ -326,4 +326,49 @@ fn an_acquisition_belongs_to_a_gaussian_process() {
     folder.run("ask --storage s.db --acquisition pi").fails(2, &said);
     folder.run("ask --storage s.db --sampler gp --acquisition pi").ok();
     assert_eq!(trials(&folder, "s.db").len(), 1, "what is refused takes no trial");
+}
+
+#[test]
+fn what_a_study_has_need_not_be_said_again() {
+    let folder = Folder::new();
+    folder.write("space.toml", SPACE);
+    let create = "create-study --storage s.db --study mine --direction maximize --metric gain --space space.toml";
+    folder.run(create).ok();
+    let search = ["search", "--command", "echo 1 2; echo {x}", "--storage", "s.db", "--study"];
+    let with = |more: &[&'static str]| folder.run_words(&[&search[..], more].concat());
+    let ran = with(&["mine", "--trials", "4", "--json"]);
+    // Nobody had said a sampler or a pruner: those of a search.
+    assert!(!ran.err.contains(" now"), "{}", ran.err);
+    assert_eq!(kept(&folder), ["auto", "asha"]);
+    let found = ran.json();
+    assert_eq!((&found["direction"], &found["metric"]), (&"maximize".into(), &"gain".into()));
+    assert_eq!(found["trials"]["complete"], 4);
+    with(&["other", "--trials", "4"]).fails(2, &["a command needs a space"]);
+    with(&["other", "--trials", "4", "--space", "space.toml"]).fails(2, &["--direction is missing"]);
+    with(&["mine", "--direction", "minimize"]).fails(2, &["other directions"]);
+}
+
+#[test]
+fn what_nobody_said_of_a_study_stays_unsaid() {
+    let folder = Folder::new();
+    folder.write("space.toml", SPACE);
+    let create = "create-study --storage s.db --study mine --direction minimize --space space.toml";
+    let attributes = || {
+        let storage = hpt_engine::study::Storage::open(folder.path("s.db")).unwrap();
+        let begun = hpt_engine::study::Study::open(&storage, None).unwrap().begun().unwrap();
+        (begun.sampler, begun.pruner)
+    };
+    folder.run(create).ok();
+    assert_eq!(attributes(), (false, false));
+    folder.run("ask --storage s.db").ok();
+    let told = folder.json("tell --storage s.db --number 0 --step 1 --value 9 --json");
+    assert_eq!(told["should_prune"], false);
+    folder.run("tell --storage s.db --number 0 --value 9").ok();
+    assert!(!folder.run(&format!("{create} --sampler random")).ok().err.contains("now"), "nothing was said before");
+    assert_eq!((attributes(), kept(&folder)), ((true, false), ["random", "none"].map(String::from)));
+    let search = "search --storage s.db --study mine --trials 3 --command";
+    let words: Vec<&str> = search.split(' ').chain(["echo 1 2; echo {x}"]).collect();
+    let ran = folder.run_words(&words).ok();
+    assert!(!ran.err.contains(" now"), "{}", ran.err);
+    assert_eq!((attributes(), kept(&folder)), ((true, true), ["random", "asha"].map(String::from)));
 }

@@ -9,16 +9,16 @@ fn digits_are_tuned_tested_and_saved() {
     let found = folder.json("search --trials 6 --epochs 6 --json");
     #[rustfmt::skip]
     let expected = [
-        "study", "storage", "direction", "metric", "trials", "seconds", "trials_per_second", "stopped_by", "best",
-        "retrained", "default", "validation", "test", "model", "top",
+        "study", "storage", "direction", "metric", "trials", "put_back", "seconds", "trials_per_second", "stopped_by",
+        "best", "retrained", "default", "interrupted", "validation", "test", "model", "top",
     ];
     assert_eq!(keys(&found), expected);
     assert_eq!((&found["study"], &found["storage"]), (&Json::from("digits"), &Json::from("hpt-study.db")));
     assert_eq!((&found["direction"], &found["metric"]), (&Json::from("maximize"), &Json::from("accuracy")));
-    assert_eq!(keys(&found["trials"]), ["complete", "pruned", "failed"]);
+    assert_eq!(keys(&found["trials"]), ["complete", "pruned", "failed", "deleted", "lost", "running", "waiting"]);
     let counts = ["complete", "pruned", "failed"].map(|state| found["trials"][state].as_u64().unwrap());
     assert_eq!((counts.iter().sum::<u64>(), counts[2]), (6, 0));
-    assert_eq!(keys(&found["best"]), ["number", "value", "params"]);
+    assert_eq!(keys(&found["best"]), ["number", "value", "params", "model"]);
     assert_eq!(found["best"], found["top"][0]);
     assert_eq!(found["validation"]["accuracy"], found["best"]["value"]);
     let test = found["test"]["accuracy"].as_f64().unwrap();
@@ -145,6 +145,15 @@ fn printed_spaces_are_a_start() {
     assert_eq!(folder.names(), ["t.csv"], "nothing is left behind");
     folder.write("s.toml", &space);
     folder.run("search s.toml --data t.csv --epochs 1 --trials 2").ok();
+    // A study goes on with the space that it has.
+    folder.write("own.toml", "[space]\nunits = { int = [2, 4] }\n");
+    folder.run("search own.toml --data t.csv --epochs 1 --trials 2 --study mine").ok();
+    let again = folder.run("search --data t.csv --epochs 1 --trials 3 --study mine").ok();
+    assert!(!again.err.contains("sized from the data"), "{}", again.err);
+    assert_eq!(
+        folder.run("search --data t.csv --epochs 1 --study mine --print-space").ok().out,
+        "[space]\nunits = { int = [2, 4] }\n"
+    );
     let fixed = folder.run("search --data t.csv --print-space --learning-rate 0.01 --hidden 8").ok().out;
     assert!(!fixed.contains("learning_rate") && !fixed.contains("units"), "{fixed}");
 }
@@ -186,7 +195,7 @@ fn several_metrics_give_a_front() {
     assert_eq!(found["direction"], serde_json::json!(["maximize", "minimize"]));
     assert_eq!(found["metric"], serde_json::json!(["accuracy", "parameters"]));
     let front = found["best"].as_array().unwrap();
-    let expected = ["number", "values", "params", "objectives"];
+    let expected = ["number", "values", "params", "objectives", "model"];
     assert!(!front.is_empty() && front.iter().all(|trial| keys(trial) == expected));
     assert!(front.iter().all(|trial| trial["values"][1].as_f64().unwrap() <= 12_000.0), "{front:?}");
     assert!(front.iter().any(|trial| trial["number"] == found["retrained"]));

@@ -227,3 +227,33 @@ fn what_is_too_slow_is_not_trained() {
     let kept = in_state(all.as_array().unwrap(), "complete").len();
     assert!(kept > 0 && all.as_array().unwrap().iter().all(|trial| trial["pruned_because"].is_null()), "{all}");
 }
+
+#[test]
+fn the_front_says_which_of_its_trials_have_a_model_file() {
+    let folder = Folder::new();
+    folder.write("few.csv", &classes(60));
+    folder.write("s.toml", "[space]\nunits = { int = [1, 6] }\nlearning_rate = { log = [1e-4, 1e-1] }\n");
+    let search = "search --data few.csv --space s.toml --layers 1 --epochs 1 --trials 60 --sampler random --pruner none \
+                  --metric accuracy,parameters --keep-models 2 --storage s.db --json -q";
+    let found = folder.json(search);
+    let front = found["best"].as_array().unwrap();
+    let kept: Vec<&Json> = front.iter().filter(|trial| !trial["model"].is_null()).collect();
+    assert!(front.len() == 3 && (1..=2).contains(&kept.len()), "two files for a front of three: {front:?}");
+    for trial in &kept {
+        let model = trial["model"].as_str().unwrap();
+        assert_eq!(model, format!("few/trial-{}.safetensors", trial["number"]));
+        assert!(folder.path(model).is_file());
+    }
+    assert_eq!(&folder.json("best --storage s.db --json"), &found["best"]);
+    // From another folder too, and once everything has moved.
+    let other = Folder::new();
+    for name in ["s.db", "few"] {
+        std::fs::rename(folder.path(name), other.path(name)).unwrap();
+    }
+    let moved = other.path("s.db").display().to_string();
+    let shown = folder.json(&format!("best --json --storage {moved}"));
+    let model = shown.as_array().unwrap().iter().find_map(|trial| trial["model"].as_str()).unwrap();
+    assert!(model.starts_with(&moved[..moved.len() - 4]) && std::path::Path::new(model).is_file(), "{model}");
+    let table = folder.run(&format!("best --storage {moved}")).ok().out;
+    assert!(table.contains("  model  ") && table.contains(model) && table.contains("  -  "), "{table}");
+}

@@ -141,7 +141,7 @@ fn when_time_is_up_a_trial_that_leads_is_a_result_and_others_are_put_back() {
         let mut spec = spec(folder.path(), 1);
         let parameter = |name: &str, domain| Parameter { name: name.into(), domain, when: vec![] };
         let rates = Domain::Float { low: 1e-9, high: 1e-2, log: true, step: None };
-        let epochs = Domain::Int { low: 1, high: 1_000_000, log: true, step: 1 };
+        let epochs = Domain::Choice([2, 1_000_000].map(Value::Int).into());
         spec.space = Some(Space::new(vec![parameter("learning_rate", rates), parameter("epochs", epochs)]).unwrap());
         // One that ends soon, and one that runs for as long as it may.
         let trial = |rate: f64, epochs: i64| {
