@@ -2,7 +2,7 @@
 
 use super::metrics::Metric;
 use super::{Checkpoint, ClassWeights, Paused, Plateau, ScheduleKind, TrainSpec};
-use crate::backend::{Backend, Member, Precision, Run, UpdateRule};
+use crate::backend::{Backend, Member, Precision, Run, Tally, UpdateRule};
 use crate::data::{Dataset, Targets, balanced_weights};
 use crate::model::{Criterion, Loss, Plan};
 use crate::random::{Purpose, Stream};
@@ -435,14 +435,14 @@ impl<'a, B: Backend> Session<'a, B> {
         let mut record =
             Epoch { epoch, learning_rate, train_loss, validation_loss: None, metric: None, also: Vec::new(), seconds };
         if let Some(validation) = self.validation {
-            let (loss, right) = self.validate(validation)?;
+            let (loss, tally) = self.validate(validation)?;
             if !loss.is_finite() {
                 return Err(Error::Diverged { epoch, learning_rate, loss });
             }
             let data = validation.as_ref();
-            let score = |metric: Metric| match (metric, right) {
-                (Metric::Accuracy, Some(right)) => right as f64 / data.rows as f64,
-                _ => metric.score(&self.outputs, &data.targets, loss),
+            let score = |metric: Metric| match &tally {
+                Some(tally) => metric.of_tally(tally, &data.targets, loss),
+                None => metric.score(&self.outputs, &data.targets, loss),
             };
             let metric = score(self.metric);
             if metric.is_nan() {
@@ -456,7 +456,8 @@ impl<'a, B: Backend> Session<'a, B> {
         }
         let is_best = self.observe(&record);
         let spec = self.trainer.spec;
-        if if spec.early_stopping.is_some() { is_best } else { spec.keep_epochs } {
+        let is_kept = if spec.early_stopping.is_some() { is_best } else { spec.keep_epochs };
+        if is_kept {
             self.backend.snapshot(&mut self.cohort, 0)?;
             self.kept = None;
         }
@@ -464,14 +465,15 @@ impl<'a, B: Backend> Session<'a, B> {
         Ok(Some(record))
     }
 
-    /// The loss of the validation rows; how many of them are right, or else all outputs in their place.
-    fn validate(&mut self, validation: &B::Data) -> Result<(f64, Option<u64>)> {
-        let counted = |metric: &Metric| matches!(metric, Metric::Loss | Metric::Accuracy);
-        if counted(&self.metric)
-            && self.trainer.spec.also.iter().all(counted)
-            && let Some((loss, right)) = self.backend.count_right(&mut self.cohort, 0, validation)?
+    /// The loss of the validation rows; what was counted of them, or else all outputs in their place.
+    fn validate(&mut self, validation: &B::Data) -> Result<(f64, Option<Tally>)> {
+        let metrics = [self.metric].into_iter().chain(self.trainer.spec.also.iter().copied());
+        // All of them by counts, or none: whoever needs the outputs has them for all.
+        if let Some(detail) =
+            metrics.map(Metric::detail).collect::<Option<Vec<_>>>().and_then(|all| all.into_iter().max())
+            && let Some((loss, tally)) = self.backend.tally(&mut self.cohort, 0, validation, detail)?
         {
-            return Ok((loss, Some(right)));
+            return Ok((loss, Some(tally)));
         }
         self.outputs.resize(validation.as_ref().rows * self.trainer.plan.outputs, 0.0);
         Ok((self.backend.evaluate(&mut self.cohort, 0, validation, &mut self.outputs)?, None))

@@ -29,7 +29,7 @@ pub use devices::{Gpu, gpus};
 pub use nvidia::Nvidia;
 pub use products::{Products, Shape};
 
-use super::{Backend, Caps, Member, Precision, Run, UpdateRule};
+use super::{Backend, Caps, Detail, Member, Precision, Run, Tally, UpdateRule};
 use crate::data::{Dataset, Targets};
 use crate::model::Criterion;
 use crate::{Error, Result};
@@ -199,7 +199,8 @@ impl Cohort {
     fn evaluated(&self, member: usize, data: &Data, wanted: Wanted) -> Result<(Outputs, f64)> {
         let (model, dataset) = (&self.models[member], data.as_ref());
         if dataset.rows == 0 {
-            return Ok((Outputs::default(), 0.0));
+            let columns = vec![[0.0; 4]; if wanted == Wanted::Tally(Detail::Columns) { model.outputs } else { 0 }];
+            return Ok((Outputs { tally: Tally { right: 0, columns }, ..Outputs::default() }, 0.0));
         }
         let found = self.gpu.line()?.call(|reply| Request::Evaluate(model.id, data.0.id, wanted, reply))?;
         let labels = if let Targets::Classes { labels, .. } = &dataset.targets { labels.as_slice() } else { &[] };
@@ -400,9 +401,9 @@ impl Backend for Cuda {
         Ok(loss)
     }
 
-    fn count_right(&self, cohort: &mut Cohort, member: usize, data: &Data) -> Result<Option<(f64, u64)>> {
-        let (found, loss) = cohort.evaluated(member, data, Wanted::Sums)?;
-        Ok(Some((loss, found.right)))
+    fn tally(&self, cohort: &mut Cohort, member: usize, data: &Data, detail: Detail) -> Result<Option<(f64, Tally)>> {
+        let (found, loss) = cohort.evaluated(member, data, Wanted::Tally(detail))?;
+        Ok(Some((loss, found.tally)))
     }
 
     fn snapshot(&self, cohort: &mut Cohort, member: usize) -> Result<()> {

@@ -6,6 +6,7 @@
 use super::descriptor::Rate;
 use super::tables::Blueprint;
 use super::timing::{Timed, Took};
+use crate::backend::{Detail, Tally};
 use crate::data::Dataset;
 use crate::{Error, Result};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -56,17 +57,17 @@ pub struct Outputs {
     pub values: Vec<f32>,
     /// The sum of the rows' losses.
     pub sum: f64,
-    /// How many rows are right.
-    pub right: u64,
+    /// What was counted of them.
+    pub tally: Tally,
 }
 
 /// What is wanted of an evaluation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
-    /// Outputs of all rows, and the sums.
+    /// Outputs of all rows.
     Outputs,
-    /// The sums alone.
-    Sums,
+    /// What is counted of them, and they stay where they are.
+    Tally(Detail),
 }
 
 /// A request.
