@@ -94,6 +94,7 @@ pub fn search(spec: &SearchSpec, progress: &dyn Progress, stop: &Arc<AtomicBool>
     if let Some(members) = members.filter(|_| summary.stopped == Stopped::Reached) {
         members.clean();
     }
+    parts::Place::tidy(&bridge.out);
     drop(fast_commits);
     Ok(SearchOutcome {
         objectives: bridge.objectives.clone(),

@@ -13,7 +13,10 @@ use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+/// Where stopped trials wait, beside the models.
+const FOLDER: &str = "unfinished";
 /// The metadata's key.
 const KEY: &str = "hpt-engine-unfinished";
 /// The first training's weights, and those that the paused one may go back to.
@@ -46,6 +49,9 @@ pub(super) struct Parts {
     pub scoring: f64,
     /// Seconds of all that.
     pub seconds: f64,
+    /// When it was written last, or begun.
+    #[serde(skip)]
+    pub written: Option<Instant>,
 }
 
 /// Where a stopped trial's parts lie.
@@ -65,7 +71,12 @@ struct Record<P> {
 
 impl Place {
     pub fn new(out: &Path, slot: u64, trial: Json) -> Self {
-        Place { path: out.join("unfinished").join(format!("slot-{slot}.safetensors")), trial }
+        Place { path: out.join(FOLDER).join(format!("slot-{slot}.safetensors")), trial }
+    }
+
+    /// Removes the folder where nothing waits in it.
+    pub fn tidy(out: &Path) {
+        let _ = std::fs::remove_dir(out.join(FOLDER));
     }
 
     /// What is there of this trial.
@@ -83,8 +94,11 @@ impl Place {
         (record.trial == self.trial && record.hash == parts.hash()).then_some(parts)
     }
 
-    /// Writes it for later.
-    pub fn save(&self, parts: &Parts) -> Result<()> {
+    /// Writes it for later; the time since it was written last counts.
+    pub fn save(&self, parts: &mut Parts) -> Result<()> {
+        parts.seconds += parts.since().as_secs_f64();
+        parts.written = Some(Instant::now());
+        let parts = &*parts;
         if parts.measured.is_empty() && parts.paused.is_none() {
             return Ok(());
         }
@@ -98,14 +112,17 @@ impl Place {
 
     /// Removes what was there: the trial has ended.
     pub fn clear(&self) {
-        // What stays behind takes room, no more; the folder goes with the last one.
-        if std::fs::remove_file(&self.path).is_ok() {
-            self.path.parent().map(std::fs::remove_dir);
-        }
+        // What stays behind takes room, no more.
+        let _ = std::fs::remove_file(&self.path);
     }
 }
 
 impl Parts {
+    /// Since it was written last, or begun.
+    pub fn since(&self) -> Duration {
+        self.written.map_or(Duration::ZERO, |written| written.elapsed())
+    }
+
     fn vectors(&self) -> Vec<(String, &[f32])> {
         let first = self.first.iter().map(|first| (FIRST.to_owned(), first.weights.as_slice()));
         let kept = self.paused.iter().filter_map(|paused| paused.kept.as_deref());
@@ -115,6 +132,11 @@ impl Parts {
 
     fn hash(&self) -> u64 {
         hash(self.vectors().into_iter().flat_map(|(_, values)| values.iter().map(|x| x.to_bits())))
+    }
+
+    /// What it has taken so far.
+    pub fn spent(&self) -> Duration {
+        Duration::try_from_secs_f64(self.seconds).unwrap_or_default() + self.since()
     }
 
     /// How far it is, of so many trainings.
@@ -178,7 +200,7 @@ mod tests {
     fn what_is_kept_of_a_trial_is_read_as_it_was() {
         let folder = tempfile::tempdir().unwrap();
         let place = |seed: u64| Place::new(folder.path(), 5, serde_json::json!({ "seed": seed }));
-        place(1).save(&Parts::default()).unwrap();
+        place(1).save(&mut Parts::default()).unwrap();
         assert!(!folder.path().join("unfinished").exists(), "nothing to keep");
         let epoch = |epoch, also: Vec<f64>| crate::train::Epoch {
             epoch,
@@ -199,7 +221,7 @@ mod tests {
             training_seconds: 0.5,
             inference_seconds: None,
         };
-        let parts = Parts {
+        let mut parts = Parts {
             measured: vec![measured],
             first: Some(Trained {
                 weights: vec![1.0, -0.0, f32::MIN_POSITIVE],
@@ -222,14 +244,17 @@ mod tests {
             }),
             scoring: 0.01,
             seconds: 1.5,
+            written: None,
         };
-        place(1).save(&parts).unwrap();
+        place(1).save(&mut parts).unwrap();
+        parts.written = None;
         let read = place(1).load().unwrap();
         // What is not a number is not equal to itself.
         assert_eq!(format!("{read:?}"), format!("{parts:?}"));
         assert_eq!(read.describe(5), "after 1 of its 5 trainings and 2 epochs of the next");
         assert!(place(2).load().is_none(), "another trial's");
         place(1).clear();
+        Place::tidy(folder.path());
         assert!(place(1).load().is_none() && !folder.path().join("unfinished").exists());
     }
 }

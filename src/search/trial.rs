@@ -15,8 +15,8 @@ use crate::study::{Context, ObjectiveEnd, Study, Verdict};
 use crate::train::{Checkpoint, Control, Epoch, Metric, Scores, Stopped, Trained};
 use crate::{Error, Result};
 use serde_json::json;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
 
 /// Keys of a trial's user attributes.
 pub(super) const EPOCHS: &str = "best_epoch";
@@ -66,30 +66,31 @@ impl Objective<'_> {
         let ready = self.prepare(context)?;
         let place = self.place(context.slot(), &ready.settings);
         let earlier = place.load();
-        let goes_on = earlier.is_some();
         if let Some(parts) = &earlier {
             let so_far = parts.describe(bridge.parts);
             bridge.progress.note(&format!("trial {} goes on where it was stopped: {so_far}", context.number()));
         }
         let mut parts = earlier.unwrap_or_default();
-        let (started, before) = (Instant::now(), parts.seconds);
-        let ended = self.trainings(context, &ready, &mut parts, started);
+        parts.written = Some(Instant::now());
+        let ended = self.trainings(context, &ready, &place, &mut parts);
         let is_stopped = match &ended {
             Ok((_, cut)) => *cut == Some(Limit::Search),
             Err(end) => matches!(end, ObjectiveEnd::Stopped),
         };
         if is_stopped {
-            parts.seconds = before + started.elapsed().as_secs_f64();
-            if let Err(error) = place.save(&parts) {
-                let number = context.number();
-                bridge
-                    .progress
-                    .note(&format!("what trial {number} has come to is not kept, it will begin again: {error}"));
-            }
-        } else if goes_on {
+            self.save(context, &place, &mut parts);
+        } else {
             place.clear();
         }
         ended.map(|(values, _)| values)
+    }
+
+    /// Writes what the trial has come to, for whoever goes on with it.
+    fn save(&self, context: &Context<'_>, place: &Place, parts: &mut Parts) {
+        if let Err(error) = place.save(parts) {
+            let number = context.number();
+            self.bridge.progress.note(&format!("what trial {number} has come to is not kept: {error}"));
+        }
     }
 
     /// Where what a stopped trial has come to waits.
@@ -115,8 +116,8 @@ impl Objective<'_> {
         &self,
         context: &mut Context<'_>,
         ready: &Ready,
+        place: &Place,
         parts: &mut Parts,
-        started: Instant,
     ) -> Result<(Vec<f64>, Option<Limit>), ObjectiveEnd> {
         let Ready { config, sets: first_sets, parameters, threads, engine, .. } = ready;
         let of_parts = self.bridge.method.pruner()?.of_parts();
@@ -132,7 +133,7 @@ impl Objective<'_> {
         for part in parts.measured.len()..of {
             let sets = &self.bridge.prepared.sets_of(config.preprocess, part)?;
             let slot = context.slot() + part as u64 * TRAINING;
-            let training = Training { ready, sets, slot, reports: part == 0 && !of_parts, started, fixed };
+            let training = Training { ready, place, sets, slot, reports: part == 0 && !of_parts, fixed };
             let (model, trained, limit) = self.train(context, &training, parts)?;
             cut = limit;
             if cut.is_none() || self.counts(part, &trained, cut) {
@@ -454,45 +455,59 @@ impl Objective<'_> {
         training: &Training<'_>,
         parts: &mut Parts,
     ) -> Result<(Model, Trained, Option<Limit>), ObjectiveEnd> {
-        let Training { ready, sets, slot, reports, started, fixed } = *training;
+        let Training { ready, place, sets, slot, reports, fixed } = *training;
         let Ready { config, threads, engine, .. } = ready;
-        let before = Duration::try_from_secs_f64(parts.seconds).unwrap_or_default();
-        let late = || self.budget.trial_limit.is_some_and(|limit| before + started.elapsed() >= limit);
         // The study stops by a rule of its own.
         let told = AtomicBool::new(false);
-        let cancelled = || late() || self.budget.spent() || told.load(Relaxed);
+        let (mut verdict, mut from) = (Verdict::Continue, parts.paused.take());
+        // Epochs that the pruner has let pass, and those that it has heard of in this run of the trial.
+        let (known, mut heard) = (from.as_ref().map_or(0, |from| from.history.len()), 0);
+        let (_, validation, test) = self.bridge.prepared.rows();
+        let (spent, began) = (parts.spent(), Instant::now());
+        let late = || self.budget.trial_limit.is_some_and(|limit| spent + began.elapsed() >= limit);
+        let ends = || late() || self.budget.spent() || told.load(Relaxed);
         let fit = Fit {
             validation: sets.validation.as_ref(),
             seed: self.bridge.spec.seed,
             slot,
-            cancelled: &cancelled,
             ..Fit::new(&sets.train, &config.model, &config.train)
         };
-        let (mut verdict, mut seconds) = (Verdict::Continue, 0.0);
-        let (_, validation, test) = self.bridge.prepared.rows();
-        let mut began = Instant::now();
-        let from = parts.paused.take();
-        let known = from.as_ref().map_or(0, |from| from.history.len());
-        let result = engine.go_on(&fit, from.as_ref(), &mut |epoch| {
-            seconds += epoch.seconds;
-            // What is not training is the evaluation of the validation rows: at the end it is made once more, and of the test
-            // rows too.
-            let evaluation = (began.elapsed().as_secs_f64() - epoch.seconds).max(0.0);
-            let rows = 1.0 + test as f64 / validation.max(1) as f64;
-            self.budget.keep_back(self.bridge.ending + evaluation * rows);
-            began = Instant::now();
-            if reports {
-                let also = &config.train.also;
-                verdict = self.report_epoch(context, epoch, also, seconds, fixed).unwrap_or(verdict);
-                if verdict == Verdict::Prune && epoch.epoch <= known {
-                    verdict = Verdict::Continue;
+        let trained = loop {
+            let (since, resumed, looks) = (parts.since(), Instant::now(), AtomicU64::new(0));
+            // Something is done between one checkpoint and the next, however soon that is.
+            let is_due = || {
+                let is_first = looks.fetch_add(1, Relaxed) == 0;
+                !is_first && config.train.pauses() && since + resumed.elapsed() >= self.bridge.spec.checkpoint_every
+            };
+            let cancelled = || ends() || is_due();
+            let (mut seconds, mut before) = (0.0, Instant::now());
+            let result = engine.go_on(&Fit { cancelled: &cancelled, ..fit }, from.as_ref(), &mut |epoch| {
+                seconds += epoch.seconds;
+                // What is not training is the evaluation of the validation rows: at the end it is made once more, and of the
+                // test rows too.
+                let evaluation = (before.elapsed().as_secs_f64() - epoch.seconds).max(0.0);
+                let rows = 1.0 + test as f64 / validation.max(1) as f64;
+                self.budget.keep_back(self.bridge.ending + evaluation * rows);
+                before = Instant::now();
+                if reports && epoch.epoch > heard {
+                    heard = epoch.epoch;
+                    let also = &config.train.also;
+                    verdict = self.report_epoch(context, epoch, also, seconds, fixed).unwrap_or(verdict);
+                    if verdict == Verdict::Prune && heard <= known {
+                        verdict = Verdict::Continue;
+                    }
                 }
+                told.store(verdict == Verdict::Stop, Relaxed);
+                if verdict == Verdict::Prune { Control::Stop } else { Control::Continue }
+            });
+            let (trained, paused) = result?;
+            parts.paused = paused;
+            if parts.paused.is_none() || ends() {
+                break trained;
             }
-            told.store(verdict == Verdict::Stop, Relaxed);
-            if verdict == Verdict::Prune { Control::Stop } else { Control::Continue }
-        });
-        let (trained, paused) = result?;
-        parts.paused = paused;
+            self.save(context, place, parts);
+            from = parts.paused.take();
+        };
         let model = fit.model_of(&trained)?;
         let begun = !trained.history.is_empty() || slot != context.slot();
         // What ran to its end is complete, whatever was said after its last epoch.
@@ -561,11 +576,10 @@ pub(super) struct Segment<'a> {
 #[derive(Clone, Copy)]
 struct Training<'a> {
     ready: &'a Ready,
+    place: &'a Place,
     sets: &'a Sets,
     slot: u64,
     reports: bool,
-    /// When this run of the trial began.
-    started: Instant,
     fixed: Fixed,
 }
 

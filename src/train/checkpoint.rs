@@ -97,7 +97,9 @@ pub(crate) fn write(path: &Path, key: &str, text: String, vectors: &[(String, &[
     let metadata = HashMap::from([(key.to_owned(), text)]);
     let bytes = views.and_then(|views| safetensors::serialize(views, Some(metadata)));
     let bytes = bytes.map_err(|e| Error::Storage(format!("{}: {e}", path.display())))?;
-    std::fs::write(path, bytes).map_err(|e| Error::io(path, e))
+    // Whoever is killed meanwhile leaves what was there before.
+    let new = path.with_extension("new");
+    std::fs::write(&new, bytes).and_then(|()| std::fs::rename(&new, path)).map_err(|e| Error::io(path, e))
 }
 
 /// The text under `key` and the vectors of such a file; none where it is missing, cut off or another one.

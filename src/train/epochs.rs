@@ -163,6 +163,11 @@ impl TrainSpec {
         )))
     }
 
+    /// Whether a training can be paused: on the hypergradient schedule a backend remembers more than it gives.
+    pub fn pauses(&self) -> bool {
+        self.schedule.kind != ScheduleKind::Hypergradient
+    }
+
     /// The criterion on training rows with these targets.
     ///
     /// # Errors
@@ -216,7 +221,7 @@ pub fn train<B: Backend>(
 /// call said. The two together compute bit for bit what one call would have computed. `on_epoch` is told the epochs of
 /// the earlier call again, before those of this one.
 ///
-/// A training on the hypergradient schedule cannot be paused: its backend remembers more than it gives.
+/// Not every training can be paused ([`TrainSpec::pauses`]).
 ///
 /// # Errors
 /// As [`train`]; `from` is of another network or of other data.
@@ -389,7 +394,7 @@ impl<'a, B: Backend> Session<'a, B> {
 
     /// What it takes to go on after the steps that were made.
     fn pause(&mut self) -> Result<Option<Paused>> {
-        if self.trainer.spec.schedule.kind == ScheduleKind::Hypergradient {
+        if !self.trainer.spec.pauses() {
             return Ok(None);
         }
         let checkpoint = Checkpoint {

@@ -100,11 +100,17 @@ fn interrupted(spec: &SearchSpec) -> (SearchOutcome, u64) {
 #[test]
 fn a_search_that_is_interrupted_anywhere_goes_on_to_the_same_end() {
     type Change = fn(&mut SearchSpec);
-    let cases: [(&str, Change); 5] = [
+    let cases: [(&str, Change); 6] = [
         ("one training", |spec| spec.jobs = 1),
         ("early stopping", |spec| {
             spec.fixed.set("early_stopping", "early_stopping", &Value::Int(5)).unwrap();
             spec.repeats = 2;
+        }),
+        ("checkpoints", |spec| {
+            (spec.checkpoint_every, spec.repeats) = (Duration::from_micros(1), 2);
+            spec.fixed.set("early_stopping", "early_stopping", &Value::Int(5)).unwrap();
+            spec.told.pruner = Some("threshold".into());
+            spec.told.options = vec![ToldOption { place: "here".into(), name: "lower".into(), value: 1e-3 }];
         }),
         ("folds", |spec| spec.split.folds = Folds::Count(4)),
         ("folds that are compared", |spec| {
@@ -124,7 +130,7 @@ fn a_search_that_is_interrupted_anywhere_goes_on_to_the_same_end() {
             spec
         };
         let (whole, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let expected = run(&spec(whole.path()));
+        let expected = run(&SearchSpec { checkpoint_every: Duration::MAX, ..spec(whole.path()) });
         let (resumed, went_on) = interrupted(&spec(folder.path()));
         assert!(went_on > 0, "{name}");
         assert_eq!(numbers(&resumed.study), numbers(&expected.study), "{name}");
