@@ -65,14 +65,21 @@ pub fn grid(header: &[&str], rows: &[Vec<String>]) -> String {
 /// note at the end.
 fn blocks(columns: Option<usize>, header: &[&str], rows: &[Vec<String>], notes: &[String]) -> String {
     let names = header.iter().skip(1).map(|name| name.chars().count()).max().unwrap_or(0);
-    let within = |indent: usize, text: &str| match columns.and_then(|columns| columns.checked_sub(indent)) {
-        Some(room) if room >= LEAST / 2 => wrapped(text, room),
-        _ => vec![text.to_owned()],
+    let within = |indent: usize, text: &str| match columns {
+        Some(columns) => wrapped(text, columns.saturating_sub(indent)),
+        None => vec![text.to_owned()],
     };
+    // Where there is no room beside the names, values stand under them.
+    let beside = columns.is_none_or(|columns| columns >= names + 4 + LEAST / 2);
     let mut lines = Vec::new();
     for (i, row) in rows.iter().enumerate() {
         lines.push(format!("{} {}", header[0], row[0]).trim().to_owned());
         for (name, cell) in header.iter().zip(row).skip(1).filter(|(_, cell)| !cell.is_empty()) {
+            if !beside {
+                lines.push(format!("  {name}"));
+                lines.extend(within(4, cell).into_iter().map(|text| format!("    {text}")));
+                continue;
+            }
             for (part, text) in within(names + 4, cell).into_iter().enumerate() {
                 let name = if part == 0 { name } else { "" };
                 lines.push(format!("  {name}{}  {text}", " ".repeat(names - name.chars().count())));
@@ -288,7 +295,7 @@ mod tests {
             assert_eq!(within(columns), grid(&["n", "parameters"], &rows));
         }
         // Where there is no room for that, what is too wide is a block.
-        assert_eq!(within(Some(22)), "n 1\n  parameters  a=1\n              b=22222222222222\n              c=3 d=4");
+        assert_eq!(within(Some(22)), "n 1\n  parameters\n    a=1\n    b=22222222222222\n    c=3 d=4");
     }
 
     #[test]
@@ -320,7 +327,7 @@ mod tests {
         let expected = "trial 0\n  state       complete\n  value       0.9\n  parameters  rate=0.01 units=64\n\
                         trial 1\n  state       failed\n  parameters  rate=0.1\n  exit code 3: a long story of what\n  went wrong there";
         assert_eq!(narrow(36), expected);
-        for columns in 24..=120 {
+        for columns in 14..=120 {
             assert!(width(&narrow(columns)) <= columns, "{columns}: {}", narrow(columns));
             assert_eq!(narrow(columns).starts_with("trial  state"), columns >= 42, "{columns}: {}", narrow(columns));
         }
