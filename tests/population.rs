@@ -232,6 +232,34 @@ fn an_interrupted_population_goes_on_even_without_its_checkpoints() {
     }
 }
 
+/// A member that a time limit ended in the middle of its generation is trained again, not gone on from.
+#[test]
+fn a_population_that_a_time_limit_cut_goes_on_as_if_it_had_not() {
+    let (whole, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let expected = numbers(&run(&spec(whole.path(), 2)).study);
+    let stop_after = |trials| {
+        let listener = After(AtomicU64::new(trials), Arc::default());
+        let error = search(&spec(folder.path(), 2), &listener, &listener.1).unwrap_err();
+        assert!(matches!(error, Error::Interrupted), "{error}");
+    };
+    stop_after(3);
+    // As a time limit leaves a member: complete, without a checkpoint, here with a value that all would follow.
+    let base = rusqlite::Connection::open(folder.path().join("study.db")).unwrap();
+    let cut = "trial_id = (SELECT MIN(trial_id) FROM trials WHERE state = 'COMPLETE')";
+    let changed = |sql: &str| base.execute(&format!("{sql} {cut}"), []).unwrap();
+    assert_eq!(changed("UPDATE trial_values SET value = 0.999 WHERE"), 1);
+    assert_eq!(changed("DELETE FROM trial_user_attributes WHERE key = 'checkpoint' AND"), 1);
+    let said = "INSERT INTO trial_user_attributes (trial_id, key, value_json)
+                SELECT trial_id, 'ended_by', '\"the search''s time limit of 3 s\"' FROM trials WHERE";
+    assert_eq!(changed(said), 1);
+    drop(base);
+    // Once more in the middle of the second generation.
+    stop_after(5);
+    let resumed = run(&spec(folder.path(), 2));
+    assert_eq!(numbers(&resumed.study), expected);
+    assert!(resumed.found.schedule.iter().all(|piece| piece["epochs"][0] == piece["epochs"][1]), "one epoch each");
+}
+
 #[test]
 fn what_does_not_combine_with_a_population_is_refused() {
     let folder = tempfile::tempdir().unwrap();

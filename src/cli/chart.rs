@@ -4,6 +4,8 @@ use super::table;
 use hpt_engine::compare::Curve;
 
 const WIDTH: usize = 60;
+/// Columns of the labels, with the line beside them.
+const LABELS: usize = 12;
 const HEIGHT: usize = 10;
 /// Where more than one curve passes.
 const SEVERAL: char = '*';
@@ -16,7 +18,7 @@ pub fn curves(curves: &[Curve]) -> Option<String> {
     if points < 2 || low >= high {
         return None;
     }
-    let width = WIDTH.min(points);
+    let width = most_columns().min(points);
     let mut cells = vec![vec![' '; width]; HEIGHT];
     for (curve, letter) in curves.iter().zip(letters()) {
         let points = (0..width).map(|column| (column, curve.mean[(column + 1) * points / width - 1]));
@@ -44,6 +46,11 @@ pub fn curves(curves: &[Curve]) -> Option<String> {
         curves.iter().zip(letters()).map(|(curve, letter)| format!("{letter} {}", curve.sampler)).collect();
     lines.push(format!("{:>10}  {}, {SEVERAL} several", "", legend.join(", ")));
     Some(lines.join("\n"))
+}
+
+/// Columns of a chart at most, beside its labels.
+pub fn most_columns() -> usize {
+    super::console::columns().map_or(WIDTH, |columns| columns.saturating_sub(LABELS).clamp(1, WIDTH))
 }
 
 /// a, b, c, …

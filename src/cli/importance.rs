@@ -1,6 +1,6 @@
 //! `importance`: what matters in a study, each parameter and pairs of them.
 
-use super::console::{Console, bold};
+use super::console::{Console, bold, columns};
 use super::failure::Failure;
 use super::options::{Opt, Options, add, one_of, opt};
 use super::{Verb, storage, table};
@@ -161,12 +161,17 @@ fn share(share: f64) -> String {
 /// A table with a bar at the end of every row.
 fn bars(header: &[&str], rows: &[(Vec<String>, f64)]) -> String {
     let cells: Vec<Vec<String>> = rows.iter().map(|(cells, _)| cells.clone()).collect();
-    let text = table::table(header, &cells);
-    let width = text.lines().map(|line| line.chars().count()).max().unwrap_or(0);
+    let text = table::grid(header, &cells);
+    let width = table::width(&text);
+    // Where there is no room for bars, the numbers say it.
+    let room = columns().map_or(BAR, |columns| BAR.min(columns as f64 - width as f64 - 2.0));
+    if room < 4.0 {
+        return table::table(header, &cells);
+    }
     let most = rows.iter().map(|(_, size)| *size).fold(0.0, f64::max);
     let sizes = std::iter::once(0.0).chain(rows.iter().map(|(_, size)| if most > 0.0 { size / most } else { 0.0 }));
     let line = |(line, size): (&str, f64)| {
-        let bar = "█".repeat((BAR * size.max(0.0)).round() as usize);
+        let bar = "█".repeat((room * size.max(0.0)).round() as usize);
         format!("{line}{}  {bar}", " ".repeat(width - line.chars().count())).trim_end().to_owned()
     };
     text.lines().zip(sizes).map(line).collect::<Vec<_>>().join("\n")

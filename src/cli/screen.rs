@@ -9,8 +9,7 @@ use hpt_engine::study::{Study, Summary};
 use std::fmt::Write;
 use std::path::PathBuf;
 
-/// Columns and lines of the chart.
-const WIDTH: usize = 60;
+/// Lines of the chart.
 const HEIGHT: usize = 8;
 
 /// Trials a second.
@@ -157,7 +156,7 @@ pub fn configurations(top: &[Trial], metrics: &[String]) -> String {
     rows.extend(names.iter().map(|name| line(name, &|trial| trial.params.get(*name).map_or(String::new(), value))));
     let header: Vec<String> = top.iter().map(|trial| format!("trial {}", trial.number)).collect();
     let header: Vec<&str> = std::iter::once("").chain(header.iter().map(String::as_str)).collect();
-    table::table(&header, &rows)
+    table::turned(&header, &rows)
 }
 
 /// A parameter's value, numbers with the digits that matter.
@@ -203,7 +202,7 @@ pub fn chart(trials: &[Trial], direction: Direction) -> Option<String> {
     if steps.len() < 2 || low == high {
         return None;
     }
-    let width = WIDTH.min(steps.len());
+    let width = super::chart::most_columns().min(steps.len());
     let level = |column: usize| {
         let step = steps[(column + 1) * steps.len() / width - 1];
         ((step - low) / (high - low) * (HEIGHT - 1) as f64).round() as usize

@@ -1,10 +1,46 @@
 //! Numbers, times and tables as people read them.
 
+use super::console::columns;
 use hpt_engine::data::Task;
 use hpt_engine::train::{Metric, Scores};
 
-/// Columns of text under a header, two spaces between: the first and columns of words to the left, numbers to the right.
+/// The fewest columns in which text is wrapped; in fewer it would be a list of words.
+const LEAST: usize = 20;
+
+/// A table for standard output: columns of text under a header, where the terminal is wide enough; else each row is a block
+/// of its own, `name  value` line by line (as psql's expanded display does by itself).
 pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
+    fitted(columns(), header, rows)
+}
+
+/// A table whose records are its columns: where the terminal is too narrow, each column is a block.
+pub fn turned(header: &[&str], rows: &[Vec<String>]) -> String {
+    let text = grid(header, rows);
+    if fits(columns(), &text) {
+        return text;
+    }
+    let names: Vec<&str> = std::iter::once("").chain(rows.iter().map(|row| row[0].as_str())).collect();
+    let record =
+        |at: usize| std::iter::once(header[at].to_owned()).chain(rows.iter().map(|row| row[at].clone())).collect();
+    blocks(columns(), &names, &(1..header.len()).map(record).collect::<Vec<_>>(), &[])
+}
+
+fn fitted(columns: Option<usize>, header: &[&str], rows: &[Vec<String>]) -> String {
+    let text = grid(header, rows);
+    if fits(columns, &text) { text } else { blocks(columns, header, rows, &[]) }
+}
+
+/// Characters of the longest line.
+pub fn width(text: &str) -> usize {
+    text.lines().map(|line| line.chars().count()).max().unwrap_or(0)
+}
+
+fn fits(columns: Option<usize>, text: &str) -> bool {
+    columns.is_none_or(|columns| width(text) <= columns)
+}
+
+/// Columns of text under a header, two spaces between: the first and columns of words to the left, numbers to the right.
+pub fn grid(header: &[&str], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
         cells.chain([header[column].chars().count()]).max().unwrap_or(0)
@@ -15,7 +51,7 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
             let space = " ".repeat(width.saturating_sub(cell.chars().count()));
             // A trial's configuration is the last column; before it, `parameters` is a number.
             let words = i + 1 == header.len() && ["parameters", "configuration"].contains(&header[i]);
-            let left = i == 0 || header[i] == "state" || words;
+            let left = i == 0 || ["state", "model"].contains(&header[i]) || words;
             if left { format!("{cell}{space}") } else { format!("{space}{cell}") }
         });
         padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
@@ -25,14 +61,46 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     lines.join("\n")
 }
 
-/// The same within so many columns: the last column, words, goes on in further lines under itself. Under a row stands its note,
-/// where there is one, in lines of its own.
+/// Each row as a block: its first cell under that column's name, then a line for every other cell that is not empty, and its
+/// note at the end.
+fn blocks(columns: Option<usize>, header: &[&str], rows: &[Vec<String>], notes: &[String]) -> String {
+    let names = header.iter().skip(1).map(|name| name.chars().count()).max().unwrap_or(0);
+    let within = |indent: usize, text: &str| match columns {
+        Some(columns) => wrapped(text, columns.saturating_sub(indent)),
+        None => vec![text.to_owned()],
+    };
+    // Where there is no room beside the names, values stand under them.
+    let beside = columns.is_none_or(|columns| columns >= names + 4 + LEAST / 2);
+    let mut lines = Vec::new();
+    for (i, row) in rows.iter().enumerate() {
+        lines.push(format!("{} {}", header[0], row[0]).trim().to_owned());
+        for (name, cell) in header.iter().zip(row).skip(1).filter(|(_, cell)| !cell.is_empty()) {
+            if !beside {
+                lines.push(format!("  {name}"));
+                lines.extend(within(4, cell).into_iter().map(|text| format!("    {text}")));
+                continue;
+            }
+            for (part, text) in within(names + 4, cell).into_iter().enumerate() {
+                let name = if part == 0 { name } else { "" };
+                lines.push(format!("  {name}{}  {text}", " ".repeat(names - name.chars().count())));
+            }
+        }
+        let note = notes.get(i).map_or("", String::as_str);
+        lines.extend(note.lines().flat_map(|line| within(2, line)).map(|text| format!("  {text}")));
+    }
+    lines.join("\n")
+}
+
+/// A table within so many columns: the last column, words, goes on in further lines under itself. Under a row stands its note,
+/// where there is one, in lines of its own. Where hardly anything is left for words, each row is a block.
 pub fn table_with_notes(columns: Option<usize>, header: &[&str], rows: &[Vec<String>], notes: &[String]) -> String {
     let Some(last) = header.len().checked_sub(1) else { return String::new() };
     let short: Vec<Vec<String>> = rows.iter().map(|row| row.iter().take(last).cloned().collect()).collect();
-    let before = table(&header[..last], &short).lines().map(|line| line.chars().count()).max().unwrap_or(0) + 2;
-    // Where hardly anything is left, a long line is the lesser evil.
-    let room = columns.and_then(|columns| columns.checked_sub(before)).filter(|room| *room >= 20);
+    let before = width(&grid(&header[..last], &short)) + 2;
+    let room = columns.and_then(|columns| columns.checked_sub(before)).filter(|room| *room >= LEAST);
+    if room.is_none() && !fits(columns, &grid(header, rows)) {
+        return blocks(columns, header, rows, notes);
+    }
     let mut lines: Vec<Vec<String>> = Vec::with_capacity(rows.len());
     let mut of_rows = Vec::with_capacity(rows.len());
     for row in rows {
@@ -43,13 +111,13 @@ pub fn table_with_notes(columns: Option<usize>, header: &[&str], rows: &[Vec<Str
             lines.push(cells.chain([part]).collect());
         }
     }
-    let table = table(header, &lines);
+    let table = grid(header, &lines);
     let mut lines = table.lines();
     let mut out: Vec<String> = lines.next().map(str::to_owned).into_iter().collect();
     // Under the second column.
     let indent =
         rows.iter().map(|row| row[0].chars().count()).chain([header[0].chars().count()]).max().unwrap_or(0) + 2;
-    let of_note = columns.and_then(|columns| columns.checked_sub(indent)).filter(|room| *room >= 20);
+    let of_note = columns.and_then(|columns| columns.checked_sub(indent)).filter(|room| *room >= LEAST);
     for (row, count) in of_rows.into_iter().enumerate() {
         out.extend(lines.by_ref().take(count).map(str::to_owned));
         let note = notes.get(row).map_or("", String::as_str);
@@ -223,9 +291,11 @@ mod tests {
         let rows = [vec!["1".to_owned(), "a=1 b=22222222222222 c=3 d=4".to_owned()]];
         let within = |columns| table_with_notes(columns, &["n", "parameters"], &rows, &[]);
         assert_eq!(within(Some(30)), "n  parameters\n1  a=1 b=22222222222222 c=3\n   d=4");
-        for columns in [None, Some(10), Some(80)] {
-            assert_eq!(within(columns), table(&["n", "parameters"], &rows));
+        for columns in [None, Some(80)] {
+            assert_eq!(within(columns), grid(&["n", "parameters"], &rows));
         }
+        // Where there is no room for that, what is too wide is a block.
+        assert_eq!(within(Some(22)), "n 1\n  parameters\n    a=1\n    b=22222222222222\n    c=3 d=4");
     }
 
     #[test]
@@ -244,6 +314,24 @@ mod tests {
     #[test]
     fn columns_are_aligned() {
         let rows = [vec!["a".to_owned(), "1.5".to_owned()], vec!["long".to_owned(), "22.5".to_owned()]];
-        assert_eq!(table(&["", "x"], &rows), "         x\na      1.5\nlong  22.5");
+        assert_eq!(grid(&["", "x"], &rows), "         x\na      1.5\nlong  22.5");
+    }
+
+    #[test]
+    fn on_a_narrow_terminal_each_row_is_a_block() {
+        let cells = |row: [&str; 4]| row.map(str::to_owned).to_vec();
+        let rows = [cells(["0", "complete", "0.9", "rate=0.01 units=64"]), cells(["1", "failed", "", "rate=0.1"])];
+        let notes = [String::new(), "exit code 3: a long story of what went wrong there".to_owned()];
+        let header = ["trial", "state", "value", "parameters"];
+        let narrow = |columns| table_with_notes(Some(columns), &header, &rows, &notes);
+        let expected = "trial 0\n  state       complete\n  value       0.9\n  parameters  rate=0.01 units=64\n\
+                        trial 1\n  state       failed\n  parameters  rate=0.1\n  exit code 3: a long story of what\n  went wrong there";
+        assert_eq!(narrow(36), expected);
+        for columns in 14..=120 {
+            assert!(width(&narrow(columns)) <= columns, "{columns}: {}", narrow(columns));
+            assert_eq!(narrow(columns).starts_with("trial  state"), columns >= 42, "{columns}: {}", narrow(columns));
+        }
+        assert_eq!(fitted(Some(36), &header, &rows), blocks(Some(36), &header, &rows, &[]));
+        assert_eq!(fitted(None, &header, &rows), grid(&header, &rows));
     }
 }

@@ -16,7 +16,7 @@ use super::budget::Budget;
 use super::kept::Kept;
 use super::ready::settings_of;
 use super::trial::{ENDED, EPOCHS, Objective, Segment};
-use super::{Bridge, SearchSpec};
+use super::{Bridge, SearchSpec, repeat_cut};
 use crate::data::Folds;
 use crate::engine::{Fit, useful_threads};
 use crate::history::{State, Trial};
@@ -240,6 +240,8 @@ impl<'a> Members<'a> {
             bridge.progress.note(&self.rule.describe(space, bridge.study.directions()));
         }
         let total = self.generations() * self.spec.members;
+        // Members go on from what they came to: none from a part of a generation.
+        repeat_cut(&bridge.study, Some(total), bridge.progress)?;
         bridge.progress.started(&bridge.study, Some(total), bridge.study.counts()?.finished());
         let objective = Objective { bridge, budget, kept };
         // The file changes its mode once, not at each barrier.
