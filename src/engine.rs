@@ -34,7 +34,7 @@
 //! # }
 //! ```
 
-use crate::backend::cuda::{Cuda, Products, Timed, Took, data_bytes};
+use crate::backend::cuda::{Cuda, Pace, Products, Timed, Took, data_bytes};
 use crate::backend::{Backend, Caps, Cpu, Member, Precision, Reference, UpdateRule, cores, gpus};
 use crate::bench::{CohortRate, CohortRow};
 use crate::check::{self, Choice, Finding, Findings};
@@ -334,6 +334,15 @@ impl Engine {
             rates.extend(median(cuda, timed, 3)?.map(|took| (name, flops / took.seconds)));
         }
         Ok(rates)
+    }
+
+    /// What lengths of rounds and legs make of a cohort's rate on a GPU; see [`CohortRow::paces`]. Empty on other devices.
+    ///
+    /// # Errors
+    /// Those of [`CohortRow::paces`].
+    pub fn pace_rates(&self, cohort: &CohortRow, precision: Precision, paces: &[Pace]) -> Result<Vec<[f64; 2]>> {
+        let Ready::Cuda(cuda) = &self.0 else { return Ok(Vec::new()) };
+        cohort.paces(cuda, precision, paces)
     }
 
     /// Measures a cohort on the device; see [`CohortRow::rate`].

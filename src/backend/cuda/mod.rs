@@ -28,6 +28,7 @@ mod timing;
 pub use devices::{Gpu, gpus};
 pub use nvidia::Nvidia;
 pub use products::{Products, Shape};
+pub use steps::Pace;
 
 use super::{Backend, Caps, Detail, Member, Precision, Run, Tally, UpdateRule};
 use crate::data::{Dataset, Targets};
@@ -278,6 +279,11 @@ impl Cuda {
     /// It does not fit the memory; the device failed.
     pub fn time_product(&self, timed: Timed) -> Result<Option<Took>> {
         self.gpus[0].line()?.call(|reply| Request::Time(timed, reply))
+    }
+
+    /// Rounds and legs are of these lengths from the next request on; no number depends on them.
+    pub fn set_pace(&self, pace: Pace) {
+        self.gpus.iter().for_each(|gpu| gpu.tell(Request::Pace(pace)));
     }
 
     /// Where the next model goes: to the least loaded device.

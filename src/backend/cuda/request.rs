@@ -4,6 +4,7 @@
 //! the requests that it holds, and with them these halves: whoever waits hears of it and nobody hangs.
 
 use super::descriptor::Rate;
+use super::steps::Pace;
 use super::tables::Blueprint;
 use super::timing::{Timed, Took};
 use crate::backend::{Detail, Tally};
@@ -93,6 +94,8 @@ pub enum Request {
     Read(u64, Arena, Reply<Vec<f32>>),
     /// Writes a model's optimizer; what is empty becomes zeros.
     Write(u64, usize, Vec<f32>, Reply<()>),
+    /// Rounds and legs are of these lengths from now on.
+    Pace(Pace),
     /// Takes the time of a product, where there is a kernel for it.
     Time(Timed, Reply<Option<Took>>),
 }

@@ -92,12 +92,21 @@ fn rows_of_many_models_are_sent_leg_by_leg() {
     let (rates, mut losses) = (rates(STEPS), [[0.0; STEPS]; MODELS]);
     let of = |losses| Run { first_step: 7, rows: &rows, batch_size: 1000, rates: &rates, losses };
     let mut runs: Vec<Run<'_>> = losses.iter_mut().map(|losses| of(losses.as_mut_slice())).collect();
-    cuda.advance(&mut cohort, &data, &mut runs).unwrap();
-    for losses in losses {
-        assert_eq!(losses.to_vec(), expected(&plan, 7, STEPS, 1000));
+    // However long legs and transfers are: the first is how they are.
+    let of = |leg: usize, piece: usize| Pace { first_leg: leg / 4, leg, piece, ..Pace::default() };
+    for pace in [Pace::default(), of(4, 4), of(100_000, 1 << 20), of(1 << 30, 1 << 30)] {
+        cuda.set_pace(pace);
+        runs.iter_mut().for_each(|run| run.losses.fill(0.0));
+        cuda.advance(&mut cohort, &data, &mut runs).unwrap();
+        for run in &runs {
+            assert_eq!(run.losses.to_vec(), expected(&plan, 7, STEPS, 1000), "{pace:?}");
+        }
+        seen.lock().unwrap().rounds.push((0, 0, 0));
     }
     let rounds = seen.lock().unwrap().rounds.clone();
-    assert!(rounds.len() > 4 && rounds.iter().all(|round| round.2 < STEPS / 2), "{rounds:?}");
+    let legs: Vec<_> = rounds.split(|round| *round == (0, 0, 0)).map(|legs| legs.to_vec()).collect();
+    assert!(legs[0].len() > 4 && legs[0].iter().all(|leg| leg.2 < STEPS / 2), "{legs:?}");
+    assert!(legs[1].len() == STEPS && legs[2].len() == STEPS && legs[3].len() < legs[0].len(), "{legs:?}");
 }
 
 #[test]
