@@ -352,11 +352,16 @@ impl<'a> Bridge<'a> {
             (None, Some(limit)) if pruned > 0 => format!("{pruned} were stopped, and each may take {limit} s"),
             _ if pruned > 0 => format!("{pruned} were pruned"),
             _ => match limit(self.spec.time_limit) {
-                Some(limit) => format!(
-                    "a time limit of {limit} s was too short for {}; the first could begin after {:.1} s",
-                    if self.spec.population.is_some() { "an epoch of a member" } else { "an epoch of one" },
-                    opened.as_secs_f64()
-                ),
+                Some(limit) => {
+                    let (what, then) = match self.spec.population {
+                        Some(_) => ("a member", ""),
+                        None => ("one", "; the same command goes on from what they came to"),
+                    };
+                    let opened = opened.as_secs_f64();
+                    format!(
+                        "a time limit of {limit} s was too short for an epoch of {what}, the first could begin after {opened:.1} s{then}"
+                    )
+                }
                 None => "none was run".to_owned(),
             },
         };
