@@ -17,8 +17,9 @@ enum Optimizer { SGD, MOMENTUM, NESTEROV, ADAM, ADAMW, RMSPROP, RMSPROP_MOMENTUM
 // Bits of Layer::flags.
 enum { RESIDUAL = 1, FIRST = 2, LAST = 4, STEPPING = 8 };
 
-// Elements of the arena that one block of norms, turn and update has; rows that one of gather, loss and link has.
-enum { CHUNK = 4096, ROWS = 64 };
+// Elements of the arena that one block of norms, turn and update has; rows that one of gather, loss and link has; columns of
+// the outputs that one of count has.
+enum { CHUNK = 4096, ROWS = 64, COLUMNS = 8 };
 
 // One model, for as long as it stays on the device.
 struct Model {
@@ -28,11 +29,11 @@ struct Model {
     u64 x0;             // f32 batch × inputs, where it is gathered before a step; else 0
     u64 outputs;        // y of the last layer, batch × outputs
     u64 row_losses;     // f32 one a row of the batch
-    u64 row_hits;       // u32 one a row of the batch, of an evaluation: whether its outputs are right
+    u64 row_hits;       // u32 one a row of the batch, of an evaluation: bit 0: its outputs are right; above: the class they say
     u64 weights;        // the arena
     u64 slots[2];       // the optimizer's state, in the order of the arena
     u64 gradient;       // the whole gradient in the order of the arena, where it is needed; else 0
-    u64 partials;       // f64 one a chunk of the arena
+    u64 partials;       // f64 one a chunk of the arena; of an evaluation that counts: four a column a step
     u64 direction;      // f32 arena: hypergradient descent's last direction, else 0
     u64 offset;         // f64 what hypergradient descent has added to the rate
     double beta;        // hypergradient descent's β; 0: none

@@ -100,8 +100,8 @@ template <Outcome OUTCOME> DEVICE f32 loss_of_row(const Objective& o, f32* x, u6
     return pointwise_row<OUTCOME>(o, x, of_row);
 }
 
-// Whether a row's outputs, which are probabilities by now, say what its target does: the class (the first of the largest), or
-// every label. Each lane looks at the columns that it has written.
+// Bit 0: whether a row's outputs, which are probabilities by now, say what its target does: the class (the first of the
+// largest), or every label; above it that class. Each lane looks at the columns that it has written.
 DEVICE u32 right_row(const Objective& o, const f32* x, u64 targets, u32 target) {
     u32 lane = threadIdx.x % 32;
     if (!targets || o.loss > BINARY_CROSS_ENTROPY) return 0;
@@ -116,12 +116,44 @@ DEVICE u32 right_row(const Objective& o, const f32* x, u64 targets, u32 target) 
             bool better = place == ~0u || other > best || (other == best && there < place);
             if (there != ~0u && better) best = other, place = there;
         }
-        return place == global<const u32>(targets)[target];
+        return place << 1 | (place == global<const u32>(targets)[target]);
     }
     const f32* wanted = global<const f32>(targets) + (u64)target * o.width;
     f32 wrong = 0.0f;
     for (u32 c = lane; c < o.width; c += 32) wrong += (x[c] > 0.5f) != (wanted[c] > 0.5f) ? 1.0f : 0.0f;
     return warp_sum(wrong) == 0.0f;
+}
+
+// What metrics are made of, of one column of the outputs; see the kernel `count`, and `Tally` in src/backend/mod.rs.
+// Classes and labels: rows where it is said and true, said, true; the sum of −ln of what the truth's probability is, that of
+// the class in the truth's column. Numbers: Σd², Σ|d|.
+struct Column {
+    f64 sums[4];
+};
+
+// −ln of a probability, none nearer to 0 than f32's ε and none nearer to 1.
+DEVICE f64 surprise(f64 p) {
+    const f64 least = 1.1920928955078125e-7;
+    return -natural_log(p < least ? least : (1.0 - least < p ? 1.0 - least : p));
+}
+
+// Adds a row: `x` is the row's output in column c, `hit` what `right_row` says of it.
+DEVICE void add_row(const Objective& o, Column& column, u32 c, const f32* x, u32 hit, u64 targets, u32 target) {
+    if (o.loss == CROSS_ENTROPY) {
+        bool said = hit >> 1 == c, is = global<const u32>(targets)[target] == c;
+        column.sums[0] += said && is, column.sums[1] += said, column.sums[2] += is;
+        if (is) column.sums[3] += surprise(*x);
+        return;
+    }
+    f32 wanted = global<const f32>(targets)[(u64)target * o.width + c];
+    if (o.loss == BINARY_CROSS_ENTROPY) {
+        bool said = *x > 0.5f, is = wanted > 0.5f;
+        column.sums[0] += said && is, column.sums[1] += said, column.sums[2] += is;
+        column.sums[3] += surprise(is ? (f64)*x : 1.0 - (f64)*x);
+        return;
+    }
+    f64 d = (f64)*x - (f64)wanted;
+    column.sums[0] += d * d, column.sums[1] += fabs(d);
 }
 
 // What a batch's summed loss is multiplied by to be PyTorch's mean; every thread of the block takes part.

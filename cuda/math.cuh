@@ -70,6 +70,16 @@ DEVICE f32 ln_1p(f32 x) {
     return x < __int_as_float(0x7f800000) ? y : x;
 }
 
+// ln(x) of a normal number: k·ln 2 + 2·artanh(f / (2 + f)) with x = 2ᵏ·(1 + f), 1 + f between √½ and √2.
+DEVICE f64 natural_log(f64 x) {
+    const f64 c[9] = {1.0 / 3, 1.0 / 5, 1.0 / 7, 1.0 / 9, 1.0 / 11, 1.0 / 13, 1.0 / 15, 1.0 / 17, 1.0 / 19};
+    long long k = (__double_as_longlong(x) - 0x3fe6a09e667f3bcdll) >> 52;
+    f64 f = __longlong_as_double(__double_as_longlong(x) - (k << 52)) - 1.0, s = f / (2.0 + f), z = s * s, sum = c[8];
+#pragma unroll
+    for (int i = 7; i >= 0; i--) sum = sum * z + c[i];
+    return (f64)(int)k * 0.6931471805599453 + (s + s + (s + s) * (z * sum));
+}
+
 // ln(1 + e^−|x|)
 DEVICE f32 softplus_of_minus_abs(f32 x) {
     f32 e = exponential(-fabsf(x));

@@ -107,9 +107,32 @@ KERNEL __launch_bounds__(THREADS) total(const __grid_constant__ Tables tables) {
     if (!at.rows) return;
     const Model& model = global<const Model>(tables.models)[tile.subject];
     f64 sum = sum_of_losses(model, at, partial), right = 0;
-    for (u32 r = threadIdx.x; r < at.rows; r += THREADS) right += global<const u32>(model.row_hits)[r];
+    for (u32 r = threadIdx.x; r < at.rows; r += THREADS) right += global<const u32>(model.row_hits)[r] & 1;
     right = block_sum(right, partial);
     if (threadIdx.x == 0) global<f64>(run.losses)[2 * at.tick] = sum, global<f64>(run.losses)[2 * at.tick + 1] = right;
+}
+
+// Evaluation, where metrics need more: what the block's rows come to in each column of the outputs; a warp a column.
+KERNEL __launch_bounds__(THREADS) count(const __grid_constant__ Tables tables) {
+    static_assert(COLUMNS * 32 == THREADS, "a warp a column");
+    Tile tile = tile_of(tables);
+    const Model& model = global<const Model>(tables.models)[tile.subject];
+    const Run& run = global<const Run>(tables.runs)[tile.subject];
+    At at = position(tables, run);
+    u32 lane = threadIdx.x % 32, c = tile.place * COLUMNS + threadIdx.x / 32;
+    if (!at.rows || c >= model.width) return;
+    Objective objective = objective_of(model, 1.0f);
+    const f32* outputs = global<const f32>(model.outputs) + (u64)at.first * model.width + c;
+    Column column = {};
+    for (u32 r = lane; r < at.rows; r += 32)
+        add_row(objective, column, c, outputs + (u64)r * model.width, global<const u32>(model.row_hits)[r], model.targets,
+                number(run, at, r));
+    f64* sums = global<f64>(model.partials) + 4 * ((u64)at.tick * model.width + c);
+#pragma unroll
+    for (u32 i = 0; i < 4; i++) {
+        f64 sum = warp_sum(column.sums[i]);
+        if (lane == i) sums[i] = sum;
+    }
 }
 
 // Σg² of a chunk of the gradient.

@@ -34,13 +34,15 @@
 //! # }
 //! ```
 
-use crate::backend::cuda::{Cuda, Products, Timed, Took, data_bytes};
+use crate::backend::cuda::{Cuda, Pace, Products, Timed, Took, data_bytes};
 use crate::backend::{Backend, Caps, Cpu, Member, Precision, Reference, UpdateRule, cores, gpus};
 use crate::bench::{CohortRate, CohortRow};
 use crate::check::{self, Choice, Finding, Findings};
 use crate::data::{Dataset, Sketch, Targets};
 use crate::model::{Head, Model, ModelSpec, Plan, Training, initialise};
-use crate::train::{Checkpoint, Control, Epoch, Scores, Stopped, TrainSpec, Trained, Trainer, evaluate, resume, train};
+use crate::train::{
+    Checkpoint, Control, Epoch, Paused, Scores, Stopped, TrainSpec, Trained, Trainer, evaluate, go_on, resume, train,
+};
 use crate::{Error, Result};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -334,6 +336,15 @@ impl Engine {
         Ok(rates)
     }
 
+    /// What lengths of rounds and legs make of a cohort's rate on a GPU; see [`CohortRow::paces`]. Empty on other devices.
+    ///
+    /// # Errors
+    /// Those of [`CohortRow::paces`].
+    pub fn pace_rates(&self, cohort: &CohortRow, precision: Precision, paces: &[Pace]) -> Result<Vec<[f64; 2]>> {
+        let Ready::Cuda(cuda) = &self.0 else { return Ok(Vec::new()) };
+        cohort.paces(cuda, precision, paces)
+    }
+
     /// Measures a cohort on the device; see [`CohortRow::rate`].
     ///
     /// # Errors
@@ -354,6 +365,30 @@ impl Engine {
             let training = backend.upload(fit.training.clone())?;
             let validation = fit.validation.map(|validation| backend.upload(validation.clone())).transpose()?;
             train(backend, &trainer, &training, validation.as_ref(), on_epoch)
+        })
+    }
+
+    /// Trains a network, from where an earlier call was cancelled or from the start, and says what it takes to go on where
+    /// this one was; see [`go_on`].
+    ///
+    /// # Errors
+    /// Those of [`go_on`].
+    pub fn go_on(
+        &self,
+        fit: &Fit<'_>,
+        from: Option<&Paused>,
+        on_epoch: &mut dyn FnMut(&Epoch) -> Control,
+    ) -> Result<(Trained, Option<Paused>)> {
+        let plan = fit.plan(self)?;
+        let weights = match from {
+            None => initialise(&plan, fit.model.init, fit.seed, fit.slot),
+            Some(_) => Vec::new(),
+        };
+        let trainer = fit.trainer(&plan, &weights);
+        on_device!(self, backend => {
+            let training = backend.upload(fit.training.clone())?;
+            let validation = fit.validation.map(|validation| backend.upload(validation.clone())).transpose()?;
+            go_on(backend, &trainer, from, &training, validation.as_ref(), on_epoch)
         })
     }
 

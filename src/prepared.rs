@@ -7,7 +7,7 @@ use crate::data::{
     self, DataSpec, Dataset, Fold, Loaded, Pipeline, Preprocess, Sketch, Split, SplitSpec, Targets, Task,
 };
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 /// Loaded and split data.
@@ -22,6 +22,7 @@ pub struct Prepared {
     seed: u64,
     /// All sets of rows have the same number of inputs.
     aligned: bool,
+    fingerprint: OnceLock<u64>,
     cache: Mutex<HashMap<(Preprocess, usize), Arc<Sets>>>,
     widths: Mutex<HashMap<Preprocess, usize>>,
 }
@@ -58,8 +59,8 @@ impl Prepared {
             0 => (split.train.clone(), split.validation.clone()),
             k => data::folds(&loaded.source, &split.development(), k, seed, 0)?.swap_remove(0),
         };
-        let (cache, widths) = (Mutex::default(), Mutex::default());
-        Ok(Prepared { loaded, split, folds, first, seed, aligned: false, cache, widths })
+        let (fingerprint, cache, widths) = (OnceLock::new(), Mutex::default(), Mutex::default());
+        Ok(Prepared { loaded, split, folds, first, seed, aligned: false, fingerprint, cache, widths })
     }
 
     /// The data's name: the file's without its endings.
@@ -74,7 +75,7 @@ impl Prepared {
 
     /// A hash of everything that was read, the same on every machine.
     pub fn fingerprint(&self) -> u64 {
-        self.loaded.source.fingerprint()
+        *self.fingerprint.get_or_init(|| self.loaded.source.fingerprint())
     }
 
     /// What the target means.

@@ -75,18 +75,18 @@ pub trait Backend: Sync {
     fn evaluate(&self, cohort: &mut Self::Cohort, member: usize, data: &Self::Data, outputs: &mut [f32])
     -> Result<f64>;
 
-    /// The loss that [`Backend::evaluate`] returns, and how many rows' outputs are right (the class is the first of the
-    /// largest; every label is on its side of ½; none where targets are numbers), where the device counts by itself, so that
+    /// The loss that [`Backend::evaluate`] returns, and what metrics are made of, where the device counts by itself, so that
     /// outputs need not leave it. None: they have to be looked at.
     ///
     /// # Errors
     /// As [`Backend::evaluate`].
-    fn count_right(
+    fn tally(
         &self,
         _cohort: &mut Self::Cohort,
         _member: usize,
         _data: &Self::Data,
-    ) -> Result<Option<(f64, u64)>> {
+        _detail: Detail,
+    ) -> Result<Option<(f64, Tally)>> {
         Ok(None)
     }
 
@@ -135,6 +135,27 @@ fn adapted(given: f32, offset: f64) -> (f32, f64) {
 /// unless a skip connection was added to that.
 fn keeps_z(layer: &Layer) -> bool {
     layer.activation.derivative_needs_z() || (layer.residual && layer.activation != Activation::Identity)
+}
+
+/// How much of outputs is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Detail {
+    /// The rows that are right.
+    Rows,
+    /// And every column.
+    Columns,
+}
+
+/// What a device has counted of the outputs of rows.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tally {
+    /// Rows whose outputs are right: the class is the first of the largest; every label is on its side of ½; none where
+    /// targets are numbers.
+    pub right: u64,
+    /// Four sums an output, where columns are counted. Of classes and labels: rows where it is said and true, where it is
+    /// said, where it is true; the sum of −ln p of the truth (of a class: over its own rows), p at least f32's epsilon away
+    /// from 0 and 1. Of numbers: Σd² and Σ|d| of the differences from the targets, and two that mean nothing.
+    pub columns: Vec<[f64; 4]>,
 }
 
 /// What a device is.

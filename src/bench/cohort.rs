@@ -4,6 +4,7 @@
 //! work with PyTorch and JAX.
 
 use super::median;
+use crate::backend::cuda::{Cuda, Pace};
 use crate::backend::{Backend, Member, Precision, Run, UpdateRule};
 use crate::data::{Dataset, Features, Targets};
 use crate::model::{Activation, Init, ModelSpec, Plan, initialise};
@@ -116,9 +117,55 @@ impl CohortRow {
     /// # Errors
     /// The device failed, or the networks learned nothing.
     pub fn rate<B: Backend>(&self, backend: &B, precision: Precision, rounds: usize) -> Result<CohortRate> {
+        let mut running = self.begin(backend, precision)?;
+        running.epoch(backend)?;
+        let before = mean(running.nets.iter().map(|net| net.losses[0]));
+        let mut times = (0..rounds).map(|_| running.epoch(backend)).collect::<Result<Vec<f64>>>()?;
+        let nets = &running.nets;
+        let after = mean(nets.iter().map(|net| net.losses[net.losses.len() - 1]));
+        if after >= before || after.is_nan() {
+            let name = self.name;
+            return Err(Error::Device(format!(
+                "{name} learned nothing in {} epochs: loss {before} to {after}",
+                rounds + 1
+            )));
+        }
+        let flops = nets.iter().map(|net| net.rates.len() as f64 * net.flops()).sum();
+        Ok(CohortRate { seconds: median(&mut times), steps: running.steps(), flops, before, after })
+    }
+
+    /// Steps a second of all networks together with rounds and legs of each of these lengths: where all networks are at work,
+    /// and where one more is there which wants nothing, so that rounds are short.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn paces(&self, cuda: &Cuda, precision: Precision, paces: &[Pace]) -> Result<Vec<[f64; 2]>> {
+        let mut running = self.begin(cuda, precision)?;
+        running.epoch(cuda)?;
+        let steps = running.steps() as f64;
+        let rates = |running: &mut Running<Cuda>| -> Result<Vec<f64>> {
+            let rate = |pace: &Pace| {
+                cuda.set_pace(*pace);
+                running.epoch(cuda).map(|seconds| steps / seconds)
+            };
+            let rates = paces.iter().map(rate).collect();
+            cuda.set_pace(Pace::default());
+            rates
+        };
+        let together = rates(&mut running)?;
+        let _idle = self.begin_some(cuda, precision, 1)?;
+        let apart = rates(&mut running)?;
+        Ok(together.into_iter().zip(apart).map(|(together, apart)| [together, apart]).collect())
+    }
+
+    fn begin<B: Backend>(&self, backend: &B, precision: Precision) -> Result<Running<B>> {
+        self.begin_some(backend, precision, self.models)
+    }
+
+    /// So many of the networks on the device, with their data.
+    fn begin_some<B: Backend>(&self, backend: &B, precision: Precision, models: usize) -> Result<Running<B>> {
         let dataset = self.data();
-        let data = backend.upload(dataset.clone())?;
-        let mut nets = (0..self.models as u64).map(|slot| self.net(slot)).collect::<Result<Vec<Net>>>()?;
+        let nets = (0..models as u64).map(|slot| self.net(slot)).collect::<Result<Vec<Net>>>()?;
         let spec = TrainSpec::default();
         let update =
             UpdateRule { optimizer: spec.optimizer, weight_decay: 0.0, l1: 0.0, clip_norm: None, hypergradient: None };
@@ -133,28 +180,8 @@ impl CohortRow {
             slot,
             precision,
         });
-        let (mut times, mut before) = (Vec::new(), f64::NAN);
-        let mut cohort = backend.begin(&members.collect::<Vec<_>>())?;
-        for round in 0..=rounds {
-            let mut runs: Vec<Run<'_>> = nets.iter_mut().map(|net| net.run(round as u64)).collect();
-            let start = Instant::now();
-            backend.advance(&mut cohort, &data, &mut runs)?;
-            times.push(start.elapsed().as_secs_f64());
-            if round == 0 {
-                before = mean(nets.iter().map(|net| net.losses[0]));
-            }
-        }
-        let after = mean(nets.iter().map(|net| net.losses[net.losses.len() - 1]));
-        if after >= before || after.is_nan() {
-            let name = self.name;
-            return Err(Error::Device(format!(
-                "{name} learned nothing in {} epochs: loss {before} to {after}",
-                rounds + 1
-            )));
-        }
-        let steps = nets.iter().map(|net| net.rates.len() as u64).sum();
-        let flops = nets.iter().map(|net| net.rates.len() as f64 * net.flops()).sum();
-        Ok(CohortRate { seconds: median(&mut times[1..]), steps, flops, before, after })
+        let cohort = backend.begin(&members.collect::<Vec<_>>())?;
+        Ok(Running { data: backend.upload(dataset)?, nets, cohort, epochs: 0 })
     }
 
     fn net(&self, slot: u64) -> Result<Net> {
@@ -176,6 +203,30 @@ impl CohortRow {
         order.truncate(steps * batch);
         let weights = initialise(&plan, Init::Torch, 1, slot);
         Ok(Net { plan, weights, batch, order, rates: vec![1e-3; steps], losses: vec![0.0; steps] })
+    }
+}
+
+/// A cohort in training.
+struct Running<B: Backend> {
+    data: B::Data,
+    nets: Vec<Net>,
+    cohort: B::Cohort,
+    epochs: u64,
+}
+
+impl<B: Backend> Running<B> {
+    /// Trains every network by an epoch and returns the seconds.
+    fn epoch(&mut self, backend: &B) -> Result<f64> {
+        let mut runs: Vec<Run<'_>> = self.nets.iter_mut().map(|net| net.run(self.epochs)).collect();
+        let start = Instant::now();
+        backend.advance(&mut self.cohort, &self.data, &mut runs)?;
+        self.epochs += 1;
+        Ok(start.elapsed().as_secs_f64())
+    }
+
+    /// Steps of an epoch of all networks.
+    fn steps(&self) -> u64 {
+        self.nets.iter().map(|net| net.rates.len() as u64).sum()
     }
 }
 

@@ -8,10 +8,10 @@ mod cases;
 
 pub use cases::{Case, Kind, cases, edges};
 
-use crate::backend::{Backend, Cpu, Member, Precision, Reference, Run, UpdateRule};
+use crate::backend::{Backend, Cpu, Detail, Member, Precision, Reference, Run, Tally, UpdateRule};
 use crate::data::Dataset;
 use crate::model::{Init, Plan, initialise};
-use crate::train::{Control, TrainSpec, Trained, Trainer, train};
+use crate::train::{Control, Metric, TrainSpec, Trained, Trainer, train};
 use crate::{Error, Result};
 use serde::Serialize;
 use std::sync::Arc;
@@ -30,6 +30,9 @@ pub struct Bounds {
     pub mean: f64,
     /// An output.
     pub output: f64,
+    /// A metric from what the device has counted, relative to the same from the outputs that it sent: only sums have another
+    /// order.
+    pub metric: f64,
 }
 
 impl Bounds {
@@ -37,8 +40,12 @@ impl Bounds {
     /// of halves, which round alike; one product of TF32 or bf16, whose error is of the order of 1e-3.
     pub fn of(precision: Precision) -> Self {
         match precision {
-            Precision::Highest | Precision::High => Bounds { loss: 2e-5, weight: 2e-3, mean: 2e-6, output: 1e-3 },
-            Precision::Medium | Precision::Bf16 => Bounds { loss: 1e-2, weight: 5e-2, mean: 1e-3, output: 5e-2 },
+            Precision::Highest | Precision::High => {
+                Bounds { loss: 2e-5, weight: 2e-3, mean: 2e-6, output: 1e-3, metric: 1e-9 }
+            }
+            Precision::Medium | Precision::Bf16 => {
+                Bounds { loss: 1e-2, weight: 5e-2, mean: 1e-3, output: 5e-2, metric: 1e-9 }
+            }
         }
     }
 
@@ -49,6 +56,7 @@ impl Bounds {
             ("weight", found.weight / self.weight),
             ("mean of the weights", found.mean / self.mean),
             ("output", found.output / self.output),
+            ("metric", found.metric / self.metric),
         ];
         // What is not a number is beyond every bound.
         let kept = shares.iter().all(|share| share.1 <= 1.0);
@@ -84,6 +92,10 @@ pub struct End {
     pub outputs: Vec<f32>,
     /// … and their loss.
     pub loss: f64,
+    /// What the device counted of them, where it does.
+    pub tally: Option<Tally>,
+    /// How far metrics by that are from those by the outputs.
+    pub metric: f64,
 }
 
 impl End {
@@ -103,6 +115,7 @@ impl End {
             weight: largest(&mut weights.iter().copied()),
             mean: weights.iter().sum::<f64>() / weights.len().max(1) as f64,
             output: largest(&mut off(&self.outputs, &exact.outputs).into_iter()),
+            metric: self.metric,
         }
     }
 }
@@ -156,7 +169,10 @@ impl Case {
         }
         let mut outputs = vec![0.0; data.rows * plan.outputs];
         let loss = backend.evaluate(&mut cohort, 0, &uploaded, &mut outputs)?;
-        Ok(End { losses, weights: backend.weights(&cohort, 0)?, outputs, loss })
+        let counted = backend.tally(&mut cohort, 0, &uploaded, Detail::Columns)?;
+        let metric = counted.as_ref().map_or(0.0, |counted| off_by_counts(&data, &outputs, loss, counted));
+        let tally = counted.map(|(_, tally)| tally);
+        Ok(End { losses, weights: backend.weights(&cohort, 0)?, outputs, loss, tally, metric })
     }
 
     /// Some steps against the oracle's.
@@ -169,6 +185,17 @@ impl Case {
         let (what, share, agrees) = Bounds::of(self.train.precision).worst(&found);
         Ok(Finding { name: self.name.clone(), what, share, agrees, error: None })
     }
+}
+
+/// How far metrics by what was counted are from those by the outputs, at most: all that can be counted.
+fn off_by_counts(data: &Dataset, outputs: &[f32], loss: f64, (its_loss, tally): &(f64, Tally)) -> f64 {
+    let metrics = Metric::all().filter(|metric| metric.applies_to(&data.targets) && metric.detail().is_some());
+    let off = |metric: Metric| {
+        let exact = metric.score(outputs, &data.targets, loss);
+        let counted = metric.of_tally(tally, &data.targets, *its_loss);
+        if exact.is_nan() && counted.is_nan() { 0.0 } else { (counted - exact).abs() / (1.0 + exact.abs()) }
+    };
+    metrics.map(off).fold(0.0, |worst: f64, off| if off > worst || off.is_nan() { off } else { worst })
 }
 
 /// A training of some epochs on the device and on the CPU, epoch by epoch: rows are shuffled, there is dropout, weights

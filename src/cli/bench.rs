@@ -5,7 +5,7 @@ use super::failure::Failure;
 use super::{Verb, table};
 use clap::{Arg, ArgMatches, value_parser};
 use hpt_engine::Error;
-use hpt_engine::backend::cuda::Shape;
+use hpt_engine::backend::cuda::{Pace, Shape};
 use hpt_engine::backend::{Cpu, Precision, cores, natively};
 use hpt_engine::bench::{COHORTS, CohortRow, Kind, Mark, PASSES, PRODUCTS, Roofs, STEPS, Timer, svg};
 use hpt_engine::engine::{Device, Engine};
@@ -179,11 +179,14 @@ fn cohorts(
     let sizes: Vec<(usize, String)> = sizes.collect();
     let shapes = SHAPES.iter().map(|&(shape, models)| (shape, models, shape.map(|n| n.to_string()).join("×")));
     let shapes: Vec<_> = shapes.filter(|(_, _, name)| wanted.takes("shapes", name)).collect();
-    if rows.is_empty() && sizes.is_empty() && shapes.is_empty() {
+    // Those whose steps are launches, and those that one block makes.
+    let legs: Vec<&CohortRow> = LEGS.iter().filter_map(|name| COHORTS.iter().find(|row| row.name == *name)).collect();
+    let legs = if wanted.takes("legs", "legs") { legs } else { Vec::new() };
+    if rows.is_empty() && sizes.is_empty() && shapes.is_empty() && legs.is_empty() {
         let known: Vec<&str> = COHORTS.iter().map(|row| row.name).collect();
         let known = known.join(", ");
         return Err(Failure::input(format!(
-            "nothing has that in its name; known: {known}, and `product` and `shapes` on a GPU"
+            "nothing has that in its name; known: {known}, and `product`, `shapes` and `legs` on a GPU"
         )));
     }
     let engine = Engine::new(device, threads)?;
@@ -220,6 +223,17 @@ fn cohorts(
         })
     };
     let cohorts = rows.into_iter().map(measure).collect::<Result<Vec<Cohort>, Error>>()?;
+    let mut lengths = Vec::new();
+    for row in legs {
+        progress(console, &format!("legs of {}", row.name));
+        let paces = paces();
+        let rates = engine.pace_rates(row, precision, &paces.iter().map(|(_, pace)| *pace).collect::<Vec<_>>())?;
+        for ((what, _), [together, apart]) in paces.iter().zip(rates) {
+            lengths.push(
+                json!({ "cohort": row.name, "length": what, "steps_per_second": together, "with_one_away": apart }),
+            );
+        }
+    }
     let caps = engine.caps();
     let precision = engine.precision(precision).name();
     let document = json!({
@@ -230,6 +244,7 @@ fn cohorts(
         "products_tflops": products,
         "products_errors": errors,
         "shapes": tiles,
+        "legs": lengths,
     });
     console.result(&document, || {
         let cells = |row: &Cohort| {
@@ -255,8 +270,43 @@ fn cohorts(
         if !tiles.is_empty() {
             parts.push(of_tiles(&tiles));
         }
+        if !lengths.is_empty() {
+            parts.push(of_lengths(&lengths));
+        }
         parts.join("\n\n")
     })
+}
+
+/// Cohorts whose rates decide [`Pace`].
+const LEGS: [&str; 2] = ["cohort-256-128", "cohort-64-64"];
+
+/// The lengths of rounds and legs as they are, and each of them shorter and longer, with what is other than usual.
+fn paces() -> Vec<(String, Pace)> {
+    let usual = Pace::default();
+    let mib = |bytes: usize| format!("{} MiB", bytes as f64 / f64::from(1 << 20));
+    let mut paces = vec![("as trainings have it".to_owned(), usual)];
+    paces.extend([4, 64, 256].map(|short| (format!("short rounds of {short} steps"), Pace { short, ..usual })));
+    paces.extend(
+        [64, 1024].map(|steps| {
+            (format!("short rounds of {steps} steps in a block"), Pace { short_resident: steps, ..usual })
+        }),
+    );
+    let first =
+        [256 << 10, 4 << 20].map(|bytes| (format!("first leg {}", mib(bytes)), Pace { first_leg: bytes, ..usual }));
+    let leg = [4 << 20, 64 << 20].map(|bytes| (format!("legs {}", mib(bytes)), Pace { leg: bytes, ..usual }));
+    let piece = [16 << 10, 256 << 10].map(|bytes| (format!("pieces {}", mib(bytes)), Pace { piece: bytes, ..usual }));
+    paces.extend(first.into_iter().chain(leg).chain(piece));
+    paces
+}
+
+fn of_lengths(rows: &[serde_json::Value]) -> String {
+    let rate = |value: &serde_json::Value| table::count(value.as_f64().unwrap_or(0.0) as u64);
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or("").to_owned();
+    let cells = |row: &serde_json::Value| {
+        vec![text(&row["cohort"]), rate(&row["steps_per_second"]), rate(&row["with_one_away"]), text(&row["length"])]
+    };
+    let header = ["cohort", "steps/s", "with one away", "lengths"];
+    table::table(&header, &rows.iter().map(cells).collect::<Vec<_>>())
 }
 
 /// Products around the limits of [`Shape::of`], m × n over k, and how many networks have one each.

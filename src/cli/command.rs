@@ -22,7 +22,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Options of a search that mean nothing to a program outside.
-const BUILT_IN: [&str; 8] = ["device", "threads", "folds", "repeats", "keep_models", "retrain", "out", "population"];
+const BUILT_IN: [&str; 9] =
+    ["checkpoint_every", "device", "threads", "folds", "repeats", "keep_models", "retrain", "out", "population"];
 
 /// Runs the search that the options describe.
 pub fn run(

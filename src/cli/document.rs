@@ -90,7 +90,7 @@ fn by_state(counts: Counts) -> Json {
     counts.by_name().map(|(name, count)| (name.to_owned(), Json::from(count))).into_iter().collect::<Map<_, _>>().into()
 }
 
-/// The trials that begin again when the search goes on: they were under way when it ended.
+/// The trials that wait for the search to go on: they were under way when it ended.
 pub fn put_back(study: &Study) -> Result<Vec<u64>, Error> {
     let trials = study.trials()?;
     let waits = |trial: &&Trial| trial.state == State::Waiting && is_repetition(trial);

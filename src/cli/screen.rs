@@ -60,14 +60,14 @@ pub fn tally(study: &Study, summary: &Summary, rate: f64, best: &str) -> String 
     )
 }
 
-/// How many trials were under way and begin again; none where there are none.
+/// How many trials were under way and wait; none where there are none.
 pub fn put_back(study: &Study) -> Option<String> {
     let numbers = document::put_back(study).unwrap_or_default();
     (!numbers.is_empty()).then(|| {
         let list = numbers.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
         match numbers.len() {
-            1 => format!("a trial that was under way begins again when the search goes on, as trial {list}"),
-            n => format!("{n} trials that were under way begin again when the search goes on, as trials {list}"),
+            1 => format!("a trial that was under way waits for the search to go on, as trial {list}"),
+            n => format!("{n} trials that were under way wait for the search to go on, as trials {list}"),
         }
     })
 }

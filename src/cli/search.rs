@@ -42,7 +42,7 @@ Trials run in parallel and are stored as they finish. The best configuration is 
 validation rows, tested once on the test rows, and saved. --trials is the total that the study should reach: after an \
 interrupt or a crash the same command goes on where it stopped. An interrupted search exits with 130; with --json it prints \
 its document all the same, `stopped_by` being `interrupt` and `model` null; `put_back` are the trials that were under way and \
-begin again, `interrupted` is what the best of them had come to where there is no result yet.
+go on with the next call, `interrupted` is what the best of them had come to where there is no result yet.
 
 Flags of a training (--epochs 10, --optimizer adam) fix a value for all trials; what varies is the [space] table of a \
 study file, or a space sized from the data.
@@ -159,6 +159,7 @@ fn specify(
         time_limit,
         began: None,
         trial_time_limit: options.time("trial_time_limit")?,
+        checkpoint_every: options.time("checkpoint_every")?.unwrap_or(default.checkpoint_every),
         trial_memory_limit: options.size("trial_memory_limit")?,
         jobs: options.auto("jobs")?,
         threads: options.auto("threads")?,

@@ -1,6 +1,6 @@
 //! Where a search trains: the device, how many trials go there at once, and what the study remembers of it.
 
-use super::{Bridge, Progress, SAMPLES, SearchSpec, trial};
+use super::{Bridge, Progress, SAMPLES, SearchSpec, ready};
 use crate::backend::cores;
 use crate::engine::{Device, Engine, Fit, Work};
 use crate::prepared::Sets;
@@ -70,7 +70,7 @@ fn cohort(spec: &SearchSpec, sampler: &str, engine: &Engine, space: &Space, sets
         (None, trials) => (trials.unwrap_or(COHORT / 2) / 4).clamp(16, most),
     };
     let drawn = |i: u64| space.sample(&mut Stream::new(spec.seed, i, Purpose::Bootstrap, 0));
-    let config = |i: u64| trial::settings_of(&spec.fixed, &drawn(i))?.resolve();
+    let config = |i: u64| ready::settings_of(&spec.fixed, &drawn(i))?.resolve();
     let configs = (0..SAMPLES / 4).map(config).collect::<Result<Vec<Config>>>()?;
     let fits: Vec<Fit<'_>> = configs.iter().map(|config| fit_of(config, sets)).collect();
     Ok(engine.room(&fits)?.map_or(1, |room| room.min(wanted as usize)).max(1))

@@ -1,6 +1,6 @@
 //! The models of the best trials so far, one file each, as the study goes on and after it was interrupted.
 
-use super::trial::settings_of;
+use super::ready::settings_of;
 use crate::history::pareto::{Merit, best_first, distinct_first};
 use crate::history::{Direction, State, Trial};
 use crate::model::Model;

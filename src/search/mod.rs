@@ -14,8 +14,10 @@ mod found;
 mod kept;
 mod measure;
 mod method;
+mod parts;
 mod population;
 mod problem;
+mod ready;
 mod space;
 mod spec;
 mod trial;
@@ -92,6 +94,7 @@ pub fn search(spec: &SearchSpec, progress: &dyn Progress, stop: &Arc<AtomicBool>
     if let Some(members) = members.filter(|_| summary.stopped == Stopped::Reached) {
         members.clean();
     }
+    parts::Place::tidy(&bridge.out);
     drop(fast_commits);
     Ok(SearchOutcome {
         objectives: bridge.objectives.clone(),
@@ -351,12 +354,7 @@ impl<'a> Bridge<'a> {
             _ => match limit(self.spec.time_limit) {
                 Some(limit) => format!(
                     "a time limit of {limit} s was too short for {}; the first could begin after {:.1} s",
-                    match (self.prepared.folds(), self.spec.population) {
-                        (0, None) => "an epoch of one".to_owned(),
-                        (0, Some(_)) => "an epoch of a member".to_owned(),
-                        (folds, _) =>
-                            format!("the {folds} trainings of one, a fold each (give more time or fewer folds)"),
-                    },
+                    if self.spec.population.is_some() { "an epoch of a member" } else { "an epoch of one" },
                     opened.as_secs_f64()
                 ),
                 None => "none was run".to_owned(),
@@ -418,7 +416,7 @@ impl<'a> Bridge<'a> {
         match kept.save_interrupted(&self.study) {
             Ok(None) => {}
             Ok(Some(left)) => self.progress.note(&format!(
-                "trial {} was interrupted after {} of its epochs, with a validation {} of {:.4}: its model by then is {}; it begins again when the search goes on",
+                "trial {} was interrupted after {} of its epochs, with a validation {} of {:.4}: its model by then is {}; the trial goes on with the search",
                 left.trial,
                 left.epoch,
                 self.watched,
@@ -438,8 +436,8 @@ impl<'a> Bridge<'a> {
     }
 }
 
-/// Where this call has room for trials, those that the time limit of an earlier one ended begin again: the study goes on as
-/// if it had not been ended.
+/// Where this call has room for trials, those that the time limit of an earlier one ended wait to go on: the study is as if it
+/// had not been ended.
 fn repeat_cut(study: &Study, trials: Option<u64>, progress: &dyn Progress) -> Result<()> {
     let finished = study.counts()?.finished();
     if trials.is_some_and(|trials| finished >= trials) {
@@ -448,7 +446,7 @@ fn repeat_cut(study: &Study, trials: Option<u64>, progress: &dyn Progress) -> Re
     let cut = study.repeat("a time limit of the search ended it", trial::is_cut)?;
     if !cut.is_empty() {
         let numbers = cut.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
-        progress.note(&format!("what an earlier time limit ended begins again: trial {numbers}"));
+        progress.note(&format!("what an earlier time limit ended is run to its end: trial {numbers}"));
     }
     Ok(())
 }
@@ -489,7 +487,7 @@ fn first_rung(epochs: u64, trials: Option<u64>) -> u64 {
 fn check_samples(spec: &SearchSpec, space: &Space, train: &Dataset) -> Result<()> {
     for i in 0..SAMPLES {
         let params = space.sample(&mut Stream::new(spec.seed, i, Purpose::Bootstrap, 0));
-        let checked = trial::settings_of(&spec.fixed, &params)
+        let checked = ready::settings_of(&spec.fixed, &params)
             .and_then(|settings| settings.resolve())
             .and_then(|config| config.train.criterion(train));
         if let Err(error) = checked {

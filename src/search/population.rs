@@ -14,7 +14,8 @@
 
 use super::budget::Budget;
 use super::kept::Kept;
-use super::trial::{ENDED, EPOCHS, Objective, Segment, settings_of};
+use super::ready::settings_of;
+use super::trial::{ENDED, EPOCHS, Objective, Segment};
 use super::{Bridge, SearchSpec, repeat_cut};
 use crate::data::Folds;
 use crate::engine::{Fit, useful_threads};

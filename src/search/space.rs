@@ -143,7 +143,7 @@ mod tests {
         let space = default_space(1_000, &settings).unwrap();
         for i in 0..100 {
             let params = space.sample(&mut Stream::new(0, i, Purpose::Propose, 0));
-            super::super::trial::settings_of(&settings, &params)
+            super::super::ready::settings_of(&settings, &params)
                 .and_then(|all| all.resolve())
                 .unwrap_or_else(|error| panic!("{fixed:?} {params:?}: {error}"));
         }

@@ -41,6 +41,8 @@ pub struct SearchSpec {
     pub began: Option<Instant>,
     /// Wall-clock time of one trial; what it has learned by then is its result.
     pub trial_time_limit: Option<Duration>,
+    /// What a trial has come to is written after so long each time, so that a crash loses no more of it.
+    pub checkpoint_every: Duration,
     /// Bytes that the training of one trial may take, the data aside; one that is planned to take more fails unstarted.
     pub trial_memory_limit: Option<u64>,
     /// Trials at once; 0 chooses. On GPUs see `cohort`.
@@ -97,6 +99,7 @@ impl SearchSpec {
             time_limit: None,
             began: None,
             trial_time_limit: None,
+            checkpoint_every: Duration::from_secs(60),
             trial_memory_limit: None,
             jobs: 0,
             threads: 0,

@@ -3,20 +3,19 @@
 use super::Bridge;
 use super::budget::Budget;
 use super::kept::{Kept, Unfinished};
-use super::measure::{self, Constraint, Measure};
-use crate::backend::cores;
-use crate::engine::{Engine, Fit, training_bytes, useful_threads};
+use super::measure::Measure;
+use super::parts::{self, Measured, Parts, Place, mean_scores};
+use super::ready::{Fixed, Ready};
+use crate::engine::{Engine, Fit};
 use crate::history::Trial;
-use crate::model::{Model, Plan};
+use crate::model::Model;
 use crate::prepared::Sets;
 use crate::settings::{Config, Settings};
-use crate::space::Params;
 use crate::study::{Context, ObjectiveEnd, Study, Verdict};
 use crate::train::{Checkpoint, Control, Epoch, Metric, Scores, Stopped, Trained};
 use crate::{Error, Result};
 use serde_json::json;
-use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 /// Keys of a trial's user attributes.
@@ -41,15 +40,6 @@ const VALUES: &str = "values";
 /// Training p of slot s draws the numbers of slot s + p·2⁴⁰; plans are shorter than that.
 const TRAINING: u64 = 1 << 40;
 
-/// A trial's settings: the fixed ones and its parameters.
-pub(super) fn settings_of(fixed: &Settings, params: &Params) -> Result<Settings> {
-    let mut own = Settings::default();
-    for (name, value) in params {
-        own.set(&format!("parameter {name}"), name, value)?;
-    }
-    Ok(fixed.with(&own))
-}
-
 /// The metrics that a trial stored.
 pub(super) fn scores_of(study: &Study, trial: &Trial) -> Result<Scores> {
     let scores = study.attributes_of(trial.number)?.remove(SCORES);
@@ -70,113 +60,217 @@ pub(super) struct Objective<'a> {
 }
 
 impl Objective<'_> {
+    /// Runs the trial's trainings, from where an earlier run of it was stopped.
     pub fn run(&self, context: &mut Context<'_>) -> Result<Vec<f64>, ObjectiveEnd> {
-        let Prepared { settings, config, sets: first_sets, parameters, threads, engine } = self.prepare(context)?;
+        let bridge = self.bridge;
+        let ready = self.prepare(context)?;
+        let place = self.place(context.slot(), &ready.settings);
+        let earlier = place.load();
+        if let Some(parts) = &earlier {
+            let so_far = parts.describe(bridge.parts);
+            bridge.progress.note(&format!("trial {} goes on where it was stopped: {so_far}", context.number()));
+        }
+        let mut parts = earlier.unwrap_or_default();
+        parts.written = Some(Instant::now());
+        let ended = self.trainings(context, &ready, &place, &mut parts);
+        let is_stopped = match &ended {
+            Ok((_, cut)) => *cut == Some(Limit::Search),
+            Err(end) => matches!(end, ObjectiveEnd::Stopped),
+        };
+        if is_stopped {
+            self.save(context, &place, &mut parts);
+        } else {
+            place.clear();
+        }
+        ended.map(|(values, _)| values)
+    }
+
+    /// Writes what the trial has come to, for whoever goes on with it.
+    fn save(&self, context: &Context<'_>, place: &Place, parts: &mut Parts) {
+        if let Err(error) = place.save(parts) {
+            let number = context.number();
+            self.bridge.progress.note(&format!("what trial {number} has come to is not kept: {error}"));
+        }
+    }
+
+    /// Where what a stopped trial has come to waits.
+    fn place(&self, slot: u64, settings: &Settings) -> Place {
+        let Bridge { study, prepared, spec, parts, watched, .. } = self.bridge;
+        let trial = json!({
+            "study": study.name(),
+            "slot": slot,
+            "seed": spec.seed,
+            "data": format!("{:016x}", prepared.fingerprint()),
+            "rows": prepared.rows(),
+            "folds": prepared.folds(),
+            "trainings": parts,
+            "settings": settings.to_json(),
+            "metric": watched.to_string(),
+            "objectives": study.directions().len(),
+        });
+        Place::new(&self.bridge.out, slot, trial)
+    }
+
+    /// The trial's values, and the limit that ended it early.
+    fn trainings(
+        &self,
+        context: &mut Context<'_>,
+        ready: &Ready,
+        place: &Place,
+        parts: &mut Parts,
+    ) -> Result<(Vec<f64>, Option<Limit>), ObjectiveEnd> {
+        let Ready { config, sets: first_sets, parameters, threads, engine, .. } = ready;
         let of_parts = self.bridge.method.pruner()?.of_parts();
-        let parts = self.bridge.parts;
-        let (mut first, mut measured) = (None, Vec::<Measured>::with_capacity(parts));
-        let mut scoring = 0.0;
-        let inference_seconds = self.inference_seconds(&engine, &config, &first_sets)?;
+        let inference_seconds = self.inference_seconds(engine, config, first_sets)?;
         // What was measured now is the trial's value, however it is trained.
-        self.price(context, parameters, inference_seconds)?;
-        let started = Instant::now();
-        for part in 0..parts {
-            let slot = context.slot() + part as u64 * TRAINING;
+        self.price(context, *parameters, inference_seconds)?;
+        let fixed = Fixed { parameters: *parameters as f64, inference_seconds };
+        if self.tell_again(context, config, parts, fixed)? {
+            return Err(ObjectiveEnd::Stopped);
+        }
+        let of = self.bridge.parts;
+        let (mut cut, mut partial) = (None, None);
+        for part in parts.measured.len()..of {
             let sets = &self.bridge.prepared.sets_of(config.preprocess, part)?;
-            let reports = part == 0 && !of_parts;
-            let training = Training {
-                settings: &settings,
-                config: &config,
-                sets,
-                parameters,
-                slot,
-                threads,
-                reports,
-                started,
-                inference_seconds,
-                earlier: &measured,
-            };
-            let (model, trained, cut) = self.train(context, &engine, &training)?;
-            let mut cut = cut;
-            // Of several trainings those count that ran to their ends, and the last fold or the only repetition as it was.
-            let in_folds = self.bridge.prepared.folds() > 0;
-            let counts = if in_folds { part + 1 == parts && trained.metric.is_some() } else { part == 0 };
-            if cut.is_none() || counts {
-                let fixed = Fixed { parameters: parameters as f64, inference_seconds };
+            let slot = context.slot() + part as u64 * TRAINING;
+            let training = Training { ready, place, sets, slot, reports: part == 0 && !of_parts, fixed };
+            let (model, trained, limit) = self.train(context, &training, parts)?;
+            cut = limit;
+            if cut.is_none() || self.counts(part, &trained, cut) {
                 let ended = Instant::now();
-                measured.push(self.measure(&engine, &model, &trained, sets, fixed)?);
+                let measured = self.measure(engine, &model, &trained, sets, fixed)?;
                 if part == 0 {
-                    scoring = ended.elapsed().as_secs_f64();
-                    first = Some((model, trained));
+                    parts.scoring = ended.elapsed().as_secs_f64();
+                }
+                if cut.is_some() {
+                    partial = Some((measured, trained));
+                } else {
+                    parts.measured.push(measured);
+                    parts.first.get_or_insert(trained);
                 }
             }
             if cut.is_none() && of_parts {
-                match self.report_part(context, part as u64 + 1, &measured) {
+                match self.report_part(context, &parts.measured) {
                     // The last one ends the trial anyhow.
-                    _ if measured.len() == parts => {}
+                    _ if parts.measured.len() == of => {}
                     Verdict::Continue => {}
-                    Verdict::Prune => {
-                        if let Some((_, trained)) = &first {
-                            record(context, trained, threads);
-                        }
-                        self.record_parts(context, &measured);
-                        return Err(ObjectiveEnd::Pruned);
-                    }
                     Verdict::Stop if self.budget.delivers() => cut = Some(Limit::Search),
-                    Verdict::Stop => return Err(ObjectiveEnd::Stopped),
+                    verdict => return Err(self.ended_by(context, verdict, parts, *threads)),
                 }
             }
-            if let Some(limit) = cut {
-                self.end_early(context, limit, part, &mut measured)?;
+            if cut.is_some() {
                 break;
             }
         }
-        let mean = |measure: Measure| self.mean(measure, &measured);
-        let values =
-            self.bridge.objectives.iter().map(|objective| mean(*objective)).collect::<Result<Vec<f64>, _>>()?;
-        let constraints = &self.bridge.spec.constraints;
-        let mut violations = Vec::with_capacity(constraints.len());
-        for constraint in constraints {
-            violations.push(constraint.violation(mean(constraint.measure)?));
+        let shown = parts.measured.iter().chain(partial.iter().map(|(measured, _)| measured)).cloned();
+        let mut shown: Vec<Measured> = shown.collect();
+        if let Some(limit) = cut {
+            self.end_early(context, limit, parts.measured.len(), &mut shown)?;
         }
-        let Some((model, trained)) = first else { return Err(ObjectiveEnd::Failed("no training".to_owned())) };
-        // Where a constraint is met, by how much does not matter.
-        let violation = violations.iter().map(|violation| violation.max(0.0)).sum();
-        let saving = Instant::now();
-        self.keep(context, (&first_sets, &settings), model, &values, violation);
-        context.set_user(SCORING, json!(scoring + saving.elapsed().as_secs_f64()));
-        record(context, &trained, threads);
-        context.set_user("parameters", json!(parameters));
-        self.record_parts(context, &measured);
+        let first = parts.first.as_ref().or(partial.as_ref().map(|(_, trained)| trained));
+        let Some(first) = first else { return Err(ObjectiveEnd::Failed("no training".to_owned())) };
+        let values = self.conclude(context, ready, first, &shown, parts.scoring)?;
         if let Some(seconds) = inference_seconds {
             context.set_user("inference_seconds", json!(seconds));
         }
+        Ok((values, cut))
+    }
+
+    /// Keeps what a trial came to, and its model; returns its values.
+    fn conclude(
+        &self,
+        context: &mut Context<'_>,
+        ready: &Ready,
+        first: &Trained,
+        shown: &[Measured],
+        scoring: f64,
+    ) -> Result<Vec<f64>, ObjectiveEnd> {
+        let mean = |measure: Measure| {
+            let mean = parts::mean(measure, self.bridge.watched, shown);
+            mean.ok_or_else(|| ObjectiveEnd::Failed(format!("{measure} is undefined on the validation rows")))
+        };
+        let objectives = &self.bridge.objectives;
+        let values = objectives.iter().map(|objective| mean(*objective)).collect::<Result<Vec<f64>, _>>()?;
+        let constraints = &self.bridge.spec.constraints;
+        let violations = constraints.iter().map(|one| Ok(one.violation(mean(one.measure)?)));
+        let violations = violations.collect::<Result<Vec<f64>, ObjectiveEnd>>()?;
+        // Where a constraint is met, by how much does not matter.
+        let violation = violations.iter().map(|violation| violation.max(0.0)).sum();
+        let saving = Instant::now();
+        let fit = Fit {
+            seed: self.bridge.spec.seed,
+            slot: context.slot(),
+            ..Fit::new(&ready.sets.train, &ready.config.model, &ready.config.train)
+        };
+        self.keep(context, (&ready.sets, &ready.settings), fit.model_of(first)?, &values, violation);
+        context.set_user(SCORING, json!(scoring + saving.elapsed().as_secs_f64()));
+        record(context, first, ready.threads);
+        context.set_user("parameters", json!(ready.parameters));
+        self.record_parts(context, shown);
         if !violations.is_empty() {
             context.set_constraints(violations);
         }
         Ok(values)
     }
 
-    /// Ends a trial in training `part` by a time limit: with the trainings that can be compared with those of other trials.
+    /// Reports what the trial came to before it was stopped; true where the study stops. A pruner let it go on then, and what
+    /// others came to since does not undo that.
+    fn tell_again(&self, context: &mut Context<'_>, config: &Config, parts: &Parts, fixed: Fixed) -> Result<bool> {
+        if self.bridge.method.pruner()?.of_parts() {
+            let mut whole = 1..=parts.measured.len();
+            return Ok(whole.any(|whole| self.report_part(context, &parts.measured[..whole]) == Verdict::Stop));
+        }
+        let mut seconds = 0.0;
+        let mut epochs = parts.first.iter().flat_map(|first| &first.history);
+        Ok(epochs.any(|epoch| {
+            seconds += epoch.seconds;
+            self.report_epoch(context, epoch, &config.train.also, seconds, fixed) == Some(Verdict::Stop)
+        }))
+    }
+
+    /// How a trial ends that a verdict ends between trainings.
+    fn ended_by(&self, context: &mut Context<'_>, verdict: Verdict, parts: &Parts, threads: usize) -> ObjectiveEnd {
+        if verdict != Verdict::Prune {
+            return ObjectiveEnd::Stopped;
+        }
+        if let Some(first) = &parts.first {
+            record(context, first, threads);
+        }
+        self.record_parts(context, &parts.measured);
+        ObjectiveEnd::Pruned
+    }
+
+    /// Whether a training that a limit ended counts: the last fold or the only repetition as it was, and what there is of a
+    /// first fold where there is no other result.
+    fn counts(&self, part: usize, trained: &Trained, limit: Option<Limit>) -> bool {
+        let in_folds = self.bridge.prepared.folds() > 0;
+        let is_last = part + 1 == self.bridge.parts;
+        let is_needed = part == 0 && (!in_folds || limit == Some(Limit::Search) && self.budget.delivers());
+        trained.metric.is_some() && (is_needed || in_folds && is_last)
+    }
+
+    /// Ends a trial in training `part` by a time limit: with the trainings that can be compared with those of other trials, or
+    /// with what there is where the search needs it.
     fn end_early(
         &self,
         context: &mut Context<'_>,
         limit: Limit,
         part: usize,
-        measured: &mut Vec<Measured>,
+        shown: &mut Vec<Measured>,
     ) -> Result<(), ObjectiveEnd> {
         let (parts, folds) = (self.bridge.parts, self.bridge.prepared.folds());
         let what = if parts > 1 { format!(" in training {} of {parts}", part + 1) } else { String::new() };
         let why = json!(format!("{}{what}", self.said(limit)));
-        if folds > 0 && measured.len() < parts {
+        if folds > 0 && shown.len() < parts {
             // Some folds are easier than others: what a few of them came to is compared with nothing.
-            match (measured.len() / folds * folds, limit) {
-                (0, Limit::Search) => return Err(ObjectiveEnd::Stopped),
+            match (shown.len() / folds * folds, limit) {
+                (0, Limit::Search) if shown.is_empty() => return Err(ObjectiveEnd::Stopped),
+                (0, Limit::Search) => {}
                 (0, Limit::Trial) => {
                     context.set_user("pruned_because", why);
                     return Err(ObjectiveEnd::Pruned);
                 }
-                (whole, _) => measured.truncate(whole),
+                (whole, _) => shown.truncate(whole),
             }
         }
         context.set_user(ENDED, why);
@@ -207,42 +301,6 @@ impl Objective<'_> {
         let mut epochs: Vec<usize> = measured.iter().map(|one| one.epoch).collect();
         epochs.sort_unstable();
         context.set_user(EPOCHS, json!(epochs[epochs.len() / 2]));
-    }
-
-    /// What a trial's parameters mean, and the device to train it on.
-    fn prepare(&self, context: &mut Context<'_>) -> Result<Prepared, ObjectiveEnd> {
-        let spec = self.bridge.spec;
-        let settings = settings_of(&spec.fixed, context.params()).map_err(failed)?;
-        let mut config = settings.resolve().map_err(failed)?;
-        config.train.metric = Some(self.bridge.watched);
-        let watched = Measure::Metric(self.bridge.watched);
-        let further = self.bridge.objectives.iter().filter(|objective| **objective != watched);
-        config.train.also = further.filter_map(|objective| objective.metric()).collect();
-        // Whatever the clock may end leaves the model of its last whole epoch.
-        config.train.keep_epochs =
-            spec.trial_time_limit.is_some() || self.budget.is_limited() || self.budget.may_deliver();
-        let sets = self.bridge.prepared.sets(config.preprocess)?;
-        let plan = Plan::new(&config.model, sets.train.inputs, sets.train.targets.outputs()).map_err(failed)?;
-        let batch = config.train.batch_size.min(sets.train.rows);
-        check_memory(&plan, batch, spec.trial_memory_limit)?;
-        let parameters = plan.parameters;
-        self.price(context, parameters, None)?;
-        let threads = match spec.threads {
-            0 => self.bridge.threads.min(useful_threads(&plan, batch)),
-            threads => threads,
-        };
-        let fit = Fit { validation: sets.validation.as_ref(), ..Fit::new(&sets.train, &config.model, &config.train) };
-        let mut engine = self.bridge.engine_for(&fit, threads)?;
-        let sharers = context.workers();
-        let threads = match spec.threads {
-            _ if engine.makes_cohorts() => 1,
-            0 => (cores() / sharers.load(Relaxed).max(1)).clamp(1, threads),
-            threads => threads,
-        };
-        if spec.threads == 0 {
-            engine = engine.shared(sharers);
-        }
-        Ok(Prepared { settings, config, sets, parameters, threads, engine })
     }
 
     /// Writes into a model what it needs to be used, and where it comes from.
@@ -291,7 +349,7 @@ impl Objective<'_> {
         context: &mut Context<'_>,
         segment: &Segment<'_>,
     ) -> Result<(f64, Option<Checkpoint>), ObjectiveEnd> {
-        let Prepared { settings, config, sets, threads, engine, .. } = self.prepare(context)?;
+        let Ready { settings, config, sets, threads, engine, .. } = self.prepare(context)?;
         let cancelled = || self.budget.spent();
         let fit = Fit {
             validation: sets.validation.as_ref(),
@@ -328,37 +386,6 @@ impl Objective<'_> {
         Ok((value, (!cut).then_some(checkpoint)))
     }
 
-    /// Does not train a network whose size, or whose inference time where that is known by now, breaks a constraint: such a
-    /// trial is stored as pruned, with what of its constraints is known (0 for the rest).
-    fn price(
-        &self,
-        context: &mut Context<'_>,
-        parameters: usize,
-        inference_seconds: Option<f64>,
-    ) -> Result<(), ObjectiveEnd> {
-        let constraints = &self.bridge.spec.constraints;
-        let value = |constraint: &Constraint| match constraint.measure {
-            Measure::Parameters => Some(parameters as f64),
-            Measure::InferenceSeconds => inference_seconds,
-            _ => None,
-        };
-        let violation = |constraint: &Constraint| value(constraint).map_or(0.0, |value| constraint.violation(value));
-        let known: Vec<f64> = constraints.iter().map(violation).collect();
-        let Some(broken) = known.iter().position(|violation| *violation > 0.0) else { return Ok(()) };
-        let broken = &constraints[broken];
-        let found = match (broken.measure, inference_seconds) {
-            (Measure::InferenceSeconds, Some(seconds)) => format!("takes {seconds:.3e} s for 1,000 rows"),
-            _ => format!("has {parameters} parameters"),
-        };
-        context.set_user("parameters", json!(parameters));
-        if let Some(seconds) = inference_seconds {
-            context.set_user("inference_seconds", json!(seconds));
-        }
-        context.set_user("pruned_because", json!(format!("not trained: it {found}, against {broken}")));
-        context.set_constraints(known);
-        Err(ObjectiveEnd::Pruned)
-    }
-
     /// What the search looks at in one training.
     fn measure(
         &self,
@@ -379,29 +406,6 @@ impl Objective<'_> {
         })
     }
 
-    /// Seconds to evaluate 1,000 rows, where somebody wants to know. Measured before the training, since it does not depend
-    /// on what the weights are: what is too slow need not be trained, and pruners compare it from the first epoch on.
-    fn inference_seconds(&self, engine: &Engine, config: &Config, sets: &Sets) -> Result<Option<f64>, ObjectiveEnd> {
-        let bridge = self.bridge;
-        let wanted = bridge.spec.judges(Measure::InferenceSeconds);
-        let (true, Some(validation)) = (wanted, &sets.validation) else {
-            return Ok(None);
-        };
-        let model = Fit::new(&sets.train, &config.model, &config.train).untrained()?;
-        let constraints = || bridge.spec.constraints.iter().filter(|one| one.measure == Measure::InferenceSeconds);
-        let (mut least, mut passes) = (f64::INFINITY, 0);
-        // Other trials run meanwhile: where a limit seems to be broken it is looked at longer.
-        while passes < measure::PASSES
-            || passes < measure::DOUBTFUL_PASSES && constraints().any(|one| one.violation(least) > 0.0)
-        {
-            let started = Instant::now();
-            engine.outputs(&model, validation)?;
-            least = least.min(started.elapsed().as_secs_f64() * 1000.0 / validation.rows.max(1) as f64);
-            passes += 1;
-        }
-        Ok(Some(least))
-    }
-
     /// What an epoch says of each objective; `seconds` are those of the training up to it. None where a metric of it was not
     /// measured.
     fn values_at(&self, epoch: &Epoch, also: &[Metric], seconds: f64, fixed: Fixed) -> Option<Vec<f64>> {
@@ -417,15 +421,33 @@ impl Objective<'_> {
         self.bridge.objectives.iter().map(value).collect()
     }
 
+    /// Reports an epoch of the first training; none where nothing of it was measured.
+    fn report_epoch(
+        &self,
+        context: &mut Context<'_>,
+        epoch: &Epoch,
+        also: &[Metric],
+        seconds: f64,
+        fixed: Fixed,
+    ) -> Option<Verdict> {
+        let several = self.bridge.objectives.len() > 1;
+        let values = if several { self.values_at(epoch, also, seconds, fixed) } else { None };
+        match (values, epoch.metric) {
+            (Some(values), _) => Some(context.report_values(epoch.epoch as u64, &values)),
+            (None, Some(value)) => Some(context.report(epoch.epoch as u64, value)),
+            _ => None,
+        }
+    }
+
     /// Reports the last of the trainings of a trial as a part of it.
-    fn report_part(&self, context: &mut Context<'_>, part: u64, measured: &[Measured]) -> Verdict {
-        let Some((last, watched)) = measured.last().map(|last| (std::slice::from_ref(last), last.watched)) else {
-            return Verdict::Continue;
-        };
-        let values: Result<Vec<f64>, _> = self.bridge.objectives.iter().map(|one| self.mean(*one, last)).collect();
-        match values {
-            Ok(values) if values.len() > 1 => context.report_values(part, &values),
-            _ => context.report(part, watched),
+    fn report_part(&self, context: &mut Context<'_>, measured: &[Measured]) -> Verdict {
+        let Bridge { objectives, watched, .. } = self.bridge;
+        let Some(last) = measured.last() else { return Verdict::Continue };
+        let part = measured.len() as u64;
+        let values = objectives.iter().map(|one| parts::mean(*one, *watched, std::slice::from_ref(last)));
+        match values.collect::<Option<Vec<f64>>>() {
+            Some(values) if values.len() > 1 => context.report_values(part, &values),
+            _ => context.report(part, last.watched),
         }
     }
 
@@ -434,76 +456,83 @@ impl Objective<'_> {
         self.budget.trial_limit.unwrap_or_default().as_secs_f64()
     }
 
-    /// The mean over the trainings of a trial.
-    fn mean(&self, measure: Measure, measured: &[Measured]) -> Result<f64, ObjectiveEnd> {
-        let of = |one: &Measured| match measure {
-            Measure::Metric(metric) if metric == self.bridge.watched => Some(one.watched),
-            Measure::Metric(metric) => one.scores.get(metric),
-            Measure::Parameters => Some(one.parameters),
-            Measure::TrainingSeconds => Some(one.training_seconds),
-            Measure::InferenceSeconds => one.inference_seconds,
-        };
-        let values: Option<Vec<f64>> = measured.iter().map(of).collect();
-        let values =
-            values.ok_or_else(|| ObjectiveEnd::Failed(format!("{measure} is undefined on the validation rows")))?;
-        Ok(values.iter().sum::<f64>() / values.len() as f64)
-    }
-
-    /// One training of a trial, and the time limit that cut it off, if one did. The first one reports every epoch, and the
-    /// pruner judges by it.
+    /// One training of a trial, from where it was paused, and the time limit that cut it off, if one did. The first one reports
+    /// every epoch, and the pruner judges by it.
     fn train(
         &self,
         context: &mut Context<'_>,
-        engine: &Engine,
         training: &Training<'_>,
+        parts: &mut Parts,
     ) -> Result<(Model, Trained, Option<Limit>), ObjectiveEnd> {
-        let Training { config, sets, parameters, slot, threads, reports, started, inference_seconds, .. } = *training;
-        let late = || self.budget.trial_limit.is_some_and(|limit| started.elapsed() >= limit);
-        let cancelled = || late() || self.budget.spent();
+        let Training { ready, place, sets, slot, reports, fixed } = *training;
+        let Ready { config, threads, engine, .. } = ready;
+        // The study stops by a rule of its own.
+        let told = AtomicBool::new(false);
+        let (mut verdict, mut from) = (Verdict::Continue, parts.paused.take());
+        // Epochs that the pruner has let pass, and those that it has heard of in this run of the trial.
+        let (known, mut heard) = (from.as_ref().map_or(0, |from| from.history.len()), 0);
+        let (_, validation, test) = self.bridge.prepared.rows();
+        let (spent, began) = (parts.spent(), Instant::now());
+        let late = || self.budget.trial_limit.is_some_and(|limit| spent + began.elapsed() >= limit);
+        let ends = || late() || self.budget.spent() || told.load(Relaxed);
         let fit = Fit {
             validation: sets.validation.as_ref(),
             seed: self.bridge.spec.seed,
             slot,
-            cancelled: &cancelled,
             ..Fit::new(&sets.train, &config.model, &config.train)
         };
-        let several = self.bridge.objectives.len() > 1;
-        let fixed = Fixed { parameters: parameters as f64, inference_seconds };
-        let (mut verdict, mut seconds) = (Verdict::Continue, 0.0);
-        let (_, validation, test) = self.bridge.prepared.rows();
-        let mut began = Instant::now();
-        let result = engine.train(&fit, &mut |epoch| {
-            seconds += epoch.seconds;
-            // What is not training is the evaluation of the validation rows: at the end it is made once more, and of the test
-            // rows too.
-            let evaluation = (began.elapsed().as_secs_f64() - epoch.seconds).max(0.0);
-            let rows = 1.0 + test as f64 / validation.max(1) as f64;
-            self.budget.keep_back(self.bridge.ending + evaluation * rows);
-            began = Instant::now();
-            let values = if several { self.values_at(epoch, &config.train.also, seconds, fixed) } else { None };
-            verdict = match (reports, values, epoch.metric) {
-                (true, Some(values), _) => context.report_values(epoch.epoch as u64, &values),
-                (true, None, Some(value)) => context.report(epoch.epoch as u64, value),
-                _ => verdict,
+        let trained = loop {
+            let (since, resumed, looks) = (parts.since(), Instant::now(), AtomicU64::new(0));
+            // Something is done between one checkpoint and the next, however soon that is.
+            let is_due = || {
+                let is_first = looks.fetch_add(1, Relaxed) == 0;
+                !is_first && config.train.pauses() && since + resumed.elapsed() >= self.bridge.spec.checkpoint_every
             };
-            if verdict == Verdict::Continue && !cancelled() { Control::Continue } else { Control::Stop }
-        });
-        let (model, trained) = result?;
+            let cancelled = || ends() || is_due();
+            let (mut seconds, mut before) = (0.0, Instant::now());
+            let result = engine.go_on(&Fit { cancelled: &cancelled, ..fit }, from.as_ref(), &mut |epoch| {
+                seconds += epoch.seconds;
+                // What is not training is the evaluation of the validation rows: at the end it is made once more, and of the
+                // test rows too.
+                let evaluation = (before.elapsed().as_secs_f64() - epoch.seconds).max(0.0);
+                let rows = 1.0 + test as f64 / validation.max(1) as f64;
+                self.budget.keep_back(self.bridge.ending + evaluation * rows);
+                before = Instant::now();
+                if reports && epoch.epoch > heard {
+                    heard = epoch.epoch;
+                    let also = &config.train.also;
+                    verdict = self.report_epoch(context, epoch, also, seconds, fixed).unwrap_or(verdict);
+                    if verdict == Verdict::Prune && heard <= known {
+                        verdict = Verdict::Continue;
+                    }
+                }
+                told.store(verdict == Verdict::Stop, Relaxed);
+                if verdict == Verdict::Prune { Control::Stop } else { Control::Continue }
+            });
+            let (trained, paused) = result?;
+            parts.paused = paused;
+            if parts.paused.is_none() || ends() {
+                break trained;
+            }
+            self.save(context, place, parts);
+            from = parts.paused.take();
+        };
+        let model = fit.model_of(&trained)?;
         let begun = !trained.history.is_empty() || slot != context.slot();
         // What ran to its end is complete, whatever was said after its last epoch.
         let ended = matches!(trained.stopped, Stopped::Finished | Stopped::Early);
         match verdict {
             _ if ended => Ok((model, trained, None)),
             Verdict::Prune => {
-                record(context, &trained, threads);
+                record(context, &trained, *threads);
                 Err(ObjectiveEnd::Pruned)
             }
             // What it has learned by then is its result.
-            _ if self.budget.spent() && begun && (self.budget.delivers() || self.leads(&trained, training.earlier)) => {
+            _ if self.budget.spent() && begun && (self.budget.delivers() || self.leads(&trained, &parts.measured)) => {
                 Ok((model, trained, Some(Limit::Search)))
             }
             _ if self.budget.spent() => {
-                self.keep_interrupted(context, (training.sets, training.settings), model, &trained);
+                self.keep_interrupted(context, (training.sets, &training.ready.settings), model, &trained);
                 Err(ObjectiveEnd::Stopped)
             }
             _ if late() && begun => Ok((model, trained, Some(Limit::Trial))),
@@ -515,21 +544,25 @@ impl Objective<'_> {
     }
 
     /// Whether time is up and the trial is ahead of every complete one by the first objective, with the mean of its whole
-    /// trainings or, in the first, what that came to. It is a result then: if it were put back, a longer limit could come to
-    /// less than a shorter one.
+    /// trainings or, in the only one, what that came to. It is a result then: if it were put back, a longer limit could come to
+    /// less than a shorter one. Some folds are easier than others: it has to be ahead on those it has seen, too.
     fn leads(&self, trained: &Trained, earlier: &[Measured]) -> bool {
         let Bridge { study, objectives, watched, prepared, .. } = self.bridge;
-        let is_value = prepared.folds() == 0 && objectives[0].metric() == Some(*watched);
-        let whole = earlier.iter().map(|one| one.watched).sum::<f64>() / earlier.len() as f64;
-        let own = if earlier.is_empty() { trained.metric } else { Some(whole) };
-        let direction = study.directions()[0];
-        let is_ahead = |best: &Trial| {
-            let first = best.values.first().copied();
-            own.zip(first).is_some_and(|(own, best)| direction.better(own, best))
-        };
+        let in_folds = prepared.folds() > 0;
+        if objectives[0].metric() != Some(*watched) || !self.budget.is_late() {
+            return false;
+        }
+        let mut own: Vec<f64> = earlier.iter().map(|one| one.watched).collect();
+        if own.is_empty() && !in_folds {
+            own.extend(trained.metric);
+        }
         // Of a front all count; without a complete trial nobody is ahead of anything.
         let best = study.best().unwrap_or_default();
-        self.budget.is_late() && is_value && !best.is_empty() && best.iter().all(is_ahead)
+        let is_ahead = |best: &Trial| {
+            let theirs = if in_folds { parts_of(study, best).unwrap_or_default() } else { Vec::new() };
+            best.values.first().is_some_and(|value| parts::are_ahead(study.directions()[0], &own, *value, &theirs))
+        };
+        !own.is_empty() && !best.is_empty() && best.iter().all(is_ahead)
     }
 }
 
@@ -542,84 +575,21 @@ enum Limit {
     Search,
 }
 
-/// A trial that is ready to train.
-struct Prepared {
-    settings: Settings,
-    config: Config,
-    sets: Arc<Sets>,
-    parameters: usize,
-    threads: usize,
-    engine: Engine,
-}
-
 /// A piece of a training: from where another one ended (none: from the start) to an epoch.
 pub(super) struct Segment<'a> {
     pub from: Option<&'a Checkpoint>,
     pub last_epoch: usize,
 }
 
-/// What one training showed.
-struct Measured {
-    watched: f64,
-    scores: Scores,
-    /// That of the weights that it ended with.
-    epoch: usize,
-    parameters: f64,
-    training_seconds: f64,
-    /// For 1,000 rows.
-    inference_seconds: Option<f64>,
-}
-
+/// One of a trial's trainings.
 #[derive(Clone, Copy)]
 struct Training<'a> {
-    settings: &'a Settings,
-    config: &'a Config,
+    ready: &'a Ready,
+    place: &'a Place,
     sets: &'a Sets,
-    parameters: usize,
     slot: u64,
-    threads: usize,
     reports: bool,
-    /// When the trial's first training began.
-    started: Instant,
-    inference_seconds: Option<f64>,
-    /// The trial's trainings before this one.
-    earlier: &'a [Measured],
-}
-
-/// What is known of a network before its training.
-#[derive(Clone, Copy)]
-struct Fixed {
-    parameters: f64,
-    inference_seconds: Option<f64>,
-}
-
-/// Each metric's mean over the trainings, where all have it.
-fn mean_scores(measured: &[Measured]) -> Scores {
-    let of = |name: &String| measured.iter().map(|one| one.scores.0.get(name).copied()).sum::<Option<f64>>();
-    let names = measured.iter().take(1).flat_map(|one| one.scores.0.keys());
-    Scores(names.filter_map(|name| Some((name.clone(), of(name)? / measured.len() as f64))).collect())
-}
-
-/// Fails a trial whose training would take more memory than one may.
-fn check_memory(plan: &Plan, batch: usize, limit: Option<u64>) -> Result<(), ObjectiveEnd> {
-    let needed = training_bytes(plan, batch);
-    match limit {
-        Some(limit) if needed > limit as f64 => {
-            let mib = |bytes: f64| format!("{:.1} MiB", bytes / f64::from(1 << 20));
-            Err(ObjectiveEnd::Failed(format!(
-                "not started: {} parameters with batches of {batch} take {}, above the trial's memory limit of {}",
-                plan.parameters,
-                mib(needed),
-                mib(limit as f64)
-            )))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// What is wrong with one configuration ends its trial, not the study.
-fn failed(error: Error) -> ObjectiveEnd {
-    ObjectiveEnd::Failed(error.to_string())
+    fixed: Fixed,
 }
 
 /// History and timing, as attributes of the trial.

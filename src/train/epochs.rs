@@ -1,8 +1,8 @@
 //! The one training loop: epochs of runs of steps, the schedule, the metric, early stopping.
 
 use super::metrics::Metric;
-use super::{Checkpoint, ClassWeights, Plateau, ScheduleKind, TrainSpec};
-use crate::backend::{Backend, Member, Precision, Run, UpdateRule};
+use super::{Checkpoint, ClassWeights, Paused, Plateau, ScheduleKind, TrainSpec};
+use crate::backend::{Backend, Member, Precision, Run, Tally, UpdateRule};
 use crate::data::{Dataset, Targets, balanced_weights};
 use crate::model::{Criterion, Loss, Plan};
 use crate::random::{Purpose, Stream};
@@ -55,10 +55,16 @@ pub struct Epoch {
     /// The metric on the validation rows.
     pub metric: Option<f64>,
     /// The further metrics ([`TrainSpec::also`]), in their order; what is undefined is not a number.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "undefined")]
     pub also: Vec<f64>,
     /// Seconds of its training, validation excluded.
     pub seconds: f64,
+}
+
+/// JSON has no number for what is undefined.
+fn undefined<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<f64>, D::Error> {
+    let values: Vec<Option<f64>> = serde::Deserialize::deserialize(from)?;
+    Ok(values.into_iter().map(|value| value.unwrap_or(f64::NAN)).collect())
 }
 
 /// Whether to go on after an epoch.
@@ -71,7 +77,7 @@ pub enum Control {
 }
 
 /// Why a training ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Stopped {
     /// All epochs were run.
     Finished,
@@ -84,10 +90,11 @@ pub enum Stopped {
 }
 
 /// A training that has ended.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Trained {
     /// The weights: of the best epoch with early stopping, else of the last, and of part of the next where it was cancelled
     /// in that and [`TrainSpec::keep_epochs`] did not say otherwise.
+    #[serde(skip)]
     pub weights: Vec<f32>,
     /// Every epoch.
     pub history: Vec<Epoch>,
@@ -156,6 +163,11 @@ impl TrainSpec {
         )))
     }
 
+    /// Whether a training can be paused: on the hypergradient schedule a backend remembers more than it gives.
+    pub fn pauses(&self) -> bool {
+        self.schedule.kind != ScheduleKind::Hypergradient
+    }
+
     /// The criterion on training rows with these targets.
     ///
     /// # Errors
@@ -203,6 +215,35 @@ pub fn train<B: Backend>(
     let mut session = Session::start(backend, trainer, training, validation)?;
     let stopped = session.run(on_epoch)?;
     session.finish(stopped)
+}
+
+/// Trains as [`train`] does and, where the training was cancelled, says what it takes to go on; `from` is what an earlier
+/// call said. The two together compute bit for bit what one call would have computed. `on_epoch` is told the epochs of
+/// the earlier call again, before those of this one.
+///
+/// Not every training can be paused ([`TrainSpec::pauses`]).
+///
+/// # Errors
+/// As [`train`]; `from` is of another network or of other data.
+pub fn go_on<B: Backend>(
+    backend: &B,
+    trainer: &Trainer<'_>,
+    from: Option<&Paused>,
+    training: &B::Data,
+    validation: Option<&B::Data>,
+    on_epoch: &mut dyn FnMut(&Epoch) -> Control,
+) -> Result<(Trained, Option<Paused>)> {
+    from.map_or(Ok(()), |from| from.checkpoint.check_lengths(trainer.plan))?;
+    let weights = from.map_or(trainer.weights, |from| &from.checkpoint.weights);
+    let trainer = Trainer { weights, ..*trainer };
+    let mut session = Session::start(backend, &trainer, training, validation)?;
+    let told = match from {
+        Some(from) => session.take_up(from, on_epoch)?,
+        None => Control::Continue,
+    };
+    let stopped = if told == Control::Stop { Stopped::Asked } else { session.run(on_epoch)? };
+    let paused = if stopped == Stopped::Cancelled { session.pause()? } else { None };
+    Ok((session.finish(stopped)?, paused))
 }
 
 /// Goes on where another training of the same network ended (none: from the start), to [`Trainer::last_epoch`], and
@@ -271,6 +312,10 @@ struct Session<'a, B: Backend> {
     before: usize,
     /// Epoch and loss-like metric of the best weights.
     best: Option<(usize, f64)>,
+    /// Steps of the next epoch that were made in an earlier session, and their seconds.
+    ahead: (usize, f64),
+    /// The weights of the last snapshot, where that is not the device's.
+    kept: Option<Vec<f32>>,
 }
 
 impl<'a, B: Backend> Session<'a, B> {
@@ -326,13 +371,52 @@ impl<'a, B: Backend> Session<'a, B> {
             history: Vec::with_capacity(spec.epochs.min(1000)),
             before: 0,
             best: None,
+            ahead: (0, 0.0),
+            kept: None,
         })
+    }
+
+    /// Goes back to where another session of the same training was paused, whose weights this one has begun with, and tells
+    /// its epochs again.
+    fn take_up(&mut self, from: &Paused, on_epoch: &mut dyn FnMut(&Epoch) -> Control) -> Result<Control> {
+        from.check(self.trainer.plan, self.rates.len())?;
+        self.backend.set_moments(&mut self.cohort, 0, &from.checkpoint.moments)?;
+        self.losses[..from.losses.len()].copy_from_slice(&from.losses);
+        self.ahead = (from.losses.len(), from.seconds);
+        self.kept.clone_from(&from.kept);
+        for record in &from.history {
+            self.observe(record);
+        }
+        self.history.clone_from(&from.history);
+        let mut told = self.history.iter().map(on_epoch);
+        Ok(if told.any(|control| control == Control::Stop) { Control::Stop } else { Control::Continue })
+    }
+
+    /// What it takes to go on after the steps that were made.
+    fn pause(&mut self) -> Result<Option<Paused>> {
+        if !self.trainer.spec.pauses() {
+            return Ok(None);
+        }
+        let checkpoint = Checkpoint {
+            epochs: self.history.len(),
+            weights: self.backend.weights(&self.cohort, 0)?,
+            moments: self.backend.moments(&self.cohort, 0)?,
+        };
+        let (steps, seconds) = self.ahead;
+        let kept = if self.keeps() { Some(self.kept()?.clone()) } else { None };
+        Ok(Some(Paused {
+            checkpoint,
+            history: self.history.clone(),
+            losses: self.losses[..steps].to_vec(),
+            seconds,
+            kept,
+        }))
     }
 
     /// Runs the epochs up to the last and says why it ended.
     fn run(&mut self, on_epoch: &mut dyn FnMut(&Epoch) -> Control) -> Result<Stopped> {
         let last = self.trainer.last_epoch.unwrap_or(self.trainer.spec.epochs).min(self.trainer.spec.epochs);
-        for epoch in self.before + 1..=last {
+        for epoch in self.before + self.history.len() + 1..=last {
             let Some(record) = self.epoch(epoch)? else { return Ok(Stopped::Cancelled) };
             let control = on_epoch(&record);
             if control == Control::Stop && epoch < last {
@@ -348,20 +432,22 @@ impl<'a, B: Backend> Session<'a, B> {
     /// Runs one epoch; none where the training was cancelled in it.
     fn epoch(&mut self, epoch: usize) -> Result<Option<Epoch>> {
         let start = Instant::now();
-        let Some(train_loss) = self.learn(epoch)? else { return Ok(None) };
-        let seconds = start.elapsed().as_secs_f64();
+        let train_loss = self.learn(epoch)?;
+        self.ahead.1 += start.elapsed().as_secs_f64();
+        let Some(train_loss) = train_loss else { return Ok(None) };
+        let (_, seconds) = std::mem::take(&mut self.ahead);
         let learning_rate = self.rate_at(self.rates.len().saturating_sub(1));
         let mut record =
             Epoch { epoch, learning_rate, train_loss, validation_loss: None, metric: None, also: Vec::new(), seconds };
         if let Some(validation) = self.validation {
-            let (loss, right) = self.validate(validation)?;
+            let (loss, tally) = self.validate(validation)?;
             if !loss.is_finite() {
                 return Err(Error::Diverged { epoch, learning_rate, loss });
             }
             let data = validation.as_ref();
-            let score = |metric: Metric| match (metric, right) {
-                (Metric::Accuracy, Some(right)) => right as f64 / data.rows as f64,
-                _ => metric.score(&self.outputs, &data.targets, loss),
+            let score = |metric: Metric| match &tally {
+                Some(tally) => metric.of_tally(tally, &data.targets, loss),
+                None => metric.score(&self.outputs, &data.targets, loss),
             };
             let metric = score(self.metric);
             if metric.is_nan() {
@@ -372,26 +458,27 @@ impl<'a, B: Backend> Session<'a, B> {
             }
             (record.validation_loss, record.metric) = (Some(loss), Some(metric));
             record.also = self.trainer.spec.also.iter().map(|&also| score(also)).collect();
-            self.observe(epoch, self.metric.as_loss(metric))?;
-        } else {
-            self.plateau.observe(train_loss);
         }
+        let is_best = self.observe(&record);
         let spec = self.trainer.spec;
-        if spec.keep_epochs && spec.early_stopping.is_none() {
+        let is_kept = if spec.early_stopping.is_some() { is_best } else { spec.keep_epochs };
+        if is_kept {
             self.backend.snapshot(&mut self.cohort, 0)?;
+            self.kept = None;
         }
         self.history.push(record.clone());
         Ok(Some(record))
     }
 
-    /// The loss of the validation rows; how many of them are right, or else all outputs in their place.
-    fn validate(&mut self, validation: &B::Data) -> Result<(f64, Option<u64>)> {
-        let counted = |metric: &Metric| matches!(metric, Metric::Loss | Metric::Accuracy);
-        if counted(&self.metric)
-            && self.trainer.spec.also.iter().all(counted)
-            && let Some((loss, right)) = self.backend.count_right(&mut self.cohort, 0, validation)?
+    /// The loss of the validation rows; what was counted of them, or else all outputs in their place.
+    fn validate(&mut self, validation: &B::Data) -> Result<(f64, Option<Tally>)> {
+        let metrics = [self.metric].into_iter().chain(self.trainer.spec.also.iter().copied());
+        // All of them by counts, or none: whoever needs the outputs has them for all.
+        if let Some(detail) =
+            metrics.map(Metric::detail).collect::<Option<Vec<_>>>().and_then(|all| all.into_iter().max())
+            && let Some((loss, tally)) = self.backend.tally(&mut self.cohort, 0, validation, detail)?
         {
-            return Ok((loss, Some(right)));
+            return Ok((loss, Some(tally)));
         }
         self.outputs.resize(validation.as_ref().rows * self.trainer.plan.outputs, 0.0);
         Ok((self.backend.evaluate(&mut self.cohort, 0, validation, &mut self.outputs)?, None))
@@ -413,7 +500,8 @@ impl<'a, B: Backend> Session<'a, B> {
         let batch_size = spec.batch_size.min(self.order.len());
         let run_steps =
             ((self.backend.run_flops() / self.trainer.plan.step_flops(batch_size)) as usize).clamp(1, steps);
-        for start in (0..steps).step_by(run_steps) {
+        for start in (self.ahead.0..steps).step_by(run_steps) {
+            self.ahead.0 = start;
             if (self.trainer.cancelled)() {
                 return Ok(None);
             }
@@ -441,15 +529,13 @@ impl<'a, B: Backend> Session<'a, B> {
         f64::from(self.rates[step]) + self.backend.rate_offset(&self.cohort, 0)
     }
 
-    fn observe(&mut self, epoch: usize, loss: f64) -> Result<()> {
-        self.plateau.observe(loss);
-        if self.best.is_none_or(|(_, best)| loss < best) {
-            self.best = Some((epoch, loss));
-            if self.trainer.spec.early_stopping.is_some() {
-                self.backend.snapshot(&mut self.cohort, 0)?;
-            }
-        }
-        Ok(())
+    /// Takes what an epoch came to, for the schedule and early stopping; true where it is the best so far.
+    fn observe(&mut self, record: &Epoch) -> bool {
+        let loss = record.metric.map(|metric| self.metric.as_loss(metric));
+        self.plateau.observe(loss.unwrap_or(record.train_loss));
+        let best = loss.filter(|&loss| self.best.is_none_or(|(_, best)| loss < best));
+        self.best = best.map(|loss| (record.epoch, loss)).or(self.best);
+        best.is_some()
     }
 
     fn has_stalled(&self) -> bool {
@@ -457,16 +543,34 @@ impl<'a, B: Backend> Session<'a, B> {
         self.history.len() - best >= patience
     }
 
+    /// Whether weights are kept that the training may have to go back to.
+    fn keeps(&self) -> bool {
+        let spec = self.trainer.spec;
+        if spec.early_stopping.is_some() { self.best.is_some() } else { spec.keep_epochs && !self.history.is_empty() }
+    }
+
+    /// The weights of the last snapshot, to which the device goes back.
+    fn kept(&mut self) -> Result<&Vec<f32>> {
+        let kept = match self.kept.take() {
+            Some(kept) => kept,
+            None => {
+                self.backend.restore(&mut self.cohort, 0)?;
+                self.backend.weights(&self.cohort, 0)?
+            }
+        };
+        Ok(self.kept.insert(kept))
+    }
+
     fn finish(mut self, stopped: Stopped) -> Result<Trained> {
-        let mut epoch = self.before + self.history.len();
-        if let (Some(_), Some((best, _))) = (self.trainer.spec.early_stopping, self.best) {
-            self.backend.restore(&mut self.cohort, 0)?;
-            epoch = best;
-        } else if self.trainer.spec.keep_epochs && stopped == Stopped::Cancelled && !self.history.is_empty() {
-            self.backend.restore(&mut self.cohort, 0)?;
-        }
+        let looks_back = self.trainer.spec.early_stopping.is_some();
+        let weights = match self.keeps() && (looks_back || stopped == Stopped::Cancelled) {
+            true => self.kept()?.clone(),
+            false => self.backend.weights(&self.cohort, 0)?,
+        };
+        let made = self.before + self.history.len();
+        let epoch = self.best.filter(|_| looks_back).map_or(made, |(best, _)| best);
         Ok(Trained {
-            weights: self.backend.weights(&self.cohort, 0)?,
+            weights,
             epoch,
             metric: epoch.checked_sub(self.before + 1).and_then(|i| self.history[i].metric),
             seconds: self.history.iter().map(|epoch| epoch.seconds).sum(),

@@ -4,6 +4,7 @@
 //! values, row-major. Regression metrics are in the target's own units; several targets are averaged as
 //! scikit-learn's `uniform_average`.
 
+use crate::backend::{Detail, Tally};
 use crate::data::Targets;
 use crate::{Error, Result};
 use indexmap::IndexMap;
@@ -69,6 +70,11 @@ impl Metric {
         METRICS.iter().map(|row| row.0)
     }
 
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Metric> {
+        METRICS.iter().map(|row| row.1)
+    }
+
     /// The metric of that name; a hyphen is as good as an underscore.
     ///
     /// # Errors
@@ -107,6 +113,42 @@ impl Metric {
         }
     }
 
+    /// What a device has to count for [`Metric::of_tally`]; none where the outputs themselves are needed.
+    pub fn detail(self) -> Option<Detail> {
+        match self {
+            Metric::Loss | Metric::Accuracy => Some(Detail::Rows),
+            Metric::Auc => None,
+            _ => Some(Detail::Columns),
+        }
+    }
+
+    /// The metric's value from what was counted of the outputs, which is [`Metric::score`]'s but for the order of sums;
+    /// `loss` is the criterion's. NaN where it is undefined, or cannot be had from counts.
+    pub fn of_tally(self, tally: &Tally, targets: &Targets, loss: f64) -> f64 {
+        let columns = &tally.columns;
+        let per_row = |rows: usize| columns.iter().map(|column| column[3]).sum::<f64>() / rows as f64;
+        match (self, targets) {
+            (Metric::Loss, _) => loss,
+            (Metric::Accuracy, Targets::Classes { labels, .. }) => tally.right as f64 / labels.len() as f64,
+            (Metric::Accuracy, Targets::Binary { values, width }) => {
+                tally.right as f64 / (values.len() / (*width).max(1)) as f64
+            }
+            (Metric::LogLoss, Targets::Classes { labels, .. }) => per_row(labels.len()),
+            (Metric::LogLoss, Targets::Binary { values, .. }) => per_row(values.len()),
+            (_, Targets::Classes { .. }) => of_classes(self, columns.iter().map(|&[hit, said, is, _]| [hit, said, is])),
+            (Metric::MacroF1, Targets::Binary { .. }) => {
+                mean(columns.iter().map(|&[hit, said, is, _]| f1(hit, said + is)))
+            }
+            (_, Targets::Real { values, width, deviation, .. }) => {
+                let of = |(j, column): (usize, &[f64; 4])| {
+                    regression(self, column[0], column[1], self::column(values, *width, j), deviation[j])
+                };
+                columns.iter().enumerate().map(of).sum::<f64>() / *width as f64
+            }
+            _ => f64::NAN,
+        }
+    }
+
     /// The metric's value; `loss` is the criterion's, which the backend has computed.
     ///
     /// NaN where it is undefined (no rows; one class only, for `auc`; constant targets, for `r2`).
@@ -119,8 +161,12 @@ impl Metric {
             Targets::Classes { labels, classes } => classification(self, outputs, labels, *classes),
             Targets::Binary { values, width } => multi_label(self, outputs, values, *width),
             Targets::Real { values, width, deviation, .. } => {
-                let of =
-                    |j: usize| regression(self, column(outputs, *width, j), column(values, *width, j), deviation[j]);
+                let of = |j: usize| {
+                    let truth = column(values, *width, j);
+                    let errors = column(outputs, *width, j).zip(truth.clone()).map(|(p, t)| p - t);
+                    let (squares, sizes) = (errors.clone().map(|e| e * e).sum(), errors.map(f64::abs).sum());
+                    regression(self, squares, sizes, truth, deviation[j])
+                };
                 (0..*width).map(of).sum::<f64>() / *width as f64
             }
         }
@@ -186,27 +232,36 @@ fn classification(metric: Metric, outputs: &[f32], labels: &[u32], classes: usiz
         Metric::Accuracy => rows().filter(|(row, label)| argmax(row) == **label as usize).count() as f64 / n,
         Metric::LogLoss => rows().map(|(row, &label)| class_loss(row[label as usize])).sum::<f64>() / n,
         Metric::BalancedAccuracy | Metric::MacroF1 => {
-            let (mut hits, mut truths, mut guesses) = (vec![0.0; classes], vec![0.0; classes], vec![0.0; classes]);
+            let mut counts = vec![[0.0; 3]; classes];
             for (row, &label) in rows() {
                 let (guess, label) = (argmax(row), label as usize);
-                truths[label] += 1.0;
-                guesses[guess] += 1.0;
-                hits[label] += f64::from(u8::from(guess == label));
+                counts[label][0] += f64::from(u8::from(guess == label));
+                counts[guess][1] += 1.0;
+                counts[label][2] += 1.0;
             }
-            let present = (0..classes).filter(|&c| match metric {
-                Metric::MacroF1 => truths[c] + guesses[c] > 0.0,
-                _ => truths[c] > 0.0,
-            });
-            mean(present.map(|c| match metric {
-                Metric::MacroF1 => 2.0 * hits[c] / (truths[c] + guesses[c]),
-                _ => hits[c] / truths[c],
-            }))
+            of_classes(metric, counts.into_iter())
         }
         Metric::Auc if classes == 2 => area(column(outputs, 2, 1).zip(labels.iter().map(|&l| l == 1))),
         Metric::Auc => {
             let one = |c: usize| area(column(outputs, classes, c).zip(labels.iter().map(move |&l| l as usize == c)));
             mean((0..classes).map(one).filter(|area| !area.is_nan()))
         }
+        _ => f64::NAN,
+    }
+}
+
+/// F1 of what was found and what was said or true; 0 where nothing was.
+fn f1(hits: f64, total: f64) -> f64 {
+    if total == 0.0 { 0.0 } else { 2.0 * hits / total }
+}
+
+/// A mean over the classes that there are, from each one's rows (said and true, said, true).
+fn of_classes(metric: Metric, counts: impl Iterator<Item = [f64; 3]>) -> f64 {
+    match metric {
+        Metric::MacroF1 => {
+            mean(counts.filter(|[_, said, is]| said + is > 0.0).map(|[hit, said, is]| f1(hit, said + is)))
+        }
+        Metric::BalancedAccuracy => mean(counts.filter(|[_, _, is]| *is > 0.0).map(|[hit, _, is]| hit / is)),
         _ => f64::NAN,
     }
 }
@@ -227,7 +282,7 @@ fn multi_label(metric: Metric, outputs: &[f32], truth: &[f32], width: usize) -> 
                 hits += f64::from(u8::from(p && t));
                 total += f64::from(u8::from(p)) + f64::from(u8::from(t));
             }
-            if total == 0.0 { 0.0 } else { 2.0 * hits / total }
+            f1(hits, total)
         })),
         Metric::Auc => {
             let one = |j: usize| area(column(outputs, width, j).zip(column(truth, width, j).map(|t| t > 0.5)));
@@ -237,21 +292,16 @@ fn multi_label(metric: Metric, outputs: &[f32], truth: &[f32], width: usize) -> 
     }
 }
 
-fn regression(
-    metric: Metric,
-    predicted: impl Iterator<Item = f64>,
-    truth: impl Iterator<Item = f64> + Clone,
-    unit: f64,
-) -> f64 {
+/// From a target's Σd² and Σ|d|, its true values, and its unit.
+fn regression(metric: Metric, squares: f64, sizes: f64, truth: impl Iterator<Item = f64> + Clone, unit: f64) -> f64 {
     let n = truth.clone().count() as f64;
-    let errors = predicted.zip(truth.clone()).map(|(p, t)| p - t);
     match metric {
-        Metric::Rmse => (errors.map(|e| e * e).sum::<f64>() / n).sqrt() * unit,
-        Metric::Mae => errors.map(f64::abs).sum::<f64>() / n * unit,
+        Metric::Rmse => (squares / n).sqrt() * unit,
+        Metric::Mae => sizes / n * unit,
         Metric::R2 => {
             let mean = truth.clone().sum::<f64>() / n;
             let spread: f64 = truth.map(|t| (t - mean).powi(2)).sum();
-            if spread == 0.0 { f64::NAN } else { 1.0 - errors.map(|e| e * e).sum::<f64>() / spread }
+            if spread == 0.0 { f64::NAN } else { 1.0 - squares / spread }
         }
         _ => f64::NAN,
     }

@@ -8,15 +8,18 @@ mod checkpoint;
 mod diagnostics;
 mod epochs;
 mod metrics;
+mod paused;
 mod schedule;
 mod spec;
 
 pub use bootstrap::{Interval, intervals, rehearse};
 pub use checkpoint::Checkpoint;
+pub(crate) use checkpoint::{hash, read, write};
 pub use diagnostics::{Bin, Diagnostics};
-pub use epochs::{Control, Epoch, Stopped, Trained, Trainer, evaluate, resume, train};
+pub use epochs::{Control, Epoch, Stopped, Trained, Trainer, evaluate, go_on, resume, train};
 pub use hpt_kernels::optimizer::Optimizer;
 pub use metrics::{Metric, Scores};
+pub use paused::Paused;
 pub use schedule::{Kind as ScheduleKind, Plateau, Schedule};
 pub use spec::{ClassWeights, TrainSpec};
 

@@ -172,7 +172,7 @@ fn where_nothing_is_complete_in_time_what_was_reported_is_the_result() {
     let found = folder.run_words(&words("./o.sh", "--sampler random --time-limit 4s --json")).json();
     assert_eq!((&found["best"]["value"], &found["trials"]["complete"]), (&Json::from(0.5), &Json::from(2)), "{found}");
     let ran = folder.run_words(&words("./o.sh", "--sampler random --trials 3 --json")).ok();
-    assert!(ran.err.contains("what an earlier time limit ended begins again: trial 1"), "{}", ran.err);
+    assert!(ran.err.contains("what an earlier time limit ended is run to its end: trial 1"), "{}", ran.err);
     let all = study(&folder);
     assert_eq!((in_state(&all, "complete").len(), &all[1]["state"]), (3, &Json::from("failed")), "{all:?}");
 }

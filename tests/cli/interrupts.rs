@@ -68,6 +68,27 @@ fn a_search_that_was_killed_goes_on() {
     assert_goes_on(&folder, &before);
 }
 
+/// The trial itself goes on from its last checkpoint, to the same numbers.
+#[test]
+fn a_trial_that_was_killed_goes_on() {
+    const LONG: &str = "search --data digits --trials 1 --epochs 500 --pruner none --sampler random --seed 3";
+    let folder = Folder::new();
+    let mut child = folder.start(&format!("{LONG} --checkpoint-every 20ms"));
+    let checkpoint = folder.path("digits/unfinished/slot-0.safetensors");
+    while !checkpoint.exists() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended early");
+        std::thread::yield_now();
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let ran = folder.run(&format!("{LONG} --json")).ok();
+    assert!(ran.err.contains("trial 1 goes on where it was stopped: "), "{}", ran.err);
+    assert!(!checkpoint.exists());
+    let whole = Folder::new().json(&format!("{LONG} --json"));
+    let found = ran.json();
+    assert_eq!((&found["best"]["value"], &found["test"]), (&whole["best"]["value"], &whole["test"]));
+}
+
 #[test]
 fn a_search_that_was_interrupted_says_how_to_go_on() {
     let folder = Folder::new();
@@ -100,7 +121,7 @@ fn an_interrupted_search_prints_its_document_all_the_same() {
     let again: Vec<&Json> = in_state(&all, "waiting").into_iter().map(|trial| &trial["number"]).collect();
     assert_eq!((&found["trials"]["waiting"], &found["trials"]["lost"]), (&again.len().into(), &again.len().into()));
     assert_eq!(found["put_back"], serde_json::json!(again));
-    assert!(!again.is_empty() && ran.err.contains("under way begin"), "{}", ran.err);
+    assert!(!again.is_empty() && ran.err.contains("under way wait"), "{}", ran.err);
     let value = |trial: &Json| trial["value"].as_f64().unwrap();
     let best = complete.iter().map(|trial| value(trial)).fold(f64::NEG_INFINITY, f64::max);
     assert_eq!((value(&found["best"]), &found["stopped_by"]), (best, &Json::from("interrupt")));

@@ -1,7 +1,7 @@
 //! Losses on hard numbers, and what the compiler makes of the tables.
 
 use crate::harness::{Gpu, Job, Random, close, wide};
-use hpt_engine::backend::cuda::descriptor::{Layer, Model, ROWS, Rate, Run, Tables, Tile};
+use hpt_engine::backend::cuda::descriptor::{COLUMNS, Layer, Model, ROWS, Rate, Run, Tables, Tile};
 use hpt_kernels::loss::PointwiseLoss;
 use hpt_kernels::reference::loss::{SoftmaxRow, pointwise, softmax, softmax_cross_entropy};
 
@@ -96,28 +96,88 @@ fn rows(kernel: &str, batch: &Batch, seed: u64) -> (Vec<f32>, Vec<f32>, Vec<f64>
     (gpu.read_f32s(row_losses, rows), gpu.read_f32s(outputs, rows * width), losses, outcome)
 }
 
-/// Each row's hit is what the outputs that the kernel left say, and `total` counts them.
+/// Each row's hit is what the outputs that the kernel left say, and `total` and `count` sum up.
 fn rows_that_are_right(gpu: &mut Gpu, job: &Job, loss: u32, targets: &[f32]) {
     let (model, mut job) = (job.models[0], job.clone());
     let (width, batch) = (model.width as usize, job.runs[0].batch as usize);
     let outputs = gpu.read_f32s(model.outputs, batch * width);
     let right = |(row, outputs): (usize, &[f32])| match loss {
         0 => {
-            (0..width).rfold(width - 1, |best, c| if outputs[c] >= outputs[best] { c } else { best }) as f32
-                == targets[row]
+            let class = (0..width).rfold(width - 1, |best, c| if outputs[c] >= outputs[best] { c } else { best });
+            (class as u32) << 1 | u32::from(class as f32 == targets[row])
         }
-        1 => outputs.iter().zip(&targets[row * width..]).all(|(p, t)| (*p > 0.5) == (*t > 0.5)),
-        _ => false,
+        1 => u32::from(outputs.iter().zip(&targets[row * width..]).all(|(p, t)| (*p > 0.5) == (*t > 0.5))),
+        _ => 0,
     };
-    let expected: Vec<u32> = outputs.chunks(width).enumerate().map(|row| u32::from(right(row))).collect();
+    let expected: Vec<u32> = outputs.chunks(width).enumerate().map(right).collect();
     assert_eq!(gpu.read_u32s(model.row_hits, batch), expected, "loss {loss}, {batch}×{width}");
     let sums = gpu.room(4 * 8);
     job.runs[0].losses = sums;
     job.tiles.truncate(1);
     gpu.launch("total", &job, 0);
-    let total = gpu.read_u32s(sums + 8, 2);
-    let total = f64::from_bits(u64::from(total[0]) | u64::from(total[1]) << 32);
-    assert_eq!(total, f64::from(expected.iter().sum::<u32>()));
+    assert_eq!(read_f64s(gpu, sums + 8, 1)[0], f64::from(expected.iter().map(|hit| hit & 1).sum::<u32>()));
+    job.models[0].partials = gpu.room(32 * width);
+    job.tiles.clear();
+    job.parts(0, width.div_ceil(COLUMNS));
+    gpu.launch("count", &job, 0);
+    let found = read_f64s(gpu, job.models[0].partials, 4 * width);
+    let classes: Vec<u32> = expected.iter().map(|hit| hit >> 1).collect();
+    for (c, found) in found.chunks(4).enumerate() {
+        let exact = column_sums(loss, c, width, &outputs, targets, &classes);
+        for (i, (found, exact)) in found.iter().zip(exact).enumerate() {
+            let off = (found - exact).abs();
+            assert!(
+                off <= 1e-15 * batch as f64 * exact.abs(),
+                "loss {loss}, column {c}, sum {i}: {found}, not {exact}"
+            );
+        }
+    }
+}
+
+fn read_f64s(gpu: &Gpu, at: u64, n: usize) -> Vec<f64> {
+    let words = gpu.read_u32s(at, 2 * n);
+    words.chunks_exact(2).map(|two| f64::from_bits(u64::from(two[0]) | u64::from(two[1]) << 32)).collect()
+}
+
+/// The four sums of a column, by the definitions of `Tally`.
+fn column_sums(loss: u32, c: usize, width: usize, outputs: &[f32], targets: &[f32], classes: &[u32]) -> [f64; 4] {
+    let mut sums = [0.0; 4];
+    let least = f64::from(f32::EPSILON);
+    let surprise = |p: f64| -p.clamp(least, 1.0 - least).ln();
+    let one = |it: bool| f64::from(u8::from(it));
+    for (r, row) in outputs.chunks(width).enumerate() {
+        let x = f64::from(row[c]);
+        let of_row = match loss {
+            0 => {
+                let (said, is) = (classes[r] as usize == c, targets[r] == c as f32);
+                [one(said && is), one(said), one(is), if is { surprise(x) } else { 0.0 }]
+            }
+            1 => {
+                let (said, is) = (x > 0.5, targets[r * width + c] > 0.5);
+                [one(said && is), one(said), one(is), surprise(if is { x } else { 1.0 - x })]
+            }
+            _ => {
+                let d = x - f64::from(targets[r * width + c]);
+                [d * d, d.abs(), 0.0, 0.0]
+            }
+        };
+        sums.iter_mut().zip(of_row).for_each(|(sum, x)| *sum += x);
+    }
+    sums
+}
+
+/// Probabilities at both ends, where logarithms are cut, and between.
+#[test]
+fn logarithms_of_probabilities_are_those_of_the_host() {
+    let random = &mut Random::new(3);
+    for loss in 0..2 {
+        for scale in [1e-3, 1.0, 12.0, 200.0] {
+            for width in [2, 8, 9] {
+                let logits = (0..97 * width).map(|_| scale * random.unit()).collect();
+                rows("link", &Batch { loss, rows: 97, width, logits, smoothing: 0.0, weights: None }, 5);
+            }
+        }
+    }
 }
 
 #[test]

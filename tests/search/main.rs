@@ -1,6 +1,7 @@
 //! The bridge from end to end on built-in data: trials, resuming, reproducibility, kept models, the last training.
 
 mod limits;
+mod stopped;
 
 use hpt_engine::Error;
 use hpt_engine::data::{DataSpec, Features, Folds, Preprocess, ReadTargets, SplitSpec};
@@ -10,7 +11,7 @@ use hpt_engine::model::Model;
 use hpt_engine::prepared::Prepared;
 use hpt_engine::search::{Constraint, Measure, Progress, SearchOutcome, SearchSpec, search};
 use hpt_engine::space::{Domain, Parameter, Space, Value};
-use hpt_engine::study::{Stopped, Storage, Study, Told};
+use hpt_engine::study::{Stopped, Storage, Study, Told, ToldOption};
 use hpt_engine::train::{Control, Metric};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

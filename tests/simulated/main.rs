@@ -7,7 +7,8 @@ mod training;
 
 use device::{Look, is_used, kernels, simulated};
 use hpt_engine::backend::Precision;
-use hpt_engine::backend::cuda::{Products, Shape, Timed};
+use hpt_engine::backend::cuda::{Pace, Products, Shape, Timed};
+use hpt_engine::bench::{COHORTS, CohortRow};
 use hpt_engine::check::{self, Case, Choice, End, cases, edges};
 /// All comparisons with the oracle and the CPU that `hpt-engine check` makes on a GPU, and each kernel is used.
 #[test]
@@ -83,6 +84,19 @@ fn products_are_timed() {
         assert!((1e-5..1e-3).contains(&took.error), "{name}: {took:?}");
     }
     assert_eq!(cuda.time_product(timed(Precision::Medium, 3, Some(Shape::Group))).unwrap(), None);
+}
+
+/// What is measured of lengths of rounds and legs, of a cohort of launches and one of blocks.
+#[test]
+fn lengths_are_measured_and_change_nothing() {
+    let cuda = simulated(&[Look::default()]);
+    for (hidden, models) in [(&[90, 9][..], 2), (&[8][..], 3)] {
+        let row =
+            CohortRow { models, inputs: 20, hidden: Some(hidden), classes: 4, rows: 300, batch: 64, ..COHORTS[0] };
+        let paces = [Pace::default(), Pace { short: 2, short_resident: 2, ..Pace::default() }];
+        let rates = row.paces(&cuda, Precision::Highest, &paces).unwrap();
+        assert!(rates.len() == 2 && rates.iter().flatten().all(|rate| *rate > 0.0), "{rates:?}");
+    }
 }
 
 #[test]

@@ -3,10 +3,11 @@
 use super::device::{Look, simulated};
 use hpt_engine::data::DataSpec;
 use hpt_engine::engine::Engine;
-use hpt_engine::search::{SearchSpec, search};
+use hpt_engine::search::{Measure, SearchSpec, search};
 use hpt_engine::settings::Settings;
 use hpt_engine::space::{Domain, Parameter, Params, Space, Value};
 use hpt_engine::study::Told;
+use hpt_engine::train::Metric;
 use std::sync::Arc;
 
 /// A small table of two classes that a network learns.
@@ -51,11 +52,19 @@ fn spec(folder: &std::path::Path, engine: Option<Engine>) -> SearchSpec {
 
 #[test]
 fn a_study_on_the_gpu_finds_what_the_same_study_on_the_cpu_finds() {
+    // What is counted on the device whole, by columns, and what outputs are sent for.
+    for metric in [None, Some(Metric::MacroF1), Some(Metric::Auc)] {
+        compare(metric);
+    }
+}
+
+fn compare(metric: Option<Metric>) {
     let folder = tempfile::tempdir().unwrap();
     let on = |name: &str, engine: Option<Engine>| {
         let folder = folder.path().join(name);
         std::fs::create_dir_all(&folder).unwrap();
-        let outcome = search(&spec(&folder, engine), &(), &Arc::default()).unwrap();
+        let objectives = metric.map(Measure::Metric).into_iter().collect();
+        let outcome = search(&SearchSpec { objectives, ..spec(&folder, engine) }, &(), &Arc::default()).unwrap();
         let mut trials = outcome.study.trials().unwrap().to_vec();
         trials.sort_by_key(hpt_engine::history::Trial::slot);
         let tier = outcome.study.attribute("tier").unwrap().unwrap();

@@ -1,14 +1,17 @@
 //! Whole trainings on the interpreter: the loop with validation, early stopping, schedules and checkpoints.
 
 use super::device::{Look, simulated};
-use hpt_engine::backend::{Backend, Cpu};
+use hpt_engine::backend::cuda::Cuda;
+use hpt_engine::backend::{Backend, Cpu, Detail, Member, Precision, UpdateRule};
 use hpt_engine::check::Kind;
 use hpt_engine::data::{Dataset, Features, Targets};
 use hpt_engine::model::{Activation, Init, ModelSpec, Plan, initialise};
 use hpt_engine::train::{
-    Control, Metric, Optimizer, Schedule, ScheduleKind, TrainSpec, Trained, Trainer, evaluate, resume, train,
+    Control, Epoch, Metric, Optimizer, Paused, Schedule, ScheduleKind, TrainSpec, Trained, Trainer, evaluate, go_on,
+    resume, train,
 };
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 struct Problem {
     training: Arc<Dataset>,
@@ -129,6 +132,35 @@ fn pieces_are_the_whole() {
     assert!(end.weights == whole.weights);
 }
 
+/// A training that is cancelled goes on to the same bits, with what early stopping has kept.
+#[test]
+fn parts_are_the_whole() {
+    let problem = Problem::new(Kind::Numbers(2), &ModelSpec::uniform(&[20], Activation::Gelu, 0.2));
+    let metric = Some(Metric::Loss);
+    let spec = TrainSpec { epochs: 9, batch_size: 16, learning_rate: 0.1, metric, ..TrainSpec::default() };
+    for spec in [TrainSpec { early_stopping: Some(3), ..spec.clone() }, TrainSpec { keep_epochs: true, ..spec }] {
+        let cuda = simulated(&[Look::default()]);
+        let whole = problem.train(&cuda, &spec);
+        let data = cuda.upload(problem.training.clone()).unwrap();
+        let validation = cuda.upload(problem.validation.clone()).unwrap();
+        let (mut from, mut parts): (Option<Paused>, usize) = (None, 0);
+        let end = loop {
+            let looks = AtomicUsize::new(0);
+            let cancelled = || looks.fetch_add(1, Ordering::Relaxed) == 2;
+            let trainer = Trainer { cancelled: &cancelled, ..problem.trainer(&spec, None) };
+            let told = &mut |_: &Epoch| Control::Continue;
+            let (trained, paused) = go_on(&cuda, &trainer, from.as_ref(), &data, Some(&validation), told).unwrap();
+            parts += 1;
+            match paused {
+                Some(paused) => from = Some(paused),
+                None => break trained,
+            }
+        };
+        assert!(parts >= 3 && end.weights == whole.weights, "{parts} parts");
+        assert_eq!((end.epoch, end.metric, end.stopped), (whole.epoch, whole.metric, whole.stopped));
+    }
+}
+
 /// Bytes are multiplied by their scale while they are read; without targets there is no loss.
 #[test]
 fn images_stay_bytes_and_rows_without_targets_have_outputs() {
@@ -184,6 +216,68 @@ fn an_evaluation_in_pieces_is_that_of_the_whole() {
     for dataset in datasets.iter().chain([&bytes]) {
         let criterion = TrainSpec::default().criterion(dataset).unwrap();
         let of = |cuda| evaluate(cuda, &plan, &weights, criterion.clone(), dataset).unwrap();
-        assert!(of(&small) == of(&large), "{:?}", criterion.loss);
+        let ((outputs, loss), whole) = (of(&small), of(&large));
+        assert!(outputs == whole.0 && loss == whole.1, "{:?}", criterion.loss);
+        // What is counted has the same bits too, and says of the metrics what the outputs do.
+        let count = |cuda: &Cuda| {
+            let spec = TrainSpec::default();
+            let weights = weights.as_slice();
+            let member = Member {
+                plan: &plan,
+                weights,
+                batch_size: 1,
+                criterion: criterion.clone(),
+                update: UpdateRule {
+                    optimizer: spec.optimizer,
+                    weight_decay: 0.0,
+                    l1: 0.0,
+                    clip_norm: None,
+                    hypergradient: None,
+                },
+                seed: 2,
+                slot: 0,
+                precision: Precision::Highest,
+            };
+            let mut cohort = cuda.begin(&[member]).unwrap();
+            let data = cuda.upload(dataset.clone()).unwrap();
+            cuda.tally(&mut cohort, 0, &data, Detail::Columns).unwrap().unwrap()
+        };
+        let (counted, tally) = count(&small);
+        assert!((counted, &tally) == (loss, &count(&large).1), "{:?}", criterion.loss);
+        let mut counts = 0;
+        for metric in Metric::all().filter(|m| m.applies_to(&dataset.targets) && m.detail().is_some()) {
+            let (by_counts, exact) =
+                (metric.of_tally(&tally, &dataset.targets, loss), metric.score(&outputs, &dataset.targets, loss));
+            assert!((by_counts - exact).abs() <= 1e-12 * exact.abs(), "{metric}: {by_counts}, not {exact}");
+            counts += 1;
+        }
+        assert!(counts > 3);
+    }
+}
+
+/// Metrics that are counted on the device are those of the CPU, alone and beside others.
+#[test]
+fn metrics_are_counted_where_the_outputs_are() {
+    use Metric::{Accuracy, BalancedAccuracy, LogLoss, MacroF1, Mae, R2, Rmse};
+    let all: [(Kind, &[Metric]); 3] = [
+        (Kind::Classes(3), &[BalancedAccuracy, MacroF1, LogLoss, Accuracy]),
+        (Kind::Labels(3), &[MacroF1, LogLoss]),
+        (Kind::Numbers(2), &[R2, Rmse, Mae]),
+    ];
+    for (kind, metrics) in all {
+        let problem = Problem::new(kind, &ModelSpec::uniform(&[20], Activation::Tanh, 0.0));
+        for &metric in metrics {
+            let spec = TrainSpec {
+                epochs: 2,
+                batch_size: 16,
+                metric: Some(metric),
+                also: metrics.to_vec(),
+                ..TrainSpec::default()
+            };
+            let trained = follows(&spec, &problem);
+            let also =
+                |epoch: &hpt_engine::train::Epoch| epoch.also[metrics.iter().position(|m| *m == metric).unwrap()];
+            assert!(trained.history.iter().all(|epoch| epoch.metric == Some(also(epoch))), "{metric}");
+        }
     }
 }

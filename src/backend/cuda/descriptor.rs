@@ -12,6 +12,9 @@ pub const CHUNK: usize = 4096;
 /// Rows of a batch that one block of the kernels `gather`, `loss` and `link` has.
 pub const ROWS: usize = 64;
 
+/// Columns of the outputs that one block of the kernel `count` has.
+pub const COLUMNS: usize = 8;
+
 /// A struct that goes to the device as its bytes.
 ///
 /// # Safety

@@ -14,7 +14,7 @@ use super::memory::{Budget, Layout};
 use super::products::Products;
 use super::request::{Arena, Reply, Request};
 use super::round::{Buffers, Growing};
-use super::steps::Job;
+use super::steps::{Job, Pace};
 use super::tables::{Blueprint, Network};
 use crate::{Error, Result};
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -48,6 +48,7 @@ pub(super) struct Dispatcher {
     pub driver: Box<dyn Driver>,
     pub products: Products,
     pub budget: Budget,
+    pub pace: Pace,
     /// In the order in which they began.
     pub models: BTreeMap<u64, Resident>,
     pub data: HashMap<u64, Placed>,
@@ -70,6 +71,7 @@ impl Dispatcher {
             driver,
             products,
             budget,
+            pace: Pace::default(),
             models: BTreeMap::new(),
             data: HashMap::new(),
             waiting: VecDeque::new(),
@@ -145,6 +147,7 @@ impl Dispatcher {
                     let _ = reply.send(Ok(()));
                 }
             }
+            Request::Pace(pace) => self.pace = pace,
             Request::Time(timed, reply) => self.time(timed, &reply)?,
         }
         Ok(())

@@ -5,10 +5,11 @@
 
 use super::descriptor::{Address, Model, Run, bytes_of_mut};
 use super::dispatch::Dispatcher;
-use super::memory::Space;
+use super::memory::{ALIGN, Space};
 use super::request::{Outputs, Reply, Wanted};
 use super::round::{Losses, Round};
 use super::tables::{Evaluating, Network};
+use crate::backend::{Detail, Tally};
 use crate::model::Plan;
 use crate::{Error, Result};
 use std::ops::Range;
@@ -19,6 +20,8 @@ const BLOCK: usize = 2048;
 const ACTIVATIONS: usize = 16 << 20;
 /// Bytes that the outputs of a piece may take.
 const OUTPUTS: usize = 64 << 20;
+/// Sums of a column of a block.
+const SUMS: usize = 4;
 
 /// An evaluation that waits.
 pub(super) struct Pending {
@@ -51,7 +54,17 @@ fn block_of(plan: &Plan) -> (usize, usize) {
 /// Bytes that an evaluation of a network takes at the least.
 pub(super) fn least_bytes(plan: &Plan) -> usize {
     let (block, _) = block_of(plan);
-    buffers(&mut Space::default(), 0, plan, block).1
+    let mut space = Space::default();
+    space.take(SUMS * plan.outputs, size_of::<f64>());
+    buffers(&mut space, 0, plan, block).1
+}
+
+/// Rows of a piece where evaluations may take so many bytes: whole blocks, one at the least.
+fn piece_of(plan: &Plan, memory: usize) -> usize {
+    let (block, _) = block_of(plan);
+    // What stands beside the first block, of which both parts may end off their alignment.
+    let rest = memory.saturating_sub(least_bytes(plan) + 2 * ALIGN).min(OUTPUTS);
+    block + rest / (plan.outputs * (4 * block + SUMS * size_of::<f64>())) * block
 }
 
 /// Buffers of a piece of so many rows, from `base` on, and where they end.
@@ -60,7 +73,7 @@ fn buffers(space: &mut Space, base: Address, plan: &Plan, rows: usize) -> (Evalu
     let mut take = |n: usize| base + space.take(n, 4) as Address;
     let between = [take(block * widest), take(block * widest)];
     let (outputs, row_losses, row_hits) = (take(rows * plan.outputs), take(block), take(block));
-    (Evaluating { block, between, outputs, row_losses, row_hits }, space.0)
+    (Evaluating { block, between, outputs, row_losses, row_hits, columns: None }, space.0)
 }
 
 impl Dispatcher {
@@ -72,12 +85,14 @@ impl Dispatcher {
             let Some((resident, data)) = known else { continue };
             let (block, _) = block_of(&resident.blueprint.plan);
             let width = resident.blueprint.plan.outputs;
-            let rest = self.budget.evaluation - least_bytes(&resident.blueprint.plan).min(self.budget.evaluation);
-            let piece = block + rest.min(OUTPUTS) / (4 * width) / block * block;
-            let mut outputs = Outputs::default();
-            if pending.wanted == Wanted::Outputs {
-                outputs.values.reserve_exact(data.rows * width);
+            let piece = piece_of(&resident.blueprint.plan, self.budget.evaluation);
+            let (mut outputs, mut columns) = (Outputs::default(), 0);
+            match pending.wanted {
+                Wanted::Outputs => outputs.values.reserve_exact(data.rows * width),
+                Wanted::Tally(Detail::Rows) => {}
+                Wanted::Tally(Detail::Columns) => columns = width,
             }
+            outputs.tally.columns = vec![[0.0; SUMS]; columns];
             courses.push(Course { pending, rows: data.rows, block, piece, done: 0, outputs });
         }
         while !courses.is_empty() {
@@ -97,10 +112,11 @@ impl Dispatcher {
 
     /// How many of the courses fit the memory of evaluations together: at least one.
     fn group(&mut self, courses: &[Course]) -> Result<usize> {
-        let (mut space, mut count) = (Space::default(), 0);
+        let (mut space, mut sums, mut count) = (Space::default(), 0, 0);
         for course in courses {
             buffers(&mut space, 0, &self.models[&course.pending.model].blueprint.plan, course.next().len());
-            if space.0 > self.budget.evaluation {
+            sums += course.sums() * size_of::<f64>();
+            if space.0 + sums.next_multiple_of(ALIGN) > self.budget.evaluation {
                 break;
             }
             count += 1;
@@ -117,10 +133,16 @@ impl Dispatcher {
         let base = self.arena.reserve_exactly(self.driver.as_mut(), self.budget.evaluation)?;
         let (mut space, mut round) = (Space::default(), Round::default());
         let (mut runs, mut places) = (Vec::with_capacity(courses.len()), Vec::with_capacity(courses.len()));
+        // Those of all courses stand together: one transfer brings them.
+        let mut columns = vec![0.0f64; courses.iter().map(Course::sums).sum()];
+        let counted = base + space.take(columns.len(), size_of::<f64>()) as Address;
+        let mut next = counted;
         for course in courses.iter() {
             let (resident, data) = (&self.models[&course.pending.model], &self.data[&course.pending.data]);
             let rows = course.next();
-            let (buffers, _) = buffers(&mut space, base, &resident.blueprint.plan, rows.len());
+            let (mut buffers, _) = buffers(&mut space, base, &resident.blueprint.plan, rows.len());
+            buffers.columns = (course.sums() > 0).then_some(next);
+            next += (course.sums() * size_of::<f64>()) as Address;
             let network = Network::evaluating(&resident.blueprint, resident.base, &buffers, &self.products);
             let row = data.inputs * if data.scale.is_some() { 1 } else { 4 };
             let ahead = |address: Address, bytes: usize| address + (rows.start * bytes) as Address;
@@ -140,12 +162,19 @@ impl Dispatcher {
         runs.iter_mut().enumerate().for_each(|(i, run)| run.losses = sums.at(i, 0));
         round.send(driver, &mut self.buffers)?.make(driver, &runs, steps)?;
         let sums = sums.read(driver, runs.len())?;
+        if !columns.is_empty() {
+            driver.read(counted, bytes_of_mut(&mut columns))?;
+        }
+        let mut columns = columns.as_slice();
         for ((course, sums), place) in courses.iter_mut().zip(sums.chunks_exact(2 * steps)).zip(places) {
-            let (rows, outputs) = (course.next(), &mut course.outputs);
+            let (rows, (of_course, rest)) = (course.next(), columns.split_at(course.sums()));
+            columns = rest;
+            let outputs = &mut course.outputs;
             for of_block in sums.chunks_exact(2).take(rows.len().div_ceil(course.block)) {
                 outputs.sum += of_block[0];
-                outputs.right += of_block[1] as u64;
+                outputs.tally.right += of_block[1] as u64;
             }
+            add(&mut outputs.tally, of_course);
             if course.pending.wanted == Wanted::Outputs {
                 let (start, width) = (outputs.values.len(), self.models[&course.pending.model].blueprint.plan.outputs);
                 outputs.values.resize(start + rows.len() * width, 0.0);
@@ -157,9 +186,23 @@ impl Dispatcher {
     }
 }
 
+/// Adds the sums of blocks, of each all columns.
+fn add(tally: &mut Tally, sums: &[f64]) {
+    for of_block in sums.chunks_exact((SUMS * tally.columns.len()).max(1)) {
+        for (column, sums) in tally.columns.iter_mut().zip(of_block.chunks_exact(SUMS)) {
+            column.iter_mut().zip(sums).for_each(|(sum, more)| *sum += more);
+        }
+    }
+}
+
 impl Course {
     /// The rows of the next piece.
     fn next(&self) -> Range<usize> {
         self.done..self.rows.min(self.done + self.piece)
+    }
+
+    /// Sums of the next piece's columns.
+    fn sums(&self) -> usize {
+        self.next().len().div_ceil(self.block) * SUMS * self.outputs.tally.columns.len()
     }
 }

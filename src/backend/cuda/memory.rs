@@ -10,7 +10,7 @@ use crate::backend::{Member, UpdateRule, keeps_z};
 use crate::model::Plan;
 
 /// Where every buffer begins: a multiple of this.
-const ALIGN: usize = 256;
+pub const ALIGN: usize = 256;
 
 /// Row numbers that a model's window holds, about: a quarter of a MiB.
 const WINDOW: usize = 1 << 16;

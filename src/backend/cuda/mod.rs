@@ -28,8 +28,9 @@ mod timing;
 pub use devices::{Gpu, gpus};
 pub use nvidia::Nvidia;
 pub use products::{Products, Shape};
+pub use steps::Pace;
 
-use super::{Backend, Caps, Member, Precision, Run, UpdateRule};
+use super::{Backend, Caps, Detail, Member, Precision, Run, Tally, UpdateRule};
 use crate::data::{Dataset, Targets};
 use crate::model::Criterion;
 use crate::{Error, Result};
@@ -199,7 +200,8 @@ impl Cohort {
     fn evaluated(&self, member: usize, data: &Data, wanted: Wanted) -> Result<(Outputs, f64)> {
         let (model, dataset) = (&self.models[member], data.as_ref());
         if dataset.rows == 0 {
-            return Ok((Outputs::default(), 0.0));
+            let columns = vec![[0.0; 4]; if wanted == Wanted::Tally(Detail::Columns) { model.outputs } else { 0 }];
+            return Ok((Outputs { tally: Tally { right: 0, columns }, ..Outputs::default() }, 0.0));
         }
         let found = self.gpu.line()?.call(|reply| Request::Evaluate(model.id, data.0.id, wanted, reply))?;
         let labels = if let Targets::Classes { labels, .. } = &dataset.targets { labels.as_slice() } else { &[] };
@@ -277,6 +279,11 @@ impl Cuda {
     /// It does not fit the memory; the device failed.
     pub fn time_product(&self, timed: Timed) -> Result<Option<Took>> {
         self.gpus[0].line()?.call(|reply| Request::Time(timed, reply))
+    }
+
+    /// Rounds and legs are of these lengths from the next request on; no number depends on them.
+    pub fn set_pace(&self, pace: Pace) {
+        self.gpus.iter().for_each(|gpu| gpu.tell(Request::Pace(pace)));
     }
 
     /// Where the next model goes: to the least loaded device.
@@ -400,9 +407,9 @@ impl Backend for Cuda {
         Ok(loss)
     }
 
-    fn count_right(&self, cohort: &mut Cohort, member: usize, data: &Data) -> Result<Option<(f64, u64)>> {
-        let (found, loss) = cohort.evaluated(member, data, Wanted::Sums)?;
-        Ok(Some((loss, found.right)))
+    fn tally(&self, cohort: &mut Cohort, member: usize, data: &Data, detail: Detail) -> Result<Option<(f64, Tally)>> {
+        let (found, loss) = cohort.evaluated(member, data, Wanted::Tally(detail))?;
+        Ok(Some((loss, found.tally)))
     }
 
     fn snapshot(&self, cohort: &mut Cohort, member: usize) -> Result<()> {

@@ -105,7 +105,9 @@ mod tests {
             assert!(kernels.values().all(|threads| (1..=1024).contains(threads)), "{kernels:?}");
         }
         let simt = MODULES.last().unwrap().kernels();
-        for kernel in ["forward_s", "backward_n", "learn_l", "gather", "loss", "link", "total", "norms", "turn"] {
+        for kernel in
+            ["forward_s", "backward_n", "learn_l", "gather", "loss", "link", "total", "count", "norms", "turn"]
+        {
             assert!(simt.contains_key(kernel), "{kernel} is not in {simt:?}");
         }
         assert!(["update", "finish", "tick", "layout"].iter().all(|kernel| simt.contains_key(kernel)));

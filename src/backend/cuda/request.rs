@@ -4,8 +4,10 @@
 //! the requests that it holds, and with them these halves: whoever waits hears of it and nobody hangs.
 
 use super::descriptor::Rate;
+use super::steps::Pace;
 use super::tables::Blueprint;
 use super::timing::{Timed, Took};
+use crate::backend::{Detail, Tally};
 use crate::data::Dataset;
 use crate::{Error, Result};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -56,17 +58,17 @@ pub struct Outputs {
     pub values: Vec<f32>,
     /// The sum of the rows' losses.
     pub sum: f64,
-    /// How many rows are right.
-    pub right: u64,
+    /// What was counted of them.
+    pub tally: Tally,
 }
 
 /// What is wanted of an evaluation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
-    /// Outputs of all rows, and the sums.
+    /// Outputs of all rows.
     Outputs,
-    /// The sums alone.
-    Sums,
+    /// What is counted of them, and they stay where they are.
+    Tally(Detail),
 }
 
 /// A request.
@@ -92,6 +94,8 @@ pub enum Request {
     Read(u64, Arena, Reply<Vec<f32>>),
     /// Writes a model's optimizer; what is empty becomes zeros.
     Write(u64, usize, Vec<f32>, Reply<()>),
+    /// Rounds and legs are of these lengths from now on.
+    Pace(Pace),
     /// Takes the time of a product, where there is a kernel for it.
     Time(Timed, Reply<Option<Took>>),
 }

@@ -116,9 +116,9 @@ impl Round {
         };
         let (models, layers) = (put(bytes_of(&self.models)), put(bytes_of(&self.layers)));
         let phases: Vec<_> = self.phases.iter().map(|(key, tiles)| (*key, tiles.len(), put(bytes_of(tiles)))).collect();
-        let before = (buffers.standing.address, buffers.standing.bytes);
         let base = buffers.standing.reserve(driver, standing.len())?;
-        if buffers.sent != standing || before != (buffers.standing.address, buffers.standing.bytes) {
+        // Where the buffer had to grow, these are longer than what was in it.
+        if buffers.sent != standing {
             driver.write(base, &standing)?;
             buffers.sent = standing;
         }

@@ -12,18 +12,29 @@ use super::round::{Losses, Round};
 use crate::Result;
 use std::ops::Range;
 
-/// Steps that a round has at least, where the models have so many left.
-const SHORT: usize = 16;
-/// The same for models whose steps one block makes: they are short, and their weights come and go with each round.
-const SHORT_RESIDENT: usize = 256;
-/// Bytes that the first leg sends, about, so that the device soon has something to do; each leg after it sends twice as
-/// many …
-const FIRST_LEG: usize = 1 << 20;
-/// … up to these, of which what a driver has for transfers under way holds several.
-const LEG: usize = 16 << 20;
-/// Bytes of row numbers that a model is sent at once at least, about: a transfer costs the device some microseconds, however
-/// short it is.
-const PIECE: usize = 64 << 10;
+/// How long rounds and legs are: guesses until `hpt-engine bench legs` has run on a GPU. No number of a training depends on them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Pace {
+    /// Steps that a round has at least, where the models have so many left.
+    pub short: usize,
+    /// The same for models whose steps one block makes: they are short, and their weights come and go with each round.
+    pub short_resident: usize,
+    /// Bytes that the first leg sends, about, so that the device soon has something to do; each leg after it sends twice as
+    /// many …
+    pub first_leg: usize,
+    /// … up to these, of which what a driver has for transfers under way holds several.
+    pub leg: usize,
+    /// Bytes of row numbers that a model is sent at once at least, about: a transfer costs the device some microseconds,
+    /// however short it is.
+    pub piece: usize,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Pace { short: 16, short_resident: 256, first_leg: 1 << 20, leg: 16 << 20, piece: 64 << 10 }
+    }
+}
+
 /// Losses that a round keeps at most, of all models: 32 MiB, which are no model's memory.
 const LOSSES: usize = 1 << 22;
 
@@ -67,8 +78,15 @@ impl Job {
         (steps.start * batch).min(rows.len())..(steps.end * batch).min(rows.len())
     }
 
-    /// The next `count` steps, of which the window holds so many; their rows and rates are sent if they are not there.
-    fn leg(&mut self, count: usize, driver: &mut dyn Driver, base: Address, layout: &Layout) -> Result<Run> {
+    /// The next `count` steps, of which the window holds so many; their rows and rates are sent if they are not there, `piece`
+    /// bytes at once.
+    fn leg(
+        &mut self,
+        (count, piece): (usize, usize),
+        driver: &mut dyn Driver,
+        base: Address,
+        layout: &Layout,
+    ) -> Result<Run> {
         let steps = self.made..self.made + count;
         if steps.end > self.window.end {
             self.window = self.made..self.steps.rates.len().min(self.made + self.capacity(layout));
@@ -78,7 +96,7 @@ impl Job {
         let place = |row: usize| base + (layout.rows + (row - first_row) * size_of::<u32>()) as Address;
         let rate = |step: usize| base + (layout.rates + (step - self.window.start) * size_of::<Rate>()) as Address;
         if steps.end > self.sent {
-            let until = steps.end.max(self.sent + PIECE / self.step_bytes()).min(self.window.end);
+            let until = steps.end.max(self.sent + piece / self.step_bytes()).min(self.window.end);
             let (sent, rows) = (self.sent..until, self.rows(self.sent..until));
             driver.write(rate(sent.start), bytes_of(&self.steps.rates[sent]))?;
             driver.write(place(rows.start), bytes_of(&self.steps.rows[rows]))?;
@@ -119,7 +137,8 @@ impl Dispatcher {
         if working == 0 {
             return Ok(());
         }
-        let short = SHORT.min(most);
+        let pace = self.pace;
+        let short = pace.short.min(most);
         let steps = if working == self.models.len() { least.min(LOSSES / working).max(short) } else { short };
         let mut round = Round::default();
         let mut riders = Vec::with_capacity(working);
@@ -128,20 +147,20 @@ impl Dispatcher {
                 continue;
             };
             let resident = network.resident.is_some();
-            let goal = job.left().min(if resident { steps.max(SHORT_RESIDENT) } else { steps });
+            let goal = job.left().min(if resident { steps.max(pace.short_resident) } else { steps });
             riders.push(Rider { id, resident, goal, gone: 0 });
             round.add(network, data.of(network.model));
         }
         let columns = riders.iter().map(|rider| rider.goal).max().unwrap_or(0).max(1);
         let losses = Losses::reserve(self.driver.as_mut(), &mut self.buffers, riders.len(), columns)?;
         let sent = round.send(self.driver.as_mut(), &mut self.buffers)?;
-        let mut bytes = FIRST_LEG;
+        let mut bytes = pace.first_leg;
         while riders.iter().any(|rider| rider.gone < rider.goal) {
             let length = self.leg_length(&riders, bytes);
             let (mut runs, mut launched) = (Vec::with_capacity(riders.len()), 0);
             for (i, rider) in riders.iter_mut().enumerate() {
                 // Where the round is short, it is for those that are made by launches.
-                let most = if rider.resident && steps < SHORT_RESIDENT { SHORT_RESIDENT } else { length };
+                let most = if rider.resident && steps < pace.short_resident { pace.short_resident } else { length };
                 let run = self.ride(rider, most)?;
                 runs.push(Run { losses: losses.at(i, rider.gone - run.steps as usize), ..run });
                 if !rider.resident {
@@ -149,7 +168,7 @@ impl Dispatcher {
                 }
             }
             sent.make(self.driver.as_mut(), &runs, launched)?;
-            bytes = (2 * bytes).min(LEG);
+            bytes = (2 * bytes).min(pace.leg);
         }
         let made = losses.read(self.driver.as_mut(), riders.len())?;
         riders.iter().zip(made.chunks_exact(columns)).try_for_each(|(rider, losses)| self.settle(rider, losses))
@@ -172,7 +191,7 @@ impl Dispatcher {
         let Some(Resident { base, blueprint, job: Some(job), .. }) = known else { return Ok(Run::default()) };
         let count = (rider.goal - rider.gone).min(most).min(job.capacity(&blueprint.layout));
         rider.gone += count;
-        job.leg(count, self.driver.as_mut(), *base, &blueprint.layout)
+        job.leg((count, self.pace.piece), self.driver.as_mut(), *base, &blueprint.layout)
     }
 
     /// Takes the losses of a model's steps, and answers where those were its last.

@@ -3,7 +3,7 @@
 //! Nothing here talks to a device: a [`Network`] is made from a member and an address, and is added to the rounds that it
 //! takes part in.
 
-use super::descriptor::{Address, CHUNK, Layer, Model, ROWS, Rate, Tile, flags};
+use super::descriptor::{Address, CHUNK, COLUMNS, Layer, Model, ROWS, Rate, Tile, flags};
 use super::memory::{Layout, needs_whole_gradient};
 use super::persistent;
 use super::products::{Pass, Products};
@@ -192,6 +192,10 @@ impl Network {
         let mut phases = forward(plan, buffers.block, Precision::Highest, products);
         phases.push(Phase::of_model(order::LOSS, "link", buffers.block.div_ceil(ROWS)));
         phases.push(Phase::of_model(order::FINISH, "total", 1));
+        if let Some(columns) = buffers.columns {
+            model.partials = columns;
+            phases.push(Phase::of_model(order::FINISH, "count", plan.outputs.div_ceil(COLUMNS)));
+        }
         Network { resident: None, model, layers, phases }
     }
 }
@@ -234,6 +238,8 @@ pub struct Evaluating {
     pub row_losses: Address,
     /// One u32 a row of a block.
     pub row_hits: Address,
+    /// Four f64 an output and block, where columns are counted.
+    pub columns: Option<Address>,
 }
 
 /// Threshold and factor of a dropout.

@@ -118,6 +118,7 @@ pub const SEARCH: &[Opt] = &[
     many("pruner_option", "NAME=X", "Option of the pruner; several may be given. See the end of this help"),
     opt("trials", "N", "Trials that the study should reach in all [default: 100; none with --time-limit]"),
     opt("time_limit", "TIME", "Time for everything, as in 90s, 10m or 1h30m; with no trial complete by then, what those under way came to is the result"),
+    opt("checkpoint_every", "TIME", "What a trial has come to is written after so long each time, so that a crash loses no more of it [default: 60s]"),
     opt("trial_time_limit", "TIME", "Time for one trial: what it has learned, or a command has reported, by then is its result; with folds, one that has not seen all of them is pruned"),
     opt("trial_memory_limit", "SIZE", "Memory of one trial, as in 500MiB or 2GiB; what needs more fails"),
     opt("command", "COMMAND", "Program to run as a trial instead of a training, as in './objective.sh {learning_rate}'"),

@@ -1,7 +1,7 @@
 //! A device that computes next to nothing: it keeps bytes, checks that every access lies in an allocation, and writes
 //! losses that say which step of which model they belong to.
 
-use crate::backend::cuda::descriptor::{Address, Model, Plain, Run, Tile, bytes_of, bytes_of_mut};
+use crate::backend::cuda::descriptor::{Address, COLUMNS, Model, Plain, Run, Tile, bytes_of, bytes_of_mut};
 use crate::backend::cuda::driver::{Driver, Launch, Limits};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
@@ -108,6 +108,22 @@ impl Fake {
             self.part(run.losses + 16 * Address::from(tick), 16).copy_from_slice(bytes_of(&[loss, loss]));
         }
     }
+
+    /// The sums of a block of columns: what rows they are of, the column, and 1.
+    fn count(&mut self, launch: &Launch, tile: Tile, tick: u32) {
+        let run: Run = self.get(launch.tables.runs, tile.subject as usize);
+        let model: Model = self.get(launch.tables.models, tile.subject as usize);
+        if tick >= run.steps {
+            return;
+        }
+        let rows = f64::from(run.row_count.min((tick + 1) * run.batch) - tick * run.batch);
+        let first = COLUMNS as u32 * tile.place;
+        for column in first..model.width.min(first + COLUMNS as u32) {
+            let sums = [rows, rows * f64::from(column), model.parameters as f64, 1.0];
+            let at = model.partials + 32 * Address::from(tick * model.width + column);
+            self.part(at, 32).copy_from_slice(bytes_of(&sums));
+        }
+    }
 }
 
 impl Driver for Fake {
@@ -180,8 +196,10 @@ impl Driver for Fake {
             for launch in launches.iter().filter(|launch| launch.kernel != "tick") {
                 for block in 0..launch.blocks as usize {
                     let tile: Tile = self.get(launch.tables.tiles, block);
-                    if matches!(launch.kernel, "finish" | "total") {
-                        self.step(launch, tile, tick, launch.kernel == "finish");
+                    match launch.kernel {
+                        "finish" | "total" => self.step(launch, tile, tick, launch.kernel == "finish"),
+                        "count" => self.count(launch, tile, tick),
+                        _ => {}
                     }
                 }
             }

@@ -92,12 +92,21 @@ fn rows_of_many_models_are_sent_leg_by_leg() {
     let (rates, mut losses) = (rates(STEPS), [[0.0; STEPS]; MODELS]);
     let of = |losses| Run { first_step: 7, rows: &rows, batch_size: 1000, rates: &rates, losses };
     let mut runs: Vec<Run<'_>> = losses.iter_mut().map(|losses| of(losses.as_mut_slice())).collect();
-    cuda.advance(&mut cohort, &data, &mut runs).unwrap();
-    for losses in losses {
-        assert_eq!(losses.to_vec(), expected(&plan, 7, STEPS, 1000));
+    // However long legs and transfers are: the first is how they are.
+    let of = |leg: usize, piece: usize| Pace { first_leg: leg / 4, leg, piece, ..Pace::default() };
+    for pace in [Pace::default(), of(4, 4), of(100_000, 1 << 20), of(1 << 30, 1 << 30)] {
+        cuda.set_pace(pace);
+        runs.iter_mut().for_each(|run| run.losses.fill(0.0));
+        cuda.advance(&mut cohort, &data, &mut runs).unwrap();
+        for run in &runs {
+            assert_eq!(run.losses.to_vec(), expected(&plan, 7, STEPS, 1000), "{pace:?}");
+        }
+        seen.lock().unwrap().rounds.push((0, 0, 0));
     }
     let rounds = seen.lock().unwrap().rounds.clone();
-    assert!(rounds.len() > 4 && rounds.iter().all(|round| round.2 < STEPS / 2), "{rounds:?}");
+    let legs: Vec<_> = rounds.split(|round| *round == (0, 0, 0)).map(|legs| legs.to_vec()).collect();
+    assert!(legs[0].len() > 4 && legs[0].iter().all(|leg| leg.2 < STEPS / 2), "{legs:?}");
+    assert!(legs[1].len() == STEPS && legs[2].len() == STEPS && legs[3].len() < legs[0].len(), "{legs:?}");
 }
 
 #[test]
@@ -109,7 +118,62 @@ fn outputs_of_all_blocks_are_counted_once() {
         let data = cuda.upload(dataset(rows)).unwrap();
         // The fake's row losses are 1, and the mean is over the rows.
         assert_eq!(cuda.evaluate(&mut cohort, 0, &data, &mut vec![0.0; 2 * rows]).unwrap(), 1.0);
-        assert_eq!(cuda.count_right(&mut cohort, 0, &data).unwrap(), Some((1.0, rows as u64)));
+        let of = |cohort: &mut Cohort, detail| cuda.tally(cohort, 0, &data, detail).unwrap().unwrap();
+        let right = rows as u64;
+        assert_eq!(of(&mut cohort, Detail::Rows), (1.0, Tally { right, columns: vec![] }));
+        let (rows, blocks) = (rows as f64, rows.div_ceil(2048) as f64);
+        let column = |c: usize| [rows, rows * c as f64, blocks * plan.parameters as f64, blocks];
+        assert_eq!(of(&mut cohort, Detail::Columns), (1.0, Tally { right, columns: vec![column(0), column(1)] }));
+    }
+    let none = cuda.upload(dataset(0)).unwrap();
+    let (loss, tally) = cuda.tally(&mut cohort, 0, &none, Detail::Columns).unwrap().unwrap();
+    assert_eq!((loss, tally), (0.0, Tally { right: 0, columns: vec![[0.0; 4]; 2] }));
+}
+
+/// Evaluations of several networks and datasets that wait together, each in its own detail, get what is theirs; and where they
+/// do not fit together they go in groups.
+#[test]
+fn evaluations_that_come_together_keep_apart() {
+    for memory in [8 * MIB, 64 * MIB] {
+        let (word, gate) = channel();
+        let (cuda, seen) = open(move |seen| Fake::new(memory, seen).gated(gate));
+        let cuda = &cuda;
+        let plans = [3, 5, 8].map(plan);
+        let datasets = [1, 2049, 40_000].map(|rows| cuda.upload(dataset(rows)).unwrap());
+        let weights = vec![0.0; plans[2].parameters];
+        // Whoever begins waits for the device too, so that they all do before the gate is needed.
+        let begin = |plan: &Plan| cuda.begin(&[member(plan, &weights[..plan.parameters], 4)]).unwrap();
+        let all = plans.iter().flat_map(|plan| datasets.iter().map(move |data| (begin(plan), plan, data)));
+        let (all, mut first): (Vec<_>, _) = (all.collect(), begin(&plans[0]));
+        let asked = &AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            // One that is under way while the others come.
+            let data = &datasets[0];
+            let busy = scope.spawn(move || cuda.tally(&mut first, 0, data, Detail::Rows).unwrap());
+            for (mut cohort, plan, data) in all {
+                let detail = if plan.parameters % 4 == 0 { Detail::Columns } else { Detail::Rows };
+                scope.spawn(move || {
+                    let rows = data.as_ref().rows;
+                    asked.fetch_add(1, Ordering::Relaxed);
+                    let (loss, tally) = cuda.tally(&mut cohort, 0, data, detail).unwrap().unwrap();
+                    assert_eq!((loss, tally.right), (1.0, rows as u64));
+                    let (rows, blocks) = (rows as f64, rows.div_ceil(2048) as f64);
+                    let column = |c: usize| [rows, rows * c as f64, blocks * plan.parameters as f64, blocks];
+                    let columns = if detail == Detail::Columns { vec![column(0), column(1)] } else { vec![] };
+                    assert_eq!(tally.columns, columns, "{} parameters, {rows} rows", plan.parameters);
+                });
+            }
+            while asked.load(Ordering::Relaxed) < 9 {
+                std::thread::yield_now();
+            }
+            (0..100).for_each(|_| word.send(()).unwrap());
+            // Whoever needs more rounds than that hears of it.
+            drop(word);
+            busy.join().unwrap();
+        });
+        let seen = seen.lock().unwrap();
+        assert!(seen.rounds.iter().any(|round| round.1 > 1), "none went together: {:?}", seen.rounds);
+        assert!(seen.most <= memory);
     }
 }
 
