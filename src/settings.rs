@@ -67,7 +67,7 @@ const fn each(name: &'static str, kind: Kind, default: &'static str, help: &'sta
 #[rustfmt::skip]
 pub const SETTINGS: &[Setting] = &[
     one("hidden", Kind::Widths, "128,128", "Widths of the hidden layers, with commas; `none` for a linear model"),
-    one("layers", Kind::Layers, "", "Number of hidden layers, with `units` for their width, instead of `hidden`"),
+    one("layers", Kind::Layers, "2", "Number of hidden layers, with `units` for their width, instead of `hidden`"),
     each("units", Kind::Count(1), "128", "Width of every hidden layer, where `layers` gives their number"),
     each("activation", Kind::Name(|| Activation::ALL.iter().map(|a| a.name()).collect()), "relu", "Function applied to every hidden unit"),
     each("dropout", Kind::Fraction, "0", "Share of hidden units dropped in training"),

@@ -72,7 +72,10 @@ pub fn explain(error: &clap::Error, command: &Command) -> Failure {
             format!("option: `{found}` is not known{near}")
         }
         (ErrorKind::UnknownArgument, Some(verb)) => unexpected(&found, verb),
-        (ErrorKind::MissingRequiredArgument, _) => format!("{} is missing", found.replace('\n', ", ")),
+        (ErrorKind::MissingRequiredArgument, _) => {
+            let are = if found.contains('\n') { "are" } else { "is" };
+            format!("{} {are} missing", found.replace('\n', ", "))
+        }
         // Values are read by us; what clap refuses is that there is none.
         (ErrorKind::InvalidValue, _) => format!("{found}: a value is missing"),
         (ErrorKind::ArgumentConflict, _) => {

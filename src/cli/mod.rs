@@ -78,18 +78,19 @@ const INTRODUCTION: &str = "Trains and tunes dense neural networks at the speed 
 
 const EXAMPLES: &str = "\
 Examples:
-  hpt-engine search                                        tune the built-in set of handwritten digits
-  hpt-engine search --data table.csv --target price        tune a network for a table of yours
-  hpt-engine train --data table.csv --hidden 256,256       train one configuration
-  hpt-engine predict --model model.safetensors --data new.csv --out predictions.csv
+  hpt-engine search                                      tune the built-in digits
+  hpt-engine search --data table.csv --target price      tune a network for a table
+  hpt-engine train --data table.csv --hidden 256,256     train one configuration
+  hpt-engine predict --model model.safetensors --data new.csv --out predicted.csv
 
 `hpt-engine help VERB` says everything about one verb.";
 
 /// The whole command line.
 fn command() -> Command {
     let verbs = VERBS.iter().map(|verb| {
-        let command = Command::new(verb.name).about(verb.about).args(common()).disable_version_flag(true);
-        (verb.arguments)(command)
+        let command = Command::new(verb.name).about(verb.about).disable_version_flag(true);
+        // What is a verb's own comes first.
+        (verb.arguments)(command).args(common())
     });
     Command::new("hpt-engine")
         .version(env!("CARGO_PKG_VERSION"))

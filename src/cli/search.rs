@@ -25,9 +25,9 @@ pub const VERB: Verb = Verb {
     arguments: |command| {
         let file = Arg::new("file").value_name("STUDY.toml").help("Study file; the command line wins over it");
         let print = Arg::new("print_space").long("print-space").action(ArgAction::SetTrue).help_heading("Search");
-        let command = command.arg(file).arg(print.help("Print the space as TOML to start from, and do nothing else"));
-        let command = add(command, SEARCH, "Search");
-        add_settings(add(add(command, DATA, "Data"), RUN, "Running"))
+        let command = add(command.arg(file), DATA, "Data");
+        let command = command.arg(print.help("Print the space as TOML to start from, and do nothing else"));
+        add_settings(add(add(command, SEARCH, "Search"), RUN, "Running"))
             .mut_arg("data", |arg| {
                 let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
                 arg.help(format!("{help} [default: digits]"))

@@ -117,8 +117,15 @@ fn row(trial: &Trial, objectives: usize) -> (Vec<String>, String) {
         name => name,
     };
     // What was written down may begin with the state itself.
-    let why = reason(trial).map(|why| why.strip_prefix(state).unwrap_or(why).trim_start_matches(": "));
-    let why = why.unwrap_or_default();
+    let why = match (reason(trial), trial.last_intermediate()) {
+        (Some(why), _) => why.strip_prefix(state).unwrap_or(why).trim_start_matches(": ").to_owned(),
+        // By the pruner.
+        (None, Some((step, _))) if trial.state == State::Pruned => {
+            format!("after {} {step}", if trial.is_of_parts() { "part" } else { "step" })
+        }
+        _ => String::new(),
+    };
+    let why = why.as_str();
     let (short, long) = if why.chars().count() <= SHORT && !why.contains('\n') { (why, "") } else { ("", why) };
     let state = if short.is_empty() { state.to_owned() } else { format!("{state}: {short}") };
     let mut cells = vec![trial.number.to_string(), state];

@@ -202,7 +202,10 @@ fn parse(path: &str) -> Result<(toml::Table, Text)> {
             "{path}: a study file (TOML) is expected here; data are named with --data {path}"
         )));
     }
-    let bytes = std::fs::read(Path::new(path)).map_err(|error| Error::io(path, error))?;
+    let bytes = std::fs::read(Path::new(path)).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => Error::input(format!("{path}: no such file; a TOML file is expected here")),
+        _ => Error::io(path, error),
+    })?;
     let text =
         String::from_utf8(bytes).map_err(|_| Error::input(format!("{path}: is no text; a study file is expected")))?;
     let failed = |error: toml::de::Error| {

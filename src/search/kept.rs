@@ -1,8 +1,10 @@
 //! The models of the best trials so far, one file each, as the study goes on and after it was interrupted.
 
+use super::ready::settings_of;
 use crate::history::pareto::{Merit, best_first, distinct_first};
 use crate::history::{Direction, State, Trial};
 use crate::model::Model;
+use crate::settings::Settings;
 use crate::study::Study;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -38,8 +40,11 @@ fn file_of(folder: &Path, number: u64) -> PathBuf {
 fn load(folder: &Path, trial: &Trial, study: &Study) -> Option<Model> {
     let model = Model::load(&file_of(folder, trial.number)).ok()?;
     let training = &model.training;
+    // A study of that name may be in another file.
+    let own = settings_of(&Settings::default(), &trial.params).ok()?.to_json();
+    let is_same = own.iter().all(|(name, value)| training.settings.get(name) == Some(value));
     let is_ours = training.study.as_deref() == Some(study.name()) && training.slot == trial.slot();
-    is_ours.then_some(model)
+    (is_ours && is_same).then_some(model)
 }
 
 /// The folder of a study's file, from the root on.

@@ -96,11 +96,13 @@ fn nearest(parameter: &Parameter, default: &Value) -> Option<Value> {
             let setting = find(&parameter.name)?.0;
             values.iter().find(|value| setting.accept("", value).is_ok_and(|value| value == *default)).cloned()
         }
+        // The ends of a range are on its grid.
         (Domain::Float { low, high, step: Some(step), .. }, Some(wanted)) if (*low..=*high).contains(&wanted) => {
             Some(Value::Float(low + ((wanted - low) / step).round() * step))
         }
         (Domain::Int { low, high, step, .. }, Some(wanted)) if (*low as f64..=*high as f64).contains(&wanted) => {
-            Some(Value::Int(low + ((wanted - *low as f64) / *step as f64).round() as i64 * *step as i64))
+            let place = ((wanted - *low as f64) / *step as f64).round() as i64;
+            Some(Value::Int(low.saturating_add(place.saturating_mul(*step))))
         }
         _ => Some(default.clone()),
     };

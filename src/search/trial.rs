@@ -328,9 +328,15 @@ impl Objective<'_> {
     }
 
     /// Keeps what a training has come to when the user interrupts it and there is no result yet.
-    fn keep_interrupted(&self, context: &Context<'_>, training: &Training<'_>, mut model: Model, trained: &Trained) {
+    fn keep_interrupted(
+        &self,
+        context: &Context<'_>,
+        (sets, settings): (&Sets, &Settings),
+        mut model: Model,
+        trained: &Trained,
+    ) {
         if let (true, true, Some(value)) = (self.budget.asked(), self.budget.may_deliver(), trained.metric) {
-            self.sign(&mut model, training.sets, &training.ready.settings);
+            self.sign(&mut model, sets, settings);
             let loss = self.bridge.watched.as_loss(value);
             self.kept.interrupted(Unfinished { trial: context.number(), epoch: trained.epoch, value, loss, model });
         }
@@ -361,6 +367,9 @@ impl Objective<'_> {
         if cut {
             // Its moments may be those of a part of the next epoch.
             if !self.budget.delivers() || trained.history.is_empty() {
+                if let Ok(model) = fit.model_of(&trained) {
+                    self.keep_interrupted(context, (&sets, &settings), model, &trained);
+                }
                 return Err(ObjectiveEnd::Stopped);
             }
             context.set_user(ENDED, json!(self.said(Limit::Search)));
@@ -523,7 +532,7 @@ impl Objective<'_> {
                 Ok((model, trained, Some(Limit::Search)))
             }
             _ if self.budget.spent() => {
-                self.keep_interrupted(context, training, model, &trained);
+                self.keep_interrupted(context, (training.sets, &training.ready.settings), model, &trained);
                 Err(ObjectiveEnd::Stopped)
             }
             _ if late() && begun => Ok((model, trained, Some(Limit::Trial))),

@@ -67,7 +67,10 @@ impl Storage {
         let path = local(path.as_ref())?;
         if let Err(error) = std::fs::metadata(&path) {
             return Err(match error.kind() {
-                std::io::ErrorKind::NotFound => Error::input(format!("{}: no such study file", path.display())),
+                std::io::ErrorKind::NotFound => Error::input(format!(
+                    "{}: no such study file; `search` and `create-study` make one, --storage names another",
+                    path.display()
+                )),
                 _ => Error::io(&path, error),
             });
         }

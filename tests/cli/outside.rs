@@ -312,8 +312,8 @@ fn a_table_of_several_objectives_names_them() {
     let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(lines[0], ["trial", "state", "accuracy", "parameters", "time", "configuration"]);
     assert_eq!(
-        (&lines[1][..4], &lines[2][..4]),
-        (&["0", "complete", "0.5000", "900"][..], &["1", "pruned", "0.2500", "800"][..])
+        (&lines[1][..4], &lines[2][..7]),
+        (&["0", "complete", "0.5000", "900"][..], &["1", "pruned:", "after", "step", "1", "0.2500", "800"][..])
     );
 }
 

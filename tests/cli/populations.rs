@@ -48,3 +48,20 @@ fn what_a_population_replaces_is_refused() {
         assert!(ran.err.contains(message), "{flags}: {}", ran.err);
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_in_the_first_generation_leaves_a_model() {
+    let folder = Folder::new();
+    let words = "search --data digits --population 2 --epochs 1000000 --generation-epochs 1000000 --jobs 1 --json -v";
+    let mut child = folder.start(words);
+    let rest = interrupts::wait_for(&mut child, "trial 0 epoch", "", 2);
+    interrupts::signal(&child, "-INT");
+    let ran = interrupts::finish(child, rest);
+    assert_eq!(ran.code, Some(130), "{}", ran.err);
+    let found: Json = serde_json::from_str(&ran.out).unwrap_or_else(|error| panic!("{error}: {}", ran.out));
+    let left = &found["interrupted"];
+    assert!(left["trial"] == 0 && left["epoch"].as_u64() >= Some(2), "{found}");
+    assert!(folder.path(left["model"].as_str().unwrap()).is_file());
+    assert_eq!((&found["put_back"], &found["best"]), (&serde_json::json!([1]), &Json::Null));
+}

@@ -183,6 +183,25 @@ fn a_network_above_the_memory_limit_of_a_trial_is_not_begun() {
 }
 
 #[test]
+fn a_table_of_trials_says_where_each_was_stopped() {
+    let folder = Folder::new();
+    let search = "search --data digits --epochs 9 --trials 12 --sampler random -q --storage";
+    folder.run(&format!("{search} a.db")).ok();
+    folder.run(&format!("{search} w.db --pruner wilcoxon --folds 6 --trial-time-limit 5m")).ok();
+    for (storage, what) in [("a.db", "step"), ("w.db", "part")] {
+        let all = trials(&folder, storage);
+        let pruned = in_state(&all, "pruned");
+        assert!(!pruned.is_empty(), "{all:?}");
+        let table = folder.run(&format!("trials --storage {storage}")).ok().out;
+        for trial in pruned {
+            let last = trial["intermediate"].as_object().unwrap().keys().map(|step| step.parse::<u64>().unwrap()).max();
+            let line = format!("{:<5}  pruned: after {what} {} ", trial["number"].to_string(), last.unwrap());
+            assert!(table.contains(&line), "{line} in {table}");
+        }
+    }
+}
+
+#[test]
 fn several_metrics_give_a_front() {
     let folder = Folder::new();
     folder.write(

@@ -16,6 +16,8 @@ fn without_arguments_it_says_what_it_does() {
         assert!(ran.out.contains(&format!("  {verb} ")), "{verb} in {}", ran.out);
     }
     assert!(ran.out.contains("hpt-engine search"), "{}", ran.out);
+    let wide = ran.out.lines().map(|line| line.chars().count()).max();
+    assert!(wide <= Some(100), "{wide:?} columns");
 }
 
 #[test]
@@ -37,7 +39,10 @@ fn every_setting_is_a_flag_of_train_and_search() {
         let help = folder.run(&format!("help {verb}")).ok().out;
         for setting in hpt_engine::settings::SETTINGS {
             let flag = format!("--{}", setting.name.replace('_', "-"));
-            assert!(help.contains(&format!("{flag} ")) || help.contains(&format!("{flag}[=")), "{flag} in {verb}");
+            let at = help.find(&format!("{flag} ")).or_else(|| help.find(&format!("{flag}[=")));
+            let own = &help[at.unwrap_or_else(|| panic!("{flag} in {verb}"))..];
+            let own = own.split("\n      --").next().unwrap();
+            assert!(own.contains("[default: ") || own.contains("[default:\n"), "what {flag} is by default: {own}");
         }
     }
 }

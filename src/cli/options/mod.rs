@@ -122,7 +122,7 @@ pub const SEARCH: &[Opt] = &[
     opt("trial_time_limit", "TIME", "Time for one trial: what it has learned, or a command has reported, by then is its result; with folds, one that has not seen all of them is pruned"),
     opt("trial_memory_limit", "SIZE", "Memory of one trial, as in 500MiB or 2GiB; what needs more fails"),
     opt("command", "COMMAND", "Program to run as a trial instead of a training, as in './objective.sh {learning_rate}'"),
-    many("direction", "NAMES", "minimize or maximize the command's value; one each for several, with commas"),
+    many("direction", "NAMES", "minimize or maximize the command's value; one each for several, with commas [default: as the study was begun]"),
     many("constraint", "NAME<=X", "What a trial must keep to be among the best, as in 'parameters <= 100000' or 'accuracy >= 0.9'; several may be given. A command prints `constraint NAME VALUE`"),
     opt("jobs", "N", "Trials at once, or auto [default: auto; 1 for a command]"),
     opt("cohort", "N", "Trials at once on a GPU, or auto: by its memory, and fewer for samplers that learn from trials [default: auto]"),
@@ -143,7 +143,7 @@ pub const SEARCH: &[Opt] = &[
     opt("explore_factor", "X", "What the copy multiplies or divides its hyperparameters by [default: 1.2]"),
     opt("explore_resample", "SHARE", "Probability that it draws one anew instead [default: 0.25]"),
     many("enqueue", "JSON", "Configuration to try first, as in '{\"learning_rate\": 0.001}'"),
-    opt("space", "FILE", "File whose [space] table says what varies [default: sized from the data]"),
+    opt("space", "FILE", "File whose [space] table says what varies [default: the study's own; of a new one, sized from the data]"),
     opt("out", "DIR", "Folder for the models [default: named after the study]"),
 ];
 
@@ -181,7 +181,8 @@ pub fn add(command: Command, table: &'static [Opt], heading: &'static str) -> Co
 pub fn add_settings(command: Command) -> Command {
     command.args(SETTINGS.iter().map(|setting| {
         let help = match setting.default {
-            "" | "false" => setting.help.to_owned(),
+            "" if setting.help.contains("[default: ") => setting.help.to_owned(),
+            "" | "false" => format!("{} [default: off]", setting.help),
             default => format!("{} [default: {default}]", setting.help),
         };
         let (value, words) = match setting.kind {
