@@ -86,3 +86,10 @@ DEVICE f32 slope_at(u32 activation, f32 z) {
     }
     return 1.0f;
 }
+
+// What a layer makes of an element of x·W + b: dropout(act(z)) (+ x); `z`, where that is kept, and `x` may be 0.
+DEVICE f32 layer_of(f32 value, u32 activation, f32 kept, f32* z, const f32* x) {
+    if (z) *z = value;
+    value = activate(activation, value) * kept;
+    return x ? value + *x : value;
+}

@@ -39,13 +39,16 @@ struct At {
     u64 step;   // over the whole training, from 0
 };
 
-DEVICE At position(const Tables& tables, const Run& run) {
+DEVICE At position(const Run& run, u32 tick) {
     At at;
-    at.tick = *global<u32>(tables.tick);
-    at.first = at.tick * run.batch;
-    at.rows = at.tick < run.steps ? min(run.batch, run.row_count - at.first) : 0;
-    at.step = run.first_step + at.tick;
+    at.tick = tick, at.first = tick * run.batch;
+    at.rows = tick < run.steps ? min(run.batch, run.row_count - at.first) : 0;
+    at.step = run.first_step + tick;
     return at;
+}
+
+DEVICE At position(const Tables& tables, const Run& run) {
+    return position(run, *global<u32>(tables.tick));
 }
 
 DEVICE Tile tile_of(const Tables& tables) {

@@ -44,3 +44,22 @@ DEVICE u32 kept_bits(const Mask& m, u32 row, u32 group, u32 lane) {
 DEVICE f32 factor(const Mask& m, u32 bits, u32 word) {
     return bits >> word & 1 ? m.kept : 0.0f;
 }
+
+// x = dropout(features) for some rows of the batch by a whole block; from row to row of x are `pitch` floats, and `layer` is
+// the model's first.
+DEVICE void gather_rows(const Model& model, const Layer& layer, const Run& run, const At& at, u32 first, u32 rows, f32* x,
+                        u32 pitch) {
+    Mask mask = mask_of(model, at, layer.purpose - 1, model.input_threshold, model.input_scale, model.inputs);
+    for (u32 e = threadIdx.x; e < rows * mask.groups * 16; e += THREADS) {
+        u32 lane = e % 16, group = e / 16 % mask.groups, row = first + e / 16 / mask.groups;
+        u64 from = (u64)number(run, at, row) * model.inputs, to = (u64)row * pitch;
+        u32 bits = kept_bits(mask, row, group, lane);
+        for (u32 w = 0; w < 4; w++) {
+            u32 col = 64 * group + 16 * w + lane;
+            if (col >= model.inputs) break;
+            f32 v = model.bytes ? (f32)global<const u8>(model.features)[from + col] * model.scale
+                                : global<const f32>(model.features)[from + col];
+            x[to + col] = v * factor(mask, bits, w);
+        }
+    }
+}

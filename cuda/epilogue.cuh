@@ -87,11 +87,7 @@ template <class P> DEVICE void forward_tile(const Tables& tables) {
     Mask mask = mask_of(model, at, layer);
     walk(product, shared, work.m0, work.n0, at.rows, n, mask, [=](u32 row, u32 col, f32 value, f32 kept) {
         u64 i = (u64)row * n + col;
-        value = value + bias[col];
-        if (z) z[i] = value;
-        value = activate(activation, value) * kept;
-        if (x) value = value + x[i];
-        y[i] = value;
+        y[i] = layer_of(value + bias[col], activation, kept, z ? z + i : 0, x ? x + i : 0);
     });
 }
 

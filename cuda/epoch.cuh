@@ -87,24 +87,6 @@ template <int ROWS> DEVICE void put(const f32 (&acc)[ROWS][4], const Buffer& to,
             if (r < rows && w < words) to.data[(i + r) * to.pitch + j + 16 * w] = acc[r][w];
 }
 
-// The batch, with input dropout.
-DEVICE void gather_batch(const Model& model, const Layer& first, const Run& run, const At& at) {
-    Buffer x = buffer(model.x0, model.inputs);
-    Mask mask = mask_of(model, at, first.purpose - 1, model.input_threshold, model.input_scale, model.inputs);
-    for (u32 e = threadIdx.x; e < at.rows * mask.groups * 16; e += THREADS) {
-        u32 lane = e % 16, group = e / 16 % mask.groups, row = e / 16 / mask.groups;
-        u64 from = (u64)number(run, at, row) * model.inputs;
-        u32 bits = kept_bits(mask, row, group, lane);
-        for (u32 w = 0; w < 4; w++) {
-            u32 col = 64 * group + 16 * w + lane;
-            if (col >= model.inputs) break;
-            f32 v = model.bytes ? (f32)global<const u8>(model.features)[from + col] * model.scale
-                                : global<const f32>(model.features)[from + col];
-            x.data[row * x.pitch + col] = v * factor(mask, bits, w);
-        }
-    }
-}
-
 // y = dropout(act(x·W + b)) (+ x)
 DEVICE void forward_all(const Model& model, const Layer& layer, const At& at) {
     u32 n = layer.outputs, k = layer.inputs;
@@ -122,11 +104,9 @@ DEVICE void forward_all(const Model& model, const Layer& layer, const At& at) {
 #pragma unroll 1
             for (u32 w = 0; w < words; w++) {
                 u32 col = j + 16 * w, activation = opaque(which), todo = opaque(cases);
-                f32 value = y.data[r * y.pitch + col] + bias[col];
-                if (todo & 1) z.data[r * z.pitch + col] = value;
-                value = activate(activation, value) * factor(mask, bits, w);
-                if (todo & 2) value = value + x.data[r * x.pitch + col];
-                y.data[r * y.pitch + col] = value;
+                f32* out = y.data + r * y.pitch + col;
+                *out = layer_of(*out + bias[col], activation, factor(mask, bits, w),
+                                todo & 1 ? z.data + r * z.pitch + col : 0, todo & 2 ? x.data + r * x.pitch + col : 0);
             }
         }
     });
@@ -228,11 +208,10 @@ DEVICE void step_of(const Entries& entries, u32 tick, f64* partial) {
     const Model& model = *global<const Model>(opaque(entries.model));
     const Layer* layers = global<const Layer>(opaque(entries.layers));
     const Run& run = *global<const Run>(opaque(entries.run));
-    At at;
-    at.tick = tick, at.first = tick * run.batch, at.rows = min(run.batch, run.row_count - at.first);
-    at.step = run.first_step + tick;
+    At at = position(run, tick);
     u32 last = model.layers - 1;
-    gather_batch(model, layers[0], run, at);
+    Buffer x0 = buffer(model.x0, model.inputs);
+    gather_rows(model, layers[0], run, at, 0, at.rows, x0.data, x0.pitch);
     __syncthreads();
     for (u32 l = 0; l <= last; l++) {
         forward_all(model, *global<const Layer>(opaque((u64)(layers + l))), at);

@@ -34,21 +34,7 @@ KERNEL __launch_bounds__(THREADS) gather(const __grid_constant__ Tables tables) 
     u32 first = tile.place * ROWS;
     if (first >= at.rows) return;
     const Layer& layer = global<const Layer>(tables.layers)[model.first];
-    Mask mask = mask_of(model, at, layer.purpose - 1, model.input_threshold, model.input_scale, model.inputs);
-    f32* x0 = global<f32>(model.x0);
-    u32 rows = min((u32)ROWS, at.rows - first);
-    for (u32 e = threadIdx.x; e < rows * mask.groups * 16; e += THREADS) {
-        u32 lane = e % 16, group = e / 16 % mask.groups, row = first + e / 16 / mask.groups;
-        u64 from = (u64)number(run, at, row) * model.inputs, to = (u64)row * model.inputs;
-        u32 bits = kept_bits(mask, row, group, lane);
-        for (u32 w = 0; w < 4; w++) {
-            u32 col = 64 * group + 16 * w + lane;
-            if (col >= model.inputs) break;
-            f32 x = model.bytes ? (f32)global<const u8>(model.features)[from + col] * model.scale
-                                : global<const f32>(model.features)[from + col];
-            x0[to + col] = x * factor(mask, bits, w);
-        }
-    }
+    gather_rows(model, layer, run, at, first, min((u32)ROWS, at.rows - first), global<f32>(model.x0), model.inputs);
 }
 
 // Row losses, and the outputs overwritten by scale · ∂loss/∂outputs; a warp a row, ROWS rows a block.
