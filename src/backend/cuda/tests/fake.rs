@@ -58,6 +58,12 @@ impl Fake {
         }
     }
 
+    /// So much of the memory that it says is free is not, since another program has taken it meanwhile.
+    pub fn shared(self, bytes: usize) -> Self {
+        self.seen.lock().unwrap().held += bytes;
+        self
+    }
+
     pub fn failing(self, rounds: usize, panics: bool) -> Self {
         Fake { fails_after: Some((rounds, panics)), ..self }
     }
