@@ -2,7 +2,7 @@
 
 use super::device::{Look, simulated};
 use hpt_engine::backend::cuda::Cuda;
-use hpt_engine::backend::{Backend, Cpu, Detail, Member, Precision, UpdateRule};
+use hpt_engine::backend::{Backend, Cpu, Detail, Member, Precision, Run, UpdateRule};
 use hpt_engine::check::Kind;
 use hpt_engine::data::{Dataset, Features, Targets};
 use hpt_engine::model::{Activation, Init, ModelSpec, Plan, initialise};
@@ -280,4 +280,50 @@ fn metrics_are_counted_where_the_outputs_are() {
             assert!(trained.history.iter().all(|epoch| epoch.metric == Some(also(epoch))), "{metric}");
         }
     }
+}
+
+/// What one block trains in short rounds, since another model is away, has a leg of as many steps as its window holds row
+/// numbers of, and no more.
+#[test]
+fn steps_of_a_block_stay_in_their_window() {
+    let (batch, steps) = (1500, 60);
+    let dataset = Kind::Classes(2).data(200, 2, 3);
+    let plan = Plan::new(&ModelSpec::uniform(&[2], Activation::Relu, 0.0), 2, 2).unwrap();
+    let weights = initialise(&plan, Init::Torch, 2, 0);
+    let spec = TrainSpec::default();
+    let update =
+        UpdateRule { optimizer: Optimizer::Sgd, weight_decay: 0.0, l1: 0.0, clip_norm: None, hypergradient: None };
+    let member = |batch_size| Member {
+        plan: &plan,
+        weights: &weights,
+        batch_size,
+        criterion: spec.criterion(&dataset).unwrap(),
+        update,
+        seed: 2,
+        slot: 0,
+        precision: Precision::Highest,
+    };
+    let rows: Vec<u32> = (0..steps * batch).map(|i| (i * 7 % 193) as u32).collect();
+    let rates = vec![0.05; steps];
+    let train = |piece: usize| {
+        let cuda = simulated(&[Look::default()]);
+        let data = cuda.upload(dataset.clone()).unwrap();
+        let mut cohort = cuda.begin(&[member(batch)]).unwrap();
+        let _away = cuda.begin(&[member(1)]).unwrap();
+        let mut losses = vec![0.0; steps];
+        for first in (0..steps).step_by(piece) {
+            let part = first..steps.min(first + piece);
+            let run = Run {
+                first_step: first as u64,
+                rows: &rows[first * batch..part.end * batch],
+                batch_size: batch,
+                rates: &rates[part.clone()],
+                losses: &mut losses[part],
+            };
+            cuda.advance(&mut cohort, &data, &mut [run]).unwrap();
+        }
+        (losses, cuda.weights(&cohort, 0).unwrap())
+    };
+    // A window holds 43 of these steps, a short round of a block's has 256.
+    assert!(train(steps) == train(20));
 }

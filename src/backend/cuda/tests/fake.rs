@@ -58,6 +58,12 @@ impl Fake {
         }
     }
 
+    /// So much of the memory that it says is free is not, since another program has taken it meanwhile.
+    pub fn shared(self, bytes: usize) -> Self {
+        self.seen.lock().unwrap().held += bytes;
+        self
+    }
+
     pub fn failing(self, rounds: usize, panics: bool) -> Self {
         Fake { fails_after: Some((rounds, panics)), ..self }
     }
@@ -144,7 +150,8 @@ impl Driver for Fake {
         seen.most = seen.most.max(seen.held);
         seen.allocations += 1;
         let at = self.next;
-        self.next += (bytes as Address).next_multiple_of(256) + 256;
+        // Far apart: what lies behind one is no other.
+        self.next += (bytes as Address).next_multiple_of(256) + (1 << 30);
         self.memory.insert(at, vec![0xa5; bytes]);
         Ok(Some(at))
     }

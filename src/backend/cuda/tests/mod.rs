@@ -177,6 +177,57 @@ fn evaluations_that_come_together_keep_apart() {
     }
 }
 
+/// Of many classes the sums are most of what an evaluation of few rows takes: they are planned too.
+#[test]
+fn sums_of_many_columns_are_planned() {
+    let classes = 1000;
+    let (word, gate) = channel();
+    let (cuda, _) = open(move |seen| Fake::new(80 * MIB, seen).gated(gate));
+    let plan = Plan::new(&ModelSpec::uniform(&[1], Activation::Tanh, 0.0), 3, classes).unwrap();
+    let weights = vec![0.0; plan.parameters];
+    let few = Dataset { targets: Targets::Classes { labels: vec![1], classes }, ..(*dataset(1)).clone() };
+    let data = cuda.upload(Arc::new(few)).unwrap();
+    let mut cohorts: Vec<Cohort> = (0..260).map(|_| cuda.begin(&[member(&plan, &weights, 1)]).unwrap()).collect();
+    let (cuda, data, asked) = (&cuda, &data, &AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for (i, cohort) in cohorts.iter_mut().enumerate() {
+            scope.spawn(move || {
+                asked.fetch_add(1, Ordering::Relaxed);
+                // What lies behind the planned memory, if something does, is read by these.
+                if i % 2 == 0 {
+                    assert_eq!(cuda.evaluate(cohort, 0, data, &mut vec![0.0; classes]).unwrap(), 1.0);
+                    return;
+                }
+                let (_, tally) = cuda.tally(cohort, 0, data, Detail::Columns).unwrap().unwrap();
+                let parameters = cohort.models[0].outputs as f64 * 2.0 + 4.0;
+                let column = |c: usize| [1.0, c as f64, parameters, 1.0];
+                assert!(tally.columns == (0..1000).map(column).collect::<Vec<_>>());
+            });
+        }
+        while asked.load(Ordering::Relaxed) < 260 {
+            std::thread::yield_now();
+        }
+        (0..100).for_each(|_| word.send(()).unwrap());
+        drop(word);
+    });
+}
+
+/// What grew has given back what it was.
+#[test]
+fn buffers_that_grow_give_back_what_they_were() {
+    let (cuda, seen) = open(|seen| Fake::new(64 * MIB, seen));
+    let (plan, data) = (plan(5), cuda.upload(dataset(10)).unwrap());
+    let mut cohort = cuda.begin(&[member(&plan, &vec![0.0; plan.parameters], 1)]).unwrap();
+    let mut held = |steps: usize| {
+        assert_eq!(advance(&cuda, &mut cohort, &data, 0, steps, 1).unwrap(), expected(&plan, 0, steps, 1));
+        seen.lock().unwrap().held
+    };
+    // 64 KiB of losses at the least, then powers of two; nothing else grows.
+    let few = held(100);
+    assert_eq!(held(20_000) - few, (256 << 10) - (64 << 10));
+    assert_eq!(held(40_000) - few, (512 << 10) - (64 << 10));
+}
+
 /// Newcomers join the next round, models with few steps left do not make the rounds of the others short for ever, and
 /// nobody who has asked waits for somebody who has not.
 #[test]
@@ -231,7 +282,10 @@ fn what_does_not_fit_waits_and_what_never_fits_is_refused() {
             let mut member = member(&plan, &weights, 40);
             member.update.hypergradient = adapts.then_some(1e-3);
             let mut cohort = cuda.begin(&[member]).unwrap();
-            advance(&cuda, &mut cohort, &data, 0, 20, 40).unwrap()
+            let losses = advance(&cuda, &mut cohort, &data, 0, 20, 40).unwrap();
+            // The memory for outputs is nobody's, however many have begun.
+            assert_eq!(cuda.evaluate(&mut cohort, 0, &data, &mut [0.0; 20]).unwrap(), 1.0);
+            losses
         };
         let threads: Vec<_> = (0..9).map(|i| scope.spawn(move || train(i % 2 == 1))).collect();
         for thread in threads {
@@ -271,6 +325,61 @@ fn what_ends_gives_its_memory_back_and_equal_data_are_there_once() {
     (0..20).for_each(|_| drop(cuda.upload(dataset(MIB)).unwrap()));
     (0..20).for_each(|_| drop(cuda.begin(&[member(&plan, &weights, 400_000)]).unwrap()));
     drop((last, cuda));
+}
+
+/// To the last byte, and no byte more.
+#[test]
+fn what_just_fits_fits() {
+    // Of 64 MiB models and data may have 40.
+    let (cuda, _) = open(|seen| Fake::new(64 * MIB, seen));
+    drop(cuda.upload(dataset(40 * MIB / 16)).unwrap());
+    assert!(matches!(cuda.upload(dataset(40 * MIB / 16 + 1)), Err(Error::TooLarge(_))));
+}
+
+/// Where another program has what was free, nothing of what was reserved in vain is kept.
+#[test]
+fn what_cannot_be_had_whole_is_not_had_in_part() {
+    let (cuda, seen) = open(|seen| Fake::new(64 * MIB, seen).shared(40 * MIB));
+    let plan = plan(5);
+    let weights = vec![0.0; plan.parameters];
+    let large = || member(&plan, &weights, 155_000);
+    let bytes = Cuda::model_bytes(&large());
+    assert!((8 * MIB + 1..=12 * MIB).contains(&bytes), "{bytes}");
+    let error = cuda.begin(&[large(), large(), large()]).unwrap_err();
+    assert!(matches!(&error, Error::TooLarge(text) if text.contains("other programs use the GPU")), "{error}");
+    assert_eq!(seen.lock().unwrap().held, 40 * MIB);
+    let _fits = cuda.begin(&[large(), large()]).unwrap();
+}
+
+#[test]
+fn outputs_that_never_fit_are_refused_before_anything_begins() {
+    let (cuda, _) = open(|seen| Fake::new(8 * MIB, seen));
+    let plan = Plan::new(&ModelSpec::uniform(&[1], Activation::Tanh, 0.0), 3, 1000).unwrap();
+    let error = cuda.begin(&[member(&plan, &vec![0.0; plan.parameters], 1)]).unwrap_err();
+    assert!(matches!(&error, Error::TooLarge(text) if text.contains("the outputs of a network")), "{error}");
+}
+
+/// What an optimizer remembers is zero at first, slot by slot what it is given, and zero again where nothing is.
+#[test]
+fn moments_are_what_they_are_given() {
+    let (cuda, _) = open(|seen| Fake::new(64 * MIB, seen));
+    let (plan, data) = (plan(5), cuda.upload(dataset(10)).unwrap());
+    let weights = vec![0.0; plan.parameters];
+    let mut member = member(&plan, &weights, 2);
+    (member.update.optimizer, member.update.hypergradient) = (Optimizer::by_name("adam").unwrap(), Some(1e-3));
+    let mut cohort = cuda.begin(&[member]).unwrap();
+    let zeros = vec![vec![0.0; plan.parameters]; 2];
+    assert_eq!(cuda.moments(&cohort, 0).unwrap(), zeros);
+    let given = vec![vec![1.5; plan.parameters], vec![2.5; plan.parameters]];
+    cuda.set_moments(&mut cohort, 0, &given).unwrap();
+    assert_eq!(cuda.moments(&cohort, 0).unwrap(), given);
+    cuda.set_moments(&mut cohort, 0, &given[..1]).unwrap();
+    assert_eq!(cuda.moments(&cohort, 0).unwrap(), [given[0].clone(), zeros[0].clone()]);
+    cuda.set_moments(&mut cohort, 0, &[]).unwrap();
+    assert_eq!(cuda.moments(&cohort, 0).unwrap(), zeros);
+    // The same of what adapting adds to a rate; the fake adds nothing.
+    advance(&cuda, &mut cohort, &data, 0, 3, 2).unwrap();
+    assert_eq!(cuda.rate_offset(&cohort, 0), 0.0);
 }
 
 /// What is planned for outputs is what they take: a power of two in its place would be what models were promised.
@@ -341,6 +450,22 @@ fn models_go_to_the_device_with_the_most_room() {
     let rounds = seen.iter().map(|seen| seen.lock().unwrap().rounds.len());
     assert_eq!(rounds.collect::<Vec<_>>(), [2, 2]);
     assert_eq!(cuda.caps().device, "cuda:0");
+    // What has ended is no load: one after the other goes to the first of them.
+    let (many, held) = (cuda.run_flops(), || [0, 1].map(|i: usize| seen[i].lock().unwrap().held));
+    drop(cohorts);
+    let (alone, empty) = (cuda.run_flops(), {
+        drop(cuda.upload(dataset(1)).unwrap());
+        drop(cuda.upload(dataset(1)).unwrap());
+        held()
+    });
+    assert_eq!(alone, 4.0 * many);
+    for _ in 0..3 {
+        let cohort = cuda.begin(&[member(&plan, &weights, 2)]).unwrap();
+        assert!(held()[0] > empty[0] && held()[1] <= empty[1], "{:?} {empty:?}", held());
+        drop(cohort);
+        // Something with an answer, behind what has none.
+        drop(cuda.upload(dataset(1)).unwrap());
+    }
 }
 
 #[test]
