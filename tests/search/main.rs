@@ -201,9 +201,14 @@ fn a_study_is_not_continued_with_other_data_or_another_space() {
     let message = search(&other, &(), &Arc::default()).unwrap_err().to_string();
     assert!(message.contains("digits") && message.contains("rows"), "{message}");
     let mut other = spec(folder.path(), 2);
-    other.space = None;
+    let rate = Domain::Float { low: 1e-3, high: 0.5, log: true, step: None };
+    let rate = Parameter { name: "learning_rate".into(), domain: rate, when: vec![] };
+    other.space = Some(Space::new(vec![rate]).unwrap());
     let message = search(&other, &(), &Arc::default()).unwrap_err().to_string();
     assert!(message.contains("learning_rate") || message.contains("units"), "{message}");
+    // Without one it goes on with its own.
+    let outcome = run(&SearchSpec { space: None, ..spec(folder.path(), 2) });
+    assert_eq!((outcome.finished, outcome.study.space()), (1, spec(folder.path(), 2).space.as_ref()));
 }
 
 #[test]
