@@ -2,7 +2,8 @@
 
 use super::{Metric, Schedule, ScheduleKind};
 use crate::backend::Precision;
-use crate::model::Loss;
+use crate::data::{Dataset, Targets, balanced_weights};
+use crate::model::{Criterion, Loss};
 use crate::{Error, Result};
 use hpt_kernels::optimizer::Optimizer;
 use serde::{Deserialize, Serialize};
@@ -140,5 +141,92 @@ impl TrainSpec {
             return Err(Error::input("schedule hypergradient and clip_norm exclude each other"));
         }
         Ok(Some(self.schedule.hypergradient_rate.unwrap_or(usual)))
+    }
+
+    /// The loss in force for these targets.
+    ///
+    /// # Errors
+    /// The loss that was asked for does not fit the targets, or an option of it does not.
+    pub fn loss_for(&self, targets: &Targets) -> Result<Loss> {
+        let (default, fitting): (_, &[&str]) = match targets {
+            Targets::Classes { .. } => (Loss::CrossEntropy, &["cross-entropy"]),
+            Targets::Binary { .. } => (Loss::BinaryCrossEntropy, &["binary-cross-entropy"]),
+            Targets::Real { .. } => (Loss::Mse, &["mse", "huber"]),
+            Targets::None => return Err(Error::input("the data have no target to train on")),
+        };
+        let loss = self.loss.unwrap_or(default);
+        if !fitting.contains(&loss.name()) {
+            let kind = match targets {
+                Targets::Classes { .. } => "classes",
+                Targets::Binary { .. } => "several 0/1 labels",
+                _ => "numbers",
+            };
+            let fitting = fitting.join(" or ");
+            return Err(Error::input(format!("loss {} does not fit a target of {kind}: {fitting} does", loss.name())));
+        }
+        if self.label_smoothing > 0.0 && loss != Loss::CrossEntropy {
+            return Err(Error::input(format!("label_smoothing belongs to cross-entropy, not to {}", loss.name())));
+        }
+        if self.class_weights != ClassWeights::None && matches!(targets, Targets::Real { .. }) {
+            return Err(Error::input("class_weights belong to classes or labels; the target is numeric"));
+        }
+        Ok(loss)
+    }
+
+    /// The metric in force for these targets.
+    ///
+    /// # Errors
+    /// The metric that was asked for is not defined for them.
+    pub fn metric_for(&self, targets: &Targets) -> Result<Metric> {
+        let metric = self.metric.unwrap_or(Metric::default_for(targets));
+        if metric.applies_to(targets) {
+            return Ok(metric);
+        }
+        let fitting: Vec<_> = Metric::names()
+            .filter(|name| Metric::by_name(name).is_ok_and(|metric| metric.applies_to(targets)))
+            .collect();
+        let target = match targets {
+            Targets::None => "no target".to_owned(),
+            Targets::Classes { classes, .. } => format!("a target of {classes} classes"),
+            Targets::Binary { width, .. } => format!("{width} labels"),
+            Targets::Real { .. } => "a numeric target".to_owned(),
+        };
+        Err(Error::input(format!(
+            "metric {metric} is not defined for {target} (defined: {}); --target names other columns than the last",
+            fitting.join(", ")
+        )))
+    }
+
+    /// Whether a training can be paused: on the hypergradient schedule a backend remembers more than it gives.
+    pub fn pauses(&self) -> bool {
+        self.schedule.kind != ScheduleKind::Hypergradient
+    }
+
+    /// The criterion on training rows with these targets.
+    ///
+    /// # Errors
+    /// As [`TrainSpec::loss_for`].
+    pub fn criterion(&self, data: &Dataset) -> Result<Criterion> {
+        let loss = self.loss_for(&data.targets)?;
+        let class_weights = match self.class_weights {
+            ClassWeights::None => None,
+            ClassWeights::Balanced => balanced(&data.targets),
+        };
+        Ok(Criterion { loss, label_smoothing: self.label_smoothing as f32, class_weights })
+    }
+}
+
+/// n / (k · count) of each class, negatives / positives of each label; a class or label without rows counts once.
+fn balanced(targets: &Targets) -> Option<Vec<f32>> {
+    match targets {
+        Targets::Classes { labels, classes } => Some(balanced_weights(labels, *classes)),
+        Targets::Binary { values, width } => {
+            let rows = values.len() / width;
+            let positives = |j: usize| values.iter().skip(j).step_by(*width).filter(|&&t| t > 0.5).count();
+            let weight =
+                |positives: usize| if positives == 0 { 1.0 } else { (rows - positives) as f32 / positives as f32 };
+            Some((0..*width).map(|j| weight(positives(j))).collect())
+        }
+        _ => None,
     }
 }
