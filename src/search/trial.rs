@@ -64,7 +64,7 @@ impl Objective<'_> {
     pub fn run(&self, context: &mut Context<'_>) -> Result<Vec<f64>, ObjectiveEnd> {
         let bridge = self.bridge;
         let ready = self.prepare(context)?;
-        let place = self.place(context.slot(), &ready.settings);
+        let place = self.place(context.slot(), &ready);
         let earlier = place.load();
         if let Some(parts) = &earlier {
             let so_far = parts.describe(bridge.parts);
@@ -94,8 +94,8 @@ impl Objective<'_> {
     }
 
     /// Where what a stopped trial has come to waits.
-    fn place(&self, slot: u64, settings: &Settings) -> Place {
-        let Bridge { study, prepared, spec, parts, watched, .. } = self.bridge;
+    fn place(&self, slot: u64, ready: &Ready) -> Place {
+        let Bridge { study, prepared, spec, parts, watched, objectives, .. } = self.bridge;
         let trial = json!({
             "study": study.name(),
             "slot": slot,
@@ -104,9 +104,10 @@ impl Objective<'_> {
             "rows": prepared.rows(),
             "folds": prepared.folds(),
             "trainings": parts,
-            "settings": settings.to_json(),
+            "inputs": ready.sets.train.inputs,
+            "settings": ready.settings.to_json(),
             "metric": watched.to_string(),
-            "objectives": study.directions().len(),
+            "objectives": objectives.iter().map(ToString::to_string).collect::<Vec<_>>(),
         });
         Place::new(&self.bridge.out, slot, trial)
     }
