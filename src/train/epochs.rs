@@ -2,7 +2,7 @@
 
 use super::metrics::Metric;
 use super::{Checkpoint, Paused, Plateau, ScheduleKind, TrainSpec};
-use crate::backend::{Backend, Member, Precision, Run, Tally, UpdateRule};
+use crate::backend::{Backend, Detail, Member, Precision, Run, Tally, UpdateRule};
 use crate::data::Dataset;
 use crate::model::{Criterion, Plan};
 use crate::random::{Purpose, Stream};
@@ -383,10 +383,9 @@ impl<'a, B: Backend> Session<'a, B> {
 
     /// The loss of the validation rows; what was counted of them, or else all outputs in their place.
     fn validate(&mut self, validation: &B::Data) -> Result<(f64, Option<Tally>)> {
-        let metrics = [self.metric].into_iter().chain(self.trainer.spec.also.iter().copied());
+        let mut metrics = [self.metric].into_iter().chain(self.trainer.spec.also.iter().copied());
         // All of them by counts, or none: whoever needs the outputs has them for all.
-        if let Some(detail) =
-            metrics.map(Metric::detail).collect::<Option<Vec<_>>>().and_then(|all| all.into_iter().max())
+        if let Some(detail) = metrics.try_fold(Detail::Rows, |most, metric| Some(most.max(metric.detail()?)))
             && let Some((loss, tally)) = self.backend.tally(&mut self.cohort, 0, validation, detail)?
         {
             return Ok((loss, Some(tally)));
