@@ -22,6 +22,10 @@ use std::time::Instant;
 
 pub use crate::train::Interval;
 
+/// Attributes of a study: how its model came about, and what the test of it said.
+const FINAL: &str = "final";
+const TEST: &str = "test";
+
 /// The test is rehearsed on a share of its rows, of some at least: fewer take no time that could be measured.
 const REHEARSED: usize = 8;
 const LEAST: usize = 500;
@@ -51,7 +55,9 @@ pub(super) fn costs(bridge: &Bridge<'_>, best: &Trial) -> Costs {
         // Some noise either way, and threads that share it better than is counted on.
         [1.1, 0.8].map(|slower| own + bridge.prepared.encoding_seconds() + slower * training)
     };
-    Costs { own, retrained: bridge.spec.retrain.then(|| retrained(training_seconds(bridge, best))) }
+    let is_there = || matches!(standing(bridge, best), Ok(Some(_)));
+    let retrains = bridge.spec.retrain && !is_there();
+    Costs { own, retrained: retrains.then(|| retrained(training_seconds(bridge, best))) }
 }
 
 /// Seconds that the last training takes: the trial's own, for more rows and fewer epochs, less where more threads share it
@@ -101,6 +107,36 @@ pub(super) fn judging_seconds(sets: &Sets, seed: u64) -> f64 {
         more * (sorted * (test.rows as f64).ln_1p() / (rows as f64).ln_1p() + drawn)
     };
     once().min(once())
+}
+
+/// What an earlier call made of `best` by a last training and tested, where it is there as it was: it would come out the same
+/// again.
+pub(super) fn standing(bridge: &Bridge<'_>, best: &Trial) -> Result<Option<Finished>> {
+    let (train, validation, _) = bridge.prepared.rows();
+    let Some(record) = bridge.study.attribute(FINAL)?.filter(|_| bridge.spec.retrain) else { return Ok(None) };
+    let path = model_path(bridge);
+    let is_recorded = record["trial"] == best.number && record["rows"] == train + validation;
+    if !is_recorded || record["model"].as_str() != path.to_str() {
+        return Ok(None);
+    }
+    let Ok(model) = Model::load(&path) else { return Ok(None) };
+    let made = &model.training;
+    let settings = settings_of(&bridge.spec.fixed, &best.params)?.to_json();
+    let is_ours = made.study.as_deref() == Some(bridge.study.name()) && made.slot == best.slot();
+    if !is_ours || made.rows != train + validation || made.settings != settings || made.seed != bridge.spec.seed {
+        return Ok(None);
+    }
+    let tested = bridge.study.attribute(TEST)?;
+    let part = |name: &str| tested.as_ref().and_then(|tested| tested.get(name).cloned());
+    let scores = part("scores").and_then(|scores| serde_json::from_value(scores).ok());
+    let intervals = part("intervals").and_then(|intervals| serde_json::from_value(intervals).ok());
+    let test = scores.zip(intervals).map(|(scores, intervals)| Tested { scores, intervals });
+    let is_tested = test.is_some() || bridge.prepared.rows().2 == 0;
+    Ok(is_tested.then_some(Finished { path, test }))
+}
+
+fn model_path(bridge: &Bridge<'_>) -> PathBuf {
+    bridge.out.join("model.safetensors")
 }
 
 /// Trains `best` on training and validation rows for the epochs that were best for it, tests and saves the model.
@@ -168,11 +204,11 @@ pub(super) fn adopt(bridge: &Bridge<'_>, best: &Trial, kept: &Kept) -> Result<Op
 
 /// Saves and tests the result, and stores `record` of how it came about.
 fn conclude(bridge: &Bridge<'_>, engine: &Engine, model: &Model, sets: &Sets, mut record: Json) -> Result<Finished> {
-    let path = bridge.out.join("model.safetensors");
+    let path = model_path(bridge);
     model.save(&path)?;
     let test = test(bridge, engine, model, sets)?;
     record["model"] = path.display().to_string().into();
-    bridge.study.set_attribute("final", &record)?;
+    bridge.study.set_attribute(FINAL, &record)?;
     Ok(Finished { path, test })
 }
 
@@ -189,6 +225,6 @@ fn test(bridge: &Bridge<'_>, engine: &Engine, model: &Model, sets: &Sets) -> Res
         "diagnostics": Diagnostics::of(&outputs, &test.targets),
         "task": sets.pipeline.task(),
     });
-    bridge.study.set_attribute("test", &stored)?;
+    bridge.study.set_attribute(TEST, &stored)?;
     Ok(Some(Tested { scores, intervals }))
 }

@@ -9,6 +9,7 @@ use crate::study::Study;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -24,12 +25,20 @@ pub(super) struct Kept {
     folder: PathBuf,
     count: usize,
     directions: Vec<Direction>,
-    best: Mutex<Vec<(Merit, u64)>>,
+    best: Mutex<Vec<Entry>>,
     /// The best model since the start where no file is kept and one may be needed.
     held: Mutex<Option<(Merit, u64, Model)>>,
     holds: bool,
     /// What trainings that were interrupted had come to.
     unfinished: Mutex<Option<Unfinished>>,
+}
+
+/// A trial whose model is kept.
+#[derive(Clone)]
+struct Entry {
+    merit: Merit,
+    number: u64,
+    slot: u64,
 }
 
 fn file_of(folder: &Path, number: u64) -> PathBuf {
@@ -126,7 +135,10 @@ impl Kept {
         let trials = study.trials()?;
         let ours = |trial: &&Trial| kept.model(trial, study).is_some();
         let found = trials.iter().filter(|trial| trial.state == State::Complete).filter(ours);
-        let found = found.filter_map(|trial| Some((Merit::of(&kept.directions, trial)?, trial.number)));
+        let found = found.filter_map(|trial| {
+            let merit = Merit::of(&kept.directions, trial)?;
+            Some(Entry { merit, number: trial.number, slot: trial.slot() })
+        });
         kept.best.lock().unwrap_or_else(PoisonError::into_inner).extend(found);
         Ok(kept)
     }
@@ -180,6 +192,7 @@ impl Kept {
 
     /// Saves a trial's model if it is among the best, in place of the worst of them. With several objectives the front
     /// comes first, its different points before those that are there already, and among these the first objective decides.
+    /// What an earlier attempt in the trial's slot came to is not needed any more.
     pub fn offer(&self, number: u64, values: &[f64], violation: f64, model: &Model) -> Result<()> {
         let mut best = self.best.lock().unwrap_or_else(PoisonError::into_inner);
         let losses = self.directions.iter().zip(values).map(|(direction, value)| direction.loss(*value) + 0.0);
@@ -193,26 +206,43 @@ impl Kept {
             }
             return Ok(());
         }
-        best.push((merit, number));
-        best.sort_by_key(|(_, number)| *number);
-        let merits: Vec<Merit> = best.iter().map(|(merit, _)| merit.clone()).collect();
+        let slot = model.training.slot;
+        for earlier in best.extract_if(.., |entry| entry.slot == slot && entry.number != number) {
+            self.remove(earlier.number)?;
+        }
+        best.push(Entry { merit, number, slot });
+        best.sort_by_key(|entry| entry.number);
+        let merits: Vec<Merit> = best.iter().map(|entry| entry.merit.clone()).collect();
         let order = distinct_first(&merits);
         let count = self.count.min(best.len());
-        if !order[..count].iter().any(|place| best[*place].1 == number) {
-            best.retain(|(_, other)| *other != number);
+        if !order[..count].iter().any(|place| best[*place].number == number) {
+            best.retain(|entry| entry.number != number);
             return Ok(());
         }
         model.save(&self.path(number))?;
         *best = order.into_iter().map(|place| best[place].clone()).collect();
-        for (_, dropped) in best.drain(count..) {
-            let path = self.path(dropped);
-            match std::fs::remove_file(&path) {
-                // Another process of the same study may have been first.
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io(&path, e)),
-                _ => {}
-            }
+        for dropped in best.drain(count..) {
+            self.remove(dropped.number)?;
         }
         Ok(())
+    }
+
+    fn remove(&self, number: u64) -> Result<()> {
+        let path = self.path(number);
+        match std::fs::remove_file(&path) {
+            // Another process of the same study may have been first.
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(&path, e)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes the models of trials that have no value any more: each was repeated.
+    pub fn tidy(&self, study: &Study) -> Result<()> {
+        let complete = |trial: &&Trial| trial.state == State::Complete;
+        let complete: BTreeSet<u64> = study.trials()?.iter().filter(complete).map(|trial| trial.number).collect();
+        let mut best = self.best.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone: Vec<Entry> = best.extract_if(.., |entry| !complete.contains(&entry.number)).collect();
+        gone.iter().try_for_each(|entry| self.remove(entry.number))
     }
 }
 
@@ -223,7 +253,6 @@ mod tests {
     use crate::model::{Criterion, Head, Loss, ModelSpec, Plan, Training};
     use crate::space::{Domain, Parameter, Space};
     use crate::study::StudyConfig;
-    use std::collections::BTreeSet;
 
     fn study(directions: &[Direction]) -> Study {
         let domain = Domain::Float { low: 0.0, high: 1.0, log: false, step: None };
@@ -261,7 +290,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let kept = Kept::new(folder.path(), count, &study(directions), false).unwrap();
         for (number, values) in values.iter().enumerate() {
-            kept.offer(number as u64, values, 0.0, &model()).unwrap();
+            let mut model = model();
+            model.training.slot = number as u64;
+            kept.offer(number as u64, values, 0.0, &model).unwrap();
         }
         (0..values.len()).filter(|number| file_of(folder.path(), *number as u64).is_file()).collect()
     }

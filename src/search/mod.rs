@@ -85,6 +85,9 @@ pub fn search(spec: &SearchSpec, progress: &dyn Progress, stop: &Arc<AtomicBool>
         Some(members) => members.run(&budget, &kept)?,
         None => bridge.run(&Objective { bridge: &bridge, budget: &budget, kept: &kept })?,
     };
+    // What an earlier limit ended is a result until it has come to another.
+    bridge.study.restore()?;
+    kept.tidy(&bridge.study)?;
     if budget.asked() {
         bridge.keep_interrupted(&kept);
         return Err(Error::Interrupted);
@@ -372,6 +375,14 @@ impl<'a> Bridge<'a> {
     /// the other rows, the next best. True where the result was retrained.
     fn finish(&self, kept: &Kept, budget: &Budget, opened: Duration) -> Result<(Trial, finish::Finished, bool)> {
         let mut best = self.best(opened)?;
+        if let Some(finished) = finish::standing(self, &best)? {
+            self.progress.note(&format!(
+                "trial {} is still the best: its model is in {} already",
+                best.number,
+                finished.path.display()
+            ));
+            return Ok((best, finished, true));
+        }
         let is_planned = !budget.is_limited() || budget.retrains();
         if !self.spec.retrain || !is_planned {
             if let Some(finished) = finish::adopt(self, &best, kept)? {

@@ -1,7 +1,7 @@
 //! What a trial's trainings have come to so far, one for each fold and repetition, and the file in which that waits for the
 //! study to go on.
 //!
-//! A trial that is stopped (by the user, the clock or a rule of the study) leaves `unfinished/slot-N.safetensors` in the folder
+//! A trial that is stopped (by the user, the clock or a rule of the study) leaves `unfinished/STUDY-SLOT.safetensors` in the folder
 //! of models: the whole trainings with what they showed, the first one's weights, and the one that was under way, paused. Whoever
 //! runs that slot again goes on from there, to the same numbers. The file names the trial it belongs to, and carries a hash of its
 //! numbers: one that does not fit is not looked at, and the trial begins again.
@@ -47,6 +47,8 @@ pub(super) struct Parts {
     pub paused: Option<Paused>,
     /// Seconds that scoring the first took.
     pub scoring: f64,
+    /// Epochs of the first training, or trainings where these are compared, that the pruner has let pass.
+    pub passed: usize,
     /// Seconds of all that.
     pub seconds: f64,
     /// When it was written last, or begun.
@@ -70,13 +72,21 @@ struct Record<P> {
 }
 
 impl Place {
-    pub fn new(out: &Path, slot: u64, trial: Json) -> Self {
-        Place { path: out.join(FOLDER).join(format!("slot-{slot}.safetensors")), trial }
+    /// That of a slot of a study; `trial` is what its numbers depend on.
+    pub fn new(out: &Path, study: &str, slot: u64, trial: Json) -> Self {
+        // A study's name may hold what a path gives a meaning to.
+        let study = study.replace(['/', '\\'], "_");
+        Place { path: out.join(FOLDER).join(format!("{study}-{slot}.safetensors")), trial }
     }
 
     /// Removes the folder where nothing waits in it.
     pub fn tidy(out: &Path) {
         let _ = std::fs::remove_dir(out.join(FOLDER));
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// What is there of this trial.
@@ -199,7 +209,7 @@ mod tests {
     #[test]
     fn what_is_kept_of_a_trial_is_read_as_it_was() {
         let folder = tempfile::tempdir().unwrap();
-        let place = |seed: u64| Place::new(folder.path(), 5, serde_json::json!({ "seed": seed }));
+        let place = |seed: u64| Place::new(folder.path(), "a/b", 5, serde_json::json!({ "seed": seed }));
         place(1).save(&mut Parts::default()).unwrap();
         assert!(!folder.path().join("unfinished").exists(), "nothing to keep");
         let epoch = |epoch, also: Vec<f64>| crate::train::Epoch {
@@ -243,6 +253,7 @@ mod tests {
                 kept: Some(vec![7.0; 3]),
             }),
             scoring: 0.01,
+            passed: 2,
             seconds: 1.5,
             written: None,
         };

@@ -66,9 +66,19 @@ impl Objective<'_> {
         let ready = self.prepare(context)?;
         let place = self.place(context.slot(), &ready);
         let earlier = place.load();
-        if let Some(parts) = &earlier {
-            let so_far = parts.describe(bridge.parts);
-            bridge.progress.note(&format!("trial {} goes on where it was stopped: {so_far}", context.number()));
+        let (number, path) = (context.number(), place.path().display());
+        match &earlier {
+            Some(parts) => {
+                let so_far = parts.describe(bridge.parts);
+                bridge.progress.note(&format!("trial {number} goes on where it was stopped: {so_far}"));
+            }
+            None if place.path().exists() => {
+                bridge.progress.note(&format!("trial {number} begins again: {path} is damaged, or of another training"))
+            }
+            None if context.is_repetition() => {
+                bridge.progress.note(&format!("trial {number} begins again: there is no {path}"));
+            }
+            None => {}
         }
         let mut parts = earlier.unwrap_or_default();
         parts.written = Some(Instant::now());
@@ -109,7 +119,7 @@ impl Objective<'_> {
             "metric": watched.to_string(),
             "objectives": objectives.iter().map(ToString::to_string).collect::<Vec<_>>(),
         });
-        Place::new(&self.bridge.out, slot, trial)
+        Place::new(&self.bridge.out, study.name(), slot, trial)
     }
 
     /// The trial's values, and the limit that ended it early.
@@ -126,8 +136,9 @@ impl Objective<'_> {
         // What was measured now is the trial's value, however it is trained.
         self.price(context, *parameters, inference_seconds)?;
         let fixed = Fixed { parameters: *parameters as f64, inference_seconds };
-        if self.tell_again(context, config, parts, fixed)? {
-            return Err(ObjectiveEnd::Stopped);
+        match self.tell_again(context, config, parts, fixed)? {
+            Verdict::Continue => {}
+            verdict => return Err(self.ended_by(context, verdict, parts, *threads)),
         }
         let of = self.bridge.parts;
         let (mut cut, mut partial) = (None, None);
@@ -154,7 +165,7 @@ impl Objective<'_> {
                 match self.report_part(context, &parts.measured) {
                     // The last one ends the trial anyhow.
                     _ if parts.measured.len() == of => {}
-                    Verdict::Continue => {}
+                    Verdict::Continue => parts.passed = parts.measured.len(),
                     Verdict::Stop if self.budget.delivers() => cut = Some(Limit::Search),
                     verdict => return Err(self.ended_by(context, verdict, parts, *threads)),
                 }
@@ -214,19 +225,33 @@ impl Objective<'_> {
         Ok(values)
     }
 
-    /// Reports what the trial came to before it was stopped; true where the study stops. A pruner let it go on then, and what
-    /// others came to since does not undo that.
-    fn tell_again(&self, context: &mut Context<'_>, config: &Config, parts: &Parts, fixed: Fixed) -> Result<bool> {
-        if self.bridge.method.pruner()?.of_parts() {
-            let mut whole = 1..=parts.measured.len();
-            return Ok(whole.any(|whole| self.report_part(context, &parts.measured[..whole]) == Verdict::Stop));
-        }
+    /// Reports what the trial came to before it was stopped, and hears what to do.
+    fn tell_again(&self, context: &mut Context<'_>, config: &Config, parts: &Parts, fixed: Fixed) -> Result<Verdict> {
+        let (of_parts, passed) = (self.bridge.method.pruner()?.of_parts(), self.passed(parts));
+        let epochs = parts.first.as_ref().map_or(&[][..], |first| &first.history);
+        let reports = if of_parts { parts.measured.len() } else { epochs.len() };
         let mut seconds = 0.0;
-        let mut epochs = parts.first.iter().flat_map(|first| &first.history);
-        Ok(epochs.any(|epoch| {
-            seconds += epoch.seconds;
-            self.report_epoch(context, epoch, &config.train.also, seconds, fixed) == Some(Verdict::Stop)
-        }))
+        for report in 0..reports {
+            let verdict = if of_parts {
+                self.report_part(context, &parts.measured[..=report])
+            } else {
+                seconds += epochs[report].seconds;
+                let also = &config.train.also;
+                self.report_epoch(context, &epochs[report], also, seconds, fixed).unwrap_or(Verdict::Continue)
+            };
+            // After its last epoch a training has ended, whatever is said then.
+            let is_judged = report >= passed && (of_parts || report + 1 < reports);
+            if verdict == Verdict::Stop || verdict == Verdict::Prune && is_judged {
+                return Ok(verdict);
+            }
+        }
+        Ok(Verdict::Continue)
+    }
+
+    /// How many reports are not judged again: what others came to since does not undo that the pruner let them pass. In a fixed
+    /// order that is the same at any time, and what it was is asked again.
+    fn passed(&self, parts: &Parts) -> usize {
+        if self.bridge.spec.deterministic.is_some() { 0 } else { parts.passed }
     }
 
     /// How a trial ends that a verdict ends between trainings.
@@ -470,8 +495,8 @@ impl Objective<'_> {
         // The study stops by a rule of its own.
         let told = AtomicBool::new(false);
         let (mut verdict, mut from) = (Verdict::Continue, parts.paused.take());
-        // Epochs that the pruner has let pass, and those that it has heard of in this run of the trial.
-        let (known, mut heard) = (from.as_ref().map_or(0, |from| from.history.len()), 0);
+        // Epochs that the pruner has let pass before, and those that it has heard of in this run of the trial.
+        let (passed, mut heard) = (self.passed(parts), 0);
         let (_, validation, test) = self.bridge.prepared.rows();
         let (spent, began) = (parts.spent(), Instant::now());
         let late = || self.budget.trial_limit.is_some_and(|limit| spent + began.elapsed() >= limit);
@@ -503,8 +528,11 @@ impl Objective<'_> {
                     heard = epoch.epoch;
                     let also = &config.train.also;
                     verdict = self.report_epoch(context, epoch, also, seconds, fixed).unwrap_or(verdict);
-                    if verdict == Verdict::Prune && heard <= known {
+                    if verdict == Verdict::Prune && heard <= passed {
                         verdict = Verdict::Continue;
+                    }
+                    if verdict == Verdict::Continue {
+                        parts.passed = parts.passed.max(heard);
                     }
                 }
                 told.store(verdict == Verdict::Stop, Relaxed);

@@ -5,7 +5,7 @@
 //! if inside it turns out that another process was faster, the proposal is made again. Samplers are pure functions, so
 //! nothing but time is lost.
 
-use super::cache::{Cache, DELETED, FIXED, LOST, OWNER, REASON, SLOT};
+use super::cache::{Cache, DELETED, FIXED, OWNER, SLOT};
 use super::codec;
 use super::handle::Study;
 use super::optimize::Run;
@@ -28,11 +28,9 @@ const STALE: f64 = 60.0;
 /// Step of the random numbers for parameters that an enqueued trial leaves open, away from the samplers' steps.
 const OPEN_PARAMETERS: u64 = 1 << 32;
 /// Why a trial is lost whose process is gone; other reasons (an interrupt, a time limit) put it back on purpose.
-const DIED: &str = "its process died";
+pub(super) const DIED: &str = "its process died";
 /// The numbers of a trial's earlier attempts, in Optuna's own words.
-const ATTEMPTS: &str = "retry_history";
-/// How many processes may die with the same trial: more deaths say that the trial kills them.
-const DEATHS: usize = 3;
+pub(super) const ATTEMPTS: &str = "retry_history";
 
 /// Who runs a trial that is asked for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -207,84 +205,6 @@ impl Study {
             }
             Ok(lost)
         })
-    }
-
-    /// Puts back the complete trials of which `is_cut` says that they were ended before their time: their values no longer
-    /// count, and each waits to be run again with its slot, so to the same numbers as if it had not been ended. Returns
-    /// their numbers; `why` is kept with them.
-    ///
-    /// # Errors
-    /// The storage fails.
-    pub fn repeat(&self, why: &str, is_cut: impl Fn(&Trial) -> bool) -> Result<Vec<u64>> {
-        self.lose_all(|_| {
-            let cache = self.cache();
-            let is_cut = |trial: &&Trial| trial.state == State::Complete && is_cut(trial);
-            let cut = cache.all().filter(is_cut).filter_map(|trial| cache.get(trial.number));
-            Ok(cut.map(|(id, trial)| (Stored { id, trial: trial.clone() }, why)).collect())
-        })
-    }
-
-    /// Puts back the trials that `chosen` gives, each for its reason; returns their numbers.
-    fn lose_all<'a>(&self, chosen: impl Fn(&Connection) -> Result<Vec<(Stored, &'a str)>, Fault>) -> Result<Vec<u64>> {
-        let write = |connection: &Connection| {
-            self.refresh_in(connection)?;
-            let mut changed = Vec::new();
-            for (stored, why) in chosen(connection)? {
-                changed.extend(self.lose(connection, stored, why)?);
-            }
-            Ok(changed)
-        };
-        self.inner.storage.write_then(write, |changed| {
-            let kept = changed.into_iter().map(|stored| self.keep(stored));
-            kept.filter(|trial| trial.state == State::Failed).map(|trial| trial.number).collect()
-        })
-    }
-
-    /// Marks a running or complete trial as lost and queues its repetition; returns both. A trial that too many processes
-    /// died with has failed instead and is returned alone.
-    fn lose(&self, connection: &Connection, stored: Stored, why: &str) -> Result<Vec<Stored>, Fault> {
-        let Stored { id, mut trial } = stored;
-        let now = Timestamp::now();
-        if !rows::transition(connection, id, trial.state, State::Failed, now)? {
-            return Ok(Vec::new());
-        }
-        if !trial.values.is_empty() {
-            connection.execute("DELETE FROM trial_values WHERE trial_id = ?1", [id])?;
-            trial.values.clear();
-        }
-        (trial.state, trial.finished) = (State::Failed, Some(now));
-        // The first of the line, and all of them.
-        let first = trial.system.get("failed_trial").cloned().unwrap_or(trial.number.into());
-        let mut line = trial.system.get(ATTEMPTS).and_then(Json::as_array).cloned().unwrap_or_default();
-        let deaths = 1 + self.deaths(&line);
-        let (key, why) = match why {
-            DIED if deaths >= DEATHS => (REASON, json!(format!("its process died {deaths} times"))),
-            why => (LOST, json!(why)),
-        };
-        rows::attribute(connection, Table::TrialSystem, id, key, &why)?;
-        trial.system.insert(key.into(), why);
-        if key == REASON {
-            return Ok(vec![Stored { id, trial }]);
-        }
-        let mut again = Trial::blank(0, State::Waiting);
-        (again.params, again.domains) = (trial.params.clone(), trial.domains.clone());
-        for key in [SLOT, FIXED] {
-            if let Some(value) = trial.system.get(key) {
-                again.system.insert(key.into(), value.clone());
-            }
-        }
-        line.push(trial.number.into());
-        again.system.insert("failed_trial".into(), first);
-        again.system.insert(ATTEMPTS.into(), line.into());
-        let again = rows::insert(connection, self.inner.id, again)?;
-        Ok(vec![Stored { id, trial }, again])
-    }
-
-    /// How many of these attempts ended with the death of their process.
-    fn deaths(&self, attempts: &[Json]) -> usize {
-        let cache = self.cache();
-        let attempts = attempts.iter().filter_map(|number| cache.get(number.as_u64()?));
-        attempts.filter(|(_, trial)| trial.system.get(LOST).is_some_and(|why| why == DIED)).count()
     }
 
     /// The owner of a running trial of another process.

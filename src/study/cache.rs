@@ -24,6 +24,8 @@ pub(super) const SLOT: &str = "hpt:slot";
 pub(super) const OWNER: &str = "hpt:owner";
 /// System attribute of a failed trial that is tried again: why.
 pub(super) const LOST: &str = "hpt:lost";
+/// System attribute of a lost trial that was complete: its values.
+pub(super) const WAS: &str = "hpt:was";
 /// System attribute of a failed trial: why.
 pub(super) const REASON: &str = "hpt:reason";
 /// System attribute of a failed trial that somebody deleted: what it was, and why.
@@ -224,7 +226,9 @@ impl Cache {
     pub(super) fn put(&mut self, Stored { id, trial }: Stored) {
         let known = self.ids.binary_search(&id);
         let aside = is_put_aside(&trial);
-        if known.is_ok_and(|at| self.at(at).state.is_finished()) && !aside {
+        // What was put aside may come back.
+        let stays = |known: &Trial| known.state.is_finished() && !is_put_aside(known);
+        if known.is_ok_and(|at| stays(self.at(at))) && !aside {
             return;
         }
         let mut trial = self.slimmed(trial);

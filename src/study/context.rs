@@ -74,6 +74,11 @@ impl Context<'_> {
         self.trial.slot()
     }
 
+    /// Whether an earlier attempt at it was lost or stopped.
+    pub fn is_repetition(&self) -> bool {
+        super::is_repetition(&self.trial)
+    }
+
     /// The active parameters.
     pub fn params(&self) -> &Params {
         &self.trial.params

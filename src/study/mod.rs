@@ -58,6 +58,7 @@ mod order;
 #[cfg(test)]
 mod order_tests;
 mod owner;
+mod repeat;
 mod rows;
 mod schema;
 #[cfg(test)]

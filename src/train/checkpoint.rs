@@ -99,7 +99,11 @@ pub(crate) fn write(path: &Path, key: &str, text: String, vectors: &[(String, &[
     let bytes = bytes.map_err(|e| Error::Storage(format!("{}: {e}", path.display())))?;
     // Whoever is killed meanwhile leaves what was there before.
     let new = path.with_extension("new");
-    std::fs::write(&new, bytes).and_then(|()| std::fs::rename(&new, path)).map_err(|e| Error::io(path, e))
+    std::fs::write(&new, bytes).and_then(|()| std::fs::rename(&new, path)).map_err(|e| {
+        // On a full disk it would be in the way.
+        let _ = std::fs::remove_file(&new);
+        Error::io(path, e)
+    })
 }
 
 /// The text under `key` and the vectors of such a file; none where it is missing, cut off or another one.

@@ -74,7 +74,7 @@ fn a_trial_that_was_killed_goes_on() {
     const LONG: &str = "search --data digits --trials 1 --epochs 500 --pruner none --sampler random --seed 3";
     let folder = Folder::new();
     let mut child = folder.start(&format!("{LONG} --checkpoint-every 20ms"));
-    let checkpoint = folder.path("digits/unfinished/slot-0.safetensors");
+    let checkpoint = folder.path("digits/unfinished/digits-0.safetensors");
     while !checkpoint.exists() {
         assert!(child.try_wait().unwrap().is_none(), "it ended early");
         std::thread::yield_now();

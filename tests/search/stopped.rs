@@ -6,7 +6,7 @@ use std::thread;
 
 /// Where a stopped trial of that slot waits.
 fn unfinished(folder: &Path, slot: u64) -> PathBuf {
-    folder.join("models/unfinished").join(format!("slot-{slot}.safetensors"))
+    folder.join("models/unfinished").join(format!("digits-{slot}.safetensors"))
 }
 
 /// Sets the stop flag at an epoch, and remembers what is said.
@@ -100,7 +100,7 @@ fn interrupted(spec: &SearchSpec) -> (SearchOutcome, u64) {
 #[test]
 fn a_search_that_is_interrupted_anywhere_goes_on_to_the_same_end() {
     type Change = fn(&mut SearchSpec);
-    let cases: [(&str, Change); 6] = [
+    let cases: [(&str, Change); 7] = [
         ("one training", |spec| spec.jobs = 1),
         ("early stopping", |spec| {
             spec.fixed.set("early_stopping", "early_stopping", &Value::Int(5)).unwrap();
@@ -111,6 +111,11 @@ fn a_search_that_is_interrupted_anywhere_goes_on_to_the_same_end() {
             spec.fixed.set("early_stopping", "early_stopping", &Value::Int(5)).unwrap();
             spec.told.pruner = Some("threshold".into());
             spec.told.options = vec![ToldOption { place: "here".into(), name: "lower".into(), value: 1e-3 }];
+        }),
+        ("in order", |spec| {
+            (spec.jobs, spec.deterministic, spec.trials) = (2, Some(2), Some(6));
+            spec.told.pruner = Some("median".into());
+            spec.told.options = vec![ToldOption { place: "here".into(), name: "startup".into(), value: 1.0 }];
         }),
         ("folds", |spec| spec.split.folds = Folds::Count(4)),
         ("folds that are compared", |spec| {
@@ -202,4 +207,59 @@ fn what_a_pruner_let_pass_goes_on() {
     spec.told.pruner = Some("threshold".into());
     spec.told.options = vec![ToldOption { place: "here".into(), name: "lower".into(), value: lower }];
     assert_eq!(numbers(&run(&spec).study), numbers(&expected.study));
+}
+
+/// What a limit ended stays the result until it has come to another.
+#[test]
+fn what_was_delivered_is_there_until_its_trial_has_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut spec = spec(folder.path(), 2);
+    spec.fixed.set("epochs", "epochs", &Value::Int(1_000_000)).unwrap();
+    (spec.trials, spec.retrain, spec.time_limit) = (None, false, Some(Duration::from_secs(3)));
+    let first = run(&spec);
+    assert!(first.best.user.contains_key("ended_by"));
+    let delivered = std::fs::read(&first.model).unwrap();
+    // Stopped while both are under way again.
+    let stop = Arc::new(AtomicBool::new(false));
+    let progress = StopSoon(Duration::from_millis(50), stop.clone(), AtomicU64::new(0));
+    let error = search(&SearchSpec { time_limit: None, ..spec.clone() }, &progress, &stop).unwrap_err();
+    assert!(matches!(error, Error::Interrupted), "{error}");
+    let study = Study::open(&Storage::open(&spec.storage).unwrap(), None).unwrap();
+    let best = study.top(1).unwrap().remove(0);
+    assert_eq!((best.number, &best.values, &best.user), (first.best.number, &first.best.values, &first.best.user));
+    let own = folder.path().join(format!("models/trial-{}.safetensors", best.number));
+    assert_eq!(std::fs::read(own).unwrap(), delivered);
+    let counts = study.counts().unwrap();
+    assert_eq!((counts.complete, counts.waiting), (2, 0), "{counts:?}");
+    // One job, and little time: the better one goes on first, and the other is there still.
+    spec.jobs = 1;
+    let short = run(&SearchSpec { time_limit: Some(Duration::from_secs(2)), ..spec.clone() });
+    assert_eq!(short.study.counts().unwrap().complete, 2);
+    assert_eq!(short.best.slot(), first.best.slot());
+    // Files of attempts that are over are gone.
+    let files = std::fs::read_dir(folder.path().join("models")).unwrap();
+    let files = files.filter(|file| file.as_ref().unwrap().file_name().to_str().unwrap().starts_with("trial-"));
+    assert_eq!(files.count(), 2);
+}
+
+/// A last training that would come out the same is not made again, and a short limit does not take its model away.
+#[test]
+fn a_result_that_stands_is_not_made_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut spec = spec(folder.path(), 3);
+    let first = run(&spec);
+    let model = std::fs::read(&first.model).unwrap();
+    let ends = Ends::default();
+    let again = search(&spec, &ends, &Arc::default()).unwrap();
+    assert!(again.retrained && ends.0.load(Ordering::Relaxed) == 0, "no last training");
+    assert!(ends.1.lock().unwrap().contains("is still the best: its model is in "));
+    assert_eq!(again.test, first.test);
+    spec.time_limit = Some(Duration::from_nanos(1));
+    assert!(run(&spec).retrained);
+    assert_eq!(std::fs::read(&first.model).unwrap(), model);
+    // One that was changed is.
+    std::fs::write(&first.model, "damaged").unwrap();
+    spec.time_limit = None;
+    run(&spec);
+    assert_eq!(std::fs::read(&first.model).unwrap(), model);
 }
