@@ -25,8 +25,9 @@ const TRIALS: u64 = 100;
 const SEEDS: usize = 5;
 
 /// Optuna's forest sees a logarithmic range as its raw numbers and a choice as one column a value, ours as the space does:
-/// forests are compared on linear numbers and PED-ANOVA, which sees them alike, on everything.
+/// forests are compared on linear numbers, on logarithmic ones with Optuna's on their scale, and PED-ANOVA, which sees them alike, on everything.
 const NUMBERS: &str = "x = { float = [-2, 3] }\ny = { float = [0, 1] }\nz = { float = [5, 9] }\nk = { int = [0, 400] }";
+const LOGS: &str = "rate = { log = [1e-4, 0.1] }\nunits = { int = [16, 512], log = true }\nx = { float = [0, 1] }";
 const MIXED: &str = r#"
 rate = { log = [1e-5, 0.1] }
 width = { int = [4, 300], log = true }
@@ -48,6 +49,11 @@ fn number(params: &Params, name: &str) -> f64 {
 fn numbers(params: &Params) -> f64 {
     let [x, y, z, k] = ["x", "y", "z", "k"].map(|name| number(params, name));
     x * x + 2.0 * y + x * y + 0.005 * k + 0.1 * z
+}
+
+fn logs(params: &Params) -> f64 {
+    let [rate, units, x] = ["rate", "units", "x"].map(|name| number(params, name));
+    (rate.log10() + 2.5).powi(2) + 0.2 * units.log2() + x
 }
 
 fn mixed(params: &Params) -> f64 {
@@ -78,10 +84,10 @@ fn share(found: &Importance, name: &str) -> f64 {
     found.parameters.iter().find(|single| single.name == name).unwrap().share
 }
 
-fn compare_forests(study: &Study, answers: &Json) {
+fn compare_forests(study: &Study, answers: &Json, key: &str) {
     let spec = |seed: usize| ImportanceSpec { seed: seed as u64, ..ImportanceSpec::default() };
     let ours: Vec<Importance> = (0..SEEDS).map(|seed| found(study, &spec(seed))).collect();
-    let theirs = answers["fanova"].as_array().unwrap();
+    let theirs = answers[key].as_array().unwrap();
     for name in theirs[0].as_object().unwrap().keys() {
         let ours: Vec<f64> = ours.iter().map(|found| share(found, name)).collect();
         let theirs: Vec<f64> = theirs.iter().map(|shares| shares[name].as_f64().unwrap()).collect();
@@ -122,6 +128,7 @@ fn optuna_finds_the_same_things_important() {
     let folder = tempfile::tempdir().unwrap();
     let storage = Storage::open_or_create(folder.path().join("study.db")).unwrap();
     let numbers = study(&storage, "numbers", NUMBERS, Direction::Minimize, numbers);
+    let logs = study(&storage, "logs", LOGS, Direction::Minimize, logs);
     let mixed = study(&storage, "mixed", MIXED, Direction::Maximize, mixed);
     let conditional = study(&storage, "conditional", CONDITIONAL, Direction::Minimize, conditional);
     for python in pythons.split(':') {
@@ -130,8 +137,9 @@ fn optuna_finds_the_same_things_important() {
         assert!(output.status.success(), "{python}: {}", String::from_utf8_lossy(&output.stderr));
         let answers: Json = serde_json::from_slice(&output.stdout).unwrap();
         let version = answers["version"].as_str().unwrap();
-        compare_forests(&numbers, &answers["numbers"]);
-        for study in [&numbers, &mixed, &conditional] {
+        compare_forests(&numbers, &answers["numbers"], "fanova");
+        compare_forests(&logs, &answers["logs"], "fanova_log");
+        for study in [&numbers, &logs, &mixed, &conditional] {
             compare_densities(study, &answers[study.name()], version);
         }
     }

@@ -11,9 +11,12 @@ use clap::{Arg, ArgAction, ArgMatches};
 use hpt_engine::Error;
 use hpt_engine::data::{DataSpec, SplitSpec};
 use hpt_engine::prepared::Prepared;
-use hpt_engine::search::{Constraint, Interval, SearchOutcome, SearchSpec, default_space, search, space_of_study};
+use hpt_engine::search::{
+    Constraint, Interval, Measure, SearchOutcome, SearchSpec, default_space, search, space_of_study,
+};
 use hpt_engine::settings::Settings;
 use hpt_engine::space::{Params, Space};
+use hpt_engine::study::Storage;
 use serde_json::{Map, Value as Json, json};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -144,10 +147,14 @@ fn specify(
     };
     let time_limit = options.time("time_limit")?;
     let default = SearchSpec::new(data.clone());
-    let objectives = options.objectives()?;
-    let rules = options.stop_rules(objectives.len().max(1))?;
     let storage = options.text("storage")?.map_or(default.storage, PathBuf::from);
     let study = options.text("study")?.map(str::to_owned);
+    let name = study.clone().unwrap_or_else(|| data.name());
+    let objectives = match options.objectives()? {
+        unsaid if unsaid.is_empty() => own_objectives(&storage, &name)?,
+        named => named,
+    };
+    let rules = options.stop_rules(objectives.len().max(1))?;
     let spec = SearchSpec {
         split,
         fixed,
@@ -166,7 +173,7 @@ fn specify(
         device: options.device()?,
         cohort: options.auto("cohort")?,
         engine: None,
-        seed: super::storage::seed(options, &storage, study.as_deref().unwrap_or(&data.name()))?,
+        seed: super::storage::seed(options, &storage, &name)?,
         storage,
         study,
         repeats: options.count("repeats", 1)?.unwrap_or(1) as usize,
@@ -303,6 +310,13 @@ fn check_directions(spec: &SearchSpec, place: &str, stated: &[String]) -> Result
         ))),
         None => Ok(()),
     }
+}
+
+/// The objectives of the study, where it is there already; none where that is not one of trainings.
+fn own_objectives(storage: &Path, study: &str) -> Result<Vec<Measure>, Error> {
+    let names = Storage::open_if_there(storage)?.map_or(Ok(Vec::new()), |storage| storage.metrics_of(study))?;
+    let measures: Result<Vec<Measure>, Error> = names.iter().map(|name| Measure::by_name("", name)).collect();
+    Ok(measures.unwrap_or_default())
 }
 
 /// The space of the study, where it is there already.

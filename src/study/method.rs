@@ -212,6 +212,17 @@ impl Storage {
         })
     }
 
+    /// What the objectives of the study of that name are called; none where there is no such study or they have no names.
+    ///
+    /// # Errors
+    /// The storage cannot be read.
+    pub fn metrics_of(&self, study: &str) -> Result<Vec<String>> {
+        self.read(|connection| match handle::find(connection, study)? {
+            Some(id) => handle::metric_names(connection, id),
+            None => Ok(Vec::new()),
+        })
+    }
+
     /// An attribute of the study of that name; none where there is no such study or it has none.
     ///
     /// # Errors

@@ -242,3 +242,15 @@ fn reasons_are_shown_wherever_trials_are() {
     let csv = folder.run("trials --storage s.db --csv").ok().out;
     assert!(csv.lines().next().unwrap().ends_with(",reason") && csv.contains(why), "{csv}");
 }
+
+/// What a study was created with need not be said again.
+#[test]
+fn a_search_goes_by_the_metrics_of_its_study() {
+    let folder = Folder::new();
+    folder.run("create-study --study e --direction minimize --metric log_loss").ok();
+    let found = folder.json("search --data digits --study e --trials 1 --epochs 1 --json");
+    assert_eq!((&found["metric"], &found["direction"]), (&"log_loss".into(), &"minimize".into()), "{found}");
+    folder.run("create-study --study f --direction maximize,minimize --metric accuracy,parameters").ok();
+    let found = folder.json("search --data digits --study f --trials 1 --epochs 1 --json");
+    assert_eq!(found["best"][0]["values"].as_array().map(Vec::len), Some(2), "{found}");
+}
