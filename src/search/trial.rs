@@ -232,12 +232,13 @@ impl Objective<'_> {
         let reports = if of_parts { parts.measured.len() } else { epochs.len() };
         let mut seconds = 0.0;
         for report in 0..reports {
-            let verdict = if of_parts {
-                self.report_part(context, &parts.measured[..=report])
-            } else {
-                seconds += epochs[report].seconds;
-                let also = &config.train.also;
-                self.report_epoch(context, &epochs[report], also, seconds, fixed).unwrap_or(Verdict::Continue)
+            let verdict = match epochs.get(report) {
+                Some(epoch) if !of_parts => {
+                    seconds += epoch.seconds;
+                    let also = &config.train.also;
+                    self.report_epoch(context, epoch, also, seconds, fixed).unwrap_or(Verdict::Continue)
+                }
+                _ => self.report_part(context, &parts.measured[..=report]),
             };
             // After its last epoch a training has ended, whatever is said then.
             let is_judged = report >= passed && (of_parts || report + 1 < reports);
