@@ -343,7 +343,9 @@ fn print_space(spec: &SearchSpec, console: &Console) -> Result<(), Failure> {
 
 /// What is kept, and the command that goes on.
 pub fn how_to_resume(bars: &Bars, storage: &Path) -> String {
-    let finished = table::plural(bars.finished() as usize, "trial");
+    // What was put back may have its result again.
+    let counts = bars.study().and_then(|study| study.counts().ok());
+    let finished = table::plural(counts.map_or(bars.finished(), |counts| counts.finished()) as usize, "trial");
     let command: Vec<String> = std::env::args_os().map(|word| table::quoted(&word.to_string_lossy())).collect();
     let storage = storage.display();
     let again = bars.study().and_then(|study| screen::put_back(&study)).map(|text| format!("; {text}"));

@@ -6,14 +6,14 @@ use super::budget::Costs;
 use super::kept::Kept;
 use super::population::Members;
 use super::ready::settings_of;
-use super::trial::{EPOCHS, SCORING};
+use super::trial::{EPOCHS, SCORING, WEIGHTS};
 use crate::backend::cores;
 use crate::engine::{Engine, Fit, THREADED_STEP, useful_threads};
 use crate::history::Trial;
 use crate::model::{Model, Plan};
 use crate::prepared::Sets;
 use crate::random::{Purpose, Stream};
-use crate::train::{Control, Diagnostics, Scores, Stopped, intervals, rehearse};
+use crate::train::{Control, Diagnostics, Scores, Stopped, hash_of, intervals, rehearse};
 use crate::{Error, Result};
 use indexmap::IndexMap;
 use serde_json::{Value as Json, json};
@@ -115,15 +115,12 @@ pub(super) fn standing(bridge: &Bridge<'_>, best: &Trial) -> Result<Option<Finis
     let (train, validation, _) = bridge.prepared.rows();
     let Some(record) = bridge.study.attribute(FINAL)?.filter(|_| bridge.spec.retrain) else { return Ok(None) };
     let path = model_path(bridge);
-    let is_recorded = record["trial"] == best.number && record["rows"] == train + validation;
-    if !is_recorded || record["model"].as_str() != path.to_str() {
+    if record["trial"] != best.number || record["rows"] != train + validation {
         return Ok(None);
     }
-    let Ok(model) = Model::load(&path) else { return Ok(None) };
-    let made = &model.training;
-    let settings = settings_of(&bridge.spec.fixed, &best.params)?.to_json();
-    let is_ours = made.study.as_deref() == Some(bridge.study.name()) && made.slot == best.slot();
-    if !is_ours || made.rows != train + validation || made.settings != settings || made.seed != bridge.spec.seed {
+    // Whatever the file's name, these weights are no other study's.
+    let is_ours = |model: &Model| record[WEIGHTS] == hash_of(&model.weights);
+    if !Model::load(&path).is_ok_and(|model| is_ours(&model)) {
         return Ok(None);
     }
     let tested = bridge.study.attribute(TEST)?;
@@ -208,6 +205,7 @@ fn conclude(bridge: &Bridge<'_>, engine: &Engine, model: &Model, sets: &Sets, mu
     model.save(&path)?;
     let test = test(bridge, engine, model, sets)?;
     record["model"] = path.display().to_string().into();
+    record[WEIGHTS] = hash_of(&model.weights).into();
     bridge.study.set_attribute(FINAL, &record)?;
     Ok(Finished { path, test })
 }

@@ -1,11 +1,13 @@
 //! The models of the best trials so far, one file each, as the study goes on and after it was interrupted.
 
 use super::ready::settings_of;
+use super::trial::WEIGHTS;
 use crate::history::pareto::{Merit, best_first, distinct_first};
 use crate::history::{Direction, State, Trial};
 use crate::model::Model;
 use crate::settings::Settings;
 use crate::study::Study;
+use crate::train::hash_of;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
@@ -26,6 +28,8 @@ pub(super) struct Kept {
     count: usize,
     directions: Vec<Direction>,
     best: Mutex<Vec<Entry>>,
+    /// Of trials that were repeated since; whether they count is known at the end.
+    repeated: Mutex<Vec<Entry>>,
     /// The best model since the start where no file is kept and one may be needed.
     held: Mutex<Option<(Merit, u64, Model)>>,
     holds: bool,
@@ -53,7 +57,9 @@ fn load(folder: &Path, trial: &Trial, study: &Study) -> Option<Model> {
     let own = settings_of(&Settings::default(), &trial.params).ok()?.to_json();
     let is_same = own.iter().all(|(name, value)| training.settings.get(name) == Some(value));
     let is_ours = training.study.as_deref() == Some(study.name()) && training.slot == trial.slot();
-    (is_ours && is_same).then_some(model)
+    // Trials of earlier versions do not say.
+    let weights = trial.user.get(WEIGHTS).is_none_or(|hash| *hash == hash_of(&model.weights));
+    (is_ours && is_same && weights).then_some(model)
 }
 
 /// The folder of a study's file, from the root on.
@@ -129,9 +135,10 @@ impl Kept {
         std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
         remember_folder(study, folder)?;
         let directions = study.directions().to_vec();
-        let (best, held, unfinished) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let (best, repeated, held, unfinished) =
+            (Mutex::default(), Mutex::default(), Mutex::default(), Mutex::default());
         let holds = holds && count == 0;
-        let kept = Kept { folder: folder.to_owned(), count, directions, best, held, holds, unfinished };
+        let kept = Kept { folder: folder.to_owned(), count, directions, best, repeated, held, holds, unfinished };
         let trials = study.trials()?;
         let ours = |trial: &&Trial| kept.model(trial, study).is_some();
         let found = trials.iter().filter(|trial| trial.state == State::Complete).filter(ours);
@@ -192,7 +199,7 @@ impl Kept {
 
     /// Saves a trial's model if it is among the best, in place of the worst of them. With several objectives the front
     /// comes first, its different points before those that are there already, and among these the first objective decides.
-    /// What an earlier attempt in the trial's slot came to is not needed any more.
+    /// What an earlier attempt in the trial's slot came to takes none of the places any more.
     pub fn offer(&self, number: u64, values: &[f64], violation: f64, model: &Model) -> Result<()> {
         let mut best = self.best.lock().unwrap_or_else(PoisonError::into_inner);
         let losses = self.directions.iter().zip(values).map(|(direction, value)| direction.loss(*value) + 0.0);
@@ -207,9 +214,7 @@ impl Kept {
             return Ok(());
         }
         let slot = model.training.slot;
-        for earlier in best.extract_if(.., |entry| entry.slot == slot && entry.number != number) {
-            self.remove(earlier.number)?;
-        }
+        self.repeated().extend(best.extract_if(.., |entry| entry.slot == slot && entry.number != number));
         best.push(Entry { merit, number, slot });
         best.sort_by_key(|entry| entry.number);
         let merits: Vec<Merit> = best.iter().map(|entry| entry.merit.clone()).collect();
@@ -241,8 +246,13 @@ impl Kept {
         let complete = |trial: &&Trial| trial.state == State::Complete;
         let complete: BTreeSet<u64> = study.trials()?.iter().filter(complete).map(|trial| trial.number).collect();
         let mut best = self.best.lock().unwrap_or_else(PoisonError::into_inner);
+        best.append(&mut self.repeated());
         let gone: Vec<Entry> = best.extract_if(.., |entry| !complete.contains(&entry.number)).collect();
         gone.iter().try_for_each(|entry| self.remove(entry.number))
+    }
+
+    fn repeated(&self) -> MutexGuard<'_, Vec<Entry>> {
+        self.repeated.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

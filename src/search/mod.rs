@@ -86,7 +86,8 @@ pub fn search(spec: &SearchSpec, progress: &dyn Progress, stop: &Arc<AtomicBool>
         None => bridge.run(&Objective { bridge: &bridge, budget: &budget, kept: &kept })?,
     };
     // What an earlier limit ended is a result until it has come to another.
-    bridge.study.restore()?;
+    let in_folds = bridge.prepared.folds() > 0;
+    bridge.study.restore(|again, before| !in_folds && is_behind(&bridge.study, again, before))?;
     kept.tidy(&bridge.study)?;
     if budget.asked() {
         bridge.keep_interrupted(&kept);
@@ -106,7 +107,12 @@ pub fn search(spec: &SearchSpec, progress: &dyn Progress, stop: &Arc<AtomicBool>
         finished: summary.finished,
         trial_seconds: summary.seconds,
         // Its clock is the search's own, which also keeps time for the end.
-        stopped: if summary.stopped == Stopped::Interrupted { Stopped::TimeLimit } else { summary.stopped },
+        stopped: match summary.stopped {
+            Stopped::Interrupted => Stopped::TimeLimit,
+            // The last of the trials was.
+            Stopped::Reached if budget.is_late() => Stopped::TimeLimit,
+            stopped => stopped,
+        },
         found: Found::of(&bridge.study, Some(&best))?,
         test: finished.test,
         model: finished.path,
@@ -452,11 +458,19 @@ impl<'a> Bridge<'a> {
     }
 }
 
+/// Whether a repetition that was cut again is behind what it came to before: with a lower value by the first objective. In folds
+/// it has seen more of them, and says more.
+fn is_behind(study: &Study, again: &Trial, before: &[f64]) -> bool {
+    let values = before.first().zip(again.values.first());
+    trial::is_cut(again) && values.is_some_and(|(before, again)| study.directions()[0].better(*before, *again))
+}
+
 /// Where this call has room for trials, those that the time limit of an earlier one ended wait to go on: the study is as if it
 /// had not been ended.
 fn repeat_cut(study: &Study, trials: Option<u64>, progress: &dyn Progress) -> Result<()> {
-    let finished = study.counts()?.finished();
-    if trials.is_some_and(|trials| finished >= trials) {
+    let cut = study.trials()?.iter().filter(|trial| trial.state == State::Complete && trial::is_cut(trial)).count();
+    let whole = study.counts()?.finished().saturating_sub(cut as u64);
+    if trials.is_some_and(|trials| whole >= trials) {
         return Ok(());
     }
     let cut = study.repeat("a time limit of the search ended it", trial::is_cut)?;

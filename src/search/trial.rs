@@ -12,7 +12,7 @@ use crate::model::Model;
 use crate::prepared::Sets;
 use crate::settings::{Config, Settings};
 use crate::study::{Context, ObjectiveEnd, Study, Verdict};
-use crate::train::{Checkpoint, Control, Epoch, Metric, Scores, Stopped, Trained};
+use crate::train::{Checkpoint, Control, Epoch, Metric, Scores, Stopped, Trained, hash_of};
 use crate::{Error, Result};
 use serde_json::json;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -34,6 +34,8 @@ pub(super) fn is_cut(trial: &Trial) -> bool {
 /// Seconds from the end of its first training: scores of the validation rows, and the model's file where it was kept.
 pub(super) const SCORING: &str = "scoring_seconds";
 const SCORES: &str = "validation";
+/// Hash of the weights of its model: a file of that name may be another study's.
+pub(super) const WEIGHTS: &str = "weights_hash";
 /// What was watched, in each of several trainings.
 const VALUES: &str = "values";
 
@@ -341,13 +343,14 @@ impl Objective<'_> {
     /// Keeps a trial's model if it is among the best.
     fn keep(
         &self,
-        context: &Context<'_>,
+        context: &mut Context<'_>,
         (sets, settings): (&Sets, &Settings),
         mut model: Model,
         values: &[f64],
         violation: f64,
     ) {
         self.sign(&mut model, sets, settings);
+        context.set_user(WEIGHTS, json!(hash_of(&model.weights)));
         // The trial is worth more than its model file.
         if let Err(error) = self.kept.offer(context.number(), values, violation, &model) {
             self.bridge.progress.note(&format!("the model of trial {} is not kept: {error}", context.number()));
@@ -357,7 +360,7 @@ impl Objective<'_> {
     /// Keeps what a training has come to when the user interrupts it and there is no result yet.
     fn keep_interrupted(
         &self,
-        context: &Context<'_>,
+        context: &mut Context<'_>,
         (sets, settings): (&Sets, &Settings),
         mut model: Model,
         trained: &Trained,

@@ -4,7 +4,7 @@
 //! values keeps them aside (`hpt:was`) until the repetition has ended: they are what there is.
 
 use super::ask::{ATTEMPTS, DIED, explicit_slot};
-use super::cache::{FIXED, LOST, REASON, SLOT, WAS, is_put_aside};
+use super::cache::{DELETED, FIXED, LOST, REASON, SLOT, WAS, is_put_aside};
 use super::handle::Study;
 use super::rows::{self, Stored, Table};
 use super::storage::Fault;
@@ -14,6 +14,8 @@ use rusqlite::Connection;
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
 
+/// System attribute of a trial that a limit ended and that is not repeated any more: the repetition that failed.
+const STANDS: &str = "hpt:stands";
 /// How many processes may die with the same trial: more deaths say that the trial kills them.
 const DEATHS: usize = 3;
 
@@ -29,7 +31,8 @@ impl Study {
     pub fn repeat(&self, why: &str, is_cut: impl Fn(&Trial) -> bool) -> Result<Vec<u64>> {
         self.lose_all(|_| {
             let cache = self.cache();
-            let is_cut = |trial: &&Trial| trial.state == State::Complete && is_cut(trial);
+            let is_cut =
+                |trial: &&Trial| trial.state == State::Complete && !trial.system.contains_key(STANDS) && is_cut(trial);
             let mut cut: Vec<&Trial> = cache.all().filter(is_cut).collect();
             let loss = |trial: &Trial| trial.values.first().map_or(f64::INFINITY, |&v| self.directions()[0].loss(v));
             cut.sort_by(|a, b| loss(a).total_cmp(&loss(b)));
@@ -38,27 +41,35 @@ impl Study {
         })
     }
 
-    /// Gives the trials that [`Study::repeat`] put back their values again where the repetition waits still, which is
-    /// withdrawn: what they came to is a result until there is another. Returns their numbers.
+    /// Gives the trials that [`Study::repeat`] put back their values again where the repetition has come to nothing: it waits
+    /// still, or it is complete and `is_behind` the earlier trial, and is withdrawn; or it has failed for good, and the trial
+    /// is not repeated any more. Returns their numbers.
     ///
     /// # Errors
     /// The storage fails.
-    pub fn restore(&self) -> Result<Vec<u64>> {
+    pub fn restore(&self, is_behind: impl Fn(&Trial, &[f64]) -> bool) -> Result<Vec<u64>> {
         let write = |connection: &Connection| {
             self.refresh_in(connection)?;
             // Of each slot the last that had values, and the last of all.
             let mut slots: BTreeMap<u64, (Option<u64>, u64)> = BTreeMap::new();
             for trial in self.cache().all().filter(|trial| explicit_slot(trial).is_some()) {
                 let (had, last) = slots.entry(trial.slot()).or_default();
-                let has = is_put_aside(trial) && trial.system.contains_key(WAS);
+                let has = is_put_aside(trial) && trial.system.contains_key(WAS) && !trial.system.contains_key(DELETED);
                 (*had, *last) = (has.then_some(trial.number).or(*had), trial.number);
             }
             let mut changed = Vec::new();
             for (had, last) in slots.into_values() {
                 let stored = |number| self.cache().get(number).map(|(id, trial)| Stored { id, trial: trial.clone() });
                 let Some((had, last)) = had.and_then(stored).zip(stored(last)) else { continue };
-                if last.trial.state == State::Waiting {
-                    changed.extend(give_back(connection, had, last)?);
+                let Some(values) = values_before(&had.trial) else { continue };
+                let is_over = match last.trial.state {
+                    State::Waiting => true,
+                    State::Complete => is_behind(&last.trial, &values),
+                    State::Failed => !is_put_aside(&last.trial),
+                    _ => false,
+                };
+                if is_over {
+                    changed.extend(give_back(connection, had, values, last)?);
                 }
             }
             Ok(changed)
@@ -138,18 +149,28 @@ impl Study {
     }
 }
 
-/// Makes a lost trial complete again with the values that it had, in place of its waiting repetition.
-fn give_back(connection: &Connection, had: Stored, waiting: Stored) -> Result<Vec<Stored>, Fault> {
-    let (Stored { id, mut trial }, mut again) = (had, waiting);
-    let values = trial.system.get(WAS).and_then(|values| serde_json::from_value(values.clone()).ok());
-    let (Some(values), now) = (values, Timestamp::now()) else { return Ok(Vec::new()) };
-    if !rows::transition(connection, again.id, State::Waiting, State::Failed, now)? {
-        return Ok(Vec::new());
+/// The values that a trial had when it was put back.
+fn values_before(trial: &Trial) -> Option<Vec<f64>> {
+    trial.system.get(WAS).and_then(|values| serde_json::from_value(values.clone()).ok())
+}
+
+/// Makes a lost trial complete again with the values that it had, in place of its repetition.
+fn give_back(connection: &Connection, had: Stored, values: Vec<f64>, again: Stored) -> Result<Vec<Stored>, Fault> {
+    let (Stored { id, mut trial }, mut again, now) = (had, again, Timestamp::now());
+    if again.trial.state == State::Failed {
+        rows::attribute(connection, Table::TrialSystem, id, STANDS, &json!(again.trial.number))?;
+        trial.system.insert(STANDS.into(), again.trial.number.into());
+    } else {
+        if !rows::transition(connection, again.id, again.trial.state, State::Failed, now)? {
+            return Ok(Vec::new());
+        }
+        connection.execute("DELETE FROM trial_values WHERE trial_id = ?1", [again.id])?;
+        again.trial.values.clear();
+        let why = json!(format!("trial {} has a result, or a better one", trial.number));
+        rows::attribute(connection, Table::TrialSystem, again.id, LOST, &why)?;
+        again.trial.system.insert(LOST.into(), why);
+        (again.trial.state, again.trial.finished) = (State::Failed, Some(now));
     }
-    let why = json!(format!("trial {} has a result", trial.number));
-    rows::attribute(connection, Table::TrialSystem, again.id, LOST, &why)?;
-    again.trial.system.insert(LOST.into(), why);
-    (again.trial.state, again.trial.finished) = (State::Failed, Some(now));
     let finished = trial.finished.unwrap_or(now);
     if !rows::transition(connection, id, State::Failed, State::Complete, finished)? {
         return Ok(vec![again]);

@@ -599,3 +599,40 @@ fn the_best_is_found_while_somebody_reads_and_nothing_is_copied() {
     assert_eq!(study.cache().glance().as_ptr(), reader.as_ptr());
     assert_eq!((study.trials().unwrap()[0].state, reader[0].state), (State::Complete, State::Running));
 }
+
+/// What was put back although it had a value has it again where its repetition comes to nothing.
+#[test]
+fn values_that_were_taken_are_given_back() {
+    let study = Study::in_memory(&config("s")).unwrap();
+    study.optimize(&spec(3), objective).unwrap();
+    let was: Vec<Trial> = study.trials().unwrap().to_vec();
+    let never = |_: &Trial, _: &[f64]| false;
+    let repeat = |number: u64| study.repeat("a test", |trial| trial.number == number).unwrap();
+    let values = |number: usize| study.trials().unwrap()[number].values.clone();
+    let counts = || {
+        let counts = study.counts().unwrap();
+        [counts.complete, counts.lost, counts.waiting, counts.failed, counts.deleted]
+    };
+    // One that waits.
+    assert_eq!((repeat(1), counts(), values(1)), (vec![1], [2, 1, 1, 0, 0], vec![]));
+    assert_eq!((study.restore(never).unwrap(), counts()), (vec![1], [3, 1, 0, 0, 0]));
+    assert_eq!((values(1), study.restore(never).unwrap()), (was[1].values.clone(), vec![]));
+    assert!(!study.trials().unwrap()[1].system.contains_key("hpt:lost"));
+    // One that has ended counts, unless it is behind: then it is as if it had not been.
+    repeat(1);
+    study.optimize(&spec(3), objective).unwrap();
+    assert_eq!((study.restore(never).unwrap(), counts()), (vec![], [3, 2, 0, 0, 0]));
+    repeat(0);
+    study.optimize(&spec(3), |context| objective(context).map(|values| vec![values[0] + 1.0])).unwrap();
+    let is_behind = |again: &Trial, before: &[f64]| again.values[0] > before[0];
+    assert_eq!((study.restore(is_behind).unwrap(), values(0)), (vec![0], was[0].values.clone()));
+    // One that fails for good is the last, and one that somebody deleted does not come back.
+    repeat(2);
+    study.optimize(&spec(3), |_| Err(ObjectiveEnd::Failed("it broke".into()))).unwrap();
+    assert_eq!((study.restore(never).unwrap(), values(2)), (vec![2], was[2].values.clone()));
+    assert_eq!(repeat(2), Vec::<u64>::new());
+    repeat(0);
+    study.delete_trial(0, "a test").unwrap();
+    study.restore(never).unwrap();
+    assert_eq!(values(0), Vec::<f64>::new());
+}

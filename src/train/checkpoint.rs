@@ -80,6 +80,11 @@ impl Checkpoint {
     }
 }
 
+/// [`hash`] of the weights of a model, as text.
+pub(crate) fn hash_of(weights: &[f32]) -> String {
+    format!("{:016x}", hash(weights.iter().map(|x| x.to_bits())))
+}
+
 /// A hash of every bit (FNV-1a, 64 bits, over 32-bit words), the same on every machine.
 pub(crate) fn hash(words: impl Iterator<Item = u32>) -> u64 {
     let step = |hash: u64, word: u32| (hash ^ u64::from(word)).wrapping_mul(0x0000_0100_0000_01b3);

@@ -14,7 +14,7 @@ mod spec;
 
 pub use bootstrap::{Interval, intervals, rehearse};
 pub use checkpoint::Checkpoint;
-pub(crate) use checkpoint::{hash, read, write};
+pub(crate) use checkpoint::{hash, hash_of, read, write};
 pub use diagnostics::{Bin, Diagnostics};
 pub use epochs::{Control, Epoch, Stopped, Trained, Trainer, evaluate, go_on, resume, train};
 pub use hpt_kernels::optimizer::Optimizer;

@@ -187,7 +187,7 @@ fn what_a_time_limit_ended_begins_again() {
     )
     .unwrap();
     drop((base, first));
-    let all = run(&spec_of(folder.path(), 2));
+    let all = run(&spec_of(folder.path(), 1));
     assert_eq!(all.best.value(), Some(0.999), "a study that has all its trials is left alone");
     assert_eq!(all.found.default_value, None, "what was cut says nothing of the default configuration");
     let outcome = run(&spec_of(folder.path(), 3));

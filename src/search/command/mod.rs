@@ -238,7 +238,7 @@ pub fn search_command(spec: &CommandSpec, progress: &dyn Progress, stop: &Arc<At
     // The limit is that of everything.
     optimize.time_limit = spec.time_limit.map(|limit| limit.saturating_sub(started.elapsed()));
     let summary = study.optimize(&optimize, |context| run(&trials, context))?;
-    study.restore()?;
+    study.restore(|again, before| super::is_behind(&study, again, before))?;
     let stray = trials.stray.into_inner();
     if stray > 0 {
         let form = match spec.directions.len() {
