@@ -117,6 +117,14 @@ impl<'a> Packed<'a> {
         unsafe { Matrix::from_raw(panel.wrapping_add(cols.start - first), self.k, cols.len(), step, 1) }
     }
 
+    /// Where element (p, j) lies, and the distance to the next row; the rest of its panel's row follows.
+    #[inline(always)]
+    pub(super) fn at(&self, p: usize, j: usize) -> (*const f32, usize) {
+        let first = j - j % self.width;
+        let (panel, step) = self.panel(p, first);
+        (panel.wrapping_add(j - first), step)
+    }
+
     /// Elements from a panel to the next.
     #[inline(always)]
     pub(super) fn next_panel(&self) -> usize {
@@ -205,11 +213,12 @@ impl PackedMut<'_> {
         (self.ptr.wrapping_add(j * self.height + (self.first + i) * step), step)
     }
 
-    /// Where element (i, j) lies; the rest of its panel's row follows.
+    /// Where element (i, j) lies, and the distance to the next row; the rest of its panel's row follows.
     #[inline(always)]
-    pub(super) fn at(&self, i: usize, j: usize) -> *mut f32 {
+    pub(super) fn at(&self, i: usize, j: usize) -> (*mut f32, usize) {
         let first = j - j % self.width;
-        self.panel(i, first).0.wrapping_add(j - first)
+        let (panel, step) = self.panel(i, first);
+        (panel.wrapping_add(j - first), step)
     }
 }
 

@@ -5,7 +5,7 @@
 //! which the last k is done is scaled back, checked, added to the old C or stored, while it is in L1; the epilogue
 //! runs over whole rows of the groups.
 
-use super::pack::{CHUNK, Halves, Lines, PANEL, SCALE, WORDS};
+use super::pack::{CHUNK, Halves, Lines, PANEL, SCALE, Source, WORDS};
 use super::{Block, Unit};
 use crate::epilogue::Epilogue;
 use crate::gemm::blocks::{Buffer, Cut};
@@ -28,7 +28,6 @@ pub(in crate::gemm) struct Memory {
     b: Buffer,
     sums: Buffer,
     repaired: Buffer,
-    lines: Buffer,
 }
 
 impl Memory {
@@ -38,16 +37,15 @@ impl Memory {
         let words = k.div_ceil(CHUNK) * halves.count() * WORDS;
         let pairs = groups.next_multiple_of(U::GROUPS);
         self.a.grow(pairs * U::ROWS * words);
-        self.b.grow(panels * PANEL * words);
-        self.sums.grow(pairs * U::ROWS * panels.next_multiple_of(2) * PANEL);
+        self.b.grow(panels.next_multiple_of(COLS / PANEL) * PANEL * words);
+        self.sums.grow(pairs * U::ROWS * COLS);
         self.repaired.grow(U::ROWS * COLS);
-        self.lines.grow(PANEL * k);
     }
 
     /// Elements held.
     #[cfg(test)]
     pub fn size(&self) -> usize {
-        [&self.a, &self.b, &self.sums, &self.repaired, &self.lines].iter().map(|buffer| buffer.size()).sum()
+        [&self.a, &self.b, &self.sums, &self.repaired].iter().map(|buffer| buffer.size()).sum()
     }
 }
 
@@ -61,13 +59,14 @@ pub(in crate::gemm) enum Out<'a> {
 }
 
 impl Out<'_> {
-    /// Where element (i, j) lies; up to the next multiple of [`PANEL`] columns, the rest of its row follows.
+    /// Where element (i, j) lies, and the distance to the next row; up to the next multiple of [`PANEL`] columns, the
+    /// rest of its row follows.
     #[inline(always)]
-    fn at(&mut self, i: usize, j: usize) -> *mut f32 {
+    fn at(&mut self, i: usize, j: usize) -> (*mut f32, usize) {
         match self {
             Out::Rows(c) => {
                 let step = c.row_stride();
-                c.as_mut_ptr().wrapping_add(i * step + j)
+                (c.as_mut_ptr().wrapping_add(i * step + j), step)
             }
             Out::Panels(c) => c.at(i, j),
         }
@@ -102,6 +101,10 @@ struct Plan<'a> {
     cut: Cut,
     /// Most rows of a group.
     rows: usize,
+    /// Whether more rows than one block of groups use B's panels, which are kept then.
+    keep: bool,
+    /// Chunks of a block of k.
+    chunks: usize,
     /// Words of a group and of a panel.
     group: usize,
     panel: usize,
@@ -109,8 +112,6 @@ struct Plan<'a> {
     to_a: *mut u32,
     to_b: *mut u32,
     sums: *mut f32,
-    /// Room for the lines of a panel.
-    lines: *mut f32,
 }
 
 impl<U: Unit> Op for Product<'_, '_, U> {
@@ -121,19 +122,23 @@ impl<U: Unit> Op for Product<'_, '_, U> {
         let (m, k, n) = (self.args.a.rows(), self.args.a.cols(), self.args.b.cols());
         self.memory.grow::<U>(self.halves, m, k, n);
         let cut = Cut::new(m, U::ROWS);
-        let words = k.div_ceil(CHUNK) * self.halves.count() * WORDS;
+        let (chunks, keep) = (k.div_ceil(CHUNK), cut.strips > GROUPS);
+        let words = chunks * self.halves.count() * WORDS;
+        // Blocks of k as even as possible; one, of none, where k = 0.
+        let most = 2 / self.halves.count() * U::CHUNKS;
         let plan = Plan {
             a: self.args.a,
             b: self.args.b,
             halves: self.halves,
             cut,
             rows: U::ROWS,
+            keep,
+            chunks: chunks.div_ceil(chunks.div_ceil(most).max(1)),
             group: words * U::ROWS,
             panel: words * PANEL,
             to_a: self.memory.a.as_mut_ptr().cast(),
             to_b: self.memory.b.as_mut_ptr().cast(),
             sums: self.memory.sums.as_mut_ptr(),
-            lines: self.memory.lines.as_mut_ptr(),
         };
         for j0 in (0..n).step_by(NC) {
             let cols = j0..n.min(j0 + NC);
@@ -160,39 +165,46 @@ impl Plan<'_> {
 
     #[inline(always)]
     fn pack_left<S: Simd>(&self, s: S, groups: Range<usize>) {
-        let (stored, halves) = (self.rows, self.halves);
         for t in groups.clone() {
-            let from = self.a.block(self.rows(t), 0..self.a.cols());
+            let from = Source::Matrix(self.a.block(self.rows(t), 0..self.a.cols()));
             let to = self.to_a.wrapping_add((t - groups.start) * self.group);
-            s.call(Lines { from, halves, stored, together: true, to });
+            s.call(Lines { from, halves: self.halves, stored: self.rows, next: 0, together: true, to });
         }
     }
 
-    /// Columns of B, of one panel of 16, as lines.
+    /// Those places and columns of B as lines.
     #[inline(always)]
-    fn lines(&self, cols: Range<usize>) -> Matrix<'_> {
+    fn lines(&self, places: Range<usize>, cols: Range<usize>) -> Source<'_> {
         match self.b {
-            Right::Strided(b) => b.block(0..b.rows(), cols).t(),
-            Right::Packed(b) => b.within(cols).t(),
-            // Their places along k lie in several panels.
-            Right::Transposed(b) => {
-                let (lines, k) = (cols.len(), b.n());
-                // SAFETY: `grow` made room, and nobody reads the lines before.
-                b.rows(cols).unpack(unsafe { std::slice::from_raw_parts_mut(self.lines, lines * k) });
-                // SAFETY: written above, and next after these have been packed.
-                Matrix::row_major(unsafe { std::slice::from_raw_parts(self.lines, lines * k) }, lines, k)
-            }
+            Right::Strided(b) => Source::Matrix(b.block(places, cols).t()),
+            Right::Packed(b) => Source::Matrix(b.within(cols.clone()).block(places, 0..cols.len()).t()),
+            Right::Transposed(b) => Source::Rows(b.rows(cols).cols(places)),
         }
     }
 
-    /// The panels that cover those columns; `first` is the first column of all that are packed.
+    /// B's panels of those chunks and columns, packed now (`fill`), and the distance from panel to panel; `first` is the
+    /// first of the columns that are kept.
     #[inline(always)]
-    fn pack_right<S: Simd>(&self, s: S, cols: Range<usize>, first: usize) {
-        for j in cols.clone().step_by(PANEL) {
-            let from = self.lines(j..cols.end.min(j + PANEL));
-            let to = self.to_b.wrapping_add((j - first) / PANEL * self.panel);
-            s.call(Lines { from, halves: self.halves, stored: PANEL, together: false, to });
+    fn right<S: Simd>(
+        &self,
+        s: S,
+        chunks: Range<usize>,
+        cols: Range<usize>,
+        first: usize,
+        fill: bool,
+    ) -> (*mut u32, usize) {
+        let words = self.halves.count() * WORDS * PANEL;
+        let (to, next) = if self.keep {
+            (self.to_b.wrapping_add((cols.start - first) / PANEL * self.panel + chunks.start * words), self.panel)
+        } else {
+            (self.to_b, self.chunks * words)
+        };
+        if fill && !chunks.is_empty() {
+            let places = chunks.start * CHUNK..self.a.cols().min(chunks.end * CHUNK);
+            let from = self.lines(places, cols);
+            s.call(Lines { from, halves: self.halves, stored: PANEL, next, together: false, to });
         }
+        (to, next)
     }
 }
 
@@ -201,22 +213,16 @@ impl<U: Unit> Product<'_, '_, U> {
     #[inline(always)]
     fn block<S: Simd>(&mut self, s: S, plan: &Plan, groups: Range<usize>, cols: Range<usize>, fill: bool) {
         let chunks = plan.a.cols().div_ceil(CHUNK);
-        let most = U::CHUNKS * 2 / plan.halves.count();
-        // Blocks of k as even as possible; one, of none, where k = 0.
-        let blocks = chunks.div_ceil(most).max(1);
-        let most = chunks.div_ceil(blocks);
-        let step = if blocks == 1 { COLS } else { cols.len().next_multiple_of(COLS) };
-        for p in 0..blocks {
-            let part = p * most..chunks.min((p + 1) * most);
-            for j in cols.clone().step_by(COLS) {
-                let here = j..cols.end.min(j + COLS);
-                if fill && p == 0 {
-                    plan.pack_right(s, here.clone(), cols.start);
-                }
+        for j in cols.clone().step_by(COLS) {
+            let here = j..cols.end.min(j + COLS);
+            let mut part = 0..plan.chunks;
+            loop {
+                let (b, b_next) = plan.right(s, part.clone(), here.clone(), cols.start, fill);
                 for t in groups.clone().step_by(U::GROUPS) {
-                    let (group, panel) = (t - groups.start, (j - cols.start) / PANEL);
+                    let group = t - groups.start;
                     let offset = part.start * plan.halves.count() * WORDS;
-                    let place = if blocks == 1 { 0 } else { group * U::ROWS * step + (j - cols.start) };
+                    // Sums that no later block of k adds to make room for the next at once.
+                    let place = if plan.chunks == chunks { 0 } else { group * U::ROWS * COLS };
                     let block = Block {
                         chunks: part.len(),
                         halves: plan.halves,
@@ -224,67 +230,95 @@ impl<U: Unit> Product<'_, '_, U> {
                         a_next: plan.group,
                         groups: (groups.end - t).min(U::GROUPS),
                         rows: plan.rows(t).len(),
-                        b: plan.to_b.wrapping_add(panel * plan.panel + offset * PANEL),
-                        b_next: plan.panel,
+                        b,
+                        b_next,
                         panels: here.len().div_ceil(PANEL),
                         sums: plan.sums.wrapping_add(place),
-                        step,
-                        add: p > 0,
+                        step: COLS,
+                        add: part.start > 0,
                     };
-                    // SAFETY: groups and panels are packed for all of k, and `grow` made room for the sums.
+                    // SAFETY: groups and panels are packed for those places, and `grow` made room for the sums.
                     unsafe { self.unit.block(s, &block) };
-                    if p + 1 == blocks {
+                    if part.end == chunks {
                         for g in 0..block.groups {
-                            let sums = block.sums.wrapping_add(g * U::ROWS * step);
-                            self.finish(s, plan.rows(t + g), here.clone(), sums, step);
+                            self.finish(s, plan.rows(t + g), here.clone(), block.sums.wrapping_add(g * U::ROWS * COLS));
                         }
                     }
                 }
+                if part.end == chunks {
+                    break;
+                }
+                part = part.end..chunks.min(part.end + plan.chunks);
             }
         }
     }
 
     /// C from the sums of that block of it, one group's rows by at most [`COLS`] columns.
     #[inline(always)]
-    fn finish<S: Simd>(&mut self, s: S, rows: Range<usize>, cols: Range<usize>, sums: *const f32, step: usize) {
-        let back = s.splat(1.0 / (SCALE * SCALE));
-        let mut check = s.splat(0.0);
-        // SAFETY: the sums of this block; columns that C lacks are zeros or of no meaning, and masked.
-        let sum = |r: usize, v: usize| unsafe { s.load_first(sums.add(r * step + v), (cols.len() - v).min(S::LANES)) };
-        for r in 0..rows.len() {
-            for v in (0..cols.len()).step_by(S::LANES) {
-                // 0 for a finite number, else NaN.
-                check = s.add(check, s.sub(sum(r, v), sum(r, v)));
-            }
-        }
-        if s.sum(check) != 0.0 {
-            let to = self.memory.repaired.as_mut_ptr();
-            s.call(Repair { args: &mut self.args, rows, cols, sums, step, to, scratch: self.scratch });
-            return;
-        }
-        for (r, i) in rows.enumerate() {
-            for v in (0..cols.len()).step_by(S::LANES) {
-                let (c, there) = (self.args.c.at(i, cols.start + v), (cols.len() - v).min(S::LANES));
-                let mut x = s.mul(sum(r, v), back);
-                // SAFETY: elements of a row of C, of one panel where it has panels.
-                unsafe {
-                    if self.args.beta == Beta::One {
-                        x = s.add(s.load_first(c, there), x);
-                    }
-                    s.store_first(c, there, x);
+    fn finish<S: Simd>(&mut self, s: S, rows: Range<usize>, cols: Range<usize>, sums: *const f32) {
+        let sums = Sums { rows, cols, at: sums };
+        let Args { c, beta, .. } = &mut self.args;
+        let finite = match beta {
+            // Where it is in vain, the block is written again.
+            Beta::Zero => sums.check::<S, true, false>(s, c),
+            Beta::One => {
+                let finite = sums.check::<S, false, true>(s, c);
+                if finite {
+                    sums.check::<S, true, true>(s, c);
                 }
+                finite
+            }
+        };
+        if !finite {
+            let to = self.memory.repaired.as_mut_ptr();
+            s.call(Repair { args: &mut self.args, sums, to, scratch: self.scratch });
+        }
+    }
+}
+
+/// Sums of a block of C.
+struct Sums {
+    rows: Range<usize>,
+    cols: Range<usize>,
+    /// Rows of [`COLS`].
+    at: *const f32,
+}
+
+impl Sums {
+    /// Whether all are finite; `STORE`: C becomes what they stand for, or (`ADD`) has it added.
+    #[inline(always)]
+    fn check<S: Simd, const STORE: bool, const ADD: bool>(&self, s: S, c: &mut Out) -> bool {
+        let (back, zero) = (s.splat(1.0 / (SCALE * SCALE)), s.splat(0.0));
+        // 0 for finite numbers, else NaN.
+        let mut check = zero;
+        for v in (0..self.cols.len()).step_by(S::LANES) {
+            let there = (self.cols.len() - v).min(S::LANES);
+            let (mut from, (mut to, step)) = (self.at.wrapping_add(v), c.at(self.rows.start, self.cols.start + v));
+            for _ in self.rows.clone() {
+                // SAFETY: sums of this block and elements of a row of C, of one panel where it has panels; columns that C
+                // lacks are zeros or of no meaning, and masked.
+                unsafe {
+                    let sum = if there == S::LANES { s.load_ptr(from) } else { s.load_first(from, there) };
+                    check = s.mul_add(sum, zero, check);
+                    if STORE {
+                        let mut x = s.mul(sum, back);
+                        if ADD {
+                            x = s.add(s.load_first(to, there), x);
+                        }
+                        if there == S::LANES { s.store_ptr(to, x) } else { s.store_first(to, there, x) }
+                    }
+                }
+                (from, to) = (from.wrapping_add(COLS), to.wrapping_add(step));
             }
         }
+        s.sum(check) == 0.0
     }
 }
 
 /// A block of C some of whose sums are not finite: those elements by the f32 kernel.
 struct Repair<'a, 's> {
     args: &'s mut Args<'a>,
-    rows: Range<usize>,
-    cols: Range<usize>,
-    sums: *const f32,
-    step: usize,
+    sums: Sums,
     /// Room for the block.
     to: *mut f32,
     scratch: &'s mut Scratch,
@@ -295,7 +329,7 @@ impl Op for Repair<'_, '_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Repair { args, rows, cols, sums, step, to, scratch } = self;
+        let Repair { args, sums: Sums { rows, cols, at: sums }, to, scratch } = self;
         let Args { a, b, c, beta, .. } = args;
         let k = a.cols();
         // SAFETY: `grow` made room, which is this call's alone.
@@ -304,7 +338,7 @@ impl Op for Repair<'_, '_> {
         for (r, i) in rows.clone().enumerate() {
             for (exact, j) in exact.row_mut(r).iter_mut().zip(cols.clone()) {
                 // SAFETY: an element of C.
-                *exact = unsafe { *c.at(i, j) };
+                *exact = unsafe { *c.at(i, j).0 };
             }
         }
         let right = match *b {
@@ -318,7 +352,7 @@ impl Op for Repair<'_, '_> {
         for (r, i) in rows.enumerate() {
             for (j, exact) in exact.row_mut(r).iter().enumerate() {
                 // SAFETY: a sum of this block, and an element of C.
-                let (sum, c) = unsafe { (*sums.add(r * step + j), &mut *c.at(i, cols.start + j)) };
+                let (sum, c) = unsafe { (*sums.add(r * COLS + j), &mut *c.at(i, cols.start + j).0) };
                 let scaled = sum * (1.0 / (SCALE * SCALE));
                 *c = match beta {
                     _ if !sum.is_finite() => *exact,

@@ -121,7 +121,7 @@ trait Unit {
     const ROWS: usize;
     /// Most groups of a block.
     const GROUPS: usize;
-    /// Chunks of two halves after which another block is worked on, so that B's panels stay in a near cache.
+    /// Chunks of two halves of a block of k; twice as many of one.
     const CHUNKS: usize;
 
     /// Computes a block.

@@ -12,6 +12,7 @@
 
 #![allow(clippy::needless_range_loop, reason = "lines and words are coordinates")]
 
+use crate::gemm::Packed;
 use crate::isa::{Op, Simd};
 use crate::matrix::Matrix;
 
@@ -21,6 +22,8 @@ pub(super) const CHUNK: usize = 32;
 pub(super) const WORDS: usize = 16;
 /// Columns of a panel.
 pub(super) const PANEL: usize = 16;
+/// Places along k that are asked for before they are packed.
+const AHEAD: usize = 4 * CHUNK;
 /// 2²³
 pub(super) const SCALE: f32 = 8_388_608.0;
 
@@ -51,26 +54,69 @@ fn halve<S: Simd>(s: S, x: S::F) -> (S::F, S::F) {
     (half, s.sub(x, half))
 }
 
-/// The words of two vectors whose lanes are 16 places apart, one for each half.
+/// The words of two vectors of scaled numbers whose lanes are 16 places apart, one for each half.
 #[inline(always)]
-fn words<S: Simd>(s: S, halves: Halves, first: S::F, second: S::F) -> [S::U; 2] {
+fn words<S: Simd, const TWO: bool>(s: S, first: S::F, second: S::F) -> [S::U; 2] {
     let pair = |low: S::F, high: S::F| s.or(s.shr::<16>(s.to_bits(low)), s.to_bits(high));
     let scale = s.splat(SCALE);
     let ((high0, rest0), (high1, rest1)) = (halve(s, s.mul(first, scale)), halve(s, s.mul(second, scale)));
-    match halves {
-        Halves::One => [pair(high0, high1); 2],
-        Halves::Two => [pair(high0, high1), pair(halve(s, rest0).0, halve(s, rest1).0)],
+    let high = pair(high0, high1);
+    if TWO { [high, pair(halve(s, rest0).0, halve(s, rest1).0)] } else { [high; 2] }
+}
+
+/// Rows of A, or columns of B.
+#[derive(Clone, Copy)]
+pub(super) enum Source<'a> {
+    /// lines × k.
+    Matrix(Matrix<'a>),
+    /// The rows of a packed matrix.
+    Rows(Packed<'a>),
+}
+
+impl Source<'_> {
+    /// Lines and places.
+    #[inline(always)]
+    fn size(&self) -> (usize, usize) {
+        match self {
+            Source::Matrix(x) => (x.rows(), x.cols()),
+            Source::Rows(x) => (x.k(), x.n()),
+        }
+    }
+
+    /// Whether 16 places of a line lie together, from a multiple of 16 on, and whether a place of all lines does.
+    #[inline(always)]
+    fn contiguous(&self) -> (bool, bool) {
+        match self {
+            Source::Matrix(x) => (x.col_stride() == 1 || x.cols() <= 1, x.row_stride() == 1 || x.rows() <= 1),
+            Source::Rows(_) => (true, false),
+        }
+    }
+
+    /// Where an element lies, and how far from line to line and from place to place there.
+    #[inline(always)]
+    fn at(&self, line: usize, p: usize) -> (*const f32, usize, usize) {
+        match self {
+            Source::Matrix(x) => {
+                let (lines, places) = (x.row_stride(), x.col_stride());
+                (x.as_ptr().wrapping_add(line * lines + p * places), lines, places)
+            }
+            Source::Rows(x) => {
+                let (at, step) = x.at(line, p);
+                (at, step, 1)
+            }
+        }
     }
 }
 
-/// Packs lines of a matrix: rows of A, or columns of B seen as the rows of its transpose.
+/// Packs lines.
 #[derive(Clone, Copy)]
 pub(super) struct Lines<'a> {
-    /// lines × k.
-    pub from: Matrix<'a>,
+    pub from: Source<'a>,
     pub halves: Halves,
-    /// Lines that there is room for (at most 16).
+    /// Lines of a group or panel that there is room for, at most 16; more lines go to the next one.
     pub stored: usize,
+    /// Words from a group or panel to the next.
+    pub next: usize,
     /// Whether a line's words of a chunk lie together (A), or a word of all lines (B).
     pub together: bool,
     /// `chunks · halves · stored · 16` words.
@@ -82,29 +128,83 @@ impl Op for Lines<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Lines { from, stored, together, .. } = self;
-        debug_assert!(from.rows() <= stored && stored <= 16 && (together || stored == PANEL));
-        let along = from.col_stride() == 1 || from.cols() <= 1;
-        let across = from.row_stride() == 1 || from.rows() <= 1;
-        // SAFETY: the matrix is readable and the words writable, as the creator promises; the size of the square
-        // buffers follows from `LANES`.
-        unsafe {
-            if along && together {
-                self.straight::<S, true>(s);
-            } else if across && !together && !along {
-                self.straight::<S, false>(s);
-            } else {
-                self.turned(s, along, across);
-            }
+        match self.halves {
+            Halves::One => self.pack::<S, false>(s),
+            Halves::Two => self.pack::<S, true>(s),
         }
     }
 }
 
 impl Lines<'_> {
-    /// Element (line, p) of the source.
+    #[inline(always)]
+    fn pack<S: Simd, const TWO: bool>(self, s: S) {
+        let Lines { from, stored, together, .. } = self;
+        let (lines, k) = from.size();
+        debug_assert!(stored <= 16 && (together || stored == PANEL));
+        let (along, across) = from.contiguous();
+        let chunk_words = stored * WORDS * (1 + usize::from(TWO));
+        for p in (0..k).step_by(CHUNK) {
+            for first in (0..lines).step_by(stored) {
+                let to = self.to.wrapping_add(first / stored * self.next + p / CHUNK * chunk_words);
+                let chunk =
+                    Chunk { from, first, lines: stored.min(lines - first), p, left: k - p, stored, together, to };
+                // SAFETY: the source is readable and the words writable, as the creator promises; the size of the square
+                // buffers follows from `LANES`.
+                unsafe {
+                    match S::LANES {
+                        _ if along && together => chunk.straight::<S, TWO, true>(s),
+                        _ if across && !together && !along => chunk.straight::<S, TWO, false>(s),
+                        16 => chunk.turned::<S, TWO, 16>(s, along, across),
+                        _ => chunk.turned::<S, TWO, 8>(s, along, across),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A chunk of a group or a panel.
+struct Chunk<'a> {
+    from: Source<'a>,
+    /// The first line, and how many.
+    first: usize,
+    lines: usize,
+    /// The first place, and how many there are from it on.
+    p: usize,
+    left: usize,
+    stored: usize,
+    together: bool,
+    to: *mut u32,
+}
+
+impl Chunk<'_> {
+    /// Where an element lies.
     #[inline(always)]
     fn at(&self, line: usize, p: usize) -> *const f32 {
-        self.from.as_ptr().wrapping_add(line * self.from.row_stride() + p * self.from.col_stride())
+        self.from.at(self.first + line, self.p + p).0
+    }
+
+    /// As `at`, with the distance to the next vector of the source: of the next line, or of the next place.
+    #[inline(always)]
+    fn vector(&self, line: usize, p: usize, along: bool) -> (*const f32, usize) {
+        let (at, lines, places) = self.from.at(self.first + line, self.p + p);
+        (at, if along { lines } else { places })
+    }
+
+    /// Stores the words of two vectors.
+    ///
+    /// # Safety
+    /// There is room at `to`, and for two halves a block further on.
+    #[inline(always)]
+    unsafe fn put<S: Simd, const TWO: bool>(&self, s: S, first: S::F, second: S::F, to: *mut u32) {
+        let [high, low] = words::<S, TWO>(s, first, second);
+        // SAFETY: by the caller's promise.
+        unsafe {
+            s.store_ptr(to.cast(), s.from_bits(high));
+            if TWO {
+                s.store_ptr(to.add(self.stored * WORDS).cast(), s.from_bits(low));
+            }
+        }
     }
 
     /// Whole vectors become whole vectors of words: along lines where a line's words lie together (`ALONG`), across
@@ -113,109 +213,91 @@ impl Lines<'_> {
     /// # Safety
     /// The source is readable and `to` writable.
     #[inline(always)]
-    unsafe fn straight<S: Simd, const ALONG: bool>(&self, s: S) {
-        let (lines, k) = (self.from.rows(), self.from.cols());
-        let (block, count) = (self.stored * WORDS, self.halves.count());
-        // `outer` vectors of words to a chunk: lines where they lie along, else words.
-        let outer = if ALONG { lines } else { WORDS };
-        for chunk in 0..k.div_ceil(CHUNK) {
-            let p0 = chunk * CHUNK;
-            let to = self.to.wrapping_add(chunk * count * block);
-            let left = k - p0;
-            for o in 0..outer {
-                for v in (0..16).step_by(S::LANES) {
-                    // How many lanes are there of the first and of the second places.
-                    let (first, second) = if ALONG {
-                        (left.saturating_sub(v), left.saturating_sub(v + WORDS))
+    unsafe fn straight<S: Simd, const TWO: bool, const ALONG: bool>(&self, s: S) {
+        let &Chunk { lines, left, .. } = self;
+        // Vectors of words: lines where they lie along, else words.
+        let count = if ALONG { lines } else { WORDS };
+        if left >= CHUNK && (ALONG || lines == PANEL) {
+            for v in (0..16).step_by(S::LANES) {
+                let (i, p) = if ALONG { (0, v) } else { (v, 0) };
+                let ((mut x, x_step), (mut y, y_step)) = (self.vector(i, p, ALONG), self.vector(i, p + WORDS, ALONG));
+                let ahead = if ALONG { AHEAD } else { AHEAD * x_step };
+                for o in 0..count {
+                    s.prefetch(x.wrapping_add(ahead));
+                    s.prefetch(y.wrapping_add(ahead));
+                    // SAFETY: all elements are there; 16 words of each row of the chunk are written.
+                    unsafe { self.put::<S, TWO>(s, s.load_ptr(x), s.load_ptr(y), self.to.add(o * WORDS + v)) };
+                    (x, y) = (x.wrapping_add(x_step), y.wrapping_add(y_step));
+                }
+            }
+            return;
+        }
+        for o in 0..count {
+            for v in (0..16).step_by(S::LANES) {
+                let (i, p) = if ALONG { (o, v) } else { (v, o) };
+                let (x, y) = (self.at(i, p), self.at(i, p + WORDS));
+                // SAFETY: as many elements are read as the source has there; 16 words of each row of the chunk are
+                // written.
+                unsafe {
+                    let (x, y) = if ALONG {
+                        (load(s, x, left.saturating_sub(v)), load(s, y, left.saturating_sub(v + WORDS)))
                     } else {
-                        let there = lines.saturating_sub(v);
-                        (there * usize::from(o < left), there * usize::from(o + WORDS < left))
+                        let there = |p: usize| lines.saturating_sub(v) * usize::from(p < left);
+                        (load(s, x, there(o)), load(s, y, there(o + WORDS)))
                     };
-                    let (i, p) = if ALONG { (o, p0 + v) } else { (v, p0 + o) };
-                    if !ALONG {
-                        // Rows lie far apart: the same ones of the next chunk.
-                        s.prefetch(self.at(i, p + CHUNK));
-                        s.prefetch(self.at(i, p + CHUNK + WORDS));
-                    }
-                    // SAFETY: as many elements are read as the matrix has there; 16 words of each of `outer` rows of
-                    // the chunk are written.
-                    unsafe {
-                        let x = load(s, self.at(i, p), first);
-                        let y = load(s, self.at(i, p + WORDS), second);
-                        let words = words(s, self.halves, x, y);
-                        for (half, &word) in words.iter().enumerate().take(count) {
-                            s.store_ptr(to.add(half * block + o * WORDS + v).cast(), s.from_bits(word));
-                        }
-                    }
+                    self.put::<S, TWO>(s, x, y, self.to.add(o * WORDS + v));
                 }
             }
         }
     }
 
-    /// The other order: each chunk is made in the order of the source and turned round.
+    /// The other order: made in the order of the source and turned round, by squares of `L = LANES`.
     ///
     /// # Safety
     /// As for `straight`.
     #[inline(always)]
-    unsafe fn turned<S: Simd>(&self, s: S, along: bool, across: bool) {
-        match S::LANES {
-            // SAFETY: by the caller's promise.
-            16 => unsafe { self.turned_by::<S, 16>(s, along, across) },
-            // SAFETY: as above.
-            _ => unsafe { self.turned_by::<S, 8>(s, along, across) },
-        }
-    }
-
-    /// # Safety
-    /// As for `straight`; `L` is `LANES`.
-    #[inline(always)]
-    unsafe fn turned_by<S: Simd, const L: usize>(&self, s: S, along: bool, across: bool) {
-        let (lines, k) = (self.from.rows(), self.from.cols());
-        let (block, count) = (self.stored * WORDS, self.halves.count());
-        for chunk in 0..k.div_ceil(CHUNK) {
-            let p0 = chunk * CHUNK;
-            let left = k - p0;
-            let to = self.to.wrapping_add(chunk * count * block);
-            // Squares of L × L words: `o` counts what the source has in vectors' order, `v` the lanes.
-            for o in (0..16).step_by(L) {
-                for v in (0..16).step_by(L) {
-                    let mut squares = [[s.splat(0.0); L]; 2];
-                    for r in 0..L {
-                        let (i, q) = if along { (o + r, v) } else { (v, o + r) };
-                        // SAFETY: as in `straight`; single elements where no direction is contiguous.
-                        let (x, y) = unsafe {
-                            if along || across {
-                                let there = |p: usize| {
-                                    if along {
-                                        usize::from(i < lines) * left.saturating_sub(p)
-                                    } else {
-                                        usize::from(p < left) * lines.saturating_sub(i)
-                                    }
-                                };
-                                let second = load(s, self.at(i, p0 + q + WORDS), there(q + WORDS));
-                                (load(s, self.at(i, p0 + q), there(q)), second)
-                            } else {
-                                (self.gather(s, i, p0 + q), self.gather(s, i, p0 + q + WORDS))
-                            }
-                        };
-                        let words = words(s, self.halves, x, y);
-                        squares[0][r] = s.from_bits(words[0]);
-                        squares[1][r] = s.from_bits(words[1]);
-                    }
-                    for (half, square) in squares.iter_mut().enumerate().take(count) {
-                        // Words lie across lines in the source's order; turned they lie as they are wanted.
-                        if along != self.together {
-                            transpose(s, square);
+    unsafe fn turned<S: Simd, const TWO: bool, const L: usize>(&self, s: S, along: bool, across: bool) {
+        let &Chunk { lines, left, stored, together, to, .. } = self;
+        // The rows of the chunk that are stored, and whether their words lie across the source's order.
+        let (rows, turn) = (if together { lines } else { WORDS }, along != together);
+        let whole = left >= CHUNK && lines == 16 && (along || across);
+        // `o` counts what the source has in vectors' order, `v` the lanes.
+        for o in (0..16).step_by(L) {
+            for v in (0..16).step_by(L) {
+                let mut squares = [[s.splat(0.0); L]; 2];
+                let (i, q) = if along { (o, v) } else { (v, o) };
+                let ((mut next_x, x_step), (mut next_y, y_step)) =
+                    (self.vector(i, q, along), self.vector(i, q + WORDS, along));
+                for r in 0..L {
+                    let (i, q) = if along { (o + r, v) } else { (v, o + r) };
+                    let (x, y) = (next_x, next_y);
+                    (next_x, next_y) = (x.wrapping_add(x_step), y.wrapping_add(y_step));
+                    // SAFETY: as in `straight`; single elements where no direction is contiguous.
+                    let (x, y) = unsafe {
+                        if whole {
+                            (s.load_ptr(x), s.load_ptr(y))
+                        } else if along {
+                            let there = |q: usize| usize::from(i < lines) * left.saturating_sub(q);
+                            (load(s, x, there(q)), load(s, y, there(q + WORDS)))
+                        } else if across {
+                            let there = |q: usize| usize::from(q < left) * lines.saturating_sub(i);
+                            (load(s, x, there(q)), load(s, y, there(q + WORDS)))
+                        } else {
+                            (self.gather(s, i, q), self.gather(s, i, q + WORDS))
                         }
-                        let (row, col) = if along == self.together { (o, v) } else { (v, o) };
-                        for (r, &x) in square.iter().enumerate() {
-                            if row + r < if self.together { lines } else { WORDS } {
-                                // SAFETY: 16 words of a row of the chunk that is stored.
-                                unsafe {
-                                    let at = to.add(half * block + (row + r) * WORDS + col);
-                                    s.store_ptr(at.cast(), x);
-                                }
-                            }
+                    };
+                    let [high, low] = words::<S, TWO>(s, x, y);
+                    (squares[0][r], squares[1][r]) = (s.from_bits(high), s.from_bits(low));
+                }
+                let (row, col) = if turn { (v, o) } else { (o, v) };
+                for (half, square) in squares.iter_mut().enumerate().take(1 + usize::from(TWO)) {
+                    if turn {
+                        transpose(s, square);
+                    }
+                    for (r, &x) in square.iter().enumerate() {
+                        if row + r < rows {
+                            // SAFETY: 16 words of a row of the chunk that is stored.
+                            unsafe { s.store_ptr(to.add((half * stored + row + r) * WORDS + col).cast(), x) };
                         }
                     }
                 }
@@ -231,8 +313,8 @@ impl Lines<'_> {
     unsafe fn gather<S: Simd>(&self, s: S, i: usize, p: usize) -> S::F {
         let mut lanes = [0.0f32; 16];
         for (lane, x) in lanes[..S::LANES].iter_mut().enumerate() {
-            if p < self.from.cols() && i + lane < self.from.rows() {
-                // SAFETY: an element of the matrix.
+            if p < self.left && i + lane < self.lines {
+                // SAFETY: an element of the source.
                 *x = unsafe { *self.at(i + lane, p) };
             }
         }

@@ -3,7 +3,7 @@
 //! whole range of exponents; the packing alone on every instruction set; and the tiles against their emulation.
 
 use super::emulated::Emulated;
-use super::pack::{CHUNK, Halves, Lines, PANEL, SCALE, WORDS};
+use super::pack::{CHUNK, Halves, Lines, PANEL, SCALE, Source, WORDS};
 use super::tiles::Tiles;
 use super::*;
 use crate::activation::Activation;
@@ -358,7 +358,7 @@ fn packing_matches_its_definition() {
                         let block = 16 * WORDS;
                         let mut words = vec![u32::MAX; k.div_ceil(CHUNK) * halves.count() * block];
                         let to = words.as_mut_ptr();
-                        isa.run(Lines { from: from.view(), halves, stored: 16, together, to });
+                        isa.run(Lines { from: Source::Matrix(from.view()), halves, stored: 16, next: 0, together, to });
                         for p in 0..k.next_multiple_of(CHUNK) {
                             for line in 0..*lines {
                                 let (chunk, q, high) = (p / CHUNK, p % WORDS, p % CHUNK >= WORDS);
