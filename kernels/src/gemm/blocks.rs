@@ -65,6 +65,7 @@ pub struct Scratch {
     a: Buffer,
     b: Buffer,
     pub(super) tile: Buffer,
+    pub(super) part: Buffer,
     pub(super) bf16: bf16::Memory,
 }
 
@@ -90,10 +91,16 @@ impl Scratch {
         bf16::reserve(isa, method, &mut self.bf16, m, k, n);
     }
 
+    /// Memory for [`gemm_parts`](super::gemm_parts) too.
+    pub fn reserve_parts(&mut self, isa: Isa, method: Method, m: usize, k: usize, n: usize) {
+        self.reserve_by(isa, method, m, k, n);
+        self.part.grow(super::parts::part_len(isa, m, n));
+    }
+
     /// Bytes held.
     #[cfg(test)]
     pub(super) fn size(&self) -> usize {
-        [&self.a, &self.b, &self.tile].iter().map(|buffer| buffer.size()).sum::<usize>() + self.bf16.size()
+        [&self.a, &self.b, &self.tile, &self.part].iter().map(|buffer| buffer.size()).sum::<usize>() + self.bf16.size()
     }
 
     #[inline(always)]

@@ -9,6 +9,7 @@
 mod bf16;
 mod blocks;
 mod pack;
+mod parts;
 #[cfg(test)]
 mod tests;
 mod tile;
@@ -17,6 +18,7 @@ pub use bf16::Method;
 pub use blocks::Scratch;
 use pack::PANEL_VECTORS;
 pub use pack::{Packed, PackedMut, pack, pack_raw, packed_len, panel_width};
+pub use parts::{Each, gemm_parts};
 
 use blocks::{PanelProduct, Product};
 

@@ -135,6 +135,31 @@ enum Given {
     Transposed,
 }
 
+/// The product in panels, put together from its parts: every element comes once, and 0 in the padding.
+pub(super) fn by_parts(isa: Isa, method: Method, a: Matrix, b: Right) -> Vec<f32> {
+    let (m, n, width) = (a.rows(), b.cols(), panel_width(isa));
+    let mut c = vec![f32::NAN; packed_len(isa, m, n)];
+    gemm_parts(isa, method, a, b, &mut Scratch::default(), &mut |rows, panels, values| {
+        let mut from = 0;
+        for panel in panels {
+            let step = width.min(n.next_multiple_of(isa.lanes()) - panel * width);
+            let to = &mut c[panel * width * m + rows.start * step..][..rows.len() * step];
+            assert!(to.iter().all(|x| x.is_nan()), "{} rows {rows:?} of panel {panel} came before", isa.name());
+            to.copy_from_slice(&values[from..][..to.len()]);
+            from += to.len();
+        }
+        assert_eq!(from, values.len());
+    });
+    for (panel, j) in (0..n).step_by(width).enumerate() {
+        let (cols, step) = (width.min(n - j), width.min(n.next_multiple_of(isa.lanes()) - j));
+        for i in 0..m {
+            let row = &c[panel * width * m + i * step..][..step];
+            assert!(row[cols..].iter().all(|&x| x == 0.0), "padding of row {i}: {row:?}");
+        }
+    }
+    c
+}
+
 /// Runs the case and holds it against the oracle: exactly, or within the bound.
 fn check(isa: Isa, case: Case, exact: bool, scratch: &mut Scratch) {
     let all: &[Given] = if case.packed { &[Given::Packed, Given::Transposed] } else { &[Given::Strided] };
@@ -322,6 +347,10 @@ proptest! {
             prop_assert_eq!(bits(&unpacked), bits(&whole), "{} to panels", isa.name());
             let padding = packed_len(isa, m, n) - m * n;
             prop_assert_eq!(there.iter().filter(|x| x.is_nan()).count(), padding, "padding is not touched");
+
+            let parts = by_parts(isa, Method::F32, a, Right::Strided(b));
+            Packed::new(isa, &parts, m, n).unpack(&mut unpacked);
+            prop_assert_eq!(bits(&unpacked), bits(&whole), "{} by parts", isa.name());
 
             let mut transposed = vec![f32::NAN; m * n];
             let memory = packed_copy(isa, b.t());

@@ -1,14 +1,12 @@
 //! From dL/dz to new weights: dW and db of a layer, and the optimizer on them.
 //!
-//! Where no norm is clipped, the gradient of a few panels of W goes to a buffer of the worker and from there, while it is
-//! in the cache, into the optimizer, so that it is never written to memory. Fewer rows or panels at a time cost more than
-//! they save: the optimizer is at its best on long streams. Clipping needs the whole gradient first.
+//! Where no norm is clipped, the gradient of a part of W goes into the optimizer while it is in the cache, so that it is
+//! never written to memory ([`gemm_parts`]). Clipping needs the whole gradient first.
 
 use super::memory::rows_of;
 use super::net::{Net, Step, WorkerMemory};
 use super::team::Worker;
-use hpt_kernels::gemm::{Method, PackedMut, Right, gemm_panels, panel_width};
-use hpt_kernels::isa::Isa;
+use hpt_kernels::gemm::{Method, PackedMut, Right, gemm_panels, gemm_parts};
 use hpt_kernels::matrix::Matrix;
 use hpt_kernels::optimizer::{Update, update};
 use hpt_kernels::reduce::{CHUNK, column_sums, sum_of_squares_chunks};
@@ -16,14 +14,6 @@ use std::ops::Range;
 
 /// Panels a worker, from which on a last one that only some workers have does not matter.
 const MANY_PANELS: usize = 8;
-
-/// Elements of dW at a time: 256 KiB, a part of L2.
-const GROUP: usize = 1 << 16;
-
-/// Elements of dW that a worker needs memory for, at most, where a layer has so many inputs.
-pub(super) fn group_len(isa: Isa, inputs: usize) -> usize {
-    GROUP.max(inputs * panel_width(isa))
-}
 
 impl Net {
     /// dW and db of layer `l` and, where no norm is clipped, the new weights, each worker for its part of W.
@@ -39,18 +29,8 @@ impl Net {
         let method = self.method(layer.inputs, at.rows.len(), layer.outputs);
         if self.needs_whole_gradient() {
             self.gradient(memory, method, l, mine, rows, at);
-        } else if method != Method::F32 {
-            // By bf16 a product packs all of X, so it is made once.
-            self.gradient(memory, method, l, mine.clone(), rows.clone(), at);
-            for range in self.places(l, mine, rows) {
-                // SAFETY: phase rule: these rows of these panels are this worker's, who has just written their gradient.
-                unsafe { self.update(range.clone(), self.gradients.part(range), 1.0, at) };
-            }
         } else {
-            let group = (GROUP / (rows.len().max(1) * panel_width(self.isa))).max(1);
-            for start in mine.clone().step_by(group) {
-                self.learn_panels(memory, l, start..mine.end.min(start + group), rows.clone(), at);
-            }
+            self.learn_panels(memory, method, l, mine, rows, at);
         }
         // SAFETY: phase rule: dz is only read; each worker writes its own part of b, of its gradient and state.
         unsafe {
@@ -121,35 +101,29 @@ impl Net {
         }
     }
 
-    /// The same into the worker's own memory, and the new weights.
+    /// The same part by part, and the new weights.
     fn learn_panels(
         &self,
         memory: &mut WorkerMemory,
+        method: Method,
         l: usize,
         panels: Range<usize>,
         rows: Range<usize>,
         at: Step<'_>,
     ) {
-        let WorkerMemory { scratch, gradient, .. } = memory;
-        let elements = self.arena.elements(l, &panels);
-        let inputs = self.plan.layers[l].inputs;
-        let gradient = &mut gradient.get_mut()[..elements.len() / inputs * rows.len()];
-        // SAFETY: phase rule: h and dz are only read; these rows of these panels are this worker's.
-        unsafe {
-            let (x, dz) = self.factors(l, &panels, rows.clone(), at.rows.len());
-            if dz.cols() * rows.len() < gradient.len() {
-                // The gradient of the padding is 0.
-                gradient.fill(0.0);
-            }
-            let c = PackedMut::from_raw(self.isa, gradient.as_mut_ptr(), rows.len(), dz.cols());
-            gemm_panels(self.isa, Method::F32, x.t(), Right::Strided(dz), c, scratch);
+        // SAFETY: phase rule: h and dz are only read.
+        let (x, dz) = unsafe { self.factors(l, &panels, rows.clone(), at.rows.len()) };
+        let mut each = |of_rows: Range<usize>, of_panels: Range<usize>, gradient: &[f32]| {
+            let of_rows = rows.start + of_rows.start..rows.start + of_rows.end;
             let mut from = 0;
-            for place in self.places(l, panels, rows) {
+            for place in self.places(l, panels.start + of_panels.start..panels.start + of_panels.end, of_rows) {
                 let to = from + place.len();
-                self.update(place, &gradient[from..to], 1.0, at);
+                // SAFETY: phase rule: these rows of these panels are this worker's.
+                unsafe { self.update(place, &gradient[from..to], 1.0, at) };
                 from = to;
             }
-        }
+        };
+        gemm_parts(self.isa, method, x.t(), Right::Strided(dz), &mut memory.scratch, &mut each);
     }
 
     /// New weights from the whole gradient, scaled to a norm of at most `limit`; each worker for its own chunks.

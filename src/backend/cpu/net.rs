@@ -2,13 +2,12 @@
 
 use super::adapt::Adapt;
 use super::arena::Arena;
-use super::learn::group_len;
 use super::memory::Shared;
 use super::{Cpu, Member};
 use crate::backend::{Run, UpdateRule, keeps_z};
 use crate::data::Dataset;
 use crate::model::{Criterion, Layer, Loss, Plan};
-use hpt_kernels::gemm::{Method, Scratch, packed_len};
+use hpt_kernels::gemm::{Method, Scratch};
 use hpt_kernels::isa::Isa;
 use hpt_kernels::philox::Key;
 use hpt_kernels::reduce::CHUNK;
@@ -66,8 +65,6 @@ pub(super) struct Step<'a> {
 /// What a worker needs for itself.
 pub(super) struct WorkerMemory {
     pub scratch: Scratch,
-    /// The part of dW at hand.
-    pub gradient: Shared<f32>,
     /// Two layers' outputs of an evaluation block: EVAL_ROWS × widest.
     pub eval: [Vec<f32>; 2],
     pub losses: Vec<f32>,
@@ -85,21 +82,19 @@ impl Net {
         let dh = || Shared::new(if residual { batch * widest_output } else { 0 });
         let classes = member.criterion.loss == Loss::CrossEntropy;
         let widths = std::iter::once(plan.inputs).chain(plan.layers.iter().map(|layer| layer.outputs));
-        let gradient = plan.layers.iter().map(|l| group_len(isa, l.inputs).min(packed_len(isa, l.inputs, l.outputs)));
-        let gradient = gradient.max().unwrap_or(0);
         let worker = || {
             let (widest, rows) = (plan.widest(), batch.max(EVAL_ROWS));
             let mut scratch = Scratch::default();
             for &Layer { inputs, outputs, .. } in &plan.layers {
                 // Forward (and evaluation), dW, dX.
                 scratch.reserve_for(isa, rows, inputs, outputs);
-                for (m, k, n) in [(batch, inputs, outputs), (inputs, batch, outputs), (batch, outputs, inputs)] {
+                for (m, k, n) in [(batch, inputs, outputs), (batch, outputs, inputs)] {
                     scratch.reserve_by(isa, method.choose(isa, m, k, n), m, k, n);
                 }
+                scratch.reserve_parts(isa, method.choose(isa, inputs, batch, outputs), inputs, batch, outputs);
             }
             Mutex::new(WorkerMemory {
                 scratch,
-                gradient: Shared::new(gradient),
                 eval: [vec![0.0; EVAL_ROWS * widest], vec![0.0; EVAL_ROWS * widest]],
                 losses: vec![0.0; EVAL_ROWS],
             })

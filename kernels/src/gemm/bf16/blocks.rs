@@ -9,17 +9,18 @@ use super::pack::{CHUNK, Halves, Lines, PANEL, SCALE, Source, WORDS};
 use super::{Block, Unit};
 use crate::epilogue::Epilogue;
 use crate::gemm::blocks::{Buffer, Cut};
+use crate::gemm::parts::Parts;
 use crate::gemm::{Beta, Gemm, PackedMut, Right, Scratch, blocks};
 use crate::isa::{Op, Simd};
 use crate::matrix::{Matrix, MatrixMut};
 use std::ops::Range;
 
 /// Most columns at a time.
-const NC: usize = 1024;
-/// Most groups of rows at a time.
+const NC: usize = 2048;
+/// Groups of rows at a time where A is too long for [`Unit::LEFT`].
 const GROUPS: usize = 8;
 /// Columns of a block: two panels.
-const COLS: usize = 2 * PANEL;
+pub(in crate::gemm) const COLS: usize = 2 * PANEL;
 
 /// Working memory: grows to what the largest product so far needed.
 #[derive(Debug, Default)]
@@ -33,12 +34,13 @@ pub(in crate::gemm) struct Memory {
 impl Memory {
     #[inline(always)]
     pub(super) fn grow<U: Unit>(&mut self, halves: Halves, m: usize, k: usize, n: usize) {
-        let (groups, panels) = (m.div_ceil(U::ROWS).min(GROUPS), n.min(NC).div_ceil(PANEL));
         let words = k.div_ceil(CHUNK) * halves.count() * WORDS;
-        let pairs = groups.next_multiple_of(U::GROUPS);
-        self.a.grow(pairs * U::ROWS * words);
+        let (groups, most) = (m.div_ceil(U::ROWS), groups_at_once::<U>(words));
+        let panels = if groups > most { n.min(NC).div_ceil(PANEL) } else { COLS / PANEL };
+        let rows = groups.min(most).next_multiple_of(U::GROUPS) * U::ROWS;
+        self.a.grow(rows * words);
         self.b.grow(panels.next_multiple_of(COLS / PANEL) * PANEL * words);
-        self.sums.grow(pairs * U::ROWS * COLS);
+        self.sums.grow(rows * COLS);
         self.repaired.grow(U::ROWS * COLS);
     }
 
@@ -49,6 +51,12 @@ impl Memory {
     }
 }
 
+/// Groups of rows at a time, of which one has so many words a row.
+#[inline(always)]
+fn groups_at_once<U: Unit>(words: usize) -> usize {
+    (U::LEFT / (U::ROWS * words).max(1)).max(GROUPS) / U::GROUPS * U::GROUPS
+}
+
 /// Where a result goes.
 #[derive(Debug)]
 pub(in crate::gemm) enum Out<'a> {
@@ -56,6 +64,8 @@ pub(in crate::gemm) enum Out<'a> {
     Rows(MatrixMut<'a>),
     /// Panels, for a product without an epilogue.
     Panels(PackedMut<'a>),
+    /// Somebody who takes it part by part, likewise.
+    Parts(Parts<'a>),
 }
 
 impl Out<'_> {
@@ -69,6 +79,7 @@ impl Out<'_> {
                 (c.as_mut_ptr().wrapping_add(i * step + j), step)
             }
             Out::Panels(c) => c.at(i, j),
+            Out::Parts(c) => c.at(i, j),
         }
     }
 }
@@ -122,8 +133,9 @@ impl<U: Unit> Op for Product<'_, '_, U> {
         let (m, k, n) = (self.args.a.rows(), self.args.a.cols(), self.args.b.cols());
         self.memory.grow::<U>(self.halves, m, k, n);
         let cut = Cut::new(m, U::ROWS);
-        let (chunks, keep) = (k.div_ceil(CHUNK), cut.strips > GROUPS);
+        let chunks = k.div_ceil(CHUNK);
         let words = chunks * self.halves.count() * WORDS;
+        let most_groups = groups_at_once::<U>(words);
         // Blocks of k as even as possible; one, of none, where k = 0.
         let most = 2 / self.halves.count() * U::CHUNKS;
         let plan = Plan {
@@ -132,7 +144,7 @@ impl<U: Unit> Op for Product<'_, '_, U> {
             halves: self.halves,
             cut,
             rows: U::ROWS,
-            keep,
+            keep: cut.strips > most_groups,
             chunks: chunks.div_ceil(chunks.div_ceil(most).max(1)),
             group: words * U::ROWS,
             panel: words * PANEL,
@@ -142,8 +154,8 @@ impl<U: Unit> Op for Product<'_, '_, U> {
         };
         for j0 in (0..n).step_by(NC) {
             let cols = j0..n.min(j0 + NC);
-            for t0 in (0..cut.strips).step_by(GROUPS) {
-                let groups = t0..cut.strips.min(t0 + GROUPS);
+            for t0 in (0..cut.strips).step_by(most_groups) {
+                let groups = t0..cut.strips.min(t0 + most_groups);
                 plan.pack_left(s, groups.clone());
                 self.block(s, &plan, groups.clone(), cols.clone(), t0 == 0);
                 let Args { c, epilogue, .. } = &mut self.args;
@@ -215,6 +227,9 @@ impl<U: Unit> Product<'_, '_, U> {
         let chunks = plan.a.cols().div_ceil(CHUNK);
         for j in cols.clone().step_by(COLS) {
             let here = j..cols.end.min(j + COLS);
+            if let Out::Parts(parts) = &mut self.args.c {
+                parts.begin(plan.cut.start(groups.start)..plan.cut.start(groups.end), here.clone());
+            }
             let mut part = 0..plan.chunks;
             loop {
                 let (b, b_next) = plan.right(s, part.clone(), here.clone(), cols.start, fill);
@@ -249,6 +264,9 @@ impl<U: Unit> Product<'_, '_, U> {
                     break;
                 }
                 part = part.end..chunks.min(part.end + plan.chunks);
+            }
+            if let Out::Parts(parts) = &mut self.args.c {
+                parts.end();
             }
         }
     }

@@ -32,7 +32,7 @@ mod pairs;
 mod tests;
 mod tiles;
 
-pub(super) use blocks::{Args, Memory, Out};
+pub(super) use blocks::{Args, COLS, Memory, Out};
 
 use super::Scratch;
 use crate::isa::{Bf16, Isa, Op, Simd};
@@ -121,6 +121,8 @@ trait Unit {
     const ROWS: usize;
     /// Most groups of a block.
     const GROUPS: usize;
+    /// Words of A that stay in L2 beside B's panels: as many groups are packed at a time.
+    const LEFT: usize;
     /// Chunks of two halves of a block of k; twice as many of one.
     const CHUNKS: usize;
 

@@ -30,6 +30,7 @@ impl Pairs {
 impl Unit for Pairs {
     const ROWS: usize = MAX_ROWS;
     const GROUPS: usize = 1;
+    const LEFT: usize = 1 << 16;
     const CHUNKS: usize = 32;
 
     #[inline(always)]

@@ -9,7 +9,7 @@ use super::*;
 use crate::activation::Activation;
 use crate::dropout::Dropout;
 use crate::epilogue::{self, Backward, Derivative, Epilogue, Forward};
-use crate::gemm::tests::{LAYOUTS, Layout, Stored, bits, noise, whole};
+use crate::gemm::tests::{LAYOUTS, Layout, Stored, bits, by_parts, noise, whole};
 use crate::gemm::{Beta, Gemm, Packed, PackedMut, Right, gemm, gemm_by, gemm_panels, pack, packed_len, panel_width};
 use crate::matrix::Matrix;
 use crate::philox::Key;
@@ -235,7 +235,7 @@ fn panels(isa: Isa, b: Matrix) -> Vec<f32> {
 #[test]
 fn operands_and_results_in_panels_have_the_same_bits() {
     for unit @ (isa, method) in units() {
-        for (m, k, n) in [(1, 1, 1), (17, 33, 31), (40, 100, 77), (33, 290, 65), (5, 64, 1_061)] {
+        for (m, k, n) in [(1, 1, 1), (17, 33, 31), (40, 100, 77), (33, 290, 65), (5, 64, 1_061), (150, 2_100, 40)] {
             // An infinity and a number that does not fit go to f32.
             let special = |i: usize, p: usize| if i == 3 { [f32::INFINITY, 3e38][p % 2] } else { noise(3)(i, p) };
             let (a, b) = (Stored::new(Layout::Rows, m, k, special), Stored::new(Layout::Rows, k, n, noise(4)));
@@ -270,6 +270,9 @@ fn operands_and_results_in_panels_have_the_same_bits() {
             }
             Packed::new(isa, &there, m, n).unpack(&mut unpacked);
             same(&unpacked, "into panels");
+            let parts = by_parts(isa, method, a.view(), Right::Strided(b.view()));
+            Packed::new(isa, &parts, m, n).unpack(&mut unpacked);
+            same(&unpacked, "by parts");
         }
     }
 }
