@@ -54,8 +54,8 @@ pub fn of(study: &Study, best: Option<&Trial>, course: Course) -> Result<Json, E
     add("stopped_by", json!(course.stopped.name()));
     let outlined = outlines(&shown)?;
     add("best", if single { json!(outlined.get(0)) } else { outlined });
+    add("retrained", Json::Null);
     if !is_command {
-        add("retrained", Json::Null);
         add("default", json!(found.default_value));
         add("interrupted", json!(found.interrupted));
     }

@@ -132,7 +132,8 @@ impl Progress for Bars {
                 "space, sized from the data (`--print-space` prints it as a start of your own):\n{indented}"
             ));
         }
-        let of = total.map_or(String::new(), |total| format!(" of {total}"));
+        // A study may have more than this call asks for.
+        let of = total.filter(|total| *total >= finished).map_or(String::new(), |total| format!(" of {total}"));
         let storage = study.storage().path().display().to_string();
         match finished {
             0 => self.console.line(&format!("study `{}` in {storage}", study.name())),

@@ -3,7 +3,7 @@
 use super::console::bold;
 use super::{document, table};
 use hpt_engine::history::{Direction, State, Trial};
-use hpt_engine::search::{SearchOutcome, models_of};
+use hpt_engine::search::{SearchOutcome, goes_on, models_of};
 use hpt_engine::space::Value;
 use hpt_engine::study::{Study, Summary};
 use std::fmt::Write;
@@ -69,6 +69,17 @@ pub fn put_back(study: &Study) -> Option<String> {
             1 => format!("a trial that was under way waits for the search to go on, as trial {list}"),
             n => format!("{n} trials that were under way wait for the search to go on, as trials {list}"),
         }
+    })
+}
+
+/// The same, or which trials that have a result go on too: a time limit had ended them.
+pub fn what_goes_on(study: &Study) -> Option<String> {
+    let trials = study.trials().ok()?;
+    let cut: Vec<String> = trials.iter().filter(|trial| goes_on(trial)).map(|trial| trial.number.to_string()).collect();
+    put_back(study).or_else(|| match cut.as_slice() {
+        [] => None,
+        [one] => Some(format!("trial {one}, which a time limit ended, goes on with the search")),
+        several => Some(format!("trials {}, which a time limit ended, go on with the search", several.join(", "))),
     })
 }
 

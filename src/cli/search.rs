@@ -348,7 +348,7 @@ pub fn how_to_resume(bars: &Bars, storage: &Path) -> String {
     let finished = table::plural(counts.map_or(bars.finished(), |counts| counts.finished()) as usize, "trial");
     let command: Vec<String> = std::env::args_os().map(|word| table::quoted(&word.to_string_lossy())).collect();
     let storage = storage.display();
-    let again = bars.study().and_then(|study| screen::put_back(&study)).map(|text| format!("; {text}"));
+    let again = bars.study().and_then(|study| screen::what_goes_on(&study)).map(|text| format!("; {text}"));
     format!(
         "interrupted: {finished} of the study finished and kept in {storage}{}; to go on:\n  {}",
         again.unwrap_or_default(),

@@ -52,6 +52,9 @@ pub const CONSTRAINTS: &str = "constraints";
 /// the mean of theirs.
 pub const OF_PARTS: &str = "hpt:of_parts";
 
+/// System attribute of a trial that went on from what an earlier attempt had come to: the seconds which that took.
+pub const EARLIER_SECONDS: &str = "hpt:earlier_seconds";
+
 /// Where a trial stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum State {
@@ -229,9 +232,10 @@ impl Trial {
         self.reached_at(self.last_intermediate()?.0)
     }
 
-    /// Seconds from start to end, where both are known.
+    /// Seconds from start to end, where both are known, and those of the attempts that it went on from.
     pub fn seconds(&self) -> Option<f64> {
-        Some(self.finished?.seconds_since(self.started?))
+        let earlier = self.system.get(EARLIER_SECONDS).and_then(serde_json::Value::as_f64);
+        Some(self.finished?.seconds_since(self.started?) + earlier.unwrap_or(0.0))
     }
 
     /// By how much it breaks each constraint, as Optuna keeps it: what is at most 0 is kept. Empty where nothing was said.

@@ -34,19 +34,21 @@ pub use spec::{Progress, SearchOutcome, SearchSpec, WarmStart};
 
 use crate::data::{Dataset, Folds, SplitSpec};
 use crate::engine::Engine;
-use crate::history::{State, Trial};
+use crate::history::{Direction, State, Trial};
 use crate::prepared::Prepared;
 use crate::random::{Purpose, Stream};
 use crate::settings::check_space;
 use crate::space::Space;
-use crate::study::{Context, Method, ObjectiveEnd, OptimizeSpec, Regret, Stopped, Storage, Study, StudyConfig};
+use crate::study::{
+    Context, Method, ObjectiveEnd, OptimizeSpec, Regret, Stopped, Storage, Study, StudyConfig, is_repetition,
+};
 use crate::train::{Metric, TrainSpec};
 use crate::{Error, Result, pruner, sampler};
 use budget::Budget;
 use kept::Kept;
 use method::Chosen;
 use population::{Members, POPULATION};
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -55,6 +57,11 @@ use trial::Objective;
 
 /// What the end is expected to take before any trial is complete is at most one of so many parts of the time that is left.
 const MOST_ENDING: f64 = 3.0;
+
+/// Attribute of a study whose trials run a program: what they run.
+const COMMAND: &str = "command";
+/// Attribute of a study whose trials are trainings: what is fixed in all of them.
+const SETTINGS_OF: &str = "settings";
 
 /// Configurations of a space that are looked at before the study is made.
 const SAMPLES: u64 = 200;
@@ -86,11 +93,12 @@ pub fn search(spec: &SearchSpec, progress: &dyn Progress, stop: &Arc<AtomicBool>
         None => bridge.run(&Objective { bridge: &bridge, budget: &budget, kept: &kept })?,
     };
     // What an earlier limit ended is a result until it has come to another.
-    let in_folds = bridge.prepared.folds() > 0;
-    bridge.study.restore(|again, before| !in_folds && is_behind(&bridge.study, again, before))?;
+    restore_cut(&bridge.study, progress)?;
     kept.tidy(&bridge.study)?;
     if budget.asked() {
-        bridge.keep_interrupted(&kept);
+        if bridge.study.best()?.is_empty() {
+            bridge.keep_interrupted(&kept);
+        }
         return Err(Error::Interrupted);
     }
     let (best, finished, retrained) = bridge.finish(&kept, &budget, opened)?;
@@ -129,7 +137,7 @@ pub fn search(spec: &SearchSpec, progress: &dyn Progress, stop: &Arc<AtomicBool>
 /// The storage fails.
 pub fn space_of_study(spec: &SearchSpec, name: &str) -> Result<Option<Space>> {
     let Some(study) = Study::open_if_there(&spec.storage, name)? else { return Ok(None) };
-    let goes_on = study.attribute("settings")?.is_none_or(|fixed| fixed == json!(spec.fixed.to_json()));
+    let goes_on = study.attribute(SETTINGS_OF)?.is_none_or(|fixed| fixed == json!(spec.fixed.to_json()));
     Ok(study.space().filter(|_| goes_on).cloned())
 }
 
@@ -174,6 +182,7 @@ impl<'a> Bridge<'a> {
         }
         let parts = spec.repeats * prepared.folds().max(1);
         let name = spec.study.clone().unwrap_or_else(|| prepared.name().to_owned());
+        check_trains(spec, &name)?;
         if spec.rules.regret == Some(Regret::Error) && parts < 2 {
             return Err(Error::input(
                 "the error of a value is known from folds (--folds 5) or repetitions (--repeats 3); without them give the \
@@ -221,6 +230,9 @@ impl<'a> Bridge<'a> {
         let (jobs, threads) = devices::workers(spec, &chosen.method.sampler, &engine, &space, &sets)?;
         let storing = Instant::now();
         let storage = Storage::open_or_create(&spec.storage)?;
+        // A study's name may hold what a path gives a meaning to.
+        let folder = || PathBuf::from(name.replace(['/', '\\'], "_").trim_start_matches('.'));
+        let out = spec.out.clone().unwrap_or_else(folder);
         let study = Study::create_or_open(&storage, &config(spec, &prepared, &name, &objectives, space))?;
         if spec.population.is_none() && study.attribute(POPULATION)?.is_some() {
             return Err(Error::input(format!(
@@ -228,9 +240,6 @@ impl<'a> Bridge<'a> {
                 spec.storage.display()
             )));
         }
-        // A study's name may hold what a path gives a meaning to.
-        let folder = || PathBuf::from(name.replace(['/', '\\'], "_").trim_start_matches('.'));
-        let out = spec.out.clone().unwrap_or_else(folder);
         let storing = storing.elapsed().as_secs_f64();
         let judging = if spec.time_limit.is_some() { finish::judging_seconds(&sets, spec.seed) } else { 0.0 };
         let mut method = chosen.method;
@@ -286,6 +295,7 @@ impl<'a> Bridge<'a> {
             }
             budget.trial_ended();
             progress.trial_finished(trial, best.as_ref().and_then(Trial::value));
+            note_less(&self.study, trial, progress);
         };
         let mut optimize = OptimizeSpec::new(sampler, pruner);
         optimize.trials = trials;
@@ -458,27 +468,80 @@ impl<'a> Bridge<'a> {
     }
 }
 
-/// Whether a repetition that was cut again is behind what it came to before: with a lower value by the first objective. In folds
-/// it has seen more of them, and says more.
-fn is_behind(study: &Study, again: &Trial, before: &[f64]) -> bool {
-    let values = before.first().zip(again.values.first());
-    trial::is_cut(again) && values.is_some_and(|(before, again)| study.directions()[0].better(*before, *again))
+/// Whether a repetition that was cut again is behind what it came to before: by its constraints, by how many folds it has seen
+/// (the same ones first), else by the first objective.
+fn is_behind(direction: Direction, again: &Trial, before: &Trial) -> bool {
+    let folds = |trial: &Trial| trial.user.get(trial::FOLDS_SEEN).and_then(Json::as_u64);
+    let loss = |trial: &Trial| trial.values.first().map_or(f64::INFINITY, |value| direction.loss(*value));
+    // Of two zeros neither is less.
+    let order = |again: f64, before: f64| (again + 0.0).total_cmp(&(before + 0.0));
+    let order = order(again.violation(), before.violation())
+        .then_with(|| folds(before).cmp(&folds(again)))
+        .then_with(|| order(loss(again), loss(before)));
+    trial::is_cut(again) && order.is_gt()
+}
+
+/// Gives what an earlier limit ended its result again where it has not come to another, and says so of what does not go on.
+fn restore_cut(study: &Study, progress: &dyn Progress) -> Result<()> {
+    let restored = study.restore(|again, before| is_behind(study.directions()[0], again, before))?;
+    let trials = study.trials()?;
+    for trial in trials.iter().filter(|trial| restored.contains(&trial.number)) {
+        if let Some(again) = trial.system.get("hpt:stands") {
+            let number = trial.number;
+            progress.note(&format!("trial {again}, which went on with trial {number}, came to no result: that of trial {number}, which a time limit had ended, stays"));
+        }
+    }
+    Ok(())
+}
+
+/// Says where a trial that a time limit had ended comes to less now that it has run to its end: that counts.
+fn note_less(study: &Study, trial: &Trial, progress: &dyn Progress) {
+    let is_whole = trial.state == State::Complete && is_repetition(trial) && !trial::is_cut(trial);
+    let repeated = if is_whole { study.repeated().unwrap_or_default() } else { Vec::new() };
+    let Some(before) = repeated.iter().find(|before| before.slot() == trial.slot()) else { return };
+    if let (Some(own), Some(earlier)) = (trial.values.first(), before.values.first())
+        && study.directions()[0].better(*earlier, *own)
+    {
+        progress.note(&format!(
+            "trial {} has run to its end, with {own:.4}: that counts now, and not the {earlier:.4} of trial {}, which a time limit \
+             had ended",
+            trial.number, before.number
+        ));
+    }
+}
+
+/// Whether a search that goes on runs this trial, which has a result, to its end: a time limit had ended it.
+pub fn goes_on(trial: &Trial) -> bool {
+    trial.state == State::Complete && trial::is_cut(trial) && !trial.system.contains_key("hpt:stands")
 }
 
 /// Where this call has room for trials, those that the time limit of an earlier one ended wait to go on: the study is as if it
 /// had not been ended.
 fn repeat_cut(study: &Study, trials: Option<u64>, progress: &dyn Progress) -> Result<()> {
-    let cut = study.trials()?.iter().filter(|trial| trial.state == State::Complete && trial::is_cut(trial)).count();
+    let cut = study.trials()?.iter().filter(|trial| goes_on(trial)).count();
     let whole = study.counts()?.finished().saturating_sub(cut as u64);
     if trials.is_some_and(|trials| whole >= trials) {
         return Ok(());
     }
-    let cut = study.repeat("a time limit of the search ended it", trial::is_cut)?;
+    let cut = study.repeat("a time limit of the search ended it", goes_on)?;
     if !cut.is_empty() {
         let numbers = cut.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
         progress.note(&format!("what an earlier time limit ended is run to its end: trial {numbers}"));
     }
     Ok(())
+}
+
+/// Refuses a study whose trials run a program.
+fn check_trains(spec: &SearchSpec, name: &str) -> Result<()> {
+    let Some(storage) = Storage::open_if_there(&spec.storage)? else { return Ok(()) };
+    match storage.attribute_of(name, COMMAND)?.as_ref().and_then(Json::as_str) {
+        Some(command) => Err(Error::input(format!(
+            "{}: the trials of the study `{name}` run a command: go on with it (--command '{}'), or give another --study",
+            spec.storage.display(),
+            command.replace('\'', r"'\''")
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// How the search proposes and stops trials.
@@ -584,7 +647,7 @@ fn config(spec: &SearchSpec, prepared: &Prepared, name: &str, objectives: &[Meas
         "fingerprint": format!("{:016x}", prepared.fingerprint()),
     });
     config.attributes.insert("data".to_owned(), data);
-    config.attributes.insert("settings".to_owned(), spec.fixed.to_json().into());
+    config.attributes.insert(SETTINGS_OF.to_owned(), spec.fixed.to_json().into());
     config.attributes.insert("seed".to_owned(), spec.seed.into());
     config.attributes.insert("repeats".to_owned(), spec.repeats.into());
     config.attributes.insert("folds".to_owned(), prepared.folds().into());
@@ -596,7 +659,34 @@ fn config(spec: &SearchSpec, prepared: &Prepared, name: &str, objectives: &[Meas
 
 #[cfg(test)]
 mod tests {
-    use super::first_rung;
+    use super::*;
+
+    #[test]
+    fn what_is_cut_again_is_compared_by_constraints_folds_and_value() {
+        let cut = |violation: f64, folds: Option<u64>, value: f64| {
+            let mut trial = Trial::blank(0, State::Complete);
+            trial.user.insert(trial::ENDED.into(), json!(format!("{} of 3 s", trial::SEARCH_LIMIT)));
+            trial.system.insert("constraints".into(), json!([violation]));
+            folds.map(|folds| trial.user.insert(trial::FOLDS_SEEN.into(), json!(folds)));
+            trial.values = vec![value];
+            trial
+        };
+        let before = cut(-0.5, Some(2), 0.5);
+        for (again, expected) in [
+            (cut(-0.1, Some(2), 0.5), false),
+            (cut(-0.1, Some(2), 0.4), true),
+            (cut(-0.1, Some(1), 0.9), true),
+            (cut(-0.1, Some(3), 0.4), false),
+            (cut(0.1, Some(3), 0.9), true),
+        ] {
+            assert_eq!(is_behind(Direction::Maximize, &again, &before), expected, "{again:?}");
+        }
+        let broken = cut(0.2, None, 0.5);
+        assert!(!is_behind(Direction::Maximize, &cut(0.1, None, 0.4), &broken), "nearer to what it must keep");
+        let mut whole = cut(0.0, None, 0.4);
+        whole.user.clear();
+        assert!(!is_behind(Direction::Maximize, &whole, &before), "it has run to its end");
+    }
 
     #[test]
     fn halving_begins_at_a_27th_of_the_epochs_or_a_ninth() {

@@ -23,6 +23,9 @@ pub(super) const EPOCHS: &str = "best_epoch";
 /// What ended a trial that has a result before its time.
 pub(super) const ENDED: &str = "ended_by";
 
+/// Of a trial in folds that was ended so: how many it had trained on whole.
+pub(super) const FOLDS_SEEN: &str = "folds_seen";
+
 /// How what [`ENDED`] says begins where the time of the whole search was up.
 pub(super) const SEARCH_LIMIT: &str = "the search's time limit";
 
@@ -83,6 +86,9 @@ impl Objective<'_> {
             None => {}
         }
         let mut parts = earlier.unwrap_or_default();
+        if parts.seconds > 0.0 {
+            context.goes_on_after(parts.seconds);
+        }
         parts.written = Some(Instant::now());
         let ended = self.trainings(context, &ready, &place, &mut parts);
         let is_stopped = match &ended {
@@ -290,6 +296,9 @@ impl Objective<'_> {
         let (parts, folds) = (self.bridge.parts, self.bridge.prepared.folds());
         let what = if parts > 1 { format!(" in training {} of {parts}", part + 1) } else { String::new() };
         let why = json!(format!("{}{what}", self.said(limit)));
+        if folds > 0 {
+            context.set_user(FOLDS_SEEN, json!(part));
+        }
         if folds > 0 && shown.len() < parts {
             // Some folds are easier than others: what a few of them came to is compared with nothing.
             match (shown.len() / folds * folds, limit) {

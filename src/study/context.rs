@@ -167,6 +167,12 @@ impl Context<'_> {
         self.notes.user.insert(key.into(), value);
     }
 
+    /// Says that the trial goes on from what an earlier attempt came to in so many seconds: they count as its own
+    /// ([`Trial::seconds`]).
+    pub fn goes_on_after(&mut self, seconds: f64) {
+        self.notes.earlier_seconds = Some(seconds);
+    }
+
     /// True where the study stops; then return [`ObjectiveEnd::Stopped`].
     pub fn should_stop(&self) -> bool {
         self.run.stopping().is_some()

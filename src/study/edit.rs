@@ -6,7 +6,7 @@
 //! since nothing is known of it any more.
 
 use super::ask::owner;
-use super::cache::{DELETED, OWNER, REASON, SLOT};
+use super::cache::{DELETED, OWNER, REASON, SLOT, WAS, is_put_aside};
 use super::handle::{self, Study, StudyConfig};
 use super::owner::Life;
 use super::rows::{self, Stored, Table};
@@ -107,7 +107,8 @@ impl Study {
     }
 
     /// Deletes a trial: it stays as a failed one without values, and neither samplers nor pruners nor [`Study::best`] see
-    /// it. Another process that works on the study sees that when it opens the study again. Returns what is left.
+    /// it. Another process that works on the study sees that when it opens the study again. With a trial that was put back
+    /// although it had values goes the repetition that waits or runs. Returns what is left.
     ///
     /// # Errors
     /// There is no such trial, or it is deleted already; the storage fails.
@@ -115,32 +116,26 @@ impl Study {
         let write = |connection: &Connection| {
             self.refresh_in(connection)?;
             let found = self.cache().get(number).map(|(id, trial)| Stored { id, trial: trial.clone() });
-            let Some(Stored { id, mut trial }) = found else { return Err(self.no_trial(number).into()) };
-            if trial.system.contains_key(DELETED) {
+            let Some(stored) = found else { return Err(self.no_trial(number).into()) };
+            if stored.trial.system.contains_key(DELETED) {
                 let message = format!("study `{}`: trial {number} is deleted already", self.name());
                 return Err(Error::input(message).into());
             }
-            // Texts: JSON has no infinity.
-            let values: Vec<String> = trial.values.iter().map(f64::to_string).collect();
-            let kept = json!({"state": trial.state.name(), "values": values, "reason": reason});
-            let why = Json::from(if reason.is_empty() { "deleted".to_owned() } else { format!("deleted: {reason}") });
-            connection.execute("DELETE FROM trial_values WHERE trial_id = ?1", [id])?;
-            if !trial.state.is_finished() {
-                let now = Timestamp::now();
-                rows::transition(connection, id, trial.state, State::Failed, now)?;
-                trial.finished = Some(now);
-            } else {
-                connection.execute("UPDATE trials SET state = 'FAIL' WHERE trial_id = ?1", [id])?;
-            }
-            trial.state = State::Failed;
-            trial.values.clear();
-            for (key, value) in [(DELETED, kept), (REASON, why)] {
-                rows::attribute(connection, Table::TrialSystem, id, key, &value)?;
-                trial.system.insert(key.into(), value);
-            }
-            Ok(Stored { id, trial })
+            let is_repeated = is_put_aside(&stored.trial) && stored.trial.system.contains_key(WAS);
+            let slot = stored.trial.slot();
+            let again: Vec<Stored> = match is_repeated {
+                true => {
+                    let cache = self.cache();
+                    let again = cache.open().filter(|(_, trial)| trial.slot() == slot);
+                    again.map(|(id, trial)| Stored { id, trial: trial.clone() }).collect()
+                }
+                false => Vec::new(),
+            };
+            let all = std::iter::once(stored).chain(again);
+            all.map(|stored| deleted(connection, stored, reason)).collect::<Result<Vec<Stored>, Fault>>()
         };
-        self.inner.storage.write_then(write, |stored| self.keep(stored))
+        let keep = |deleted: Vec<Stored>| deleted.into_iter().map(|stored| self.keep(stored)).collect::<Vec<Trial>>();
+        self.inner.storage.write_then(write, keep)?.into_iter().next().ok_or_else(|| self.no_trial(number))
     }
 
     /// Copies the study with all its trials and attributes, to the same storage or another. What runs waits in the copy.
@@ -214,6 +209,30 @@ impl Study {
             delete_rows(connection, self.inner.id)
         })
     }
+}
+
+/// Writes a trial as a deleted one.
+fn deleted(connection: &Connection, stored: Stored, reason: &str) -> Result<Stored, Fault> {
+    let Stored { id, mut trial } = stored;
+    // Texts: JSON has no infinity.
+    let values: Vec<String> = trial.values.iter().map(f64::to_string).collect();
+    let kept = json!({"state": trial.state.name(), "values": values, "reason": reason});
+    let why = Json::from(if reason.is_empty() { "deleted".to_owned() } else { format!("deleted: {reason}") });
+    connection.execute("DELETE FROM trial_values WHERE trial_id = ?1", [id])?;
+    if !trial.state.is_finished() {
+        let now = Timestamp::now();
+        rows::transition(connection, id, trial.state, State::Failed, now)?;
+        trial.finished = Some(now);
+    } else {
+        connection.execute("UPDATE trials SET state = 'FAIL' WHERE trial_id = ?1", [id])?;
+    }
+    trial.state = State::Failed;
+    trial.values.clear();
+    for (key, value) in [(DELETED, kept), (REASON, why)] {
+        rows::attribute(connection, Table::TrialSystem, id, key, &value)?;
+        trial.system.insert(key.into(), value);
+    }
+    Ok(Stored { id, trial })
 }
 
 /// The trial as a copy has it.

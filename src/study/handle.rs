@@ -224,7 +224,8 @@ impl Study {
     }
 
     /// The best complete trial; with several objectives, those that no other is better than (the Pareto front), the best by
-    /// the first objective first. A trial that breaks a constraint is not among them. Empty while there is none.
+    /// the first objective first. A trial that breaks a constraint is not among them. Empty while there is none. What was put
+    /// back counts with the values that it had until its repetition has come to others ([`Study::put_aside`]).
     ///
     /// # Errors
     /// As [`Study::trials`].
@@ -232,9 +233,13 @@ impl Study {
         self.refresh()?;
         // Under the lock: the list for readers may have to be copied, and this is asked after each trial.
         let cache = self.cache();
-        Ok(match self.directions() {
-            [_] => cache.best().cloned().into_iter().collect(),
-            directions => pareto::front(directions, cache.all()).into_iter().cloned().collect(),
+        let (directions, aside) = (self.directions(), self.aside(&cache));
+        Ok(match directions {
+            [_] => {
+                let best = pareto::front(directions, cache.best().into_iter().chain(&aside));
+                best.into_iter().take(1).cloned().collect()
+            }
+            _ => pareto::front(directions, cache.all().chain(&aside)).into_iter().cloned().collect(),
         })
     }
 

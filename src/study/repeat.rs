@@ -4,17 +4,19 @@
 //! values keeps them aside (`hpt:was`) until the repetition has ended: they are what there is.
 
 use super::ask::{ATTEMPTS, DIED, explicit_slot};
-use super::cache::{DELETED, FIXED, LOST, REASON, SLOT, WAS, is_put_aside};
+use super::cache::{Cache, DELETED, FIXED, LOST, REASON, SLOT, WAS, is_put_aside};
 use super::handle::Study;
 use super::rows::{self, Stored, Table};
 use super::storage::Fault;
 use crate::Result;
-use crate::history::{State, Timestamp, Trial};
+use crate::history::pareto::{dominates, losses};
+use crate::history::{Direction, State, Timestamp, Trial};
 use rusqlite::Connection;
 use serde_json::{Value as Json, json};
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-/// System attribute of a trial that a limit ended and that is not repeated any more: the repetition that failed.
+/// System attribute of a trial that a limit ended and that is not repeated any more: the repetition that came to nothing.
 const STANDS: &str = "hpt:stands";
 /// How many processes may die with the same trial: more deaths say that the trial kills them.
 const DEATHS: usize = 3;
@@ -42,34 +44,21 @@ impl Study {
     }
 
     /// Gives the trials that [`Study::repeat`] put back their values again where the repetition has come to nothing: it waits
-    /// still, or it is complete and `is_behind` the earlier trial, and is withdrawn; or it has failed for good, and the trial
-    /// is not repeated any more. Returns their numbers.
+    /// still, or it is complete and `is_behind` the earlier trial, and is withdrawn; or it has failed for good, or was pruned
+    /// while no complete trial is as good as the earlier one, which is then not repeated any more. Returns their numbers.
     ///
     /// # Errors
     /// The storage fails.
-    pub fn restore(&self, is_behind: impl Fn(&Trial, &[f64]) -> bool) -> Result<Vec<u64>> {
+    pub fn restore(&self, is_behind: impl Fn(&Trial, &Trial) -> bool) -> Result<Vec<u64>> {
         let write = |connection: &Connection| {
             self.refresh_in(connection)?;
-            // Of each slot the last that had values, and the last of all.
-            let mut slots: BTreeMap<u64, (Option<u64>, u64)> = BTreeMap::new();
-            for trial in self.cache().all().filter(|trial| explicit_slot(trial).is_some()) {
-                let (had, last) = slots.entry(trial.slot()).or_default();
-                let has = is_put_aside(trial) && trial.system.contains_key(WAS) && !trial.system.contains_key(DELETED);
-                (*had, *last) = (has.then_some(trial.number).or(*had), trial.number);
-            }
-            let mut changed = Vec::new();
-            for (had, last) in slots.into_values() {
-                let stored = |number| self.cache().get(number).map(|(id, trial)| Stored { id, trial: trial.clone() });
-                let Some((had, last)) = had.and_then(stored).zip(stored(last)) else { continue };
-                let Some(values) = values_before(&had.trial) else { continue };
-                let is_over = match last.trial.state {
-                    State::Waiting => true,
-                    State::Complete => is_behind(&last.trial, &values),
-                    State::Failed => !is_put_aside(&last.trial),
-                    _ => false,
-                };
-                if is_over {
-                    changed.extend(give_back(connection, had, values, last)?);
+            let (mut changed, repeated) = (Vec::new(), repeated(&self.cache(), self.directions()));
+            for Repeated { before, last, stands } in repeated {
+                let is_over = stands || last.state == State::Complete && is_behind(&last, &before);
+                let id = |trial: &Trial| self.cache().get(trial.number).map(|(id, _)| id);
+                if let (true, Some(had), Some(again)) = (is_over, id(&before), id(&last)) {
+                    let (had, again) = (Stored { id: had, trial: before }, Stored { id: again, trial: last });
+                    changed.extend(give_back(connection, had, again)?);
                 }
             }
             Ok(changed)
@@ -78,6 +67,32 @@ impl Study {
             let kept = changed.into_iter().map(|stored| self.keep(stored));
             kept.filter(|trial| trial.state == State::Complete).map(|trial| trial.number).collect()
         })
+    }
+
+    /// The trials that [`Study::repeat`] put back and whose repetition has not come to another result yet, each with the values
+    /// that it had: what there is of them until then.
+    ///
+    /// # Errors
+    /// The storage fails.
+    pub fn put_aside(&self) -> Result<Vec<Trial>> {
+        self.refresh()?;
+        Ok(self.aside(&self.cache()))
+    }
+
+    /// The same of what is in memory.
+    pub(super) fn aside(&self, cache: &Cache) -> Vec<Trial> {
+        let counts = |of: &Repeated| of.stands || of.last.state == State::Running;
+        repeated(cache, self.directions()).into_iter().filter(counts).map(|of| of.before).collect()
+    }
+
+    /// All trials that [`Study::repeat`] put back and whose values are kept aside, as they were, whatever their repetitions
+    /// came to: of each slot the last.
+    ///
+    /// # Errors
+    /// The storage fails.
+    pub fn repeated(&self) -> Result<Vec<Trial>> {
+        self.refresh()?;
+        Ok(repeated(&self.cache(), self.directions()).into_iter().map(|of| of.before).collect())
     }
 
     /// Puts back the trials that `chosen` gives, each for its reason; returns their numbers.
@@ -149,24 +164,78 @@ impl Study {
     }
 }
 
-/// The values that a trial had when it was put back.
-fn values_before(trial: &Trial) -> Option<Vec<f64>> {
-    trial.system.get(WAS).and_then(|values| serde_json::from_value(values.clone()).ok())
+/// A trial that was put back although it had values.
+struct Repeated {
+    /// The trial as it was: complete.
+    before: Trial,
+    /// The last attempt in its slot.
+    last: Trial,
+    /// Whether that has come to nothing, so that the values from before are what there is.
+    stands: bool,
 }
 
-/// Makes a lost trial complete again with the values that it had, in place of its repetition.
-fn give_back(connection: &Connection, had: Stored, values: Vec<f64>, again: Stored) -> Result<Vec<Stored>, Fault> {
+/// Of each slot the last trial whose values are kept aside, and the last of all.
+fn repeated(cache: &Cache, directions: &[Direction]) -> Vec<Repeated> {
+    if cache.counts.lost == 0 {
+        return Vec::new();
+    }
+    let mut slots: BTreeMap<u64, (Option<&Trial>, &Trial)> = BTreeMap::new();
+    for trial in cache.all().filter(|trial| explicit_slot(trial).is_some()) {
+        let (had, last) = slots.entry(trial.slot()).or_insert((None, trial));
+        let has = is_put_aside(trial) && trial.system.contains_key(WAS) && !trial.system.contains_key(DELETED);
+        (*had, *last) = (if has { Some(trial) } else { *had }, trial);
+    }
+    let known = |(had, last): (Option<&Trial>, &Trial)| {
+        let mut before = had?.clone();
+        let values = before.system.remove(WAS)?;
+        before.system.remove(LOST);
+        (before.state, before.values) = (State::Complete, serde_json::from_value(values).ok()?);
+        let stands = last.state == State::Waiting || last.state == State::Failed && !is_put_aside(last);
+        Some(Repeated { before, last: last.clone(), stands })
+    };
+    let mut all: Vec<Repeated> = slots.into_values().filter_map(known).collect();
+    judge_pruned(&mut all, cache, directions);
+    all
+}
+
+/// What was pruned when it was repeated stands where nothing is nowhere worse: no complete trial, nor another one that is put
+/// aside and may come back.
+fn judge_pruned(all: &mut [Repeated], cache: &Cache, directions: &[Direction]) {
+    let losses_of = |trial: &Trial| losses(directions, trial).filter(|_| trial.is_feasible());
+    let (mut pruned, others): (Vec<&mut Repeated>, Vec<&mut Repeated>) =
+        all.iter_mut().partition(|of| of.last.state == State::Pruned);
+    if pruned.is_empty() {
+        return;
+    }
+    let may_come_back = others.iter().filter(|of| of.stands || of.last.state == State::Running);
+    let rivals = cache.all().chain(may_come_back.map(|of| &of.before));
+    let mut rivals: Vec<Vec<f64>> = rivals.filter_map(losses_of).collect();
+    // Who beats another is before it in this order.
+    let loss = |of: &Repeated| losses_of(&of.before).unwrap_or_default();
+    pruned.sort_by(|a, b| loss(a).partial_cmp(&loss(b)).unwrap_or(Ordering::Equal));
+    for of in pruned {
+        let Some(own) = losses_of(&of.before) else { continue };
+        of.stands = !rivals.iter().any(|losses| *losses == own || dominates(losses, &own));
+        rivals.push(own);
+    }
+}
+
+/// Makes a lost trial what it was, in place of its repetition.
+fn give_back(connection: &Connection, had: Stored, again: Stored) -> Result<Vec<Stored>, Fault> {
     let (Stored { id, mut trial }, mut again, now) = (had, again, Timestamp::now());
-    if again.trial.state == State::Failed {
+    if matches!(again.trial.state, State::Failed | State::Pruned) {
         rows::attribute(connection, Table::TrialSystem, id, STANDS, &json!(again.trial.number))?;
         trial.system.insert(STANDS.into(), again.trial.number.into());
-    } else {
+    }
+    // What has failed for good has; of anything else there is one result, the earlier.
+    if again.trial.state != State::Failed {
         if !rows::transition(connection, again.id, again.trial.state, State::Failed, now)? {
             return Ok(Vec::new());
         }
         connection.execute("DELETE FROM trial_values WHERE trial_id = ?1", [again.id])?;
         again.trial.values.clear();
-        let why = json!(format!("trial {} has a result, or a better one", trial.number));
+        let pruned = if again.trial.state == State::Pruned { "pruned; " } else { "" };
+        let why = json!(format!("{pruned}trial {} has a result, or a better one", trial.number));
         rows::attribute(connection, Table::TrialSystem, again.id, LOST, &why)?;
         again.trial.system.insert(LOST.into(), why);
         (again.trial.state, again.trial.finished) = (State::Failed, Some(now));
@@ -175,13 +244,11 @@ fn give_back(connection: &Connection, had: Stored, values: Vec<f64>, again: Stor
     if !rows::transition(connection, id, State::Failed, State::Complete, finished)? {
         return Ok(vec![again]);
     }
-    trial.values = values;
     rows::values(connection, id, &trial.values)?;
     for key in [LOST, WAS] {
         let sql = "DELETE FROM trial_system_attributes WHERE trial_id = ?1 AND key = ?2";
         connection.execute(sql, (id, key))?;
-        trial.system.remove(key);
     }
-    (trial.state, trial.finished) = (State::Complete, Some(finished));
+    trial.finished = Some(finished);
     Ok(vec![again, Stored { id, trial }])
 }

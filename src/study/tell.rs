@@ -4,7 +4,7 @@ use super::cache::{NOBODY, PARTS, REASON};
 use super::handle::Study;
 use super::rows::{self, Stored, Table};
 use super::storage::{Fault, Running};
-use crate::history::{CONSTRAINTS, OF_PARTS, State, Timestamp, Trial};
+use crate::history::{CONSTRAINTS, EARLIER_SECONDS, OF_PARTS, State, Timestamp, Trial};
 use crate::pruner::Pruner;
 use crate::{Error, Result};
 use rusqlite::Connection;
@@ -29,6 +29,8 @@ pub(super) struct Notes {
     pub constraints: Option<Vec<f64>>,
     /// What its value is the mean of; fewer than two say nothing.
     pub parts: Vec<f64>,
+    /// What an earlier attempt took that the trial went on from.
+    pub earlier_seconds: Option<f64>,
 }
 
 /// A process that asks, reports and tells many times; see [`Study::serve`].
@@ -192,6 +194,10 @@ impl Study {
                 let parts = json!(notes.parts);
                 rows::attribute(connection, Table::TrialSystem, stored.id, PARTS, &parts)?;
                 stored.trial.system.insert(PARTS.into(), parts);
+            }
+            if let Some(seconds) = notes.earlier_seconds.map(Json::from) {
+                rows::attribute(connection, Table::TrialSystem, stored.id, EARLIER_SECONDS, &seconds)?;
+                stored.trial.system.insert(EARLIER_SECONDS.into(), seconds);
             }
             for (key, value) in &notes.user {
                 rows::user(connection, stored, key, value)?;

@@ -606,7 +606,7 @@ fn values_that_were_taken_are_given_back() {
     let study = Study::in_memory(&config("s")).unwrap();
     study.optimize(&spec(3), objective).unwrap();
     let was: Vec<Trial> = study.trials().unwrap().to_vec();
-    let never = |_: &Trial, _: &[f64]| false;
+    let never = |_: &Trial, _: &Trial| false;
     let repeat = |number: u64| study.repeat("a test", |trial| trial.number == number).unwrap();
     let values = |number: usize| study.trials().unwrap()[number].values.clone();
     let counts = || {
@@ -624,7 +624,7 @@ fn values_that_were_taken_are_given_back() {
     assert_eq!((study.restore(never).unwrap(), counts()), (vec![], [3, 2, 0, 0, 0]));
     repeat(0);
     study.optimize(&spec(3), |context| objective(context).map(|values| vec![values[0] + 1.0])).unwrap();
-    let is_behind = |again: &Trial, before: &[f64]| again.values[0] > before[0];
+    let is_behind = |again: &Trial, before: &Trial| again.values[0] > before.values[0];
     assert_eq!((study.restore(is_behind).unwrap(), values(0)), (vec![0], was[0].values.clone()));
     // One that fails for good is the last, and one that somebody deleted does not come back.
     repeat(2);
@@ -633,6 +633,64 @@ fn values_that_were_taken_are_given_back() {
     assert_eq!(repeat(2), Vec::<u64>::new());
     repeat(0);
     study.delete_trial(0, "a test").unwrap();
+    assert_eq!(counts()[2], 0, "the repetition goes with it");
     study.restore(never).unwrap();
     assert_eq!(values(0), Vec::<f64>::new());
+    study.delete_trial(1, "lost, and its repetition is complete").unwrap();
+    assert_eq!(counts(), [2, 2, 0, 1, 3]);
+}
+
+/// What was put back is what there is while its repetition waits or runs, in whichever process.
+#[test]
+fn values_that_were_put_aside_count_until_there_are_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = Storage::open_or_create(&folder.path().join("study.db")).unwrap();
+    for directions in [&[Direction::Minimize][..], &[Direction::Minimize, Direction::Maximize]] {
+        let name = format!("{}", directions.len());
+        let config = StudyConfig { directions: directions.to_vec(), ..config(&name) };
+        let study = Study::create_or_open(&storage, &config).unwrap();
+        let told = |value: f64| {
+            let number = study.ask(&RandomSampler, 0).unwrap().unwrap().number;
+            let values = vec![value; directions.len()];
+            study.tell(number, Outcome::Complete(values)).unwrap().values.clone()
+        };
+        let was = told(0.5);
+        let best = || {
+            let other = Study::open(&Storage::open(&folder.path().join("study.db")).unwrap(), Some(&name)).unwrap();
+            let best = [&study, &other].map(|study| study.best().unwrap());
+            assert_eq!(best[0], best[1]);
+            best[0].iter().map(|trial| (trial.number, trial.values.clone())).collect::<Vec<_>>()
+        };
+        assert_eq!(study.repeat("a test", |_| true).unwrap(), [0]);
+        assert_eq!((best(), study.put_aside().unwrap().len()), (vec![(0, was.clone())], 1));
+        let again = study.ask(&RandomSampler, 0).unwrap().unwrap().number;
+        assert_eq!((again, best(), study.counts().unwrap().complete), (1, vec![(0, was)], 0));
+        let now = vec![0.75; directions.len()];
+        study.tell(again, Outcome::Complete(now.clone())).unwrap();
+        assert_eq!((best(), study.put_aside().unwrap().len()), (vec![(1, now)], 0));
+    }
+}
+
+/// What a pruner ends says little of what there was before.
+#[test]
+fn values_stand_where_the_repetition_was_pruned_and_nothing_is_as_good() {
+    let study = Study::in_memory(&config("s")).unwrap();
+    study.optimize(&spec(2), objective).unwrap();
+    let values: Vec<f64> = study.trials().unwrap().iter().map(|trial| trial.values[0]).collect();
+    let [better, worse] = if values[0] < values[1] { [0, 1] } else { [1, 0] };
+    let never = |_: &Trial, _: &Trial| false;
+    let is = |number: u64| move |trial: &Trial| trial.number == number;
+    let pruned = |number: u64| {
+        assert_eq!(study.repeat("a test", is(number)).unwrap(), [number]);
+        study.optimize(&spec(2), |_| Err(ObjectiveEnd::Pruned)).unwrap();
+    };
+    pruned(worse);
+    assert_eq!(study.restore(never).unwrap(), [0; 0], "the other one is as good");
+    pruned(better);
+    assert_eq!(study.best().unwrap()[0].number, better, "whoever was killed by now loses nothing");
+    let restored = study.restore(never).unwrap();
+    assert_eq!((restored, study.best().unwrap()[0].number), (vec![better], better));
+    let counts = study.counts().unwrap();
+    assert_eq!((counts.complete, counts.pruned, counts.finished()), (1, 1, 2), "no slot counts twice");
+    assert_eq!(study.repeat("a test", is(better)).unwrap(), [0; 0], "it would be pruned again");
 }

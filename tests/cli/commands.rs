@@ -48,12 +48,13 @@ fn a_script_is_tuned_and_the_document_has_the_keys_of_a_search() {
         "trials_per_second",
         "stopped_by",
         "best",
+        "retrained",
         "validation",
         "test",
         "model",
         "top",
     ];
-    assert_eq!(keys(&found), expected);
+    assert_eq!((keys(&found), &found["retrained"]), (expected.to_vec(), &Json::Null));
     assert_eq!((&found["study"], &found["trials"]["complete"]), (&Json::from("o"), &Json::from(20)));
     assert_eq!((&found["stopped_by"], &found["direction"]), (&Json::from("trials"), &Json::from("minimize")));
     let all = study(&folder);
@@ -163,6 +164,10 @@ fn where_nothing_is_complete_in_time_what_was_reported_is_the_result() {
     assert_eq!((&found["best"]["value"], &found["stopped_by"]), (&Json::from(0.5), &Json::from("time")), "{found}");
     let all = study(&folder);
     assert!(in_state(&all, "complete").iter().all(|trial| trial["ended_by"] == "the search's time limit of 4 s"));
+    // Where those are all trials that are wanted, it was the time that ended them.
+    let folder = script("echo 1 0.5; sleep 900");
+    let found = folder.run_words(&words("./o.sh", "--sampler random --trials 1 --time-limit 4s --json")).json();
+    assert_eq!((&found["trials"]["complete"], &found["stopped_by"]), (&Json::from(1), &Json::from("time")), "{found}");
     // Beside a better result it is put back.
     let folder = script("[ $HPT_TRIAL_NUMBER = 0 ] || { echo 1 3.5; sleep 900; }; echo 2");
     let found = folder.run_words(&words("./o.sh", "--sampler random --time-limit 4s --json")).json();
@@ -175,6 +180,17 @@ fn where_nothing_is_complete_in_time_what_was_reported_is_the_result() {
     assert!(ran.err.contains("what an earlier time limit ended is run to its end: trial 1"), "{}", ran.err);
     let all = study(&folder);
     assert_eq!((in_state(&all, "complete").len(), &all[1]["state"]), (3, &Json::from("failed")), "{all:?}");
+}
+
+#[test]
+fn a_study_of_commands_is_none_of_trainings() {
+    let folder = script("echo 1");
+    folder.run_words(&words("./o.sh 'a b'", "--trials 1 --study of")).ok();
+    let said = ["of", "run a command", r"--command './o.sh '\''a b'\'''", "--study"];
+    folder.run("search --study of --trials 2 --epochs 1").fails(2, &said);
+    folder.run("search --study nets --trials 1 --epochs 1").ok();
+    let ran = folder.run_words(&["search", "--command", "./o.sh", "--study", "nets", "--trials", "2"]);
+    ran.fails(2, &["nets", "are trainings", "without --command"]);
 }
 
 #[test]

@@ -202,6 +202,30 @@ fn an_interrupt_before_there_is_a_result_names_the_model_that_it_leaves() {
 }
 
 #[test]
+fn an_interrupt_of_what_goes_on_from_a_result_says_so() {
+    let folder = Folder::new();
+    let words =
+        "search --data digits --epochs 1000000 --sampler random --pruner none --jobs 1 --trials 1 --storage s.db";
+    folder.run(&format!("{words} --time-limit 3s")).ok();
+    let best = folder.json("best --storage s.db --json");
+    let mut child = folder.start(&format!("{words} -v"));
+    let rest = wait_for(&mut child, "trial 1 epoch", "", 2);
+    assert_eq!(folder.json("best --storage s.db --json"), best, "while the repetition runs");
+    signal(&child, "-INT");
+    let ran = finish(child, rest);
+    assert_eq!(ran.code, Some(130), "{}", ran.err);
+    assert!(ran.err.contains("trial 0, which a time limit ended, goes on with the search; to go on:"), "{}", ran.err);
+    assert!(!folder.path("digits/interrupted.safetensors").exists());
+    // Killed, it cannot give back what it took.
+    let mut child = folder.start(&format!("{words} -v"));
+    let rest = wait_for(&mut child, "trial 3 epoch", "", 2);
+    signal(&child, "-KILL");
+    finish(child, rest);
+    assert_eq!(folder.json("best --storage s.db --json"), best);
+    assert!(folder.path(best["model"].as_str().unwrap()).is_file());
+}
+
+#[test]
 fn a_training_that_was_interrupted_saves_nothing_half() {
     let folder = Folder::new();
     for name in ["-INT", "-TERM"] {

@@ -52,6 +52,8 @@ fn the_last_screen_says_what_was_found_and_what_comes_next() {
     assert!(folder.path("t/model.safetensors").is_file());
     let verbose = folder.run("search --data t.csv --trials 6 --epochs 3 -v").ok();
     assert!(verbose.err.contains("5 of 6 trials are finished"), "{}", verbose.err);
+    let more = folder.run("search --data t.csv --trials 2 --epochs 3").ok();
+    assert!(more.err.contains("goes on: 6 trials are finished"), "{}", more.err);
     assert!(verbose.err.contains("trial 5 starts: learning_rate=") && verbose.err.contains("trial 5 epoch 1:"));
     let quiet = folder.run("search --data t.csv --trials 6 --epochs 3 -q").ok();
     assert_eq!(quiet.err, "");

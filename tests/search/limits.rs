@@ -190,7 +190,10 @@ fn what_a_time_limit_ended_begins_again() {
     let all = run(&spec_of(folder.path(), 1));
     assert_eq!(all.best.value(), Some(0.999), "a study that has all its trials is left alone");
     assert_eq!(all.found.default_value, None, "what was cut says nothing of the default configuration");
-    let outcome = run(&spec_of(folder.path(), 3));
+    let ends = Ends::default();
+    let outcome = search(&spec_of(folder.path(), 3), &ends, &Arc::default()).unwrap();
+    let said = ends.1.lock().unwrap();
+    assert!(said.contains("that counts now, and not the 0.9990 of trial 0, which a time limit had ended"), "{said}");
     assert_eq!(numbers(&outcome.study), numbers(&expected.study));
     let counts = outcome.study.counts().unwrap();
     assert_eq!((counts.complete, counts.lost, counts.failed), (3, 1, 0));

@@ -57,6 +57,9 @@ fn what_is_interrupted_before_there_is_a_result_leaves_a_model_and_goes_on() {
     let said = ends.1.lock().unwrap();
     assert!(said.contains("trial 1 goes on where it was stopped: after 3 epochs"), "{said}");
     assert_eq!(numbers(&resumed.study), numbers(&expected.study));
+    let again = &resumed.study.trials().unwrap()[1];
+    let own = again.finished.unwrap().seconds_since(again.started.unwrap());
+    assert!(again.slot() == 0 && again.seconds() > Some(own), "what it took before is its time too: {again:?}");
     assert!(!path.exists(), "there is a result");
     assert!(!folder.path().join("models/unfinished").exists(), "nothing is left of what was under way");
 }
@@ -231,6 +234,7 @@ fn what_was_delivered_is_there_until_its_trial_has_ended() {
     assert_eq!(std::fs::read(own).unwrap(), delivered);
     let counts = study.counts().unwrap();
     assert_eq!((counts.complete, counts.waiting), (2, 0), "{counts:?}");
+    assert!(!folder.path().join("models/interrupted.safetensors").exists(), "there is a result");
     // One job, and little time: the better one goes on first, and the other is there still.
     spec.jobs = 1;
     let short = run(&SearchSpec { time_limit: Some(Duration::from_secs(2)), ..spec.clone() });
@@ -240,6 +244,36 @@ fn what_was_delivered_is_there_until_its_trial_has_ended() {
     let files = std::fs::read_dir(folder.path().join("models")).unwrap();
     let files = files.filter(|file| file.as_ref().unwrap().file_name().to_str().unwrap().starts_with("trial-"));
     assert_eq!(files.count(), 2);
+}
+
+/// A result is not lost to a pruner, nor to whoever kills its repetition.
+#[test]
+fn what_was_delivered_is_there_whatever_its_repetition_comes_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut spec = spec(folder.path(), 1);
+    spec.fixed.set("epochs", "epochs", &Value::Int(1_000_000)).unwrap();
+    (spec.jobs, spec.retrain, spec.time_limit) = (1, false, Some(Duration::from_secs(3)));
+    let first = run(&spec);
+    assert!(first.best.user.contains_key("ended_by"));
+    let delivered = std::fs::read(&first.model).unwrap();
+    // As a process leaves it that is killed in the repetition.
+    assert_eq!(first.study.repeat("a test", |_| true).unwrap(), [0]);
+    let own = folder.path().join("models/trial-0.safetensors");
+    assert!(own.exists());
+    spec.time_limit = None;
+    spec.told.pruner = Some("threshold".into());
+    spec.told.options = vec![ToldOption { place: "here".into(), name: "lower".into(), value: 2.0 }];
+    let ends = Ends::default();
+    let second = search(&spec, &ends, &Arc::default()).unwrap();
+    let said = ends.1.lock().unwrap();
+    assert!(said.contains("came to no result: that of trial 0, which a time limit had ended, stays"), "{said}");
+    assert_eq!((second.best.number, &second.best.values), (0, &first.best.values));
+    assert!(std::fs::read(&own).unwrap() == delivered && std::fs::read(&second.model).unwrap() == delivered);
+    let counts = second.study.counts().unwrap();
+    assert_eq!((counts.complete, counts.finished()), (1, 1), "{counts:?}");
+    let ends = Ends::default();
+    search(&spec, &ends, &Arc::default()).unwrap();
+    assert!(!ends.1.lock().unwrap().contains("run to its end"), "that would be the same again");
 }
 
 /// A last training that would come out the same is not made again, and a short limit does not take its model away.

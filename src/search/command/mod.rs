@@ -19,7 +19,7 @@ pub use process::kill_all as kill_commands;
 
 use super::method::choose;
 use super::trial::{ENDED, SEARCH_LIMIT};
-use super::{Constraint, Progress, WarmStart};
+use super::{COMMAND, Constraint, Progress, SETTINGS_OF, WarmStart};
 use crate::history::{Direction, Trial};
 use crate::random::{Purpose, Stream};
 use crate::sampler::Sampler;
@@ -214,8 +214,9 @@ pub fn search_command(spec: &CommandSpec, progress: &dyn Progress, stop: &Arc<At
     super::repeat_cut(&study, spec.trials, progress)?;
     progress.started(&study, spec.trials, study.counts()?.finished());
     let on_trial = |trial: &Trial| {
-        let best = if spec.directions.len() == 1 { study.best().ok() } else { None };
+        let best = if spec.directions.len() == 1 { study.top(1).ok() } else { None };
         progress.trial_finished(trial, best.and_then(|best| best.first().and_then(Trial::value)));
+        super::note_less(&study, trial, progress);
     };
     let on_start = |trial: &Trial| progress.trial_started(trial);
     let on_report = |trial: u64, step: u64, values: &[f64]| {
@@ -234,11 +235,16 @@ pub fn search_command(spec: &CommandSpec, progress: &dyn Progress, stop: &Arc<At
     optimize.on_report = Some(&on_report);
     optimize.on_trial = Some(&on_trial);
     let (template, study_of, delivers) = (&template, &study, OnceLock::new());
-    let trials = Search { spec, template, study: study_of, progress, stop, stray: AtomicU64::new(0), delivers };
+    let (stray, cut) = (AtomicU64::new(0), AtomicBool::new(false));
+    let trials = Search { spec, template, study: study_of, progress, stop, stray, delivers, cut };
     // The limit is that of everything.
     optimize.time_limit = spec.time_limit.map(|limit| limit.saturating_sub(started.elapsed()));
-    let summary = study.optimize(&optimize, |context| run(&trials, context))?;
-    study.restore(|again, before| super::is_behind(&study, again, before))?;
+    let mut summary = study.optimize(&optimize, |context| run(&trials, context))?;
+    // The last of the trials was.
+    if summary.stopped == Stopped::Reached && trials.cut.into_inner() {
+        summary.stopped = Stopped::TimeLimit;
+    }
+    super::restore_cut(&study, progress)?;
     let stray = trials.stray.into_inner();
     if stray > 0 {
         let form = match spec.directions.len() {
@@ -266,15 +272,23 @@ fn open(spec: &CommandSpec, progress: &dyn Progress) -> Result<Study> {
     // None is said too, as in a search of trainings.
     let constraints: Vec<String> = spec.constraints.iter().map(ToString::to_string).collect();
     config.attributes.insert("constraints".to_owned(), constraints.into());
-    let study = Study::create_or_open(&Storage::open_or_create(&spec.storage)?, &config)?;
+    let storage = Storage::open_or_create(&spec.storage)?;
+    if storage.attribute_of(&config.name, SETTINGS_OF)?.is_some() {
+        return Err(Error::input(format!(
+            "{}: the trials of the study `{}` are trainings: go on with it without --command, or give another --study",
+            spec.storage.display(),
+            config.name
+        )));
+    }
+    let study = Study::create_or_open(&storage, &config)?;
     // Another path or flag may well compute the same: only its user knows.
-    match study.attribute("command")? {
+    match study.attribute(COMMAND)? {
         Some(before) if before == json!(spec.command) => {}
         before => {
             if let Some(before) = before {
                 progress.note(&format!("this study began with another command: {before}"));
             }
-            study.set_attribute("command", &json!(spec.command))?;
+            study.set_attribute(COMMAND, &json!(spec.command))?;
         }
     }
     Ok(study)
@@ -316,6 +330,8 @@ struct Search<'a> {
     stray: AtomicU64,
     /// Known when time is up: whether there is no result, so that all trials under way end with what they reported.
     delivers: OnceLock<bool>,
+    /// Whether the time limit of the whole has ended a trial with a result.
+    cut: AtomicBool,
 }
 
 impl Search<'_> {
@@ -409,6 +425,7 @@ fn run(search: &Search<'_>, context: &mut Context<'_>) -> Result<Vec<f64>, Objec
                         if !violations.is_empty() {
                             context.set_constraints(violations);
                         }
+                        search.cut.fetch_or(whose == SEARCH_LIMIT, Ordering::Relaxed);
                         context.set_user(ENDED, json!(late));
                         Ok(values)
                     }
