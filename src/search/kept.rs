@@ -6,7 +6,7 @@ use crate::history::pareto::{Merit, best_first, distinct_first};
 use crate::history::{Direction, State, Trial};
 use crate::model::Model;
 use crate::settings::Settings;
-use crate::study::Study;
+use crate::study::{Storage, Study};
 use crate::train::hash_of;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 const UNFINISHED: &str = "interrupted.safetensors";
 /// Attribute of a study: the folder of its trials' models, from that of the study's file on where it lies in it.
 const FOLDER: &str = "models";
+/// Attribute of a study: its name, beside that folder. A copy has the folder without being the study whose models those are.
+const FOLDER_OF: &str = "models_of";
 /// Attribute of a study: what that file holds ([`Interrupted`]); null where there is none any more.
 const INTERRUPTED: &str = "interrupted";
 
@@ -62,21 +64,53 @@ fn load(folder: &Path, trial: &Trial, study: &Study) -> Option<Model> {
     (is_ours && is_same && weights).then_some(model)
 }
 
-/// The folder of a study's file, from the root on.
-fn place_of(study: &Study) -> Result<PathBuf> {
-    let path = study.storage().path();
-    let file = std::path::absolute(path).map_err(|e| Error::io(path, e))?;
-    Ok(file.parent().unwrap_or(Path::new("/")).to_owned())
+/// A folder as a study keeps it: from that of its file on where it lies in it.
+fn kept_folder(storage: &Storage, folder: &Path) -> Result<Json> {
+    let absolute = |path: &Path| std::path::absolute(path).map_err(|e| Error::io(path, e));
+    let (all, file) = (absolute(folder)?, absolute(storage.path())?);
+    let place = file.parent().unwrap_or(Path::new("/"));
+    Ok(json!(all.strip_prefix(place).unwrap_or(&all).display().to_string()))
+}
+
+/// Whether a study of that name keeps its models there.
+fn owns(storage: &Storage, name: &str, folder: &Json) -> Result<bool> {
+    let attribute = |key: &str| storage.attribute_of(name, key);
+    Ok(attribute(FOLDER)?.is_some_and(|known| known == *folder)
+        && attribute(FOLDER_OF)?.is_none_or(|known| known == json!(name)))
+}
+
+/// Refuses a folder in which another study of the file keeps its models: they would be replaced. What to say where the study
+/// is new to the folder and somebody's models are in it.
+///
+/// # Errors
+/// [`Error::Input`] where it is another study's; the storage fails.
+pub(super) fn claim(storage: &Storage, name: &str, folder: &Path) -> Result<Option<String>> {
+    let (kept, shown) = (kept_folder(storage, folder)?, folder.display());
+    if !folder.is_dir() || owns(storage, name, &kept)? {
+        return Ok(None);
+    }
+    for other in storage.studies()?.iter().filter(|other| *other != name) {
+        if owns(storage, other, &kept)? {
+            return Err(Error::input(format!(
+                "{shown}: the study `{other}` keeps its models there, and those of `{name}` would replace them; name another \
+                 folder with --out"
+            )));
+        }
+    }
+    let files = std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))?;
+    let has_models = files.flatten().any(|file| file.path().extension().is_some_and(|end| end == "safetensors"));
+    Ok(has_models
+        .then(|| format!("{shown} has models that are not of this study: where a name is the same they are replaced")))
 }
 
 /// Keeps with the study where its models are, so that they are found from any folder, and when all has been moved.
 fn remember_folder(study: &Study, folder: &Path) -> Result<()> {
-    let (all, place) = (std::path::absolute(folder).map_err(|e| Error::io(folder, e))?, place_of(study)?);
-    let folder = json!(all.strip_prefix(place).unwrap_or(&all).display().to_string());
-    match study.attribute(FOLDER)? {
-        Some(before) if before == folder => Ok(()),
-        _ => study.set_attribute(FOLDER, &folder),
+    let folder = kept_folder(study.storage(), folder)?;
+    if owns(study.storage(), study.name(), &folder)? {
+        return Ok(());
     }
+    study.set_attribute(FOLDER, &folder)?;
+    study.set_attribute(FOLDER_OF, &json!(study.name()))
 }
 
 /// The file of each trial's own model, none where it was not kept. None for a study that has no models: of a program, or by
@@ -140,13 +174,18 @@ impl Kept {
         let holds = holds && count == 0;
         let kept = Kept { folder: folder.to_owned(), count, directions, best, repeated, held, holds, unfinished };
         let trials = study.trials()?;
-        let ours = |trial: &&Trial| kept.model(trial, study).is_some();
-        let found = trials.iter().filter(|trial| trial.state == State::Complete).filter(ours);
-        let found = found.filter_map(|trial| {
-            let merit = Merit::of(&kept.directions, trial)?;
-            Some(Entry { merit, number: trial.number, slot: trial.slot() })
-        });
-        kept.best.lock().unwrap_or_else(PoisonError::into_inner).extend(found);
+        let found = |trials: &[Trial]| {
+            let ours = trials.iter().filter(|trial| kept.model(trial, study).is_some());
+            let entry = |trial: &Trial| {
+                let merit = Merit::of(&kept.directions, trial)?;
+                Some(Entry { merit, number: trial.number, slot: trial.slot() })
+            };
+            ours.filter_map(entry).collect::<Vec<Entry>>()
+        };
+        let complete: Vec<Trial> = trials.iter().filter(|trial| trial.state == State::Complete).cloned().collect();
+        kept.best.lock().unwrap_or_else(PoisonError::into_inner).extend(found(&complete));
+        // Whoever repeated them may have been killed.
+        kept.repeated().extend(found(&study.repeated()?));
         Ok(kept)
     }
 
@@ -241,10 +280,11 @@ impl Kept {
         }
     }
 
-    /// Removes the models of trials that have no value any more: each was repeated.
+    /// Removes the models of trials that have no value any more: each was repeated, and nobody is at it still.
     pub fn tidy(&self, study: &Study) -> Result<()> {
-        let complete = |trial: &&Trial| trial.state == State::Complete;
-        let complete: BTreeSet<u64> = study.trials()?.iter().filter(complete).map(|trial| trial.number).collect();
+        let (trials, aside) = (study.trials()?, study.put_aside()?);
+        let complete = trials.iter().filter(|trial| trial.state == State::Complete);
+        let complete: BTreeSet<u64> = complete.chain(&aside).map(|trial| trial.number).collect();
         let mut best = self.best.lock().unwrap_or_else(PoisonError::into_inner);
         best.append(&mut self.repeated());
         let gone: Vec<Entry> = best.extract_if(.., |entry| !complete.contains(&entry.number)).collect();

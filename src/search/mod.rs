@@ -233,6 +233,9 @@ impl<'a> Bridge<'a> {
         // A study's name may hold what a path gives a meaning to.
         let folder = || PathBuf::from(name.replace(['/', '\\'], "_").trim_start_matches('.'));
         let out = spec.out.clone().unwrap_or_else(folder);
+        if let Some(note) = kept::claim(&storage, &name, &out)? {
+            progress.note(&note);
+        }
         let study = Study::create_or_open(&storage, &config(spec, &prepared, &name, &objectives, space))?;
         if spec.population.is_none() && study.attribute(POPULATION)?.is_some() {
             return Err(Error::input(format!(

@@ -555,6 +555,33 @@ fn with_several_objectives_the_dominated_are_stopped() {
 }
 
 #[test]
+fn a_study_leaves_the_models_of_another_one_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = run(&spec(folder.path(), 1));
+    let model = std::fs::read(&first.model).unwrap();
+    let other = SearchSpec { study: Some("other".into()), ..spec(folder.path(), 1) };
+    let message = search(&other, &(), &Arc::default()).unwrap_err().to_string();
+    assert!(message.contains("the study `digits` keeps its models there") && message.contains("--out"), "{message}");
+    assert_eq!(std::fs::read(&first.model).unwrap(), model);
+    assert_eq!(Storage::open(&other.storage).unwrap().studies().unwrap(), ["digits"], "nothing was begun");
+    // A copy has its own, and takes nothing from the original.
+    first.study.copy_to(first.study.storage(), "copy").unwrap();
+    let copy = SearchSpec { study: Some("copy".into()), ..spec(folder.path(), 2) };
+    assert!(search(&copy, &(), &Arc::default()).is_err());
+    run(&SearchSpec { out: Some(folder.path().join("of the copy")), ..copy });
+    run(&spec(folder.path(), 2));
+    // Another file may be of studies that are gone.
+    let ends = Ends::default();
+    let other = SearchSpec { storage: folder.path().join("other.db"), ..other };
+    search(&other, &ends, &Arc::default()).unwrap();
+    let said = ends.1.lock().unwrap();
+    assert!(said.contains("has models that are not of this study"), "{said}");
+    let ends = Ends::default();
+    search(&other, &ends, &Arc::default()).unwrap();
+    assert!(!ends.1.lock().unwrap().contains("not of this study"), "said once");
+}
+
+#[test]
 fn networks_that_are_too_large_are_not_trained() {
     let folder = tempfile::tempdir().unwrap();
     let mut spec = spec(folder.path(), 12);
@@ -572,7 +599,7 @@ fn networks_that_are_too_large_are_not_trained() {
     }
     assert!(outcome.best.params["units"].as_i64() < Some(65));
     let mut impossible = spec.clone();
-    impossible.study = Some("impossible".into());
+    (impossible.study, impossible.out) = (Some("impossible".into()), Some(folder.path().join("impossible")));
     impossible.constraints = vec![Constraint::parse("", "accuracy >= 1.5").unwrap()];
     let message = search(&impossible, &(), &Arc::default()).unwrap_err().to_string();
     assert!(message.contains("no trial keeps the constraints (accuracy >= 1.5); trial"), "{message}");

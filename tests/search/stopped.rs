@@ -276,6 +276,24 @@ fn what_was_delivered_is_there_whatever_its_repetition_comes_to() {
     assert!(!ends.1.lock().unwrap().contains("run to its end"), "that would be the same again");
 }
 
+/// The model of a trial whose repetition ended in another process than it began in is not forgotten.
+#[test]
+fn models_of_what_was_repeated_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = spec(folder.path(), 1);
+    let first = run(&spec);
+    let files = || {
+        let files = std::fs::read_dir(folder.path().join("models")).unwrap();
+        let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with("trial-")).collect::<Vec<String>>()
+    };
+    assert_eq!(files(), ["trial-0.safetensors"]);
+    first.study.repeat("a test", |_| true).unwrap();
+    drop(first);
+    run(&spec);
+    assert_eq!(files(), ["trial-1.safetensors"]);
+}
+
 /// A last training that would come out the same is not made again, and a short limit does not take its model away.
 #[test]
 fn a_result_that_stands_is_not_made_again() {
