@@ -195,9 +195,12 @@ fn delete_trial(matches: &ArgMatches, console: &Console) -> Result<(), Failure> 
     let Some(number) = ask_tell::whole(matches, "number")? else { return Err(Failure::input("--number is missing")) };
     let study = storage::open(matches)?;
     let reason = matches.get_one::<String>("reason").map_or("", String::as_str);
+    let before = study.counts()?.deleted;
     let trial = study.delete_trial(number, reason)?;
+    let repeated = study.counts()?.deleted > before + 1;
     console.result(&trial_json(&trial, study.directions().len() == 1), || {
-        format!("trial {number} of `{}` is deleted", study.name())
+        let with = if repeated { ", and so is its repetition" } else { "" };
+        format!("trial {number} of `{}` is deleted{with}", study.name())
     })
 }
 

@@ -352,7 +352,7 @@ impl<'a> Bridge<'a> {
 
     /// The best trial; `opened` is when the first could begin, for messages.
     fn best(&self, opened: Duration) -> Result<Trial> {
-        if let Some(best) = self.study.top(1)?.into_iter().next() {
+        if let Some(best) = self.study.best()?.into_iter().next() {
             return Ok(best);
         }
         let trials = self.study.trials()?;

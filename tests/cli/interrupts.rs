@@ -223,6 +223,11 @@ fn an_interrupt_of_what_goes_on_from_a_result_says_so() {
     finish(child, rest);
     assert_eq!(folder.json("best --storage s.db --json"), best);
     assert!(folder.path(best["model"].as_str().unwrap()).is_file());
+    // Whoever does not want it does not want its repetition.
+    let deleted = folder.run("delete-trial --storage s.db --number 0").ok().out;
+    assert!(deleted.contains("trial 0 of `digits` is deleted, and so is its repetition"), "{deleted}");
+    let again = folder.run("trials --storage s.db").ok().out;
+    assert!(again.contains("0 running, 0 waiting"), "{again}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Trials that are stopped, by an interrupt or a limit, and go on where they were: to the same numbers as without.
 
 use super::*;
+use hpt_engine::sampler::RandomSampler;
 use std::path::PathBuf;
 use std::thread;
 
@@ -289,9 +290,15 @@ fn models_of_what_was_repeated_go() {
     };
     assert_eq!(files(), ["trial-0.safetensors"]);
     first.study.repeat("a test", |_| true).unwrap();
-    drop(first);
     run(&spec);
     assert_eq!(files(), ["trial-1.safetensors"]);
+    // While somebody else is at it the earlier one is all there is.
+    let study = first.study;
+    study.repeat("a test", |_| true).unwrap();
+    let elsewhere = study.ask(&RandomSampler, 0).unwrap().unwrap();
+    let outcome = run(&SearchSpec { retrain: false, ..spec });
+    assert_eq!((elsewhere.number, outcome.best.number, files()), (2, 1, vec!["trial-1.safetensors".to_owned()]));
+    assert_eq!(outcome.study.counts().unwrap().running, 1);
 }
 
 /// A last training that would come out the same is not made again, and a short limit does not take its model away.
