@@ -97,9 +97,16 @@ pub(super) fn claim(storage: &Storage, name: &str, folder: &Path) -> Result<Opti
             )));
         }
     }
+    // One that has been somewhere else meanwhile finds its own.
+    let is_new = storage.attribute_of(name, FOLDER)?.is_none();
     let files = std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))?;
-    let has_models = files.flatten().any(|file| file.path().extension().is_some_and(|end| end == "safetensors"));
-    Ok(has_models
+    let is_other = |path: &Path| {
+        let is_model = path.extension().is_some_and(|ending| ending == "safetensors");
+        is_model && (is_new || Model::load(path).is_ok_and(|model| model.training.study.as_deref() != Some(name)))
+    };
+    Ok(files
+        .flatten()
+        .any(|file| is_other(&file.path()))
         .then(|| format!("{shown} has models that are not of this study: where a name is the same they are replaced")))
 }
 

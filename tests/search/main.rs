@@ -579,6 +579,12 @@ fn a_study_leaves_the_models_of_another_one_alone() {
     let ends = Ends::default();
     search(&other, &ends, &Arc::default()).unwrap();
     assert!(!ends.1.lock().unwrap().contains("not of this study"), "said once");
+    run(&SearchSpec { out: Some(folder.path().join("elsewhere")), ..other.clone() });
+    std::fs::remove_file(&first.model).unwrap();
+    std::fs::remove_file(folder.path().join("models/trial-1.safetensors")).unwrap();
+    let ends = Ends::default();
+    search(&other, &ends, &Arc::default()).unwrap();
+    assert!(!ends.1.lock().unwrap().contains("not of this study"), "its own");
 }
 
 #[test]
