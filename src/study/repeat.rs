@@ -182,8 +182,10 @@ fn repeated(cache: &Cache, directions: &[Direction]) -> Vec<Repeated> {
     let mut slots: BTreeMap<u64, (Option<&Trial>, &Trial)> = BTreeMap::new();
     for trial in cache.all().filter(|trial| explicit_slot(trial).is_some()) {
         let (had, last) = slots.entry(trial.slot()).or_insert((None, trial));
+        // What was complete before has taken the place of what is older still.
+        let older = had.filter(|_| last.state != State::Complete);
         let has = is_put_aside(trial) && trial.system.contains_key(WAS) && !trial.system.contains_key(DELETED);
-        (*had, *last) = (if has { Some(trial) } else { *had }, trial);
+        (*had, *last) = (if has { Some(trial) } else { older }, trial);
     }
     let known = |(had, last): (Option<&Trial>, &Trial)| {
         let mut before = had?.clone();

@@ -640,6 +640,21 @@ fn values_that_were_taken_are_given_back() {
     assert_eq!(counts(), [2, 2, 0, 1, 3]);
 }
 
+/// Of a slot with several results only the last comes back.
+#[test]
+fn what_has_come_to_another_result_stays_away() {
+    let study = Study::in_memory(&config("s")).unwrap();
+    let never = |_: &Trial, _: &Trial| false;
+    study.optimize(&spec(1), objective).unwrap();
+    study.repeat("a test", |_| true).unwrap();
+    study.optimize(&spec(1), objective).unwrap();
+    assert_eq!(study.repeat("a test", |_| true).unwrap(), [1]);
+    study.optimize(&spec(1), |_| Err(ObjectiveEnd::Failed("it broke".into()))).unwrap();
+    assert_eq!(study.restore(never).unwrap(), [1]);
+    assert_eq!((study.restore(never).unwrap(), study.put_aside().unwrap()), (vec![], vec![]), "trial 0 is older");
+    assert_eq!(study.counts().unwrap().complete, 1);
+}
+
 /// What was put back is what there is while its repetition waits or runs, in whichever process.
 #[test]
 fn values_that_were_put_aside_count_until_there_are_others() {
