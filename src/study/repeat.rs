@@ -229,19 +229,20 @@ fn give_back(connection: &Connection, had: Stored, again: Stored) -> Result<Vec<
         rows::attribute(connection, Table::TrialSystem, id, STANDS, &json!(again.trial.number))?;
         trial.system.insert(STANDS.into(), again.trial.number.into());
     }
-    // What has failed for good has; of anything else there is one result, the earlier.
-    if again.trial.state != State::Failed {
-        if !rows::transition(connection, again.id, again.trial.state, State::Failed, now)? {
-            return Ok(Vec::new());
-        }
-        connection.execute("DELETE FROM trial_values WHERE trial_id = ?1", [again.id])?;
-        again.trial.values.clear();
-        let pruned = if again.trial.state == State::Pruned { "pruned; " } else { "" };
-        let why = json!(format!("{pruned}trial {} has a result, or a better one", trial.number));
-        rows::attribute(connection, Table::TrialSystem, again.id, LOST, &why)?;
-        again.trial.system.insert(LOST.into(), why);
-        (again.trial.state, again.trial.finished) = (State::Failed, Some(now));
+    let ended = again.trial.finished.unwrap_or(now);
+    if again.trial.state != State::Failed
+        && !rows::transition(connection, again.id, again.trial.state, State::Failed, ended)?
+    {
+        return Ok(Vec::new());
     }
+    connection.execute("DELETE FROM trial_values WHERE trial_id = ?1", [again.id])?;
+    again.trial.values.clear();
+    // A slot counts once.
+    let pruned = if again.trial.state == State::Pruned { "pruned; " } else { "" };
+    let why = json!(format!("{pruned}trial {} has a result, or a better one", trial.number));
+    rows::attribute(connection, Table::TrialSystem, again.id, LOST, &why)?;
+    again.trial.system.insert(LOST.into(), why);
+    (again.trial.state, again.trial.finished) = (State::Failed, Some(ended));
     let finished = trial.finished.unwrap_or(now);
     if !rows::transition(connection, id, State::Failed, State::Complete, finished)? {
         return Ok(vec![again]);

@@ -630,6 +630,7 @@ fn values_that_were_taken_are_given_back() {
     repeat(2);
     study.optimize(&spec(3), |_| Err(ObjectiveEnd::Failed("it broke".into()))).unwrap();
     assert_eq!((study.restore(never).unwrap(), values(2)), (vec![2], was[2].values.clone()));
+    assert_eq!((counts(), study.counts().unwrap().finished()), ([3, 4, 0, 0, 0], 3), "no slot counts twice");
     assert_eq!(repeat(2), Vec::<u64>::new());
     repeat(0);
     study.delete_trial(0, "a test").unwrap();
@@ -637,7 +638,7 @@ fn values_that_were_taken_are_given_back() {
     study.restore(never).unwrap();
     assert_eq!(values(0), Vec::<f64>::new());
     study.delete_trial(1, "lost, and its repetition is complete").unwrap();
-    assert_eq!(counts(), [2, 2, 0, 1, 3]);
+    assert_eq!(counts(), [2, 3, 0, 0, 3]);
 }
 
 /// Of a slot with several results only the last comes back.
