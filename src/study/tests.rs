@@ -660,7 +660,7 @@ fn what_has_come_to_another_result_stays_away() {
 #[test]
 fn values_that_were_put_aside_count_until_there_are_others() {
     let folder = tempfile::tempdir().unwrap();
-    let storage = Storage::open_or_create(&folder.path().join("study.db")).unwrap();
+    let storage = Storage::open_or_create(folder.path().join("study.db")).unwrap();
     for directions in [&[Direction::Minimize][..], &[Direction::Minimize, Direction::Maximize]] {
         let name = format!("{}", directions.len());
         let config = StudyConfig { directions: directions.to_vec(), ..config(&name) };
@@ -672,7 +672,7 @@ fn values_that_were_put_aside_count_until_there_are_others() {
         };
         let was = told(0.5);
         let best = || {
-            let other = Study::open(&Storage::open(&folder.path().join("study.db")).unwrap(), Some(&name)).unwrap();
+            let other = Study::open(&Storage::open(folder.path().join("study.db")).unwrap(), Some(&name)).unwrap();
             let best = [&study, &other].map(|study| study.best().unwrap());
             assert_eq!(best[0], best[1]);
             best[0].iter().map(|trial| (trial.number, trial.values.clone())).collect::<Vec<_>>()
