@@ -6,6 +6,7 @@
 //!
 //! [`search_command`] runs trials of a program outside, of which nothing but its values is known.
 
+mod again;
 mod budget;
 mod command;
 mod devices;
@@ -22,6 +23,7 @@ mod space;
 mod spec;
 mod trial;
 
+pub use again::goes_on;
 pub use command::{CommandOutcome, CommandSpec, kill_commands, search_command};
 pub use finish::{Interval, Tested};
 pub use found::Found;
@@ -34,16 +36,15 @@ pub use spec::{Progress, SearchOutcome, SearchSpec, WarmStart};
 
 use crate::data::{Dataset, Folds, SplitSpec};
 use crate::engine::Engine;
-use crate::history::{Direction, State, Trial};
+use crate::history::{State, Trial};
 use crate::prepared::Prepared;
 use crate::random::{Purpose, Stream};
 use crate::settings::check_space;
 use crate::space::Space;
-use crate::study::{
-    Context, Method, ObjectiveEnd, OptimizeSpec, Regret, Stopped, Storage, Study, StudyConfig, is_repetition,
-};
+use crate::study::{Context, Method, ObjectiveEnd, OptimizeSpec, Regret, Stopped, Storage, Study, StudyConfig};
 use crate::train::{Metric, TrainSpec};
 use crate::{Error, Result, pruner, sampler};
+use again::{note_less, repeat_cut, restore_cut};
 use budget::Budget;
 use kept::Kept;
 use method::Chosen;
@@ -471,69 +472,6 @@ impl<'a> Bridge<'a> {
     }
 }
 
-/// Whether a repetition that was cut again is behind what it came to before: by its constraints, by how many folds it has seen
-/// (the same ones first), else by the first objective.
-fn is_behind(direction: Direction, again: &Trial, before: &Trial) -> bool {
-    let folds = |trial: &Trial| trial.user.get(trial::FOLDS_SEEN).and_then(Json::as_u64);
-    let loss = |trial: &Trial| trial.values.first().map_or(f64::INFINITY, |value| direction.loss(*value));
-    // Of two zeros neither is less.
-    let order = |again: f64, before: f64| (again + 0.0).total_cmp(&(before + 0.0));
-    let order = order(again.violation(), before.violation())
-        .then_with(|| folds(before).cmp(&folds(again)))
-        .then_with(|| order(loss(again), loss(before)));
-    trial::is_cut(again) && order.is_gt()
-}
-
-/// Gives what an earlier limit ended its result again where it has not come to another, and says so of what does not go on.
-fn restore_cut(study: &Study, progress: &dyn Progress) -> Result<()> {
-    let restored = study.restore(|again, before| is_behind(study.directions()[0], again, before))?;
-    let trials = study.trials()?;
-    for trial in trials.iter().filter(|trial| restored.contains(&trial.number)) {
-        if let Some(again) = trial.system.get("hpt:stands") {
-            let number = trial.number;
-            progress.note(&format!("trial {again}, which went on with trial {number}, came to no result: that of trial {number}, which a time limit had ended, stays"));
-        }
-    }
-    Ok(())
-}
-
-/// Says where a trial that a time limit had ended comes to less now that it has run to its end: that counts.
-fn note_less(study: &Study, trial: &Trial, progress: &dyn Progress) {
-    let is_whole = trial.state == State::Complete && is_repetition(trial) && !trial::is_cut(trial);
-    let repeated = if is_whole { study.repeated().unwrap_or_default() } else { Vec::new() };
-    let Some(before) = repeated.iter().find(|before| before.slot() == trial.slot()) else { return };
-    if let (Some(own), Some(earlier)) = (trial.values.first(), before.values.first())
-        && study.directions()[0].better(*earlier, *own)
-    {
-        progress.note(&format!(
-            "trial {} has run to its end, with {own:.4}: that counts now, and not the {earlier:.4} of trial {}, which a time limit \
-             had ended",
-            trial.number, before.number
-        ));
-    }
-}
-
-/// Whether a search that goes on runs this trial, which has a result, to its end: a time limit had ended it.
-pub fn goes_on(trial: &Trial) -> bool {
-    trial.state == State::Complete && trial::is_cut(trial) && !trial.system.contains_key("hpt:stands")
-}
-
-/// Where this call has room for trials, those that the time limit of an earlier one ended wait to go on: the study is as if it
-/// had not been ended.
-fn repeat_cut(study: &Study, trials: Option<u64>, progress: &dyn Progress) -> Result<()> {
-    let cut = study.trials()?.iter().filter(|trial| goes_on(trial)).count();
-    let whole = study.counts()?.finished().saturating_sub(cut as u64);
-    if trials.is_some_and(|trials| whole >= trials) {
-        return Ok(());
-    }
-    let cut = study.repeat("a time limit of the search ended it", goes_on)?;
-    if !cut.is_empty() {
-        let numbers = cut.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
-        progress.note(&format!("what an earlier time limit ended is run to its end: trial {numbers}"));
-    }
-    Ok(())
-}
-
 /// Refuses a study whose trials run a program.
 fn check_trains(spec: &SearchSpec, name: &str) -> Result<()> {
     let Some(storage) = Storage::open_if_there(&spec.storage)? else { return Ok(()) };
@@ -662,34 +600,7 @@ fn config(spec: &SearchSpec, prepared: &Prepared, name: &str, objectives: &[Meas
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_cut_again_is_compared_by_constraints_folds_and_value() {
-        let cut = |violation: f64, folds: Option<u64>, value: f64| {
-            let mut trial = Trial::blank(0, State::Complete);
-            trial.user.insert(trial::ENDED.into(), json!(format!("{} of 3 s", trial::SEARCH_LIMIT)));
-            trial.system.insert("constraints".into(), json!([violation]));
-            folds.map(|folds| trial.user.insert(trial::FOLDS_SEEN.into(), json!(folds)));
-            trial.values = vec![value];
-            trial
-        };
-        let before = cut(-0.5, Some(2), 0.5);
-        for (again, expected) in [
-            (cut(-0.1, Some(2), 0.5), false),
-            (cut(-0.1, Some(2), 0.4), true),
-            (cut(-0.1, Some(1), 0.9), true),
-            (cut(-0.1, Some(3), 0.4), false),
-            (cut(0.1, Some(3), 0.9), true),
-        ] {
-            assert_eq!(is_behind(Direction::Maximize, &again, &before), expected, "{again:?}");
-        }
-        let broken = cut(0.2, None, 0.5);
-        assert!(!is_behind(Direction::Maximize, &cut(0.1, None, 0.4), &broken), "nearer to what it must keep");
-        let mut whole = cut(0.0, None, 0.4);
-        whole.user.clear();
-        assert!(!is_behind(Direction::Maximize, &whole, &before), "it has run to its end");
-    }
+    use super::first_rung;
 
     #[test]
     fn halving_begins_at_a_27th_of_the_epochs_or_a_ninth() {
