@@ -2,8 +2,8 @@
 //!
 //! Tile registers live from one statement to the next: the compiler never uses them itself, and nothing else that
 //! uses them runs between [`Amx::new`] and the drop, which are both in one call of the product on one thread.
-//! **Not yet run on a processor that has them**, but under Bochs, whose tiles others wrote from the manual (`.ci/amx`): the
-//! bits are those of `emulated.rs`. Instructions: Intel SDM, volumes 2A to 2D, LDTILECFG, TILELOADD, TILESTORED,
+//! The bits are those of `emulated.rs`, on a processor and under Bochs, whose tiles others wrote from the manual
+//! (`.ci/amx`). Instructions: Intel SDM, volumes 2A to 2D, LDTILECFG, TILELOADD, TILESTORED,
 //! TILEZERO, TDPBF16PS, TILERELEASE.
 
 use super::tiles::Tiles;
