@@ -117,7 +117,7 @@ fn a_training_in_parts_is_the_whole_bit_for_bit() {
 fn early_stopping_and_the_plateau_schedule_look_back_on_all_parts() {
     for network in networks() {
         let mut train = TrainSpec {
-            epochs: 40,
+            epochs: 400,
             batch_size: 32,
             learning_rate: 0.01,
             metric: Some(Metric::Loss),
