@@ -7,7 +7,7 @@
 //! shows in the result, see [`super`].
 
 use super::pack::Panels;
-use super::tile::{Kernel, Left, Strips, kernel};
+use super::tile::{Ahead, Kernel, Left, Strips, kernel};
 use super::{Beta, Gemm, Method, PANEL_VECTORS, PackedMut, Right, bf16};
 use crate::epilogue::Epilogue;
 use crate::isa::{Isa, Op, Simd};
@@ -379,7 +379,7 @@ struct Block<'a> {
     add: bool,
 }
 
-/// Where a panel is read, its row stride, and what to ask for meanwhile: a pointer and a stride.
+/// Where a panel is read, its row stride, and where the next one will be read, with its row stride.
 struct Panel(*const f32, usize, (*const f32, usize));
 
 impl Block<'_> {
@@ -393,7 +393,7 @@ impl Block<'_> {
         for j in (0..self.cols).step_by(width) {
             let cols = width.min(self.cols - j);
             let Panel(b, b_step, next) = self.panel(s, j, cols);
-            let (mut ahead, mut ahead_step) = if j + width < self.cols { next } else { (b, 0) };
+            let mut ahead = self.ahead(next, j + width, b, strips[0].0 + strips[1].0, width);
             let masked = matches!(self.right, RightBlock::InPlace(..)) && !cols.is_multiple_of(S::LANES);
             let (mut a, (mut c, c_step)) = (from, c(j));
             for (count, rows) in strips {
@@ -406,14 +406,30 @@ impl Block<'_> {
                     Left::Along => rows * a_step,
                 };
                 let kernel: Kernel<S> = kernel(rows, cols.div_ceil(S::LANES), layout, masked);
-                let args = Strips { k, a, a_step, a_next, b, b_step, c, c_step, cols, count, ahead, ahead_step, add };
+                let args = Strips { k, a, a_step, a_next, b, b_step, c, c_step, cols, count, ahead, add };
                 // SAFETY: the operands are readable and C writable by the contract of `Gemm`; packed panels and
                 // strips hold whole vectors, and a panel in place that is narrower is masked.
                 unsafe { kernel(s, &args) };
-                (ahead, ahead_step) = (b, 0);
+                ahead = ahead.after(count);
                 a = a.wrapping_add(count * a_next);
                 c = c.wrapping_add(count * rows * c_step);
             }
+        }
+    }
+
+    /// How so many strips of the panel at `b` ask for the next one, which begins at column `j`.
+    #[inline(always)]
+    fn ahead(&self, (from, step): (*const f32, usize), j: usize, b: *const f32, strips: usize, width: usize) -> Ahead {
+        const LINE: usize = 64;
+        let row = width * size_of::<f32>();
+        if j >= self.cols || step == 0 {
+            Ahead::nothing(b)
+        } else if step == width {
+            // Without gaps: each strip asks for as much.
+            let step = row.div_ceil(strips);
+            Ahead { from, step, next: self.k * step, strips }
+        } else {
+            Ahead { from, step: step * size_of::<f32>(), next: LINE, strips: row.div_ceil(LINE) }
         }
     }
 

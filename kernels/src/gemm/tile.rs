@@ -44,13 +44,39 @@ pub(super) struct Strips {
     pub cols: usize,
     /// Strips.
     pub count: usize,
-    /// What will be read after this panel, asked for meanwhile: a first line every `ahead_step` for k steps during the
-    /// first strip, the line after each during the second.
-    pub ahead: *const f32,
-    /// See `ahead`.
-    pub ahead_step: usize,
+    /// What will be read after this panel, asked for meanwhile.
+    pub ahead: Ahead,
     /// Whether the sums begin with what C holds.
     pub add: bool,
+}
+
+/// Memory to ask for, a line a step of k.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ahead {
+    /// Where the first strip begins.
+    pub from: *const f32,
+    /// Bytes to the next step. Less than a line where the strips share memory without gaps: a line is asked for by several
+    /// steps then, which costs nothing, and lines come no faster than they are needed.
+    pub step: usize,
+    /// Bytes to where the next strip begins.
+    pub next: usize,
+    /// Strips that ask.
+    pub strips: usize,
+}
+
+impl Ahead {
+    /// Nothing but a line that is there.
+    #[inline(always)]
+    pub fn nothing(at: *const f32) -> Self {
+        Ahead { from: at, step: 0, next: 0, strips: 0 }
+    }
+
+    /// What is left to ask for after so many strips.
+    #[inline(always)]
+    pub fn after(self, strips: usize) -> Self {
+        let from = self.from.wrapping_byte_add(strips * self.next);
+        Ahead { from, strips: self.strips.saturating_sub(strips), ..self }
+    }
 }
 
 /// The inner loops for one height and layout.
@@ -135,7 +161,8 @@ impl<const MR: usize, const NV: usize, const ALONG: bool, const MASKED: bool> Op
                         sums[r][NV - 1] = s.load_first(row.add((NV - 1) * S::LANES), tail);
                     });
                 }
-                let ahead = if strip < 2 { (t.ahead.wrapping_add(strip * 16), t.ahead_step) } else { (t.b, 0) };
+                let Ahead { from, step, next, strips } = t.ahead;
+                let ahead = if strip < strips { (from.wrapping_byte_add(strip * next), step) } else { (t.b, 0) };
                 self.sum(s, a, ahead, tail, &mut sums);
                 let mut row = c.wrapping_sub(t.c_step);
                 each_row!(MR, r => {
@@ -198,7 +225,7 @@ impl<const MR: usize, const NV: usize, const ALONG: bool, const MASKED: bool> Ti
             }
             rows = advance::<MR, ALONG>(rows, by);
             b = opaque(b.wrapping_add(b_step));
-            ahead = opaque(ahead.wrapping_add(ahead_step));
+            ahead = opaque(ahead.wrapping_byte_add(ahead_step));
         }
     }
 }
