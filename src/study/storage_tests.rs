@@ -215,7 +215,7 @@ fn without_a_space_results_are_added_as_trials_have_them() {
     study.storage().write(forget).unwrap();
     let bare = Study::open(study.storage(), None).unwrap();
     assert!(bare.space().is_none());
-    let add = |text: &str| bare.add_trial(&params(text), &Default::default(), Outcome::Complete(vec![0.5]));
+    let add = |text: &str| bare.add_trial(&params(text), &Default::default(), &[], Outcome::Complete(vec![0.5]));
     let added = add("{\"x\": 2.0, \"rate\": 1}").unwrap();
     assert_eq!((&added.params["x"], &added.params["rate"]), (&Value::Int(2), &Value::Float(1.0)));
     assert_eq!(*added.domains, *bare.trials().unwrap()[0].domains);

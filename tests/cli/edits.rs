@@ -254,3 +254,42 @@ fn a_search_goes_by_the_metrics_of_its_study() {
     let found = folder.json("search --data digits --study f --trials 1 --epochs 1 --json");
     assert_eq!(found["best"][0]["values"].as_array().map(Vec::len), Some(2), "{found}");
 }
+
+/// A trial that says nothing of the constraints would be feasible, and the best.
+#[test]
+fn a_result_from_elsewhere_says_whether_it_keeps_the_constraints() {
+    let folder = Folder::new();
+    folder.write("space.toml", "[space]\nx = { float = [-4.0, 4.0] }\n");
+    folder.write("o.sh", "echo $1 | awk '{print \"constraint distance\", -$1; print $1 * $1}'\n");
+    search(&folder, "c.db", "--trials 8 --constraint distance<=-1");
+    let number = |words: &str| folder.json(words)["number"].as_u64().unwrap();
+    let best = number("best --storage c.db --json");
+    let run = |verb: &str, more: &str| {
+        let mut words = vec![verb, "--storage", "c.db"];
+        words.extend(more.split_whitespace());
+        folder.run_words(&words)
+    };
+    let add = |more: &str| run("add-trial", &format!("--params {{\"x\":-3}} {more}"));
+    for (more, parts) in [
+        ("--value -9", ["constraints (distance <= -1)", "--constraints distance=X"]),
+        ("--value -9 --constraints 1,2", ["2 numbers", "1 constraint: distance <= -1"]),
+        ("--value -9 --constraints distanse=3", ["--constraints", "did you mean `distance`"]),
+        ("--value -9 --constraints distance=far", ["--constraints distance is `far`", "a number is expected"]),
+    ] {
+        add(more).fails(2, &parts);
+    }
+    let added = add("--value -9 --constraints distance=3 --json").json();
+    assert_eq!(added["constraints"], json!([4.0]));
+    add("--state fail").ok();
+    let asked = number("ask --storage c.db --json");
+    let tell = |more: &str| run("tell", &format!("--number {asked} {more}"));
+    tell("--value -8").fails(2, &["--constraints distance=X"]);
+    tell("--value -8 --constraints 0.5").ok();
+    assert_eq!(number("best --storage c.db --json"), best);
+    let added = add("--value -7 --constraints distance=-3 --json").json();
+    assert_eq!(number("best --storage c.db --json"), added["number"].as_u64().unwrap());
+    // A value of that name says it itself.
+    search(&folder, "m.db", "--trials 3 --metric loss --constraint loss>=4");
+    let words = ["add-trial", "--storage", "m.db", "--params", "{\"x\":1}", "--value", "1", "--json"];
+    assert_eq!(folder.run_words(&words).json()["constraints"], json!([0.75]));
+}
