@@ -293,3 +293,38 @@ fn a_result_from_elsewhere_says_whether_it_keeps_the_constraints() {
     let words = ["add-trial", "--storage", "m.db", "--params", "{\"x\":1}", "--value", "1", "--json"];
     assert_eq!(folder.run_words(&words).json()["constraints"], json!([0.75]));
 }
+
+/// Samplers pass over what does not fit, so a study of trials that do not is refused.
+#[test]
+fn a_space_that_the_trials_of_a_study_do_not_fit_is_refused() {
+    let folder = Folder::new();
+    folder.write("full.toml", "[space]\nx = { float = [-4.0, 4.0] }\nz = { float = [0.0, 1.0] }\n");
+    folder.write("less.toml", "[space]\nx = { float = [-4.0, 4.0] }\n");
+    folder.write("more.toml", "[space]\nx = { float = [-4, 4] }\nz = { float = [0, 1] }\nw = { float = [0, 1] }\n");
+    folder.write("narrow.toml", "[space]\nx = { float = [-4.0, 4.0] }\nz = { float = [0.0, 0.5] }\n");
+    let create = |space: &str| {
+        folder.run(&format!("create-study --storage s.db --study s --direction minimize --space {space}.toml"))
+    };
+    create("full").ok();
+    let add = |z: f64, more: [&str; 2]| {
+        let params = json!({"x": 1.0, "z": z}).to_string();
+        folder.run_words(&[&["add-trial", "--storage", "s.db", "--params", &params][..], &more].concat()).ok();
+    };
+    add(0.25, ["--value", "1"]);
+    add(0.75, ["--value", "2"]);
+    add(0.8, ["--state", "fail"]);
+    // As Optuna leaves a study.
+    let file = rusqlite::Connection::open(folder.0.path().join("s.db")).unwrap();
+    file.execute("DELETE FROM study_system_attributes WHERE key = 'hpt:space'", []).unwrap();
+    for (space, parts) in [
+        ("less", ["trial 0: parameter: `z` is not known", "0 of 2 trials with a result fit", "--warm-start s.db:s"]),
+        ("more", ["trial 0: parameter w: no value", "0 of 2", "all their parameters"]),
+        ("narrow", ["trial 1: parameter z: `0.75` is outside", "1 of 2", "all their parameters"]),
+    ] {
+        create(space).fails(2, &parts);
+    }
+    let words = "search --storage s.db --study s --direction minimize --trials 4 --space less.toml --command true";
+    folder.run(words).fails(2, &["trial 0: parameter: `z`"]);
+    // Nothing is kept of what was refused.
+    create("full").ok();
+}
