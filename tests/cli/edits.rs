@@ -294,6 +294,31 @@ fn a_result_from_elsewhere_says_whether_it_keeps_the_constraints() {
     assert_eq!(folder.run_words(&words).json()["constraints"], json!([0.75]));
 }
 
+/// What was given is tried, whatever the sampler would have proposed for the rest.
+#[test]
+fn a_parameter_that_is_enqueued_exists() {
+    let folder = Folder::new();
+    let space = "[space]\nkind = { choice = [\"a\", \"b\", \"c\"] }\nm = { float = [0, 1], when = { kind = [\"b\", \"c\"] } }\n\
+                 n = { int = [0, 9], when = { kind = \"a\" } }\nlayers = { int = [1, 6] }\n\
+                 units = { int = [1, 8], each = \"layers\" }\n";
+    folder.write("space.toml", space);
+    folder.run("create-study --storage q.db --study q --direction minimize --space space.toml --seed 5").ok();
+    let enqueue = |params: &str| folder.run_words(&["enqueue", "--storage", "q.db", "--params", params]);
+    (0..6).for_each(|_| drop(enqueue("{\"m\": 0.75, \"units_4\": 3}").ok()));
+    let mut kinds = std::collections::BTreeSet::new();
+    for _ in 0..6 {
+        let params = folder.json("ask --storage q.db --json")["params"].clone();
+        assert_eq!((&params["m"], &params["units_4"]), (&json!(0.75), &json!(3)), "{params}");
+        assert!(params["layers"].as_u64().unwrap() >= 5, "{params}");
+        kinds.insert(params["kind"].to_string());
+    }
+    assert_eq!(kinds.len(), 2, "{kinds:?}");
+    enqueue("{\"m\": 0.5, \"n\": 3}").fails(2, &["m, n", "no value of kind"]);
+    enqueue("{\"kind\": \"a\", \"m\": 0.5}").fails(2, &["parameter m", "does not exist"]);
+    let words = ["search", "--storage", "q.db", "--study", "q", "--command", "echo 1", "--trials", "2", "--enqueue"];
+    folder.run_words(&[&words[..], &["{\"m\": 0.5, \"n\": 3}"]].concat()).fails(2, &["--enqueue", "no value of kind"]);
+}
+
 /// Samplers pass over what does not fit, so a study of trials that do not is refused.
 #[test]
 fn a_space_that_the_trials_of_a_study_do_not_fit_is_refused() {
