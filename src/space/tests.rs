@@ -139,6 +139,25 @@ fn bad_tables_are_refused_with_the_reason() {
 }
 
 #[test]
+fn copies_exist_where_their_parent_does() {
+    let text = "a = { choice = [\"p\", \"q\"] }\nb = { int = [1, 3], when = { a = \"q\" } }\n\
+                u = { int = [8, 64], each = \"b\" }\n";
+    let space = parse(text).unwrap();
+    for params in draws(&space, 100) {
+        let layers = params.get("b").map_or(0, |b| b.as_i64().unwrap());
+        for i in 0..3 {
+            assert_eq!(params.contains_key(&format!("u_{i}")), i < layers, "{params:?}");
+        }
+    }
+    assert_eq!(space.to_toml().lines().last(), Some("u = { int = [8, 64], each = \"b\" }"));
+    assert_eq!(parse(&space.to_toml()).unwrap(), space);
+    // A parent that what is fixed outside forbids takes all of its copies with it.
+    let fixed = [("a".to_owned(), "p".into())].into_iter().collect();
+    let rest = "b = { int = [1, 3], when = { a = \"q\" } }\nu = { int = [8, 64], each = \"b\" }\n";
+    assert_eq!(parse_with(rest, &Expand { fixed, ..Expand::default() }).unwrap().len(), 0);
+}
+
+#[test]
 fn values_are_drawn_among_those_that_pass() {
     let space = parse(
         "n = { int = [1, 100] }\nl = { int = [1, 100], log = true }\nf = { log = [1e-3, 1.0] }\n\
