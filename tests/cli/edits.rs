@@ -294,6 +294,23 @@ fn a_result_from_elsewhere_says_whether_it_keeps_the_constraints() {
     assert_eq!(folder.run_words(&words).json()["constraints"], json!([0.75]));
 }
 
+#[test]
+fn a_search_goes_on_with_the_constraints_of_its_study() {
+    let folder = Folder::new();
+    folder.write("space.toml", "[space]\nx = { float = [-4.0, 4.0] }\n");
+    folder.write("o.sh", "echo $1 | awk '{print \"constraint distance\", -$1; print $1 * $1}'\n");
+    search(&folder, "c.db", "--trials 4 --constraint distance<=-1");
+    let (found, _) = search(&folder, "c.db", "--trials 8");
+    assert_eq!(finished(&found), [8, 0, 0]);
+    assert!(
+        trials(&folder, "c.db").iter().all(|trial| trial["constraints"].as_array().is_some_and(|all| all.len() == 1))
+    );
+    let words = "search --data digits --epochs 1 --storage d.db --json --trials";
+    folder.run(&format!("{words} 1 --constraint parameters<=1e6")).ok();
+    assert_eq!(folder.json(&format!("{words} 2"))["trials"]["complete"], 2);
+    folder.run(&format!("{words} 3 --constraint parameters<=5e5")).fails(2, &["another `constraints`"]);
+}
+
 /// What was given is tried, whatever the sampler would have proposed for the rest.
 #[test]
 fn a_parameter_that_is_enqueued_exists() {
