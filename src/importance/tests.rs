@@ -325,6 +325,18 @@ fn what_was_pruned_counts_with_several_objectives_too() {
 }
 
 #[test]
+fn no_share_is_more_than_all() {
+    let space = space("x = { float = [0, 1] }\ny = { float = [0, 1] }\nz = { log = [1e-4, 1] }");
+    for n in 4..12 {
+        let trials = study(&space, n, |params| number(params, "x"));
+        let found = found(&space, &trials, &ImportanceSpec { method: Method::PedAnova, ..PAIRS });
+        let most = found.parameters.iter().map(|single| single.share.max(single.spread));
+        let most = most.chain(found.pairs.iter().map(|pair| pair.share.max(pair.spread))).fold(0.0, f64::max);
+        assert!(most > 0.0 && most <= 1.0, "{n}: {found:?}");
+    }
+}
+
+#[test]
 fn what_cannot_be_said_is_an_error_in_words() {
     let known = space("x = { float = [0, 1] }");
     let trials = study(&known, 20, |params| number(params, "x"));
