@@ -89,10 +89,10 @@ fn tell_arguments(command: Command) -> Command {
     };
     storage::arguments(command)
         .arg(arg("number", "N", "Number of the trial, as `ask` gave it").required(true))
-        .arg(arg("value", "X", "Its value").conflicts_with_all(["values", "state"]))
-        .arg(arg("values", "A,B", "Its values, one an objective").conflicts_with("state"))
+        .arg(arg("value", "X", "Its value").conflicts_with("values"))
+        .arg(arg("values", "A,B", "Its values, one an objective"))
         .arg(arg("constraints", "A,B", CONSTRAINTS).conflicts_with("step"))
-        .arg(arg("state", "STATE", "fail or prune, for a trial without a value"))
+        .arg(arg("state", "STATE", "fail or prune, for a trial without a value; complete is one with it"))
         .arg(
             arg("step", "N", "The value, or all values, are intermediate ones of this step; the trial goes on")
                 .conflicts_with("state"),
@@ -184,15 +184,25 @@ fn number_of(place: &str, text: &str) -> Result<f64, Error> {
 
 /// What `--value`, `--values` or `--state` say.
 pub fn outcome(matches: &ArgMatches) -> Result<Outcome, Failure> {
-    Ok(match (text(matches, "value"), text(matches, "values"), text(matches, "state")) {
-        (Some(one), _, _) => Outcome::Complete(vec![number_of("--value", one)?]),
-        (_, Some(texts), _) => {
-            Outcome::Complete(texts.split(',').map(|text| number_of("--values", text)).collect::<Result<_, _>>()?)
+    let values = match (text(matches, "value"), text(matches, "values")) {
+        (Some(one), _) => Some(vec![number_of("--value", one)?]),
+        (None, Some(texts)) => {
+            Some(texts.split(',').map(|text| number_of("--values", text)).collect::<Result<_, _>>()?)
         }
-        (_, _, Some("prune")) => Outcome::Pruned,
-        (_, _, Some("fail")) => Outcome::Failed("told so".to_owned()),
-        (_, _, Some(other)) => return Err(Error::unknown("--state", other, ["fail", "prune"]).into()),
-        _ => return Err(Failure::input("one of --value, --values and --state is missing")),
+        (None, None) => None,
+    };
+    Ok(match (values, text(matches, "state")) {
+        (Some(values), None | Some("complete")) => Outcome::Complete(values),
+        (None, Some("complete")) => return Err(Failure::input("--state complete needs --value, or --values")),
+        (None, Some("prune")) => Outcome::Pruned,
+        (None, Some("fail")) => Outcome::Failed("told so".to_owned()),
+        (Some(_), Some(state @ ("prune" | "fail"))) => {
+            return Err(Failure::input(format!(
+                "--state {state} and a value (--value, --values) exclude each other; the state of a trial with one is complete"
+            )));
+        }
+        (_, Some(other)) => return Err(Error::unknown("--state", other, ["complete", "fail", "prune"]).into()),
+        (None, None) => return Err(Failure::input("one of --value, --values and --state is missing")),
     })
 }
 

@@ -54,12 +54,16 @@ fn results_are_added_and_configurations_enqueued() {
         ("{\"y\": 9}", "--value 1", ["`y` is not known", "x"]),
         ("{x}", "--value 1", ["--params is `{x}`", "as in"]),
         ("{\"x\": 1, \"kind\": \"a\"}", "", ["--value", "missing"]),
+        ("{\"x\": 1, \"kind\": \"a\"}", "--state complete", ["--state complete", "needs --value"]),
+        ("{\"x\": 1, \"kind\": \"a\"}", "--state fail --value 1", ["--state fail", "exclude each other"]),
         ("{\"x\": 1, \"kind\": \"a\"}", "--values 1,2", ["2 values", "1 objective"]),
     ] {
         add(params, more).fails(2, &parts);
     }
+    let said = add("{\"x\": 1, \"kind\": \"a\"}", "--state complete --value 2 --json").json();
+    assert_eq!((&said["state"], &said["value"]), (&json!("complete"), &json!(2.0)));
     folder.run("add-trial --storage s.db --value 1").fails(2, &["--params", "--params-of"]);
-    folder.run("add-trial --storage s.db --params-of 77 --value 1").fails(2, &["no such trial", "6 trials"]);
+    folder.run("add-trial --storage s.db --params-of 77 --value 1").fails(2, &["no such trial", "7 trials"]);
 }
 
 #[test]
@@ -369,4 +373,19 @@ fn a_space_that_the_trials_of_a_study_do_not_fit_is_refused() {
     folder.run(words).fails(2, &["trial 0: parameter: `z`"]);
     // Nothing is kept of what was refused.
     create("full").ok();
+}
+
+#[test]
+fn what_failed_shows_no_value_and_one_line_is_one() {
+    let folder = Folder::new();
+    folder.write("space.toml", "[space]\nx = { float = [-4.0, 4.0] }\n");
+    let words = ["search", "--storage", "s.db", "--space", "space.toml", "--direction", "minimize", "--trials", "2"];
+    let command = "echo 1.5 7; echo 1 5.0; test $HPT_TRIAL_NUMBER = 0 && echo 3 && exit 0; echo 1.5 7; exit 3";
+    let said = folder.run_words(&[&words[..], &["--command", command]].concat()).ok().err;
+    let failed = said.lines().find(|line| line.contains("failed")).unwrap();
+    assert!(failed.contains("value        -") && !failed.contains("5.0"), "{said}");
+    assert!(said.contains("3 lines of numbers were no"), "{said}");
+    folder.run("delete-study --storage s.db --study echo --yes").ok();
+    let said = folder.run_words(&[&words[..7], &["--trials", "1", "--command", command]].concat()).ok().err;
+    assert!(said.contains("1 line of numbers was no intermediate value: the form"), "{said}");
 }

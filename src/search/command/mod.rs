@@ -251,9 +251,11 @@ pub fn search_command(spec: &CommandSpec, progress: &dyn Progress, stop: &Arc<At
             1 => "`step value`".to_owned(),
             several => format!("`step {}`", (1..=several).map(|i| format!("v{i}")).collect::<Vec<_>>().join(" ")),
         };
-        progress.note(&format!(
-            "{stray} lines of numbers were no intermediate values: the form is {form}, the step a whole number from 0 on"
-        ));
+        let lines = match stray {
+            1 => "1 line of numbers was no intermediate value".to_owned(),
+            several => format!("{several} lines of numbers were no intermediate values"),
+        };
+        progress.note(&format!("{lines}: the form is {form}, the step a whole number from 0 on"));
     }
     if summary.stopped == Stopped::Interrupted {
         return Err(Error::Interrupted);
