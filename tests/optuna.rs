@@ -180,8 +180,8 @@ fn studies_changed_by_hand_are_read_by_optuna() {
         fill(&one);
         let params = one.trials().unwrap()[0].params.clone();
         let curve = [(1, vec![0.5]), (2, vec![f64::NAN])].into_iter().collect();
-        one.add_trial(&params, &curve, Outcome::Complete(vec![1e6])).unwrap();
-        one.add_trial(&params, &curve, Outcome::Pruned).unwrap();
+        one.add_trial(&params, &curve, &[], Outcome::Complete(vec![1e6])).unwrap();
+        one.add_trial(&params, &curve, &[], Outcome::Pruned).unwrap();
         // The best, one with an infinite value, a pruned, a failed, a running and a waiting one.
         let infinite = one.best().unwrap()[0].number;
         let deleted: Vec<u64> = [infinite, 3, 4, 24, 25].into_iter().collect();

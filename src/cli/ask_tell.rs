@@ -10,6 +10,7 @@ use crate::cli::study_file::StudyFile;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use hpt_engine::Error;
 use hpt_engine::report::trials::{number as number_json, objective_names};
+use hpt_engine::search::Constraint;
 use hpt_engine::study::{Method, Outcome, Storage, Study, StudyConfig};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -78,19 +79,20 @@ A space file:
   x = { float = [-5.0, 5.0] }
   kind = { choice = [\"a\", \"b\"] }";
 
+/// What `--constraints` says.
+pub const CONSTRAINTS: &str = "By how much it breaks each constraint (what is kept is 0 or less; as Optuna's), or, of a \
+    study with constraints, what each is about: NAME=X,NAME=X. Values that have those names need not be said again";
+
 fn tell_arguments(command: Command) -> Command {
     let arg = |name: &'static str, value: &'static str, help: &'static str| {
         Arg::new(name).long(name).value_name(value).help(help).allow_hyphen_values(true).help_heading("Trial")
     };
     storage::arguments(command)
         .arg(arg("number", "N", "Number of the trial, as `ask` gave it").required(true))
-        .arg(arg("value", "X", "Its value").conflicts_with_all(["values", "state"]))
-        .arg(arg("values", "A,B", "Its values, one an objective").conflicts_with("state"))
-        .arg(
-            arg("constraints", "A,B", "By how much it breaks each constraint; what is kept is 0 or less. As Optuna's")
-                .conflicts_with("step"),
-        )
-        .arg(arg("state", "STATE", "fail or prune, for a trial without a value"))
+        .arg(arg("value", "X", "Its value").conflicts_with("values"))
+        .arg(arg("values", "A,B", "Its values, one an objective"))
+        .arg(arg("constraints", "A,B", CONSTRAINTS).conflicts_with("step"))
+        .arg(arg("state", "STATE", "fail or prune, for a trial without a value; complete is one with it"))
         .arg(
             arg("step", "N", "The value, or all values, are intermediate ones of this step; the trial goes on")
                 .conflicts_with("state"),
@@ -182,16 +184,81 @@ fn number_of(place: &str, text: &str) -> Result<f64, Error> {
 
 /// What `--value`, `--values` or `--state` say.
 pub fn outcome(matches: &ArgMatches) -> Result<Outcome, Failure> {
-    Ok(match (text(matches, "value"), text(matches, "values"), text(matches, "state")) {
-        (Some(one), _, _) => Outcome::Complete(vec![number_of("--value", one)?]),
-        (_, Some(texts), _) => {
-            Outcome::Complete(texts.split(',').map(|text| number_of("--values", text)).collect::<Result<_, _>>()?)
+    let values = match (text(matches, "value"), text(matches, "values")) {
+        (Some(one), _) => Some(vec![number_of("--value", one)?]),
+        (None, Some(texts)) => {
+            Some(texts.split(',').map(|text| number_of("--values", text)).collect::<Result<_, _>>()?)
         }
-        (_, _, Some("prune")) => Outcome::Pruned,
-        (_, _, Some("fail")) => Outcome::Failed("told so".to_owned()),
-        (_, _, Some(other)) => return Err(Error::unknown("--state", other, ["fail", "prune"]).into()),
-        _ => return Err(Failure::input("one of --value, --values and --state is missing")),
+        (None, None) => None,
+    };
+    Ok(match (values, text(matches, "state")) {
+        (Some(values), None | Some("complete")) => Outcome::Complete(values),
+        (None, Some("complete")) => return Err(Failure::input("--state complete needs --value, or --values")),
+        (None, Some("prune")) => Outcome::Pruned,
+        (None, Some("fail")) => Outcome::Failed("told so".to_owned()),
+        (Some(_), Some(state @ ("prune" | "fail"))) => {
+            return Err(Failure::input(format!(
+                "--state {state} and a value (--value, --values) exclude each other; the state of a trial with one is complete"
+            )));
+        }
+        (_, Some(other)) => return Err(Error::unknown("--state", other, ["complete", "fail", "prune"]).into()),
+        (None, None) => return Err(Failure::input("one of --value, --values and --state is missing")),
     })
+}
+
+/// By how much a trial that ends so breaks each constraint: as `--constraints` says, else by its own values; none where
+/// nothing is said of it. A complete trial of a study with constraints must not leave one open: it would count as kept.
+pub fn violations(matches: &ArgMatches, study: &Study, outcome: &Outcome) -> Result<Option<Vec<f64>>, Error> {
+    let limits = Constraint::of_study(study, Constraint::named)?;
+    let texts = list(matches, "constraints");
+    let in_words = || limits.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    if !texts.is_empty() && !texts.iter().any(|text| text.contains('=')) {
+        let numbers: Vec<f64> = texts.iter().map(|text| number_of("--constraints", text)).collect::<Result<_, _>>()?;
+        if !limits.is_empty() && numbers.len() != limits.len() {
+            return Err(Error::input(format!(
+                "--constraints has {}; the study `{}` has {}: {}",
+                table::plural(numbers.len(), "number"),
+                study.name(),
+                table::plural(limits.len(), "constraint"),
+                in_words()
+            )));
+        }
+        return Ok(Some(numbers));
+    }
+    let mut measured = BTreeMap::new();
+    for text in &texts {
+        let Some((name, value)) = text.split_once('=') else {
+            let message = format!("--constraints: `{text}` has no name and others have; NAME=X is expected for each");
+            return Err(Error::input(message));
+        };
+        let name = name.trim();
+        if !limits.iter().any(|limit| limit.measure == name) {
+            let known = limits.iter().map(|limit| limit.measure.as_str());
+            return Err(Error::unknown("--constraints", name, known));
+        }
+        measured.insert(name.to_owned(), number_of(&format!("--constraints {name}"), value)?);
+    }
+    let values: &[f64] = if let Outcome::Complete(values) = outcome { values } else { &[] };
+    let metrics = study.metric_names();
+    let known: Vec<Option<f64>> =
+        limits.iter().map(|limit| limit.violation_among(&measured, metrics, values)).collect();
+    let open: Vec<&str> = limits
+        .iter()
+        .zip(&known)
+        .filter(|(_, known)| known.is_none())
+        .map(|(limit, _)| limit.measure.as_str())
+        .collect();
+    if matches!(outcome, Outcome::Complete(_)) && !open.is_empty() {
+        return Err(Error::input(format!(
+            "the study `{}` has constraints ({}), and nothing says whether this trial keeps them; add --constraints {}",
+            study.name(),
+            in_words(),
+            open.iter().map(|name| format!("{name}=X")).collect::<Vec<_>>().join(",")
+        )));
+    }
+    // As of a trial that is pruned on its way: what is unknown counts as kept.
+    let any = known.iter().any(Option::is_some);
+    Ok(any.then(|| known.into_iter().map(Option::unwrap_or_default).collect()))
 }
 
 /// `tell --step`: keeps intermediate values and says whether the trial should stop.
@@ -229,9 +296,7 @@ fn tell(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
         return report(&study, number, step, matches, console);
     }
     let outcome = outcome(matches)?;
-    if let Some(texts) = text(matches, "constraints") {
-        let constraints =
-            texts.split(',').map(|text| number_of("--constraints", text)).collect::<Result<Vec<_>, _>>()?;
+    if let Some(constraints) = violations(matches, &study, &outcome)? {
         study.set_constraints(number, &constraints)?;
     }
     let trial = study.tell(number, outcome)?;

@@ -109,7 +109,7 @@ fn specify(
         space,
         directions,
         told: storage::told_by(options)?,
-        constraints: options.constraints(Constraint::named)?,
+        constraints: options.constraints(begun.as_ref(), Constraint::named)?,
         metrics,
         trials: options.count("trials", 1)?.or(default.trials.filter(|_| time_limit.is_none())),
         time_limit,

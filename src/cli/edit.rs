@@ -89,9 +89,10 @@ fn add_arguments(command: Command) -> Command {
     storage::arguments(command)
         .arg(params_argument("All its parameters and values as JSON").conflicts_with("params-of"))
         .arg(arg("params-of", "N", "The parameters of this trial of the study"))
-        .arg(arg("value", "X", "Its value").conflicts_with_all(["values", "state"]))
-        .arg(arg("values", "A,B", "Its values, one an objective").conflicts_with("state"))
-        .arg(arg("state", "STATE", "fail or prune, for a trial without a value"))
+        .arg(arg("value", "X", "Its value").conflicts_with("values"))
+        .arg(arg("values", "A,B", "Its values, one an objective"))
+        .arg(arg("state", "STATE", "fail or prune, for a trial without a value; complete is one with it"))
+        .arg(arg("constraints", "A,B", ask_tell::CONSTRAINTS))
         .arg(arg(
             "intermediate",
             "JSON",
@@ -176,7 +177,8 @@ fn add(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
             list.join(", ")
         )));
     }
-    let trial = study.add_trial(&params, &intermediate, outcome)?;
+    let constraints = ask_tell::violations(matches, &study, &outcome)?.unwrap_or_default();
+    let trial = study.add_trial(&params, &intermediate, &constraints, outcome)?;
     console.result(&trial_json(&trial, study.directions().len() == 1), || {
         format!("trial {} of `{}` is added: {}", trial.number, study.name(), trial.state.name())
     })

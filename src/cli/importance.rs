@@ -52,6 +52,8 @@ Examples:
   hpt-engine importance --method ped-anova --quantile 0.05 --region 0.5
   hpt-engine importance --target seconds --json";
 
+/// Best trials below which PED-ANOVA's shares are said to be rough.
+const FEW: usize = 4;
 /// Pairs that are shown unless it is said.
 const PAIRS: usize = 10;
 /// Characters of the longest bar.
@@ -83,6 +85,15 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
         }
     };
     let mut found = importance(&space, study.directions(), &trials, &spec)?;
+    let best = (spec.quantile * found.trials.used as f64).ceil() as usize;
+    if spec.method == Method::PedAnova && best < FEW {
+        console.note(&format!(
+            "the best {} are {} of {}: shares of so few are rough; a larger --quantile compares more",
+            share(spec.quantile),
+            best,
+            table::plural(found.trials.used, "trial")
+        ));
+    }
     let top = options.count("top", 1)?.map(|top| top as usize);
     if let Some(top) = top {
         found.parameters.truncate(top);

@@ -196,7 +196,7 @@ impl Progress for Bars {
             let broken = || (trial.state == State::Pruned && !trial.is_feasible()).then_some("breaks a constraint");
             let reason = reason(trial).or_else(broken);
             // What was pruned has what it had come to.
-            let last = || trial.reached().unwrap_or_default();
+            let last = || trial.reached().filter(|_| trial.state == State::Pruned).unwrap_or_default();
             let values = if trial.values.is_empty() { last() } else { trial.values.as_slice().into() };
             let named = |(place, name): (usize, &String)| format!("{name} {:>8}", number(values.get(place).copied()));
             let values: Vec<String> = shown.metrics.iter().enumerate().map(named).collect();

@@ -16,7 +16,7 @@ use hpt_engine::search::{
 };
 use hpt_engine::settings::Settings;
 use hpt_engine::space::{Params, Space};
-use hpt_engine::study::Storage;
+use hpt_engine::study::{Storage, Study};
 use serde_json::{Map, Value as Json, json};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -155,12 +155,13 @@ fn specify(
         named => named,
     };
     let rules = options.stop_rules(objectives.len().max(1))?;
+    let begun = Study::open_if_there(&storage, &name)?;
     let spec = SearchSpec {
         split,
         fixed,
         space,
         objectives,
-        constraints: options.constraints(Constraint::parse)?,
+        constraints: options.constraints(begun.as_ref(), Constraint::parse)?,
         told: super::storage::told_by(options)?,
         trials: options.count("trials", 1)?.or(default.trials.filter(|_| time_limit.is_none())),
         time_limit,

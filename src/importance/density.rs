@@ -99,6 +99,8 @@ fn of_trials(grids: &[Grid], losses: &[f64], trials: &[usize], spec: &Importance
     if spec.pairs {
         shares.extend(pairs_of(grids.len()).map(|(a, b)| if free[a] && free[b] { weighted(&[a, b]) } else { 0.0 }));
     }
+    // Densities that are smoothed from few trials may differ by more than what is to be explained.
+    shares.iter_mut().for_each(|share| *share = share.min(1.0));
     Some(shares)
 }
 

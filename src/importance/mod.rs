@@ -254,7 +254,11 @@ fn tabulate(space: &Space, directions: &[Direction], trials: &[Trial], spec: &Im
         }
         let loss = match spec.target {
             Target::Seconds => trial.seconds(),
-            Target::Value(place) => trial.values.get(place).map(|value| directions[place].loss(*value)),
+            Target::Value(place) => {
+                // What is pruned with several objectives has no values, but what it had come to.
+                let reached = || trial.reached().filter(|_| trial.state == State::Pruned)?.get(place).copied();
+                trial.values.get(place).copied().or_else(reached).map(|value| directions[place].loss(value))
+            }
         };
         let Some(loss) = loss.filter(|loss| loss.is_finite()) else {
             used.without_target += 1;

@@ -302,6 +302,41 @@ fn it_is_a_function_of_trials_and_seed_and_says_what_it_left_out() {
 }
 
 #[test]
+fn what_was_pruned_counts_with_several_objectives_too() {
+    let space = space("x = { float = [0, 1] }\ny = { float = [0, 1] }");
+    let mut trials = study(&space, 40, |params| number(params, "x"));
+    for (i, trial) in trials.iter_mut().enumerate() {
+        let values = vec![trial.values[0], number(&trial.params, "y")];
+        trial.take_report(1, &values);
+        trial.values = values;
+        // Pruned without values; one of them has told of its first objective alone.
+        if i % 2 == 0 {
+            (trial.state, trial.values) = (State::Pruned, Vec::new());
+        }
+    }
+    trials[0].take_report(2, &[0.5]);
+    let directions = [Direction::Minimize, Direction::Maximize];
+    let spec = ImportanceSpec { pruned: true, target: Target::Value(1), ..PAIRS };
+    let found = importance(&space, &directions, &trials, &spec).unwrap();
+    assert_eq!(found.trials, Used { used: 39, without_target: 1, ..Used::default() });
+    assert!(share(&found, "y") > 0.8, "{found:?}");
+    let first = importance(&space, &directions, &trials, &ImportanceSpec { target: Target::Value(0), ..spec }).unwrap();
+    assert_eq!(first.trials.used, 40);
+}
+
+#[test]
+fn no_share_is_more_than_all() {
+    let space = space("x = { float = [0, 1] }\ny = { float = [0, 1] }\nz = { log = [1e-4, 1] }");
+    for n in 4..12 {
+        let trials = study(&space, n, |params| number(params, "x"));
+        let found = found(&space, &trials, &ImportanceSpec { method: Method::PedAnova, ..PAIRS });
+        let most = found.parameters.iter().map(|single| single.share.max(single.spread));
+        let most = most.chain(found.pairs.iter().map(|pair| pair.share.max(pair.spread))).fold(0.0, f64::max);
+        assert!(most > 0.0 && most <= 1.0, "{n}: {found:?}");
+    }
+}
+
+#[test]
 fn what_cannot_be_said_is_an_error_in_words() {
     let known = space("x = { float = [0, 1] }");
     let trials = study(&known, 20, |params| number(params, "x"));

@@ -181,19 +181,21 @@ impl Kept {
         let holds = holds && count == 0;
         let kept = Kept { folder: folder.to_owned(), count, directions, best, repeated, held, holds, unfinished };
         let trials = study.trials()?;
-        let found = |trials: &[Trial]| {
-            let ours = trials.iter().filter(|trial| kept.model(trial, study).is_some());
-            let entry = |trial: &Trial| {
-                let merit = Merit::of(&kept.directions, trial)?;
-                Some(Entry { merit, number: trial.number, slot: trial.slot() })
-            };
-            ours.filter_map(entry).collect::<Vec<Entry>>()
-        };
-        let complete: Vec<Trial> = trials.iter().filter(|trial| trial.state == State::Complete).cloned().collect();
-        kept.best.lock().unwrap_or_else(PoisonError::into_inner).extend(found(&complete));
+        let complete = trials.iter().filter(|trial| trial.state == State::Complete);
+        kept.best.lock().unwrap_or_else(PoisonError::into_inner).extend(kept.found(complete, study));
         // Whoever repeated them may have been killed.
-        kept.repeated().extend(found(&study.repeated()?));
+        kept.repeated().extend(kept.found(&study.repeated()?, study));
         Ok(kept)
+    }
+
+    /// Those of the trials whose model is in the folder.
+    fn found<'a>(&self, trials: impl IntoIterator<Item = &'a Trial>, study: &Study) -> Vec<Entry> {
+        let ours = trials.into_iter().filter(|trial| self.model(trial, study).is_some());
+        let entry = |trial: &Trial| {
+            let merit = Merit::of(&self.directions, trial)?;
+            Some(Entry { merit, number: trial.number, slot: trial.slot() })
+        };
+        ours.filter_map(entry).collect()
     }
 
     /// The model of a trial, where it is there; a file of that name may be another study's.
@@ -287,7 +289,8 @@ impl Kept {
         }
     }
 
-    /// Removes the models of trials that have no value any more: each was repeated, and nobody is at it still.
+    /// Removes the models of trials that have no value any more: each was repeated, and nobody is at it still. Then those
+    /// beyond the best of the study, some of which another process may have found.
     pub fn tidy(&self, study: &Study) -> Result<()> {
         let (trials, aside) = (study.trials()?, study.put_aside()?);
         let complete = trials.iter().filter(|trial| trial.state == State::Complete);
@@ -295,7 +298,17 @@ impl Kept {
         let mut best = self.best.lock().unwrap_or_else(PoisonError::into_inner);
         best.append(&mut self.repeated());
         let gone: Vec<Entry> = best.extract_if(.., |entry| !complete.contains(&entry.number)).collect();
-        gone.iter().try_for_each(|entry| self.remove(entry.number))
+        gone.iter().try_for_each(|entry| self.remove(entry.number))?;
+        if self.count == 0 {
+            return Ok(());
+        }
+        let others = trials.iter().filter(|trial| trial.state == State::Complete);
+        let others = others.filter(|trial| best.iter().all(|entry| entry.number != trial.number));
+        let others = self.found(others, study);
+        best.extend(others);
+        best.sort_by_key(|entry| entry.number);
+        let order = distinct_first(&best.iter().map(|entry| entry.merit.clone()).collect::<Vec<Merit>>());
+        order.into_iter().skip(self.count).try_for_each(|place| self.remove(best[place].number))
     }
 
     fn repeated(&self) -> MutexGuard<'_, Vec<Entry>> {
@@ -308,8 +321,9 @@ mod tests {
     use super::*;
     use crate::data::Sketch;
     use crate::model::{Criterion, Head, Loss, ModelSpec, Plan, Training};
+    use crate::sampler::RandomSampler;
     use crate::space::{Domain, Parameter, Space};
-    use crate::study::StudyConfig;
+    use crate::study::{Outcome, StudyConfig};
 
     fn study(directions: &[Direction]) -> Study {
         let domain = Domain::Float { low: 0.0, high: 1.0, log: false, step: None };
@@ -362,5 +376,28 @@ mod tests {
         assert_eq!(left(&[Maximize, Minimize], 4, &points), BTreeSet::from([0, 1, 3, 4]));
         // Equal values of one objective are different networks, the earlier the better.
         assert_eq!(left(&[Maximize], 3, &[&[0.5], &[0.9], &[0.4], &[0.9], &[0.5]]), BTreeSet::from([0, 1, 3]));
+    }
+
+    #[test]
+    fn two_processes_of_a_study_leave_the_best_of_both() {
+        let domain = Domain::Float { low: 0.001, high: 0.1, log: true, step: None };
+        let space = Space::new(vec![Parameter { name: "learning_rate".into(), domain, when: vec![] }]).unwrap();
+        let study = Study::in_memory(&StudyConfig::new("s", Direction::Maximize, space)).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let kept = [0, 1].map(|_| Kept::new(folder.path(), 2, &study, false).unwrap());
+        for (i, value) in [0.3, 0.9, 0.1, 0.8, 0.2, 0.7].into_iter().enumerate() {
+            let trial = study.ask(&RandomSampler, 0).unwrap().unwrap();
+            let mut model = model();
+            model.training.slot = trial.slot();
+            model.training.settings = settings_of(&Settings::default(), &trial.params).unwrap().to_json();
+            kept[i % 2].offer(trial.number, &[value], 0.0, &model).unwrap();
+            study.tell(trial.number, Outcome::Complete(vec![value])).unwrap();
+        }
+        let left = || (0..6).filter(|number| file_of(folder.path(), *number).is_file()).collect::<Vec<u64>>();
+        assert_eq!(left(), [0, 1, 3, 4]);
+        kept[0].tidy(&study).unwrap();
+        assert_eq!(left(), [1, 3]);
+        kept[1].tidy(&study).unwrap();
+        assert_eq!(left(), [1, 3]);
     }
 }

@@ -1,8 +1,10 @@
 //! What a search can optimise and constrain: metrics of the validation rows, and what a network costs.
 
-use crate::history::Direction;
+use crate::history::{CONSTRAINTS, Direction};
+use crate::study::Study;
 use crate::train::Metric;
 use crate::{Error, Result};
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// Something that is measured of a trial.
@@ -128,9 +130,26 @@ impl Constraint<String> {
             ))),
         })
     }
+
+    /// By how much it is broken where `measured`, or else the value of that name, says so; none where neither does.
+    pub fn violation_among(&self, measured: &BTreeMap<String, f64>, metrics: &[String], values: &[f64]) -> Option<f64> {
+        let of_values = || values.get(metrics.iter().position(|metric| *metric == self.measure)?);
+        measured.get(&self.measure).or_else(of_values).map(|value| self.violation(*value))
+    }
 }
 
 impl<M> Constraint<M> {
+    /// Those that a search has begun the study with, each by `read` ([`Constraint::parse`] or [`Constraint::named`]).
+    ///
+    /// # Errors
+    /// The storage fails, or holds what is no such constraint.
+    pub fn of_study(study: &Study, read: impl Fn(&str, &str) -> Result<Self>) -> Result<Vec<Self>> {
+        let kept = study.attribute(CONSTRAINTS)?.unwrap_or_default();
+        let texts = kept.as_array().into_iter().flatten().filter_map(|text| text.as_str());
+        let place = format!("study `{}`: hpt:{CONSTRAINTS}", study.name());
+        texts.map(|text| read(&place, text)).collect()
+    }
+
     fn read(place: &str, text: &str, measure: impl FnOnce(&str) -> Result<M>) -> Result<Self> {
         let wrong = |why: &str| {
             Error::input(format!(

@@ -36,7 +36,7 @@ pub use spec::{Progress, SearchOutcome, SearchSpec, WarmStart};
 
 use crate::data::{Dataset, Folds, SplitSpec};
 use crate::engine::Engine;
-use crate::history::{State, Trial};
+use crate::history::{CONSTRAINTS, State, Trial};
 use crate::prepared::Prepared;
 use crate::random::{Purpose, Stream};
 use crate::settings::check_space;
@@ -579,7 +579,7 @@ fn config(spec: &SearchSpec, prepared: &Prepared, name: &str, objectives: &[Meas
     config.metric_names = objectives.iter().map(ToString::to_string).collect();
     // None is said too: trials that were made without a constraint are not judged by one that is added.
     let constraints: Vec<String> = spec.constraints.iter().map(ToString::to_string).collect();
-    config.attributes.insert("constraints".to_owned(), constraints.into());
+    config.attributes.insert(CONSTRAINTS.to_owned(), constraints.into());
     let data = json!({
         "name": prepared.name(),
         "task": prepared.task().name(),

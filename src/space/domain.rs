@@ -6,7 +6,7 @@
 //! mapped too, by their place in the list; a model that must not see an order there uses
 //! [`Domain::index_of`] instead.
 
-use super::{Domain, Value};
+use super::{Domain, Test, Value};
 
 /// How far a value may lie from a multiple of the step, in steps (Optuna allows as much).
 const STEP_TOLERANCE: f64 = 1e-8;
@@ -156,6 +156,31 @@ impl Domain {
                 self.nth(((u * n as f64) as u64).min(n - 1))
             }
         }
+    }
+
+    /// The value at `u` of the unit interval among those that pass all tests; none where no value does.
+    pub(crate) fn within(&self, tests: &[&Test], u: f64) -> Option<Value> {
+        let holds = |value: &Value| tests.iter().all(|test| test.holds(value));
+        let listed = tests.iter().find_map(|test| if let Test::In(values) = test { Some(values) } else { None });
+        let list = match (self, listed) {
+            (Domain::Choice(values), _) => Some(values),
+            (_, listed) => listed,
+        };
+        if let Some(list) = list {
+            let all: Vec<Value> = list.iter().filter_map(|value| self.accept(value)).filter(holds).collect();
+            return all.get(((u * all.len() as f64) as usize).min(all.len().saturating_sub(1))).cloned();
+        }
+        // Numbers from one on: they pass from some place of the unit interval to its end.
+        let passes = |u: f64| holds(&self.from_unit(u));
+        if passes(0.0) || !passes(1.0) {
+            return passes(1.0).then(|| self.from_unit(u));
+        }
+        let (mut fails, mut from) = (0.0, 1.0);
+        for _ in 0..f64::MANTISSA_DIGITS {
+            let middle = 0.5 * (fails + from);
+            if passes(middle) { from = middle } else { fails = middle }
+        }
+        Some(self.from_unit(from + u * (1.0 - from)))
     }
 
     /// Where a value lies in the unit interval: [`Domain::from_unit`] leads back to it. Values outside are clamped.

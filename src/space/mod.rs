@@ -19,6 +19,7 @@ pub use value::Value;
 use crate::random::Stream;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// The active parameters of one configuration, in the order of the space.
 pub type Params = indexmap::IndexMap<String, Value>;
@@ -265,11 +266,27 @@ impl Space {
         Ok(full)
     }
 
+    /// What the parents of `given` parameters, and theirs, must be so that all given ones exist; names that the space has not
+    /// ask nothing.
+    pub(crate) fn demands(&self, given: &Params) -> BTreeMap<&str, Vec<&Test>> {
+        let mut demands: BTreeMap<&str, Vec<&Test>> = BTreeMap::new();
+        // Children stand behind their parents.
+        for parameter in self.parameters.iter().rev() {
+            if given.contains_key(&parameter.name) || demands.contains_key(parameter.name.as_str()) {
+                for condition in &parameter.when {
+                    demands.entry(&condition.parent).or_default().push(&condition.test);
+                }
+            }
+        }
+        demands
+    }
+
     /// Says what is wrong with a part of a configuration, if anything: each value must be one of its domain, and no
     /// parameter may be one that the others exclude, whatever is left open.
     ///
     /// # Errors
-    /// A name that is not in the space, one that cannot be active, a value outside its domain.
+    /// A name that is not in the space, one that cannot be active, alone or together with the others, a value outside its
+    /// domain.
     pub fn accepts_part(&self, params: &Params) -> Result<()> {
         let known = || self.parameters.iter().map(|parameter| parameter.name.as_str());
         let mut given = Params::with_capacity(params.len());
@@ -288,6 +305,18 @@ impl Space {
                 possible.push(&parameter.name);
             } else if given.contains_key(&parameter.name) {
                 return Err(parameter.excluded());
+            }
+        }
+        for (parent, tests) in self.demands(&given) {
+            let parent = self.get(parent).filter(|parent| !given.contains_key(&parent.name));
+            if let Some(parent) = parent.filter(|parent| parent.domain.within(&tests, 0.0).is_none()) {
+                let together: Vec<&str> = given.keys().map(String::as_str).collect();
+                return Err(Error::input(format!(
+                    "parameters {}: no value of {} ({}) lets all of them exist",
+                    together.join(", "),
+                    parent.name,
+                    parent.domain
+                )));
             }
         }
         Ok(())

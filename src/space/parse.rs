@@ -129,9 +129,12 @@ impl Entry {
         };
         let Parameter { name, domain, when } = &self.parameter;
         let at = format!("{} {name}: each = \"{parent}\"", expand.place);
-        let varied = entries.iter().find(|entry| entry.parameter.name == *parent).map(|entry| &entry.parameter.domain);
+        let varied = entries.iter().find(|entry| entry.parameter.name == *parent).map(|entry| &entry.parameter);
         let (copies, always) = match (varied, expand.fixed.get(parent)) {
-            (Some(domain), _) => most(domain).zip(least(domain)),
+            // Where the parent itself may be missing no copy exists always.
+            (Some(Parameter { domain, when, .. }), _) => {
+                most(domain).zip(if when.is_empty() { least(domain) } else { Some(0) })
+            }
             (None, Some(fixed)) => fixed.as_i64().map(|n| (n, n)),
             (None, None) => {
                 let names = entries.iter().map(|entry| entry.parameter.name.as_str());

@@ -139,6 +139,50 @@ fn bad_tables_are_refused_with_the_reason() {
 }
 
 #[test]
+fn copies_exist_where_their_parent_does() {
+    let text = "a = { choice = [\"p\", \"q\"] }\nb = { int = [1, 3], when = { a = \"q\" } }\n\
+                u = { int = [8, 64], each = \"b\" }\n";
+    let space = parse(text).unwrap();
+    for params in draws(&space, 100) {
+        let layers = params.get("b").map_or(0, |b| b.as_i64().unwrap());
+        for i in 0..3 {
+            assert_eq!(params.contains_key(&format!("u_{i}")), i < layers, "{params:?}");
+        }
+    }
+    assert_eq!(space.to_toml().lines().last(), Some("u = { int = [8, 64], each = \"b\" }"));
+    assert_eq!(parse(&space.to_toml()).unwrap(), space);
+    // A parent that what is fixed outside forbids takes all of its copies with it.
+    let fixed = [("a".to_owned(), "p".into())].into_iter().collect();
+    let rest = "b = { int = [1, 3], when = { a = \"q\" } }\nu = { int = [8, 64], each = \"b\" }\n";
+    assert_eq!(parse_with(rest, &Expand { fixed, ..Expand::default() }).unwrap().len(), 0);
+}
+
+#[test]
+fn values_are_drawn_among_those_that_pass() {
+    let space = parse(
+        "n = { int = [1, 100] }\nl = { int = [1, 100], log = true }\nf = { log = [1e-3, 1.0] }\n\
+         s = { float = [0.0, 1.0], step = 0.1 }\nc = { choice = [1, 2, 8] }\nd = { choice = [\"a\", \"b\"] }",
+    )
+    .unwrap();
+    let domain = |name: &str| &space.get(name).unwrap().domain;
+    for (name, least) in [("n", 41.0), ("l", 41.0), ("f", 0.3), ("s", 0.75), ("c", 2.0)] {
+        let test = Test::AtLeast(least);
+        let drawn: Vec<f64> =
+            (0..=50).map(|i| domain(name).within(&[&test], f64::from(i) / 50.0).unwrap().as_f64().unwrap()).collect();
+        assert!(drawn.iter().all(|x| *x >= least) && drawn.is_sorted(), "{name}: {drawn:?}");
+        assert!(drawn[0] < 1.1 * least && drawn[50] > drawn[0], "{name}: {drawn:?}");
+        assert_eq!(domain(name).within(&[&Test::AtLeast(101.0)], 0.5), None);
+        for u in [0.0, 0.3, 1.0] {
+            assert_eq!(domain(name).within(&[], u), Some(domain(name).from_unit(u)));
+        }
+    }
+    let (few, none) = (Test::In(vec!["b".into()]), Test::In(vec!["a".into()]));
+    assert_eq!(domain("d").within(&[&few], 0.0), Some("b".into()));
+    assert_eq!(domain("d").within(&[&few, &none], 0.0), None);
+    assert_eq!(domain("n").within(&[&Test::In(vec![7.into(), 50.into()]), &Test::AtLeast(9.0)], 0.0), Some(50.into()));
+}
+
+#[test]
 fn names_fixed_outside_are_decided_once() {
     let text = "units = { int = [8, 64], each = \"layers\" }\n\
                 momentum = { float = [0.5, 0.9], when = { optimizer = \"momentum\" } }\n\

@@ -51,6 +51,8 @@ impl Space {
         let base = first.name.strip_suffix("_0").unwrap_or_default();
         let parents = self.parameters[..i].iter().filter(|parent| match parent.domain {
             Domain::Int { low, high, .. } => {
+                // As they are read: of a parent that may be missing each copy asks for it.
+                let low = if parent.when.is_empty() { low } else { 0 };
                 let copies = self.parameters[i..].iter().enumerate().take_while(|(k, copy)| {
                     copy.name == format!("{base}_{k}")
                         && copy.domain == first.domain

@@ -375,21 +375,30 @@ pub fn is_repetition(trial: &Trial) -> bool {
     trial.system.contains_key(ATTEMPTS)
 }
 
-/// The given parameters of an enqueued trial with the open ones filled in: from the proposal where it has them, else at
-/// random. Given values that the space does not know or that are not active are left out (Optuna does the same).
+/// The given parameters of an enqueued trial with the open ones filled in: from the proposal where it has them and they let
+/// the given ones exist, else at random among those that do. Given values that the space does not know or that cannot be
+/// active together are left out (Optuna does the same).
 fn completed(space: &Space, trial: &Trial, proposal: Proposal, seed: u64, slot: u64) -> Result<Params> {
-    let given = trial.system.get(FIXED).cloned().unwrap_or_default();
+    let known = |(name, value): (&String, &Json)| {
+        let value = space.get(name)?.domain.accept(&Value::deserialize(value).ok()?)?;
+        Some((name.clone(), value))
+    };
+    let given: Params =
+        trial.system.get(FIXED).and_then(Json::as_object).into_iter().flatten().filter_map(known).collect();
+    let demands = space.demands(&given);
     let proposed = match proposal {
         Proposal::Params(params) => params,
         Proposal::Exhausted => Params::new(),
     };
     let mut stream = Stream::new(seed, slot, Purpose::Propose, OPEN_PARAMETERS);
     Ok(space.build(|_, parameter| {
-        let given = given.get(&parameter.name).and_then(|value| serde_json::from_value(value.clone()).ok());
-        given
-            .and_then(|value| parameter.domain.accept(&value))
-            .or_else(|| proposed.get(&parameter.name).cloned())
-            .unwrap_or_else(|| parameter.domain.from_unit(stream.uniform()))
+        let tests = demands.get(parameter.name.as_str()).map_or(&[][..], Vec::as_slice);
+        let proposed =
+            || proposed.get(&parameter.name).filter(|value| tests.iter().all(|test| test.holds(value))).cloned();
+        given.get(&parameter.name).cloned().or_else(proposed).unwrap_or_else(|| {
+            let u = stream.uniform();
+            parameter.domain.within(tests, u).unwrap_or_else(|| parameter.domain.from_unit(u))
+        })
     }))
 }
 

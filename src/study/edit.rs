@@ -11,8 +11,8 @@ use super::handle::{self, Study, StudyConfig};
 use super::owner::Life;
 use super::rows::{self, Stored, Table};
 use super::storage::{Fault, Storage};
-use super::tell::Outcome;
-use crate::history::{State, Timestamp, Trial};
+use super::tell::{Outcome, stored_constraints};
+use crate::history::{CONSTRAINTS, State, Timestamp, Trial};
 use crate::space::{Domain, Params};
 use crate::{Error, Result};
 use rusqlite::Connection;
@@ -25,17 +25,29 @@ const ADDED: &str = "hpt:added";
 
 impl Study {
     /// Adds a finished trial whose result is known from elsewhere; it counts towards the study's total, and samplers learn
-    /// from it. `intermediate` are values by step, of the first objective or one an objective, perhaps none.
+    /// from it. `intermediate` are values by step, of the first objective or one an objective, perhaps none; `constraints`
+    /// is by how much it breaks each constraint (at most 0: it is kept), empty where the study has none.
     ///
     /// # Errors
     /// A parameter that is missing, unknown, not active or outside its domain; without a space, parameters that no trial has
-    /// together, or a study without trials; the wrong number of values; the storage fails.
+    /// together, or a study without trials; the wrong number of values; of a complete trial not one number a constraint that
+    /// a search has given the study; the storage fails.
     pub fn add_trial(
         &self,
         params: &Params,
         intermediate: &BTreeMap<u64, Vec<f64>>,
+        constraints: &[f64],
         outcome: Outcome,
     ) -> Result<Trial> {
+        let known = self.attribute(CONSTRAINTS)?;
+        let known = known.as_ref().and_then(Json::as_array).map_or(0, Vec::len);
+        if matches!(outcome, Outcome::Complete(_)) && known > 0 && constraints.len() != known {
+            return Err(Error::input(format!(
+                "study `{}`: the trial says of {} constraints by how much it breaks them, the study has {known}",
+                self.name(),
+                constraints.len()
+            )));
+        }
         let (params, found) = match self.space() {
             None => self.as_in_trials(params)?,
             Some(space) => {
@@ -56,6 +68,9 @@ impl Study {
             trial.started = Some(Timestamp::now());
             trial.system.insert(SLOT.into(), self.cache().next_slot.into());
             trial.system.insert(ADDED.into(), true.into());
+            if !constraints.is_empty() {
+                trial.system.insert(CONSTRAINTS.into(), stored_constraints(constraints));
+            }
             trial.domains = Arc::new(found);
             trial.params = params;
             for (&step, values) in intermediate {

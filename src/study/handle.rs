@@ -7,7 +7,7 @@ use super::rows::{self, Stored, Table};
 use super::storage::{Fault, Storage};
 use super::transfer::{self, Prior};
 use crate::history::pareto::{self, Merit, best_first};
-use crate::history::{Direction, Trial};
+use crate::history::{Direction, State, Trial};
 use crate::space::{Domain, Space};
 use crate::{Error, Result};
 use rusqlite::{Connection, OptionalExtension};
@@ -447,7 +447,7 @@ fn adopt(connection: &Connection, path: &str, id: i64, config: &StudyConfig) -> 
             }
             Some(Err(error)) => return Err(refuse("a space that cannot be read", error.to_string())),
             None => {
-                if let Some(difference) = conflict(connection, path, id, space)? {
+                if let Some(difference) = conflict(connection, path, id, config, space)? {
                     return Err(refuse("trials that do not fit the space", difference));
                 }
             }
@@ -461,15 +461,23 @@ fn adopt(connection: &Connection, path: &str, id: i64, config: &StudyConfig) -> 
     keep(connection, id, config)
 }
 
-/// How the space breaks Optuna's rule that a name keeps its kind of distribution, its logarithm and its choices.
-fn conflict(connection: &Connection, path: &str, id: i64, space: &Space) -> Result<Option<String>, Fault> {
+/// How the space breaks Optuna's rule that a name keeps its kind of distribution, its logarithm and its choices, or which of
+/// the trials with a result it has no place for: samplers would pass those over.
+fn conflict(
+    connection: &Connection,
+    path: &str,
+    id: i64,
+    config: &StudyConfig,
+    space: &Space,
+) -> Result<Option<String>, Fault> {
     let fits = |a: &Domain, b: &Domain| match (a, b) {
         (Domain::Float { log: a, .. }, Domain::Float { log: b, .. })
         | (Domain::Int { log: a, .. }, Domain::Int { log: b, .. }) => a == b,
         (Domain::Choice(a), Domain::Choice(b)) => a == b,
         _ => false,
     };
-    for stored in rows::read(connection, path, id, rows::Which::After(-1), rows::Scope::Memory)? {
+    let trials = rows::read(connection, path, id, rows::Which::After(-1), rows::Scope::Memory)?;
+    for stored in &trials {
         for parameter in space.parameters() {
             if let Some(known) =
                 stored.trial.domains.get(&parameter.name).filter(|known| !fits(known, &parameter.domain))
@@ -481,5 +489,15 @@ fn conflict(connection: &Connection, path: &str, id: i64, space: &Space) -> Resu
             }
         }
     }
-    Ok(None)
+    // Of a trial that failed or runs some parameters may be missing for good reason.
+    let has_result = |trial: &&Trial| matches!(trial.state, State::Complete | State::Pruned);
+    let with_result = || trials.iter().map(|stored| &stored.trial).filter(has_result);
+    let mut misfits = with_result().filter_map(|trial| Some((trial.number, space.contains(&trial.params).err()?)));
+    let Some((number, why)) = misfits.next() else { return Ok(None) };
+    let (all, fit) = (with_result().count(), with_result().count() - 1 - misfits.count());
+    Ok(Some(format!(
+        "  trial {number}: {why}\n  {fit} of {all} trials with a result fit; give a space that has all their parameters and \
+         values. Another study may have any space and learn from those that it can use: search --warm-start {path}:{}",
+        config.name
+    )))
 }

@@ -154,10 +154,10 @@ fn a_study_of_optunas_is_read_and_what_is_unknown_is_named() {
     assert_eq!(trials[0].params["c"], Value::Null);
     assert_eq!((trials[0].value(), trials[0].seconds()), (Some(f64::NEG_INFINITY), Some(1.5)));
     let other = StudyConfig { name: "py".into(), directions: vec![Direction::Maximize], ..config() };
-    Study::create_or_open(&storage, &other).unwrap();
+    let error = Study::create_or_open(&storage, &other).unwrap_err().to_string();
+    assert!(error.contains("trial 0: parameter: `c` is not known") && error.contains("0 of 1 trials"), "{error}");
     let choice = Domain::Choice(vec![Value::Int(1)]);
     let space = Space::new(vec![Parameter { name: "c".into(), domain: choice, when: Vec::new() }]).unwrap();
-    storage.with(|connection| connection.execute("DELETE FROM study_system_attributes", []).unwrap());
     let error = Study::create_or_open(&storage, &StudyConfig { space: Some(space), ..other }).unwrap_err().to_string();
     assert!(error.contains("trials that do not fit the space"), "{error}");
 
@@ -215,7 +215,7 @@ fn without_a_space_results_are_added_as_trials_have_them() {
     study.storage().write(forget).unwrap();
     let bare = Study::open(study.storage(), None).unwrap();
     assert!(bare.space().is_none());
-    let add = |text: &str| bare.add_trial(&params(text), &Default::default(), Outcome::Complete(vec![0.5]));
+    let add = |text: &str| bare.add_trial(&params(text), &Default::default(), &[], Outcome::Complete(vec![0.5]));
     let added = add("{\"x\": 2.0, \"rate\": 1}").unwrap();
     assert_eq!((&added.params["x"], &added.params["rate"]), (&Value::Int(2), &Value::Float(1.0)));
     assert_eq!(*added.domains, *bare.trials().unwrap()[0].domains);

@@ -54,12 +54,16 @@ fn results_are_added_and_configurations_enqueued() {
         ("{\"y\": 9}", "--value 1", ["`y` is not known", "x"]),
         ("{x}", "--value 1", ["--params is `{x}`", "as in"]),
         ("{\"x\": 1, \"kind\": \"a\"}", "", ["--value", "missing"]),
+        ("{\"x\": 1, \"kind\": \"a\"}", "--state complete", ["--state complete", "needs --value"]),
+        ("{\"x\": 1, \"kind\": \"a\"}", "--state fail --value 1", ["--state fail", "exclude each other"]),
         ("{\"x\": 1, \"kind\": \"a\"}", "--values 1,2", ["2 values", "1 objective"]),
     ] {
         add(params, more).fails(2, &parts);
     }
+    let said = add("{\"x\": 1, \"kind\": \"a\"}", "--state complete --value 2 --json").json();
+    assert_eq!((&said["state"], &said["value"]), (&json!("complete"), &json!(2.0)));
     folder.run("add-trial --storage s.db --value 1").fails(2, &["--params", "--params-of"]);
-    folder.run("add-trial --storage s.db --params-of 77 --value 1").fails(2, &["no such trial", "6 trials"]);
+    folder.run("add-trial --storage s.db --params-of 77 --value 1").fails(2, &["no such trial", "7 trials"]);
 }
 
 #[test]
@@ -253,4 +257,135 @@ fn a_search_goes_by_the_metrics_of_its_study() {
     folder.run("create-study --study f --direction maximize,minimize --metric accuracy,parameters").ok();
     let found = folder.json("search --data digits --study f --trials 1 --epochs 1 --json");
     assert_eq!(found["best"][0]["values"].as_array().map(Vec::len), Some(2), "{found}");
+}
+
+/// A trial that says nothing of the constraints would be feasible, and the best.
+#[test]
+fn a_result_from_elsewhere_says_whether_it_keeps_the_constraints() {
+    let folder = Folder::new();
+    folder.write("space.toml", "[space]\nx = { float = [-4.0, 4.0] }\n");
+    folder.write("o.sh", "echo $1 | awk '{print \"constraint distance\", -$1; print $1 * $1}'\n");
+    search(&folder, "c.db", "--trials 8 --constraint distance<=-1");
+    let number = |words: &str| folder.json(words)["number"].as_u64().unwrap();
+    let best = number("best --storage c.db --json");
+    let run = |verb: &str, more: &str| {
+        let mut words = vec![verb, "--storage", "c.db"];
+        words.extend(more.split_whitespace());
+        folder.run_words(&words)
+    };
+    let add = |more: &str| run("add-trial", &format!("--params {{\"x\":-3}} {more}"));
+    for (more, parts) in [
+        ("--value -9", ["constraints (distance <= -1)", "--constraints distance=X"]),
+        ("--value -9 --constraints 1,2", ["2 numbers", "1 constraint: distance <= -1"]),
+        ("--value -9 --constraints distanse=3", ["--constraints", "did you mean `distance`"]),
+        ("--value -9 --constraints distance=far", ["--constraints distance is `far`", "a number is expected"]),
+    ] {
+        add(more).fails(2, &parts);
+    }
+    let added = add("--value -9 --constraints distance=3 --json").json();
+    assert_eq!(added["constraints"], json!([4.0]));
+    add("--state fail").ok();
+    let asked = number("ask --storage c.db --json");
+    let tell = |more: &str| run("tell", &format!("--number {asked} {more}"));
+    tell("--value -8").fails(2, &["--constraints distance=X"]);
+    tell("--value -8 --constraints 0.5").ok();
+    assert_eq!(number("best --storage c.db --json"), best);
+    let added = add("--value -7 --constraints distance=-3 --json").json();
+    assert_eq!(number("best --storage c.db --json"), added["number"].as_u64().unwrap());
+    // A value of that name says it itself.
+    search(&folder, "m.db", "--trials 3 --metric loss --constraint loss>=4");
+    let words = ["add-trial", "--storage", "m.db", "--params", "{\"x\":1}", "--value", "1", "--json"];
+    assert_eq!(folder.run_words(&words).json()["constraints"], json!([0.75]));
+}
+
+#[test]
+fn a_search_goes_on_with_the_constraints_of_its_study() {
+    let folder = Folder::new();
+    folder.write("space.toml", "[space]\nx = { float = [-4.0, 4.0] }\n");
+    folder.write("o.sh", "echo $1 | awk '{print \"constraint distance\", -$1; print $1 * $1}'\n");
+    search(&folder, "c.db", "--trials 4 --constraint distance<=-1");
+    let (found, _) = search(&folder, "c.db", "--trials 8");
+    assert_eq!(finished(&found), [8, 0, 0]);
+    assert!(
+        trials(&folder, "c.db").iter().all(|trial| trial["constraints"].as_array().is_some_and(|all| all.len() == 1))
+    );
+    let words = "search --data digits --epochs 1 --storage d.db --json --trials";
+    folder.run(&format!("{words} 1 --constraint parameters<=1e6")).ok();
+    assert_eq!(folder.json(&format!("{words} 2"))["trials"]["complete"], 2);
+    folder.run(&format!("{words} 3 --constraint parameters<=5e5")).fails(2, &["another `constraints`"]);
+}
+
+/// What was given is tried, whatever the sampler would have proposed for the rest.
+#[test]
+fn a_parameter_that_is_enqueued_exists() {
+    let folder = Folder::new();
+    let space = "[space]\nkind = { choice = [\"a\", \"b\", \"c\"] }\nm = { float = [0, 1], when = { kind = [\"b\", \"c\"] } }\n\
+                 n = { int = [0, 9], when = { kind = \"a\" } }\nlayers = { int = [1, 6] }\n\
+                 units = { int = [1, 8], each = \"layers\" }\n";
+    folder.write("space.toml", space);
+    folder.run("create-study --storage q.db --study q --direction minimize --space space.toml --seed 5").ok();
+    let enqueue = |params: &str| folder.run_words(&["enqueue", "--storage", "q.db", "--params", params]);
+    (0..6).for_each(|_| drop(enqueue("{\"m\": 0.75, \"units_4\": 3}").ok()));
+    let mut kinds = std::collections::BTreeSet::new();
+    for _ in 0..6 {
+        let params = folder.json("ask --storage q.db --json")["params"].clone();
+        assert_eq!((&params["m"], &params["units_4"]), (&json!(0.75), &json!(3)), "{params}");
+        assert!(params["layers"].as_u64().unwrap() >= 5, "{params}");
+        kinds.insert(params["kind"].to_string());
+    }
+    assert_eq!(kinds.len(), 2, "{kinds:?}");
+    enqueue("{\"m\": 0.5, \"n\": 3}").fails(2, &["m, n", "no value of kind"]);
+    enqueue("{\"kind\": \"a\", \"m\": 0.5}").fails(2, &["parameter m", "does not exist"]);
+    let words = ["search", "--storage", "q.db", "--study", "q", "--command", "echo 1", "--trials", "2", "--enqueue"];
+    folder.run_words(&[&words[..], &["{\"m\": 0.5, \"n\": 3}"]].concat()).fails(2, &["--enqueue", "no value of kind"]);
+}
+
+/// Samplers pass over what does not fit, so a study of trials that do not is refused.
+#[test]
+fn a_space_that_the_trials_of_a_study_do_not_fit_is_refused() {
+    let folder = Folder::new();
+    folder.write("full.toml", "[space]\nx = { float = [-4.0, 4.0] }\nz = { float = [0.0, 1.0] }\n");
+    folder.write("less.toml", "[space]\nx = { float = [-4.0, 4.0] }\n");
+    folder.write("more.toml", "[space]\nx = { float = [-4, 4] }\nz = { float = [0, 1] }\nw = { float = [0, 1] }\n");
+    folder.write("narrow.toml", "[space]\nx = { float = [-4.0, 4.0] }\nz = { float = [0.0, 0.5] }\n");
+    let create = |space: &str| {
+        folder.run(&format!("create-study --storage s.db --study s --direction minimize --space {space}.toml"))
+    };
+    create("full").ok();
+    let add = |z: f64, more: [&str; 2]| {
+        let params = json!({"x": 1.0, "z": z}).to_string();
+        folder.run_words(&[&["add-trial", "--storage", "s.db", "--params", &params][..], &more].concat()).ok();
+    };
+    add(0.25, ["--value", "1"]);
+    add(0.75, ["--value", "2"]);
+    add(0.8, ["--state", "fail"]);
+    // As Optuna leaves a study.
+    let file = rusqlite::Connection::open(folder.0.path().join("s.db")).unwrap();
+    file.execute("DELETE FROM study_system_attributes WHERE key = 'hpt:space'", []).unwrap();
+    for (space, parts) in [
+        ("less", ["trial 0: parameter: `z` is not known", "0 of 2 trials with a result fit", "--warm-start s.db:s"]),
+        ("more", ["trial 0: parameter w: no value", "0 of 2", "all their parameters"]),
+        ("narrow", ["trial 1: parameter z: `0.75` is outside", "1 of 2", "all their parameters"]),
+    ] {
+        create(space).fails(2, &parts);
+    }
+    let words = "search --storage s.db --study s --direction minimize --trials 4 --space less.toml --command true";
+    folder.run(words).fails(2, &["trial 0: parameter: `z`"]);
+    // Nothing is kept of what was refused.
+    create("full").ok();
+}
+
+#[test]
+fn what_failed_shows_no_value_and_one_line_is_one() {
+    let folder = Folder::new();
+    folder.write("space.toml", "[space]\nx = { float = [-4.0, 4.0] }\n");
+    let words = ["search", "--storage", "s.db", "--space", "space.toml", "--direction", "minimize", "--trials", "2"];
+    let command = "echo 1.5 7; echo 1 5.0; test $HPT_TRIAL_NUMBER = 0 && echo 3 && exit 0; echo 1.5 7; exit 3";
+    let said = folder.run_words(&[&words[..], &["--command", command]].concat()).ok().err;
+    let failed = said.lines().find(|line| line.contains("failed")).unwrap();
+    assert!(failed.contains("value        -") && !failed.contains("5.0"), "{said}");
+    assert!(said.contains("3 lines of numbers were no"), "{said}");
+    folder.run("delete-study --storage s.db --study echo --yes").ok();
+    let said = folder.run_words(&[&words[..7], &["--trials", "1", "--command", command]].concat()).ok().err;
+    assert!(said.contains("1 line of numbers was no intermediate value: the form"), "{said}");
 }

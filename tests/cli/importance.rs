@@ -36,6 +36,7 @@ fn shares_are_printed_sorted_with_bars_or_as_json() {
     );
     let best = folder.run("importance --storage s.db --study one --method ped-anova --quantile 0.25 --region 0.5").ok();
     assert!(best.out.contains("PED-ANOVA of the best 25 % against the best 50 %"), "{}", best.out);
+    assert!(best.err.contains("the best 25 % are 3 of 12 trials"), "{}", best.err);
     let time = folder.json("importance --storage s.db --study one --target seconds --json");
     assert_eq!(time["target"], "seconds");
 }

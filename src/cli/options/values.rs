@@ -266,13 +266,18 @@ impl Options {
         self.list("metric")?.iter().map(|name| Measure::by_name(&place, name)).collect()
     }
 
-    /// What trials must keep.
+    /// What trials must keep; where nothing is said of it, what those of the study must that is there already.
     pub fn constraints<M>(
         &self,
+        begun: Option<&Study>,
         read: impl Fn(&str, &str) -> Result<Constraint<M>, Error>,
     ) -> Result<Vec<Constraint<M>>, Error> {
-        let place = self.place("constraint").unwrap_or("--constraint").to_owned();
-        self.list("constraint")?.iter().map(|text| read(&place, text)).collect()
+        match (self.place("constraint"), begun) {
+            (Some(place), _) => self.list("constraint")?.iter().map(|text| read(place, text)).collect(),
+            // Those of another kind of search cannot be read: the study is refused where it is opened for good.
+            (None, Some(study)) => Ok(Constraint::of_study(study, read).unwrap_or_default()),
+            (None, None) => Ok(Vec::new()),
+        }
     }
 
     /// The metric.

@@ -20,7 +20,7 @@ pub use process::kill_all as kill_commands;
 use super::method::choose;
 use super::trial::{ENDED, SEARCH_LIMIT};
 use super::{COMMAND, Constraint, Progress, SETTINGS_OF, WarmStart};
-use crate::history::{Direction, Trial};
+use crate::history::{CONSTRAINTS, Direction, Trial};
 use crate::random::{Purpose, Stream};
 use crate::sampler::Sampler;
 use crate::space::{Params, Space};
@@ -251,9 +251,11 @@ pub fn search_command(spec: &CommandSpec, progress: &dyn Progress, stop: &Arc<At
             1 => "`step value`".to_owned(),
             several => format!("`step {}`", (1..=several).map(|i| format!("v{i}")).collect::<Vec<_>>().join(" ")),
         };
-        progress.note(&format!(
-            "{stray} lines of numbers were no intermediate values: the form is {form}, the step a whole number from 0 on"
-        ));
+        let lines = match stray {
+            1 => "1 line of numbers was no intermediate value".to_owned(),
+            several => format!("{several} lines of numbers were no intermediate values"),
+        };
+        progress.note(&format!("{lines}: the form is {form}, the step a whole number from 0 on"));
     }
     if summary.stopped == Stopped::Interrupted {
         return Err(Error::Interrupted);
@@ -271,7 +273,7 @@ fn open(spec: &CommandSpec, progress: &dyn Progress) -> Result<Study> {
     };
     // None is said too, as in a search of trainings.
     let constraints: Vec<String> = spec.constraints.iter().map(ToString::to_string).collect();
-    config.attributes.insert("constraints".to_owned(), constraints.into());
+    config.attributes.insert(CONSTRAINTS.to_owned(), constraints.into());
     let storage = Storage::open_or_create(&spec.storage)?;
     if storage.attribute_of(&config.name, SETTINGS_OF)?.is_some() {
         return Err(Error::input(format!(
@@ -551,11 +553,9 @@ fn constraint(line: &str) -> Option<(&str, f64)> {
 /// By how much each constraint is broken.
 fn violations(spec: &CommandSpec, measured: &BTreeMap<String, f64>, values: &[f64]) -> Result<Vec<f64>, String> {
     let violation = |limit: &Constraint<String>| {
-        let own = spec.metrics.iter().position(|metric| *metric == limit.measure).and_then(|place| values.get(place));
-        let value = measured.get(&limit.measure).or(own);
         let name = &limit.measure;
         let missing = || format!("it says nothing of `{name}`; a line `constraint {name} VALUE` is expected ({limit})");
-        value.map(|value| limit.violation(*value)).ok_or_else(missing)
+        limit.violation_among(measured, &spec.metrics, values).ok_or_else(missing)
     };
     spec.constraints.iter().map(violation).collect()
 }

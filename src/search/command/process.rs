@@ -1,8 +1,7 @@
 //! One process with its children: started, listened to, and ended when it must end.
 //!
 //! The command runs in a process group of its own, so that a kill reaches what it started (unless that made a group of
-//! its own). It is asked to end (SIGTERM) and killed [`GRACE`] later. Signals are sent by the shell's own `kill`, which
-//! is there wherever the command's shell is.
+//! its own). It is asked to end (SIGTERM) and killed [`GRACE`] later; what it leaves behind when it ends by itself is killed.
 //!
 //! Output ends where its pipes close, or, where something that was left behind holds them open, where they were found empty
 //! after the process had ended: whatever it wrote itself has been read by then, however busy the machine is.
@@ -11,6 +10,8 @@
 //! sanitizers reserve tens of gigabytes and use little), and counts each process alone. What is watched is the sum of the
 //! group's resident memory, every [`LOOK`], so a limit may be passed for that long; pages that processes share count twice.
 
+#[cfg(unix)]
+use rustix::process::Signal;
 use std::collections::{BTreeSet, VecDeque};
 use std::io::{self, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -86,8 +87,10 @@ pub(super) fn run(job: &Job, listener: &mut dyn Listener) -> io::Result<(End, Ve
     let group = Group::of(&child);
     let mut running = Running { group, events: listen(child), closed: 0, exited: None, last: VecDeque::new() };
     let end = running.follow(job, listener)?;
-    if !matches!(end, End::Exited(_)) {
-        running.end(listener, matches!(end, End::Large(_)));
+    match end {
+        // What it left behind would go on beside other trials, and after the search.
+        End::Exited(_) => signal(running.group.0, Signal::KILL),
+        _ => running.end(listener, matches!(end, End::Large(_))),
     }
     Ok((end, running.last.into()))
 }
@@ -105,7 +108,7 @@ pub(super) fn unreadable(line: &str) -> io::Result<Option<String>> {
 /// Kills every command that runs, at once: for a program that is about to exit.
 pub fn kill_all() {
     let live: Vec<u32> = LIVE.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect();
-    live.into_iter().for_each(|group| signal(group, "KILL"));
+    live.into_iter().for_each(|group| signal(group, Signal::KILL));
 }
 
 /// A process group, on the list of those that run until it is dropped.
@@ -125,10 +128,20 @@ impl Drop for Group {
 }
 
 /// Sends a signal to every process of a group; that there is none left is no error.
-fn signal(group: u32, name: &str) {
-    let kill = ["-c", "kill -s \"$0\" -- \"-$1\"", name];
-    let sent = Command::new("sh").args(kill).arg(group.to_string()).stdin(Stdio::null()).stderr(Stdio::null()).status();
-    drop(sent);
+#[cfg(unix)]
+fn signal(group: u32, signal: Signal) {
+    let group = i32::try_from(group).ok().and_then(rustix::process::Pid::from_raw);
+    let _ = group.map(|group| rustix::process::kill_process_group(group, signal));
+}
+
+/// Elsewhere there are no groups.
+#[cfg(not(unix))]
+fn signal(_: u32, _: Signal) {}
+
+#[cfg(not(unix))]
+enum Signal {
+    TERM,
+    KILL,
 }
 
 /// Threads that read the pipes and wait for the end.
@@ -306,7 +319,7 @@ impl Running {
     fn end(&mut self, listener: &mut dyn Listener, at_once: bool) {
         let deadline = Instant::now() + GRACE;
         if !at_once {
-            signal(self.group.0, "TERM");
+            signal(self.group.0, Signal::TERM);
             while (self.closed < 2 || self.exited.is_none()) && Instant::now() < deadline {
                 match self.events.recv_timeout(LOOK) {
                     // What it still says on standard output comes too late.
@@ -316,7 +329,7 @@ impl Running {
                 }
             }
         }
-        signal(self.group.0, "KILL");
+        signal(self.group.0, Signal::KILL);
     }
 }
 
@@ -432,20 +445,21 @@ mod tests {
     }
 
     #[test]
-    fn what_it_leaves_behind_holds_nothing_up() {
+    fn what_it_leaves_behind_holds_nothing_up_and_is_ended() {
         let started = Instant::now();
-        // Silent or talkative; a process that stops by itself leaves no loop behind.
-        for left in ["sleep 60", "i=0; while [ $i -lt 6000 ]; do echo 2; sleep 0.01; i=$((i+1)); done"] {
+        // Silent or talkative, with its pipes open or closed; a process that stops by itself leaves no loop behind.
+        let talk = "i=0; while [ $i -lt 6000 ]; do echo 2; sleep 0.01; i=$((i+1)); done";
+        for left in ["sleep 60", talk, "exec >/dev/null 2>&1; sleep 60"] {
             let job = job(&format!("({left}) & echo $! >&2; echo 1"));
             let (end, last) = run(&job, &mut Heard::default()).unwrap();
             assert!(matches!(end, End::Exited(status) if status.success()));
-            signal_process(&last[0]);
+            let deadline = Instant::now() + Duration::from_secs(5);
+            while lives(&last[0]) && Instant::now() < deadline {
+                std::thread::yield_now();
+            }
+            assert!(!lives(&last[0]), "{left}");
         }
         assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
-    }
-
-    fn signal_process(pid: &str) {
-        assert!(Command::new("sh").args(["-c", "kill \"$0\"", pid]).status().unwrap().success());
     }
 
     /// Takes its time over every line, as a pruner of a large study on a busy machine may.
