@@ -9,12 +9,15 @@
 //! as many others were proposed.
 //! `PROPOSE=100,500` times single proposals with histories of that many trials instead. `SEVERAL=1` runs the problems with
 //! several objectives (`benches/search/several.rs`; with `HELD_OUT=1` others, on which nothing was chosen), for which `OUT` has the format of `benches/search/several.py`.
+//! `TRANSFER=1` compares warm starts with none and with the source's best alone (`benches/search/transfer.rs`).
 //! `RUNGS=hyperband` (or `asha`) runs the functions as trainings of 27 steps that this pruner stops (`benches/search/rungs.rs`).
 
 #[path = "search/rungs.rs"]
 mod rungs;
 #[path = "search/several.rs"]
 mod several;
+#[path = "search/transfer.rs"]
+mod transfer;
 
 use hpt_engine::compare::{self, FUNCTIONS, Grid};
 use hpt_engine::history::{Direction, Record, State, Trial};
@@ -24,7 +27,7 @@ use std::collections::VecDeque;
 use std::io::Write;
 use std::time::Instant;
 
-type Evaluate = Box<dyn Fn(&Params) -> f64>;
+type Evaluate = Box<dyn Fn(&Params) -> f64 + Sync>;
 
 struct Function {
     name: String,
@@ -54,6 +57,10 @@ fn main() {
             argument(0, "tpe,gp").split(',').for_each(|name| several::run(problem, name, seeds, out.as_deref()));
         }
         return;
+    }
+    if std::env::var("TRANSFER").is_ok() {
+        let names = argument(0, "gp,tpe");
+        return transfer::run(&names, seeds, &wanted, folder.as_deref(), out.as_deref());
     }
     let mut functions = closed_forms();
     if let Some(folder) = &folder {
