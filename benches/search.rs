@@ -112,7 +112,14 @@ fn judge(function: &Function, name: &str, seeds: u64, budgets: &[u64], out: Opti
         let (mut best, mut reached, mut spent) = (f64::INFINITY, Vec::new(), 0.0);
         for slot in 0..most {
             let start = Instant::now();
-            let ask = Ask { space: &function.space, directions: &[Direction::Minimize], history: &history, seed, slot };
+            let ask = Ask {
+                space: &function.space,
+                directions: &[Direction::Minimize],
+                history: &history,
+                seed,
+                slot,
+                source: &[],
+            };
             let Proposal::Params(params) = sampler.ask(&ask) else { break };
             let elapsed = start.elapsed().as_secs_f64() * 1e3;
             spent += elapsed;
@@ -171,8 +178,14 @@ fn time_proposals(function: &Function, name: &str, sizes: &[u64]) {
             history.push(complete(number, params, value));
         }
         let sampler = made(name, 2 * size);
-        let ask =
-            Ask { space: &function.space, directions: &[Direction::Minimize], history: &history, seed: 1, slot: size };
+        let ask = Ask {
+            space: &function.space,
+            directions: &[Direction::Minimize],
+            history: &history,
+            seed: 1,
+            slot: size,
+            source: &[],
+        };
         let time = |_| {
             let start = Instant::now();
             let _ = std::hint::black_box(sampler.ask(&ask));

@@ -24,7 +24,7 @@ fn study(sampler: &str, pruner: &str, space: &Space, training: Training, steps: 
     let (mut history, mut spent): (Vec<Trial>, u64) = (Vec::new(), 0);
     while spent < steps {
         let slot = history.len() as u64;
-        let ask = Ask { space, directions: &directions, history: &history, seed, slot };
+        let ask = Ask { space, directions: &directions, history: &history, seed, slot, source: &[] };
         let Proposal::Params(params) = sampler.ask(&ask) else { break };
         let mut trial = Trial::from(Record { params, ..Record::blank(slot, State::Running) });
         for step in 1..=STEPS {

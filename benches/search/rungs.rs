@@ -26,7 +26,14 @@ pub fn run(function: &Function, name: &str, pruner: &str, seeds: u64) {
         let (mut history, mut spent, mut best): (Vec<Trial>, u64, f64) = (Vec::new(), 0, function.median);
         while spent < most {
             let slot = history.len() as u64;
-            let ask = Ask { space: &function.space, directions: &[Direction::Minimize], history: &history, seed, slot };
+            let ask = Ask {
+                space: &function.space,
+                directions: &[Direction::Minimize],
+                history: &history,
+                seed,
+                slot,
+                source: &[],
+            };
             let Proposal::Params(params) = sampler.ask(&ask) else { break };
             let (end, far) = ((function.evaluate)(&params), range * wave(function, &params));
             let mut trial = Trial::from(Record { params, ..Record::blank(slot, State::Running) });

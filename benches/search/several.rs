@@ -171,7 +171,8 @@ pub fn run(problem: &Problem, name: &str, seeds: u64, out: Option<&str>) {
         let (mut history, mut volumes, mut spent): (Vec<Trial>, Vec<f64>, f64) = (Vec::new(), Vec::new(), 0.0);
         for slot in 0..most {
             let start = Instant::now();
-            let ask = Ask { space: &problem.space, directions: &directions, history: &history, seed, slot };
+            let ask =
+                Ask { space: &problem.space, directions: &directions, history: &history, seed, slot, source: &[] };
             let Proposal::Params(params) = sampler.ask(&ask) else { break };
             let elapsed = start.elapsed().as_secs_f64() * 1e3;
             spent += elapsed;

@@ -80,6 +80,10 @@ impl Sampler for Auto {
         self.choose(ask.space, ask.directions.len(), ask.history.len()).0.ask(ask)
     }
 
+    fn transfers(&self, space: &Space, directions: &[Direction]) -> bool {
+        self.choose(space, directions.len(), 0).0.transfers(space, directions)
+    }
+
     fn is_exhaustive(&self, space: &Space) -> bool {
         self.choose(space, 1, 0).0.is_exhaustive(space)
     }

@@ -137,7 +137,14 @@ mod tests {
         for block in 0..2 {
             for name in ["x", "y"] {
                 let values = (20 * block..20 * (block + 1)).map(|slot| {
-                    let ask = Ask { space: &space, directions: &[Direction::Minimize], history: &[], seed: 3, slot };
+                    let ask = Ask {
+                        space: &space,
+                        directions: &[Direction::Minimize],
+                        history: &[],
+                        seed: 3,
+                        slot,
+                        source: &[],
+                    };
                     let Proposal::Params(params) = sampler.ask(&ask) else { panic!("a continuum has no end") };
                     params[name].as_f64().unwrap()
                 });

@@ -51,6 +51,9 @@ pub struct Ask<'a> {
     pub seed: u64,
     /// The new trial's place in the plan: it keys the random numbers.
     pub slot: u64,
+    /// Complete trials of another study with the same directions, on a scale of their own. They are no trials of this
+    /// one: a model may ask what they say as far as it agrees with the history, and others leave them alone.
+    pub source: &'a [Trial],
 }
 
 /// What a sampler answers.
@@ -70,6 +73,11 @@ pub trait Sampler: Send + Sync {
     /// Whether what trials came to has a say in what is proposed, not only which configurations there were.
     fn learns(&self) -> bool {
         true
+    }
+
+    /// Whether it makes use of what another study found ([`Ask::source`]).
+    fn transfers(&self, _space: &Space, _directions: &[Direction]) -> bool {
+        false
     }
 
     /// Whether it goes through every configuration once and then stops.

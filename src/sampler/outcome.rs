@@ -278,7 +278,7 @@ mod tests {
     }
 
     fn finished(history: &[Trial], directions: &[Direction]) -> (Vec<f64>, usize, usize) {
-        let ask = Ask { space: &Space::default(), directions, history, seed: 1, slot: 9 };
+        let ask = Ask { space: &Space::default(), directions, history, seed: 1, slot: 9, source: &[] };
         let outcomes = Outcomes::new(&ask);
         let losses = outcomes.finished.iter().map(|(_, loss)| *loss).collect();
         (losses, outcomes.pending.len(), outcomes.measured)
@@ -320,7 +320,8 @@ mod tests {
         history.iter_mut().for_each(|trial| drop(trial.system.insert("hpt:of_parts".into(), true.into())));
         let directions = [Direction::Minimize];
         assert_eq!(finished(&history, &directions).0, [1.0, 3.0, 9.0, 4.0]);
-        let ask = Ask { space: &Space::default(), directions: &directions, history: &history, seed: 1, slot: 9 };
+        let ask =
+            Ask { space: &Space::default(), directions: &directions, history: &history, seed: 1, slot: 9, source: &[] };
         let ranks: Vec<Rank> = ranked(&ask).into_iter().map(|(_, rank)| rank).collect();
         assert_eq!(ranks[3], Rank::Complete(4.0));
         assert!(ranks[3].order(&ranks[2]).is_lt() && ranks[1].order(&ranks[3]).is_lt());
@@ -342,8 +343,14 @@ mod tests {
         }
         let (losses, _, measured) = finished(&history, &[Direction::Minimize]);
         assert_eq!((losses, measured), (vec![5.5, 1.0, 2.0, 3.0, 7.0], 5));
-        let ask =
-            Ask { space: &Space::default(), directions: &[Direction::Minimize], history: &history, seed: 1, slot: 9 };
+        let ask = Ask {
+            space: &Space::default(),
+            directions: &[Direction::Minimize],
+            history: &history,
+            seed: 1,
+            slot: 9,
+            source: &[],
+        };
         let ranks: Vec<Rank> = ranked(&ask).into_iter().map(|(_, rank)| rank).collect();
         assert_eq!((ranks[0], ranks[1], ranks[4]), (Rank::Infeasible(0.5), Rank::Complete(1.0), Rank::Infeasible(2.0)));
         assert!(ranks[1].order(&ranks[0]).is_lt() && ranks[0].order(&ranks[4]).is_lt());

@@ -187,7 +187,7 @@ mod tests {
     }
 
     fn ask<'a>(space: &'a Space, history: &'a [Trial], slot: u64) -> Ask<'a> {
-        Ask { space, directions: &[Direction::Maximize], history, seed: 5, slot }
+        Ask { space, directions: &[Direction::Maximize], history, seed: 5, slot, source: &[] }
     }
 
     #[test]

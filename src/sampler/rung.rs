@@ -76,7 +76,7 @@ mod tests {
     fn view(history: &[Trial], directions: &[Direction]) -> Option<(u64, Vec<Trial>)> {
         let domain = Domain::Float { low: 0.0, high: 1.0, log: false, step: None };
         let space = Space::new(vec![Parameter { name: "x".into(), domain, when: vec![] }]).unwrap();
-        let ask = Ask { space: &space, directions, history, seed: 0, slot: 0 };
+        let ask = Ask { space: &space, directions, history, seed: 0, slot: 0, source: &[] };
         at_largest(&ask).map(|(rung, trials)| (rung, trials.into_owned()))
     }
 

@@ -284,7 +284,7 @@ mod tests {
         let losses = |history: &[Trial]| {
             let space = crate::space::Space::new(vec![]).unwrap();
             let directions = [Direction::Maximize, Direction::Minimize];
-            let ask = Ask { space: &space, directions: &directions, history, seed: 0, slot: 3 };
+            let ask = Ask { space: &space, directions: &directions, history, seed: 0, slot: 3, source: &[] };
             Observations::new(&ask).finished[2].losses.clone()
         };
         let found = losses(&history);
@@ -321,7 +321,7 @@ mod tests {
         let space = crate::space::Space::new(vec![]).unwrap();
         let directions = [Direction::Maximize, Direction::Minimize];
         let best_first = |history: &[Trial], good: usize| {
-            let ask = Ask { space: &space, directions: &directions, history, seed: 0, slot: 9 };
+            let ask = Ask { space: &space, directions: &directions, history, seed: 0, slot: 9, source: &[] };
             let mut ranked = ranked(&ask, |_| good);
             ranked.sort_by(|a, b| a.1.order(&b.1));
             ranked.iter().map(|(trial, _)| trial.number).collect::<Vec<_>>()

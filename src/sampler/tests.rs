@@ -45,7 +45,7 @@ fn finished(number: u64, params: Params, state: State, value: f64) -> Trial {
 }
 
 fn ask_at(sampler: &dyn Sampler, space: &Space, history: &[Trial], seed: u64, slot: u64) -> Proposal {
-    sampler.ask(&Ask { space, directions: &[Direction::Minimize], history, seed, slot })
+    sampler.ask(&Ask { space, directions: &[Direction::Minimize], history, seed, slot, source: &[] })
 }
 
 /// Trials from slot 0 until `n` or exhausted.
@@ -187,7 +187,7 @@ fn several_objectives_are_no_reason_to_stop() {
         let space = space(MIXED);
         let mut history: Vec<Trial> = Vec::new();
         for slot in 0..16 {
-            let ask = Ask { space: &space, directions: &directions, history: &history, seed: 1, slot };
+            let ask = Ask { space: &space, directions: &directions, history: &history, seed: 1, slot, source: &[] };
             let Proposal::Params(params) = sampler.ask(&ask) else { panic!("{name}") };
             let value = objective(&params);
             let mut trial = finished(slot, params, State::Complete, value);
@@ -210,7 +210,7 @@ fn go_on_with(name: &str, directions: &[Direction], spoil: &dyn Fn(&mut [Trial])
     let mut proposals = Vec::new();
     for slot in 16..19 {
         let Proposal::Params(params) =
-            sampler.ask(&Ask { space: &space, directions, history: &history, seed: 11, slot })
+            sampler.ask(&Ask { space: &space, directions, history: &history, seed: 11, slot, source: &[] })
         else {
             panic!("{name}")
         };
@@ -493,7 +493,7 @@ fn dominated(
     let mut history: Vec<Trial> = Vec::new();
     for slot in 0..n {
         let Proposal::Params(params) =
-            sampler.ask(&Ask { space, directions: &directions, history: &history, seed, slot })
+            sampler.ask(&Ask { space, directions: &directions, history: &history, seed, slot, source: &[] })
         else {
             break;
         };

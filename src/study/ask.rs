@@ -241,8 +241,8 @@ impl Study {
                 continue;
             }
             let history = self.known_to_samplers(&mut self.cache(), view);
-            let directions = self.directions();
-            let propose = || sampler.ask(&Ask { space, directions, history: &history, seed, slot });
+            let (directions, source) = (self.directions(), self.source());
+            let propose = || sampler.ask(&Ask { space, directions, history: &history, seed, slot, source: &source });
             let params = match &waiting {
                 Some(trial) if !trial.params.is_empty() => trial.params.clone(),
                 Some(trial) => completed(space, trial, propose(), seed, slot)?,
@@ -308,19 +308,14 @@ impl Study {
         self.inner.storage.write_then(write, |stored| stored.map(|stored| self.keep(stored)))
     }
 
-    /// The trials that a sampler learns from: without those that somebody deleted, with those of a warm start, as the view
-    /// shows them.
+    /// The trials that a sampler learns from: without those that somebody deleted, as the view shows them.
     fn known_to_samplers(&self, cache: &mut Cache, view: Option<View>) -> Arc<Vec<Trial>> {
         let all = cache.trials();
         let trials = view.map_or(Arc::clone(&all), |view| Arc::new(view.of(&all)));
-        let complete = trials.iter().filter(|trial| trial.state == State::Complete).count();
-        let priors = self.inner.priors.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let priors = super::transfer::trials(&priors, self.directions(), &trials, complete);
-        if cache.counts.deleted == 0 && priors.is_empty() {
+        if cache.counts.deleted == 0 {
             return trials;
         }
-        let own = trials.iter().filter(|trial| !trial.system.contains_key(DELETED)).cloned();
-        Arc::new(own.chain(priors).collect())
+        Arc::new(trials.iter().filter(|trial| !trial.system.contains_key(DELETED)).cloned().collect())
     }
 
     pub(super) fn needed_space(&self) -> Result<&Space> {

@@ -31,8 +31,6 @@ const TRIED_FIRST: usize = 3;
 const MOST: usize = 50;
 /// Standardised losses beyond this say no more than that.
 const CUT: f64 = 3.0;
-/// Numbers of trials that are not this study's.
-const FOREIGN: u64 = 1 << 62;
 
 /// A trial carried over.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -94,7 +92,7 @@ impl Study {
             let params = shared(space, &trial.params);
             enqueued += usize::from(!params.is_empty() && self.enqueue_once(&params)?.is_some());
         }
-        let priors = if comparable && space.size().is_none() { priors(space, &ranked) } else { Vec::new() };
+        let priors = if comparable { priors(space, &ranked) } else { Vec::new() };
         self.set_attribute("priors", &json!(priors))?;
         let data = priors.len();
         *self.inner.priors.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(priors);
@@ -155,23 +153,19 @@ pub(super) fn read(kept: Json) -> Vec<Prior> {
     serde_json::from_value(kept).unwrap_or_default()
 }
 
-/// The priors that are not displaced yet as trials, on the scale of the study's own.
-pub(super) fn trials(priors: &[Prior], directions: &[Direction], own: &[Trial], complete: usize) -> Vec<Trial> {
-    let count = priors.len().saturating_sub(complete);
-    if count == 0 {
-        return Vec::new();
+impl Study {
+    /// What was carried over, for samplers: complete trials whose losses are standardised.
+    pub(super) fn source(&self) -> Vec<Trial> {
+        let priors = self.inner.priors.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let trial = |(number, prior): (usize, &Prior)| {
+            let mut trial = Trial::blank(number as u64, State::Complete);
+            // The loss of a loss is the value again.
+            trial.values = self.directions().iter().zip(&prior.z).map(|(direction, z)| direction.loss(*z)).collect();
+            trial.params = prior.params.clone();
+            trial
+        };
+        priors.iter().enumerate().map(trial).collect()
     }
-    let own = ranked(own, directions);
-    let scales = if own.len() < 2 { vec![(0.0, 1.0); directions.len()] } else { moments(&own) };
-    let trial = |(i, prior): (usize, &Prior)| {
-        let mut trial = Trial::blank(FOREIGN + i as u64, State::Complete);
-        let losses = prior.z.iter().zip(&scales).map(|(z, (mean, deviation))| mean + deviation * z);
-        // The loss of a loss is the value again.
-        trial.values = directions.iter().zip(losses).map(|(direction, loss)| direction.loss(loss)).collect();
-        trial.params = prior.params.clone();
-        trial
-    };
-    priors[..count].iter().enumerate().map(trial).collect()
 }
 
 /// Mean and standard deviation of each loss.

@@ -229,7 +229,8 @@ mod tests {
         let space = Space::from_toml(&text.parse().unwrap(), &Expand::default()).unwrap();
         let mut history: Vec<Trial> = Vec::new();
         for slot in 0..n {
-            let ask = Ask { space: &space, directions: &[Direction::Minimize], history: &history, seed, slot };
+            let ask =
+                Ask { space: &space, directions: &[Direction::Minimize], history: &history, seed, slot, source: &[] };
             let Proposal::Params(params) = sampler.ask(&ask) else { break };
             let blank = Record::blank(slot, State::Complete);
             history.push(Trial::from(Record { values: vec![f(&params)], params, ..blank }));
@@ -295,7 +296,14 @@ mod tests {
         let mut history: Vec<Trial> = Vec::new();
         let mut gone_on = 0;
         for slot in 0..300u64 {
-            let ask = Ask { space: &space, directions: &[Direction::Minimize], history: &history, seed: 4, slot };
+            let ask = Ask {
+                space: &space,
+                directions: &[Direction::Minimize],
+                history: &history,
+                seed: 4,
+                slot,
+                source: &[],
+            };
             let memo = keeping.memo.lock().unwrap();
             let led_here = |memo: &Memo| memo.replay.first > 0 && memo.led_here(&ask, &known(&ask).0);
             gone_on += u64::from(memo.as_ref().is_some_and(led_here));
@@ -324,6 +332,6 @@ mod tests {
     }
 
     fn ask_of<'a>(space: &'a Space, history: &'a [Trial]) -> Ask<'a> {
-        Ask { space, directions: &[Direction::Minimize], history, seed: 4, slot: history.len() as u64 }
+        Ask { space, directions: &[Direction::Minimize], history, seed: 4, slot: history.len() as u64, source: &[] }
     }
 }

@@ -54,7 +54,7 @@ pub fn regret_bound(space: &Space, directions: &[Direction], history: &[Trial], 
     let anywhere: Vec<Vec<f64>> = (0..SAMPLES).map(|i| codec.embed(&settled(sobol.point(i)))).collect();
     let bound = |prior: Prior| {
         let inputs = Inputs::new(codec.columns(), codec.kinds().len(), &rows);
-        let surrogate = Surrogate::new(fit(&inputs, &y, prior, 25), inputs, &y)?;
+        let surrogate = Surrogate::new(fit(&inputs, &y, prior, 25).0, inputs, &y)?;
         let least = |sign: f64, points: &[Vec<f64>]| {
             let edge = |(mean, deviation)| mean + sign * width * deviation;
             surrogate.predict(points).into_iter().map(edge).fold(f64::INFINITY, f64::min)

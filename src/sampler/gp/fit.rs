@@ -58,21 +58,21 @@ impl Prior {
     }
 }
 
-/// θ that explains `y` best: first without curves, then with them.
-pub(super) fn fit(inputs: &Inputs, y: &[f64], prior: Prior, evaluations: usize) -> Theta {
+/// θ that explains `y` best, and −ln p(y | θ)·p(θ): first without curves, then with them.
+pub(super) fn fit(inputs: &Inputs, y: &[f64], prior: Prior, evaluations: usize) -> (Theta, f64) {
     let d = inputs.parameters;
-    let mut best = fit_straight(inputs, y, prior, evaluations);
+    let (mut best, mut value) = fit_straight(inputs, y, prior, evaluations);
     let numbers = inputs.columns.iter().filter(|column| column.is_coordinate).count();
     if numbers > 0 && inputs.n >= FEWEST_WARPED * numbers {
         best.resize(3 * d + 2, 0.0);
-        best = climb(inputs, y, prior, &best, evaluations).0;
+        (best, value) = climb(inputs, y, prior, &best, evaluations);
     }
-    Theta::from_logs(&best, d)
+    (Theta::from_logs(&best, d), value)
 }
 
-/// The logarithms of θ without curves, from length scales that grow with the number of parameters and from what a third
+/// The logarithms of θ without curves and −ln p(y | θ)·p(θ), from length scales that grow with the number of parameters and from what a third
 /// of the data says, whichever starts better.
-fn fit_straight(inputs: &Inputs, y: &[f64], prior: Prior, evaluations: usize) -> Vec<f64> {
+fn fit_straight(inputs: &Inputs, y: &[f64], prior: Prior, evaluations: usize) -> (Vec<f64>, f64) {
     let mut start = vec![0.3 - (inputs.used() as f64).ln(); inputs.parameters];
     start.extend([0.0, -7.0]);
     if inputs.n >= 30 {
@@ -85,7 +85,7 @@ fn fit_straight(inputs: &Inputs, y: &[f64], prior: Prior, evaluations: usize) ->
             start = small;
         }
     }
-    climb(inputs, y, prior, &start, evaluations).0
+    climb(inputs, y, prior, &start, evaluations)
 }
 
 fn climb(inputs: &Inputs, y: &[f64], prior: Prior, start: &[f64], evaluations: usize) -> (Vec<f64>, f64) {
@@ -333,7 +333,7 @@ mod tests {
         let y: Vec<f64> = rows.iter().map(|row| (12.0 * row[0].powi(4)).sin()).collect();
         let inputs = Inputs::new(&[column(0, false)], 1, &rows);
         let straight = Posterior::new(&inputs, &y, Prior::Broad).at(&fit_straight(&inputs, &y, Prior::Broad, 60)).0;
-        let theta = fit(&inputs, &y, Prior::Broad, 60);
+        let (theta, _) = fit(&inputs, &y, Prior::Broad, 60);
         let Warp { a, b } = theta.warps[0];
         let logs = [theta.weights[0], theta.signal, theta.noise, a, b].map(f64::ln);
         let curved = Posterior::new(&inputs, &y, Prior::Broad).at(&logs).0;

@@ -19,6 +19,7 @@ use crate::history::pareto::ranks;
 use crate::sampler::codec::Codec;
 use crate::sampler::outcome::{normalise, standardise};
 use crate::sampler::several::Observation;
+use std::sync::Arc;
 
 /// How far bad values count; see the module.
 const CAP: f64 = 2.0;
@@ -79,11 +80,26 @@ impl Subject {
         }
     }
 
-    /// The processes under a prior, and their front; none where one cannot be made.
-    pub(super) fn front(&self, codec: &Codec, prior: Prior, is_plain: bool) -> Option<Front> {
-        let process = |own: &Series| Some(condition(codec, own.rows.clone(), own.y.clone(), prior, &self.pending)?.0);
-        let limited = |own: &Series| Some((process(own)?, own.limit));
-        let objectives: Vec<Surrogate> = self.objectives.iter().map(process).collect::<Option<_>>()?;
+    /// Rows and outcomes of each objective.
+    pub(super) fn objectives(&self) -> impl Iterator<Item = (&[Vec<f64>], &[f64])> {
+        self.objectives.iter().map(|own| (&own.rows[..], &own.y[..]))
+    }
+
+    /// The processes under a prior, each with what another study's says of that objective, and their front; none where one
+    /// cannot be made.
+    pub(super) fn front(
+        &self,
+        codec: &Codec,
+        prior: Prior,
+        is_plain: bool,
+        sources: &[Option<Arc<Surrogate>>],
+    ) -> Option<Front> {
+        let process = |own: &Series, source: Option<&Arc<Surrogate>>| {
+            Some(condition(codec, own.rows.clone(), own.y.clone(), prior, &self.pending, source)?.0)
+        };
+        let limited = |own: &Series| Some((process(own, None)?, own.limit));
+        let objectives = self.objectives.iter().zip(sources).map(|(own, source)| process(own, source.as_ref()));
+        let objectives: Vec<Surrogate> = objectives.collect::<Option<_>>()?;
         let constraints = self.constraints.iter().map(limited).collect::<Option<_>>()?;
         let means = |x: &Vec<f64>| objectives.iter().map(|process| process.mean(x)).collect();
         let all: Vec<Vec<f64>> = self.results.iter().cloned().chain(self.pending.iter().map(means)).collect();
@@ -213,7 +229,7 @@ mod tests {
         let observations: Vec<Observation> = params.iter().zip(&rows).map(observation).collect();
         let known: Vec<(Vec<f64>, &Observation)> = rows.iter().cloned().zip(&observations).collect();
         let pending = vec![vec![0.31, 0.52, 1.0]];
-        Subject::new(&known, 2, pending).front(&codec, prior, is_plain).unwrap()
+        Subject::new(&known, 2, pending).front(&codec, prior, is_plain, &[None, None]).unwrap()
     }
 
     #[test]

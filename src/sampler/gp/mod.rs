@@ -22,6 +22,7 @@ mod lanes;
 mod lbfgs;
 mod maximise;
 mod path;
+mod source;
 mod surrogate;
 mod warp;
 
@@ -43,6 +44,8 @@ use fit::{Prior, fit};
 use front::Subject;
 use kernel::Inputs;
 use maximise::Search;
+use source::explain;
+use std::sync::Arc;
 use surrogate::Surrogate;
 
 /// Step of the keyed numbers of one proposal.
@@ -52,6 +55,8 @@ const PATH: u64 = 1 << 43;
 /// Most outcomes that the length scales are learned from, and most that the process is conditioned on.
 const MOST_FITTED: usize = 160;
 const MOST_KEPT: usize = 600;
+/// Outcomes of the study's own before which a source is not asked.
+const FEWEST_EARLY: usize = 3;
 /// Configurations whose variations are candidates, with one objective and with several.
 const ELITES: usize = 5;
 const FRONT_ELITES: usize = 10;
@@ -87,10 +92,14 @@ impl Sampler for GpSampler {
             (outcomes.measured, self.propose(ask, &codec, &outcomes))
         };
         match point {
-            _ if (measured as u64) < self.startup => quasi_random(ask),
             Some(point) => Proposal::Params(codec.params(&point)),
+            None if (measured as u64) < self.startup => quasi_random(ask),
             None => draw(ask, 0),
         }
+    }
+
+    fn transfers(&self, _: &Space, _: &[Direction]) -> bool {
+        true
     }
 
     fn describe(&self, _: &Space, directions: &[Direction]) -> String {
@@ -113,9 +122,13 @@ impl GpSampler {
     fn propose(&self, ask: &Ask, codec: &Codec, outcomes: &Outcomes) -> Option<Point> {
         let (points, losses): (Vec<Point>, Vec<f64>) =
             outcomes.finished.iter().filter_map(|(params, loss)| Some((codec.point(params)?, *loss))).unzip();
-        if (outcomes.measured as u64) < self.startup || points.is_empty() || codec.columns().is_empty() {
+        let is_early = (outcomes.measured as u64) < self.startup;
+        let is_for_design =
+            is_early && (ask.source.is_empty() || ask.slot.is_multiple_of(2) || points.len() < FEWEST_EARLY);
+        if is_for_design || points.is_empty() || codec.columns().is_empty() {
             return None;
         }
+        let source = source_of(ask, codec);
         let mut order: Vec<usize> = (0..points.len()).collect();
         order.sort_by(|a, b| losses[*a].total_cmp(&losses[*b]));
         let kept = most_telling(&order, MOST_KEPT);
@@ -124,10 +137,13 @@ impl GpSampler {
         let pending = rows_of(codec, &outcomes.pending);
         let mut stream = Stream::new(ask.seed, ask.slot, Purpose::Propose, PATH);
         let mut member = |prior: &Prior| {
-            let (surrogate, y) = condition(codec, rows.clone(), y.clone(), *prior, &pending)?;
+            let (surrogate, y) = condition(codec, rows.clone(), y.clone(), *prior, &pending, source.as_ref())?;
             Some(surrogate.with_acquisition(self.acquisition, &y, &mut stream))
         };
-        let members = priors(codec).iter().filter_map(&mut member).collect();
+        let members: Vec<Surrogate> = priors(codec).iter().filter_map(&mut member).collect();
+        if is_early && !members.iter().all(Surrogate::is_above) {
+            return None;
+        }
         let elites: Vec<Point> = order.iter().take(ELITES).map(|i| points[*i].clone()).collect();
         let rows = [rows, pending].concat();
         self.highest(ask, codec, &Ensemble::new(members, self.acquisition)?, &elites, &rows, effort(y.len()))
@@ -148,7 +164,9 @@ impl GpSampler {
         let pending = rows_of(codec, &trials.pending);
         let subject = Subject::new(&rows, ask.directions.len(), pending.clone());
         let is_plain = self.acquisition == Acquisition::Ei;
-        let members = priors(codec).iter().filter_map(|prior| subject.front(codec, *prior, is_plain)).collect();
+        let sources = sources_of(ask, codec);
+        let members =
+            priors(codec).iter().filter_map(|prior| subject.front(codec, *prior, is_plain, &sources)).collect();
         let elites: Vec<Point> = order.iter().take(FRONT_ELITES).map(|i| known[*i].0.clone()).collect();
         let (candidates, starts) = effort(rows.len());
         let effort = (candidates / ask.directions.len(), starts);
@@ -182,14 +200,39 @@ fn priors(codec: &Codec) -> &'static [Prior] {
     if is_smooth { &[Prior::Scaled, Prior::Broad] } else { &[Prior::Scaled] }
 }
 
-/// Fits the process to the rows and outcomes, and conditions it on the trials under way as if they ended where it
-/// expects them; with all outcomes it is conditioned on.
+/// The process of what another study found; none without it.
+fn source_of(ask: &Ask, codec: &Codec) -> Option<Arc<Surrogate>> {
+    let outcomes = Outcomes::new(&Ask { history: ask.source, ..*ask });
+    let known = outcomes.finished.iter().filter_map(|(params, loss)| Some((codec.embed(&codec.point(params)?), *loss)));
+    let (rows, losses): (Vec<Vec<f64>>, Vec<f64>) = known.unzip();
+    process_of(codec, rows, normalise(&losses))
+}
+
+/// The same, one an objective.
+fn sources_of(ask: &Ask, codec: &Codec) -> Vec<Option<Arc<Surrogate>>> {
+    let trials = Observations::new(&Ask { history: ask.source, ..*ask });
+    let known = trials.finished.iter().filter_map(|one| Some((codec.embed(&codec.point(one.params)?), one)));
+    let known: Vec<(Vec<f64>, &Observation)> = known.collect();
+    let subject = Subject::new(&known, ask.directions.len(), Vec::new());
+    subject.objectives().map(|(rows, y)| process_of(codec, rows.to_vec(), y.to_vec())).collect()
+}
+
+/// A process of another study's outcomes; none of fewer than two.
+fn process_of(codec: &Codec, rows: Vec<Vec<f64>>, y: Vec<f64>) -> Option<Arc<Surrogate>> {
+    let is_known = rows.len() > 1 && !codec.columns().is_empty();
+    is_known.then(|| Some(Arc::new(condition(codec, rows, y, Prior::Scaled, &[], None)?.0))).flatten()
+}
+
+/// Fits the process to the rows and outcomes, on top of the source's where that explains them better, and conditions it on
+/// the trials under way as if they ended where it expects them; with all outcomes (what the source leaves of them) it is
+/// conditioned on.
 fn condition(
     codec: &Codec,
     mut rows: Vec<Vec<f64>>,
     mut y: Vec<f64>,
     prior: Prior,
     pending: &[Vec<f64>],
+    source: Option<&Arc<Surrogate>>,
 ) -> Option<(Surrogate, Vec<f64>)> {
     let parameters = codec.kinds().len();
     let inputs = Inputs::new(codec.columns(), parameters, &rows);
@@ -198,14 +241,21 @@ fn condition(
     let mut fitted = most_telling(&order, MOST_FITTED);
     fitted.sort_unstable();
     let targets: Vec<f64> = fitted.iter().map(|i| y[*i]).collect();
-    let theta = fit(&inputs.subset(&fitted), &targets, prior, 25);
-    let surrogate = Surrogate::new(theta.clone(), inputs, &y)?;
-    if pending.is_empty() {
-        return Some((surrogate, y));
+    let subset = inputs.subset(&fitted);
+    let (mut theta, alone) = fit(&subset, &targets, prior, 25);
+    let mut share = None;
+    if let Some((own, rest, of_rest)) =
+        source.and_then(|source| explain(source, &rows, &y, (&subset, &fitted), prior, alone))
+    {
+        (share, y, theta) = (Some(own), rest, of_rest);
     }
-    y.extend(pending.iter().map(|x| surrogate.mean(x)));
-    rows.extend_from_slice(pending);
-    Some((Surrogate::new(theta, Inputs::new(codec.columns(), parameters, &rows), &y)?, y))
+    let mut surrogate = Surrogate::new(theta.clone(), inputs, &y)?;
+    if !pending.is_empty() {
+        y.extend(pending.iter().map(|x| surrogate.mean(x)));
+        rows.extend_from_slice(pending);
+        surrogate = Surrogate::new(theta, Inputs::new(codec.columns(), parameters, &rows), &y)?;
+    }
+    Some((share.into_iter().fold(surrogate, |surrogate, share| surrogate.above(share, &rows)), y))
 }
 
 /// The rows of the configurations that belong to the space.

@@ -6,6 +6,7 @@ use super::ensemble::Landscape;
 use super::kernel::{Inputs, Theta};
 use super::lanes::{Lanes, WIDTH, dot, flat, run};
 use super::path::Path;
+use super::source::Share;
 use crate::random::Stream;
 use crate::sampler::codec::Column;
 use hpt_kernels::isa::{Op, Simd};
@@ -25,9 +26,11 @@ pub(super) struct Look {
     falls: Vec<Lanes>,
     /// L⁻¹·k.
     half: Vec<Lanes>,
+    /// The look at the process that the mean rests on.
+    below: Option<Box<Look>>,
 }
 
-/// A Gaussian process conditioned on outcomes.
+/// A Gaussian process conditioned on outcomes, or on what another study's process leaves of them.
 #[derive(Clone, Debug)]
 pub(super) struct Surrogate {
     pub(super) theta: Theta,
@@ -41,6 +44,8 @@ pub(super) struct Surrogate {
     acquisition: Acquisition,
     /// The drawn function of Thompson sampling.
     path: Option<Path>,
+    /// What is added to the mean; never changes a deviation.
+    below: Option<Share>,
 }
 
 impl Surrogate {
@@ -51,7 +56,7 @@ impl Surrogate {
         let alpha = factor.solve(y);
         // K·α = y − σ²·α.
         let best = y.iter().zip(flat(&alpha)).map(|(y, a)| y - theta.noise * a).fold(f64::INFINITY, f64::min);
-        Some(Surrogate { theta, inputs, factor, alpha, best, acquisition: Acquisition::LogEi, path: None })
+        Some(Surrogate { theta, inputs, factor, alpha, best, acquisition: Acquisition::LogEi, path: None, below: None })
     }
 
     /// With that rule; `stream` draws the function of Thompson sampling for the outcomes `y`.
@@ -63,9 +68,22 @@ impl Surrogate {
         self
     }
 
+    /// The same on top of what another study's process says, at the `rows` that it is conditioned on.
+    pub(super) fn above(mut self, below: Share, rows: &[Vec<f64>]) -> Self {
+        self.below = Some(below);
+        self.best = self.predict(rows).into_iter().map(|(mean, _)| mean).fold(f64::INFINITY, f64::min);
+        self
+    }
+
+    /// Whether it rests on another study's process.
+    pub(super) fn is_above(&self) -> bool {
+        self.below.is_some()
+    }
+
     /// The mean at `x` (its columns).
     pub(super) fn mean(&self, x: &[f64]) -> f64 {
-        dot(&self.theta.covariances(&self.inputs, &self.warped(x)).0, &self.alpha)
+        let below = self.below.as_ref().map_or(0.0, |below| below.at(x));
+        below + dot(&self.theta.covariances(&self.inputs, &self.warped(x)).0, &self.alpha)
     }
 
     fn warped(&self, x: &[f64]) -> Vec<f64> {
@@ -75,19 +93,34 @@ impl Surrogate {
 
     /// The means and the deviations at the rows of columns, noise aside.
     pub(super) fn predict(&self, rows: &[Vec<f64>]) -> Vec<(f64, f64)> {
-        run(Predict { surrogate: self, rows })
+        let mut predicted = run(Predict { surrogate: self, rows });
+        if let Some(below) = &self.below {
+            predicted.iter_mut().zip(below.at_rows(rows)).for_each(|((mean, _), below)| *mean += below);
+        }
+        predicted
     }
 
     /// The mean and the deviation at `x` with what their slopes follow from.
     pub(super) fn look(&self, x: &[f64]) -> Look {
-        run(LookAt { surrogate: self, x: self.warped(x) })
+        let mut look = run(LookAt { surrogate: self, x: self.warped(x) });
+        if let Some(below) = &self.below {
+            let other = below.source.look(x);
+            look.mean += below.of(other.mean);
+            look.below = Some(Box::new(other));
+        }
+        look
     }
 
     /// By the columns of `raw`, which was looked at: the slopes of what changes so with mean and deviation (0 for choices).
     pub(super) fn slopes(&self, raw: &[f64], look: &Look, by_mean: f64, by_deviation: f64) -> Vec<f64> {
         // d variance/dk = −2·K⁻¹·k; d deviation = d variance / 2 deviation; none where the variance is held up.
         let by_deviation = if look.is_held { 0.0 } else { by_deviation / look.deviation };
-        run(Slopes { surrogate: self, raw, look, by_mean, by_deviation })
+        let mut slopes = run(Slopes { surrogate: self, raw, look, by_mean, by_deviation });
+        if let (Some(below), Some(look)) = (&self.below, &look.below) {
+            let others = below.source.slopes(raw, look, by_mean * below.factor, 0.0);
+            slopes.iter_mut().zip(others).for_each(|(slope, other)| *slope += other);
+        }
+        slopes
     }
 
     /// Slopes by the columns from those by the squared distance to each input; `own` (or nothing) is taken off.
@@ -160,7 +193,7 @@ impl Op for LookAt<'_> {
         let variance = theta.signal - dot(&half, &half);
         let is_held = variance <= LEAST_VARIANCE;
         let deviation = variance.max(LEAST_VARIANCE).sqrt();
-        Look { mean: dot(&k, alpha), deviation, is_held, x: self.x, falls, half }
+        Look { mean: dot(&k, alpha), deviation, is_held, x: self.x, falls, half, below: None }
     }
 }
 
@@ -204,7 +237,8 @@ impl Landscape for Surrogate {
                 let (k, _) = self.theta.covariances(&self.inputs, &x);
                 -path.prior(&self.inputs, &x).0 - dot(&k, &path.moves)
             };
-            return rows.iter().map(score).collect();
+            let below = self.below.as_ref().map_or_else(|| vec![0.0; rows.len()], |below| below.at_rows(rows));
+            return rows.iter().zip(below).map(|(x, below)| score(x) - below).collect();
         }
         let score = |(mean, deviation)| self.acquisition.value(mean, deviation, self.best).0;
         self.predict(rows).into_iter().map(score).collect()
@@ -216,7 +250,15 @@ impl Landscape for Surrogate {
             let (k, mut falls) = self.theta.covariances(&self.inputs, &x);
             let (prior, own) = path.prior(&self.inputs, &x);
             falls.iter_mut().zip(&path.moves).for_each(|(fall, m)| *fall = *fall * *m * -1.0);
-            return (-prior - dot(&k, &path.moves), self.by_columns(raw, &x, &falls, &own));
+            let mut score = -prior - dot(&k, &path.moves);
+            let mut slopes = self.by_columns(raw, &x, &falls, &own);
+            if let Some(below) = &self.below {
+                let look = below.source.look(raw);
+                score -= below.of(look.mean);
+                let others = below.source.slopes(raw, &look, -below.factor, 0.0);
+                slopes.iter_mut().zip(others).for_each(|(slope, other)| *slope += other);
+            }
+            return (score, slopes);
         }
         let look = self.look(raw);
         let (score, by_mean, by_deviation) = self.acquisition.value(look.mean, look.deviation, self.best);

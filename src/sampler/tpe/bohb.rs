@@ -87,7 +87,7 @@ mod tests {
 
     fn proposals(history: &[Trial]) -> Vec<f64> {
         let (sampler, space) = (BohbSampler::new(&Settings::default()), space());
-        let ask = |slot| Ask { space: &space, directions: &[Direction::Minimize], history, seed: 2, slot };
+        let ask = |slot| Ask { space: &space, directions: &[Direction::Minimize], history, seed: 2, slot, source: &[] };
         let x = |slot| match sampler.ask(&ask(slot)) {
             Proposal::Params(params) => params["x"].as_f64().unwrap(),
             Proposal::Exhausted => panic!("{slot}"),
@@ -125,7 +125,7 @@ mod tests {
         let (sampler, space) = (BohbSampler::new(&Settings::default()), space());
         let directions = [Direction::Minimize; 2];
         let x = |slot| {
-            let ask = Ask { space: &space, directions: &directions, history: &history, seed: 2, slot };
+            let ask = Ask { space: &space, directions: &directions, history: &history, seed: 2, slot, source: &[] };
             match sampler.ask(&ask) {
                 Proposal::Params(params) => params["x"].as_f64().unwrap(),
                 Proposal::Exhausted => panic!("{slot}"),

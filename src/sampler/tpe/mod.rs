@@ -21,6 +21,7 @@
 
 mod bohb;
 mod parzen;
+mod source;
 
 pub use bohb::BohbSampler;
 
@@ -34,6 +35,7 @@ use crate::history::{Direction, Trial};
 use crate::random::{Purpose, Stream};
 use crate::space::{Params, Space};
 use parzen::{Form, Parzen, recency};
+use source::Source;
 
 /// Step of the keyed numbers of one proposal.
 const DRAWS: u64 = 1 << 42;
@@ -63,12 +65,16 @@ impl TpeSampler {
 impl Sampler for TpeSampler {
     fn ask(&self, ask: &Ask) -> Proposal {
         let trials = if ask.directions.len() == 1 { ranked(ask) } else { several::ranked(ask, gamma) };
-        let measured = trials.iter().filter(|(_, rank)| rank.is_measured()).count();
-        if (measured as u64) < self.startup {
+        let codec = Codec::new(ask.space);
+        let is_known = |(trial, rank): &&(&Trial, Rank)| rank.is_measured() && codec.observed(&trial.params).is_some();
+        if (trials.iter().filter(is_known).take(self.startup as usize).count() as u64) < self.startup {
             return quasi_random(ask);
         }
-        let codec = Codec::new(ask.space);
         propose(ask, &codec, &trials).map_or_else(|| draw(ask, 0), Proposal::Params)
+    }
+
+    fn transfers(&self, _: &Space, _: &[Direction]) -> bool {
+        true
     }
 
     fn describe(&self, _: &Space, directions: &[Direction]) -> String {
@@ -93,13 +99,15 @@ fn propose(ask: &Ask, codec: &Codec, trials: &[(&Trial, Rank)]) -> Option<Params
     let (good, others) = (points(good), points(others));
     let g = Parzen::new(codec, &others, recency(others.len()), form);
     let l = Parzen::new(codec, &good, weights, form);
+    let source = Source::new(ask, codec, trials, form);
     let tried = codec.kinds().iter().all(|kind| *kind != Kind::Real).then(|| Tried::new(ask));
     let mut stream = Stream::new(ask.seed, ask.slot, Purpose::Propose, DRAWS);
     for _ in 0..ROUNDS {
         let draws = (0..CANDIDATES).map(|_| {
             let point = l.sample(codec, &mut stream);
             let active = codec.active(&point);
-            (l.log_density(codec, &point, &active) - g.log_density(codec, &point, &active), point)
+            let own = l.log_density(codec, &point, &active) - g.log_density(codec, &point, &active);
+            (own + source.as_ref().map_or(0.0, |source| source.advice(codec, &point, &active)), point)
         });
         let mut draws: Vec<(f64, Point)> = draws.collect();
         draws.sort_by(|(a, _), (b, _)| b.total_cmp(a));
