@@ -85,22 +85,33 @@ impl Subject {
         self.objectives.iter().map(|own| (&own.rows[..], &own.y[..]))
     }
 
-    /// The processes under a prior, each with what another study's says of that objective, and their front; none where one
-    /// cannot be made.
-    pub(super) fn front(
+    /// The front of the processes under a prior, and where another study's processes explain objectives better that of the
+    /// processes on top of them; none where one cannot be made.
+    pub(super) fn fronts(
         &self,
         codec: &Codec,
         prior: Prior,
         is_plain: bool,
         sources: &[Option<Arc<Surrogate>>],
-    ) -> Option<Front> {
-        let process = |own: &Series, source: Option<&Arc<Surrogate>>| {
-            Some(condition(codec, own.rows.clone(), own.y.clone(), prior, &self.pending, source)?.0)
+    ) -> Vec<Front> {
+        let processes = |own: &Series, source: Option<&Arc<Surrogate>>| -> Vec<Surrogate> {
+            let made = condition(codec, &own.rows, &own.y, prior, &self.pending, source);
+            made.into_iter().map(|(process, _)| process).collect()
         };
-        let limited = |own: &Series| Some((process(own, None)?, own.limit));
-        let objectives = self.objectives.iter().zip(sources).map(|(own, source)| process(own, source.as_ref()));
-        let objectives: Vec<Surrogate> = objectives.collect::<Option<_>>()?;
-        let constraints = self.constraints.iter().map(limited).collect::<Option<_>>()?;
+        let objectives = self.objectives.iter().zip(sources).map(|(own, source)| processes(own, source.as_ref()));
+        let objectives: Vec<Vec<Surrogate>> = objectives.collect();
+        let constraints = self.constraints.iter().map(|own| Some((processes(own, None).pop()?, own.limit)));
+        let constraints: Option<Vec<_>> = constraints.collect();
+        let front = |which: fn(&Vec<Surrogate>) -> Option<&Surrogate>| {
+            let objectives = objectives.iter().map(|own| which(own).cloned()).collect::<Option<_>>()?;
+            Some(self.front(objectives, constraints.clone()?, is_plain))
+        };
+        let is_above = objectives.iter().any(|own| own.len() > 1);
+        let above = is_above.then(|| front(|own| own.last())).flatten();
+        front(|own| own.first()).into_iter().chain(above).collect()
+    }
+
+    fn front(&self, objectives: Vec<Surrogate>, constraints: Vec<(Surrogate, f64)>, is_plain: bool) -> Front {
         let means = |x: &Vec<f64>| objectives.iter().map(|process| process.mean(x)).collect();
         let all: Vec<Vec<f64>> = self.results.iter().cloned().chain(self.pending.iter().map(means)).collect();
         let ranks = ranks(&all);
@@ -108,7 +119,7 @@ impl Subject {
             all.into_iter().zip(ranks).filter_map(|(y, rank)| (rank == 0).then_some(y)).collect();
         let worst = |own: &Series| own.y.iter().copied().reduce(f64::max).unwrap_or(0.0);
         let worst: Vec<f64> = self.objectives.iter().map(worst).collect();
-        Some(Front { boxes: Boxes::new(&front, &reference(&front, &worst)), objectives, constraints, is_plain })
+        Front { boxes: Boxes::new(&front, &reference(&front, &worst)), objectives, constraints, is_plain }
     }
 }
 
@@ -229,7 +240,7 @@ mod tests {
         let observations: Vec<Observation> = params.iter().zip(&rows).map(observation).collect();
         let known: Vec<(Vec<f64>, &Observation)> = rows.iter().cloned().zip(&observations).collect();
         let pending = vec![vec![0.31, 0.52, 1.0]];
-        Subject::new(&known, 2, pending).front(&codec, prior, is_plain, &[None, None]).unwrap()
+        Subject::new(&known, 2, pending).fronts(&codec, prior, is_plain, &[None, None]).pop().unwrap()
     }
 
     #[test]

@@ -42,9 +42,10 @@ use crate::space::{Params, Space};
 use ensemble::{Ensemble, Landscape};
 use fit::{Prior, fit};
 use front::Subject;
-use kernel::Inputs;
+use kernel::{Inputs, Theta};
 use maximise::Search;
-use source::explain;
+use source::{Share, explain};
+use std::borrow::Cow;
 use std::sync::Arc;
 use surrogate::Surrogate;
 
@@ -136,14 +137,10 @@ impl GpSampler {
         let y = normalise(&kept.iter().map(|i| losses[*i]).collect::<Vec<_>>());
         let pending = rows_of(codec, &outcomes.pending);
         let mut stream = Stream::new(ask.seed, ask.slot, Purpose::Propose, PATH);
-        let mut member = |prior: &Prior| {
-            let (surrogate, y) = condition(codec, rows.clone(), y.clone(), *prior, &pending, source.as_ref())?;
-            Some(surrogate.with_acquisition(self.acquisition, &y, &mut stream))
-        };
-        let members: Vec<Surrogate> = priors(codec).iter().filter_map(&mut member).collect();
-        if is_early && !members.iter().all(Surrogate::is_above) {
-            return None;
-        }
+        let processes =
+            priors(codec).iter().flat_map(|prior| condition(codec, &rows, &y, *prior, &pending, source.as_ref()));
+        let members = processes.filter(|(process, _)| !is_early || process.is_above());
+        let members = members.map(|(process, y)| process.with_acquisition(self.acquisition, &y, &mut stream)).collect();
         let elites: Vec<Point> = order.iter().take(ELITES).map(|i| points[*i].clone()).collect();
         let rows = [rows, pending].concat();
         self.highest(ask, codec, &Ensemble::new(members, self.acquisition)?, &elites, &rows, effort(y.len()))
@@ -166,7 +163,7 @@ impl GpSampler {
         let is_plain = self.acquisition == Acquisition::Ei;
         let sources = sources_of(ask, codec);
         let members =
-            priors(codec).iter().filter_map(|prior| subject.front(codec, *prior, is_plain, &sources)).collect();
+            priors(codec).iter().flat_map(|prior| subject.fronts(codec, *prior, is_plain, &sources)).collect();
         let elites: Vec<Point> = order.iter().take(FRONT_ELITES).map(|i| known[*i].0.clone()).collect();
         let (candidates, starts) = effort(rows.len());
         let effort = (candidates / ask.directions.len(), starts);
@@ -205,7 +202,7 @@ fn source_of(ask: &Ask, codec: &Codec) -> Option<Arc<Surrogate>> {
     let outcomes = Outcomes::new(&Ask { history: ask.source, ..*ask });
     let known = outcomes.finished.iter().filter_map(|(params, loss)| Some((codec.embed(&codec.point(params)?), *loss)));
     let (rows, losses): (Vec<Vec<f64>>, Vec<f64>) = known.unzip();
-    process_of(codec, rows, normalise(&losses))
+    process_of(codec, &rows, &normalise(&losses))
 }
 
 /// The same, one an objective.
@@ -214,48 +211,51 @@ fn sources_of(ask: &Ask, codec: &Codec) -> Vec<Option<Arc<Surrogate>>> {
     let known = trials.finished.iter().filter_map(|one| Some((codec.embed(&codec.point(one.params)?), one)));
     let known: Vec<(Vec<f64>, &Observation)> = known.collect();
     let subject = Subject::new(&known, ask.directions.len(), Vec::new());
-    subject.objectives().map(|(rows, y)| process_of(codec, rows.to_vec(), y.to_vec())).collect()
+    subject.objectives().map(|(rows, y)| process_of(codec, rows, y)).collect()
 }
 
 /// A process of another study's outcomes; none of fewer than two.
-fn process_of(codec: &Codec, rows: Vec<Vec<f64>>, y: Vec<f64>) -> Option<Arc<Surrogate>> {
-    let is_known = rows.len() > 1 && !codec.columns().is_empty();
-    is_known.then(|| Some(Arc::new(condition(codec, rows, y, Prior::Scaled, &[], None)?.0))).flatten()
+fn process_of(codec: &Codec, rows: &[Vec<f64>], y: &[f64]) -> Option<Arc<Surrogate>> {
+    if rows.len() < 2 || codec.columns().is_empty() {
+        return None;
+    }
+    let (process, _) = condition(codec, rows, y, Prior::Scaled, &[], None).pop()?;
+    Some(Arc::new(process))
 }
 
-/// Fits the process to the rows and outcomes, on top of the source's where that explains them better, and conditions it on
-/// the trials under way as if they ended where it expects them; with all outcomes (what the source leaves of them) it is
-/// conditioned on.
+/// Fits the process to the rows and outcomes and conditions it on the trials under way as if they ended where it expects
+/// them; and where a source explains the outcomes better, a second one on top of it. With all outcomes (what the source
+/// leaves of them) that each is conditioned on.
 fn condition(
     codec: &Codec,
-    mut rows: Vec<Vec<f64>>,
-    mut y: Vec<f64>,
+    rows: &[Vec<f64>],
+    y: &[f64],
     prior: Prior,
     pending: &[Vec<f64>],
     source: Option<&Arc<Surrogate>>,
-) -> Option<(Surrogate, Vec<f64>)> {
+) -> Vec<(Surrogate, Vec<f64>)> {
     let parameters = codec.kinds().len();
-    let inputs = Inputs::new(codec.columns(), parameters, &rows);
+    let inputs = Inputs::new(codec.columns(), parameters, rows);
     let mut order: Vec<usize> = (0..y.len()).collect();
     order.sort_by(|a, b| y[*a].total_cmp(&y[*b]));
     let mut fitted = most_telling(&order, MOST_FITTED);
     fitted.sort_unstable();
     let targets: Vec<f64> = fitted.iter().map(|i| y[*i]).collect();
     let subset = inputs.subset(&fitted);
-    let (mut theta, alone) = fit(&subset, &targets, prior, 25);
-    let mut share = None;
-    if let Some((own, rest, of_rest)) =
-        source.and_then(|source| explain(source, &rows, &y, (&subset, &fitted), prior, alone))
-    {
-        (share, y, theta) = (Some(own), rest, of_rest);
-    }
-    let mut surrogate = Surrogate::new(theta.clone(), inputs, &y)?;
-    if !pending.is_empty() {
-        y.extend(pending.iter().map(|x| surrogate.mean(x)));
-        rows.extend_from_slice(pending);
-        surrogate = Surrogate::new(theta, Inputs::new(codec.columns(), parameters, &rows), &y)?;
-    }
-    Some((share.into_iter().fold(surrogate, |surrogate, share| surrogate.above(share, &rows)), y))
+    let (theta, alone) = fit(&subset, &targets, prior, 25);
+    let above = source.and_then(|source| explain(source, rows, y, (&subset, &fitted), prior, alone));
+    let conditioned = |theta: Theta, mut y: Vec<f64>, share: Option<Share>| {
+        let mut surrogate = Surrogate::new(theta.clone(), inputs.clone(), &y)?;
+        let mut rows = Cow::Borrowed(rows);
+        if !pending.is_empty() {
+            y.extend(pending.iter().map(|x| surrogate.mean(x)));
+            rows.to_mut().extend_from_slice(pending);
+            surrogate = Surrogate::new(theta, Inputs::new(codec.columns(), parameters, &rows), &y)?;
+        }
+        Some((share.into_iter().fold(surrogate, |surrogate, share| surrogate.above(share, &rows)), y))
+    };
+    let above = above.and_then(|(share, rest, theta)| conditioned(theta, rest, Some(share)));
+    conditioned(theta, y.to_vec(), None).into_iter().chain(above).collect()
 }
 
 /// The rows of the configurations that belong to the space.
