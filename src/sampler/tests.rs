@@ -557,3 +557,44 @@ fn unknown_names_list_the_known_ones() {
     let message = by_name("gird", &Settings::default()).err().unwrap().to_string();
     assert!(message.contains("did you mean `grid`") && message.contains("random"), "{message}");
 }
+
+/// Trials of another study change nothing for samplers that take no advice, and something for those that do.
+#[test]
+fn what_another_study_found_is_advice_and_no_trial() {
+    let minimize = [Direction::Minimize];
+    for (name, sampler) in samplers() {
+        let space = space(MIXED);
+        let source = run(&RandomSampler, &space, 40, 9);
+        let mut differs = false;
+        for n in [0, 3, 7, 12, 20] {
+            let history = run(&*sampler, &space, n, 4);
+            let ask = |source| {
+                let ask = Ask { space: &space, directions: &minimize, history: &history, seed: 4, slot: n, source };
+                sampler.ask(&ask)
+            };
+            let advised = ask(&source);
+            let Proposal::Params(params) = &advised else { panic!("{name}") };
+            space.contains(params).unwrap();
+            assert_eq!(advised, ask(&source), "{name}");
+            differs |= advised != ask(&[]);
+        }
+        assert_eq!(differs, sampler.transfers(&space, &minimize), "{name}");
+    }
+}
+
+/// What no trial of this space can have says nothing about it, so it does not shorten the start.
+#[test]
+fn trials_of_another_space_do_not_count_as_start_up() {
+    let (space, spread) = (space(CONTINUUM), QmcSampler);
+    let strange = |trial: Trial| {
+        let mut params = trial.params.clone();
+        params.insert("other".to_owned(), 1.into());
+        finished(trial.number, params, State::Complete, 1.0)
+    };
+    let history: Vec<Trial> = run(&spread, &space, 20, 1).into_iter().map(strange).collect();
+    for name in ["gp", "tpe", "auto"] {
+        let sampler = by_name(name, &Settings { trials: Some(38), ..Settings::default() }).unwrap();
+        let expected = ask_at(&spread, &space, &history, 3, 20);
+        assert_eq!(ask_at(&*sampler, &space, &history, 3, 20), expected, "{name}");
+    }
+}

@@ -335,7 +335,7 @@ impl<'a> Bridge<'a> {
     /// What another study found best, the default configuration, and what the user wants tried, each once.
     fn enqueue(&self) -> Result<()> {
         if let Some(source) = &self.spec.warm_start {
-            source.apply(&self.study, self.sampler()?.learns(), self.progress)?;
+            source.apply(&self.study, &*self.sampler()?, self.progress)?;
         }
         if let Some(space) = self.study.space()
             // A grid is a grid, and a study that has begun stays as it was planned: nothing is added to either.

@@ -5,6 +5,7 @@ use crate::Result;
 use crate::data::{DataSpec, SplitSpec};
 use crate::engine::{Device, Engine};
 use crate::history::Trial;
+use crate::sampler::Sampler;
 use crate::settings::Settings;
 use crate::space::{Params, Space};
 use crate::study::{StopRules, Stopped, Storage, Study, Told};
@@ -141,8 +142,7 @@ pub struct WarmStart {
 
 impl WarmStart {
     /// Gives `study` what the other one found, and says what was taken.
-    /// `learns` says whether the sampler looks at data.
-    pub(super) fn apply(&self, study: &Study, learns: bool, progress: &dyn Progress) -> Result<()> {
+    pub(super) fn apply(&self, study: &Study, sampler: &dyn Sampler, progress: &dyn Progress) -> Result<()> {
         let source = Study::open(&Storage::open(&self.storage)?, self.study.as_deref())?;
         let name = source.name();
         let Some(taken) = study.warm_start(&source)? else {
@@ -157,11 +157,11 @@ impl WarmStart {
             _ if !taken.comparable => {
                 "and no more, since its values are of other objectives and cannot be compared".to_owned()
             }
-            _ if !learns => "and no more, since the sampler does not learn from values".to_owned(),
-            0 => "none is data for the sampler, since the space is finite and nothing is proposed twice".to_owned(),
-            n => format!(
-                "{n} are data for the sampler (standardised values), displaced one by one by trials of this study"
-            ),
+            _ if !sampler.learns() => "and no more, since the sampler does not learn from values".to_owned(),
+            n if study.space().is_some_and(|space| sampler.transfers(space, study.directions())) => {
+                format!("{n} are data for the sampler, as far as they agree with the trials of this study")
+            }
+            _ => "and no more, since the sampler learns from the trials of this study alone".to_owned(),
         };
         progress.note(&format!(
             "warm start from `{name}`: its {} best are tried first, {data}{}{}{}",

@@ -71,6 +71,8 @@ mod tell;
 #[cfg(test)]
 mod tests;
 mod transfer;
+#[cfg(test)]
+mod transfer_tests;
 
 pub use ask::is_repetition;
 pub use cache::{Counts, PARTS};

@@ -1,19 +1,23 @@
 //! Warm start: what another study found out, given to the sampler of this one.
 //!
-//! - The best [`TRIED_FIRST`] trials of the source are enqueued, with the parameters that both spaces have.
-//! - Its complete trials, at most [`MOST`] of them spread over its ranks, become data for the sampler. Values of two
-//!   studies are on two scales, so what is carried over is the standardised loss z = (loss − mean) / deviation of each
-//!   objective, cut to ±3. With several objectives the best are those of the front, by the first of them.
-//!   A sampler sees mean + z · deviation of this study's own complete trials; before there are two, z itself.
+//! - The best [`TRIED_FIRST`] different configurations of the source are enqueued, with the parameters that both spaces have.
+//! - Its complete trials, at most [`MOST`] of them, a third the best and the others spread over the ranks, are given to the
+//!   sampler beside this study's ([`Ask::source`](crate::sampler::Ask::source)), never as if they were: values of two studies
+//!   are on two scales, and the optimum may be elsewhere. What is carried over is the standardised loss
+//!   z = (loss − mean) / deviation of each objective, cut to ±3. With several objectives the best are those of the front, by
+//!   the first of them. How far it agrees with what is measured here, and thus counts, is for the sampler to find out.
 //! - A parameter of this space that the source has not is drawn at random, so that it carries no opinion.
-//! - Each complete trial of this study displaces one carried over: what is measured here wins in the end.
+//!
+//! A warm start should never do clearly worse than the best of the source enqueued alone. So trials of the source count
+//! neither as start-up nor as tried, and samplers that take no advice do the same with them as without.
+//! `TRANSFER=1 cargo bench --bench search` measures it (`benches/search/record.md`).
 //!
 //! Where the directions differ (accuracy there, a loss or several objectives here) the values say nothing here, and only the
-//! first point holds: what is best there is tried first. In a finite space too: samplers never propose twice what they have seen, and what another study
-//! has tried is not tried here. What is carried over is kept with the study (`hpt:priors`), so a later run needs no source.
+//! first point holds: what is best there is tried first. What is carried over is kept with the study (`hpt:priors`), so a
+//! later run needs no source.
 
 use super::handle::Study;
-use crate::history::pareto::{Merit, best_first};
+use crate::history::pareto::{Merit, distinct_first};
 use crate::history::{Direction, State, Trial};
 use crate::random::{Purpose, Stream};
 use crate::space::{Params, Space, Value};
@@ -28,7 +32,7 @@ pub(super) const PRIORS: &str = "hpt:priors";
 /// How many of the source's best are tried first.
 const TRIED_FIRST: usize = 3;
 /// The most trials that are carried over.
-const MOST: usize = 50;
+const MOST: usize = 100;
 /// Standardised losses beyond this say no more than that.
 const CUT: f64 = 3.0;
 
@@ -105,7 +109,7 @@ fn ranked<'a>(trials: &'a [Trial], directions: &[Direction]) -> Vec<(&'a Trial, 
     let known = trials.iter().filter_map(|trial| Some((trial, Merit::of(directions, trial)?)));
     let finite = known.filter(|(_, merit)| merit.losses.iter().all(|loss| loss.is_finite()));
     let (trials, merits): (Vec<&Trial>, Vec<Merit>) = finite.unzip();
-    best_first(&merits).into_iter().map(|place| (trials[place], merits[place].losses.clone())).collect()
+    distinct_first(&merits).into_iter().map(|place| (trials[place], merits[place].losses.clone())).collect()
 }
 
 /// The parameters with a value that this space has too, and that are active among themselves.
@@ -122,12 +126,13 @@ fn shared(space: &Space, params: &Params) -> Params {
     taken
 }
 
-/// At most [`MOST`] trials, spread evenly over the ranks, with the best among them.
+/// At most [`MOST`] trials; a third are the best, the others spread evenly over the ranks.
 fn priors(space: &Space, ranked: &[(&Trial, Vec<f64>)]) -> Vec<Prior> {
     let scales = moments(ranked);
-    let count = ranked.len().min(MOST);
-    let chosen = (0..count).map(|i| &ranked[i * ranked.len() / count]);
-    let mut priors: Vec<Prior> = chosen
+    let (best, rest) = ranked.split_at(ranked.len().min(MOST / 3));
+    let others = rest.len().min(MOST - best.len());
+    let chosen = best.iter().chain((0..others).map(|i| &rest[i * rest.len() / others]));
+    chosen
         .enumerate()
         .map(|(i, (trial, losses))| {
             let given = shared(space, &trial.params);
@@ -142,10 +147,7 @@ fn priors(space: &Space, ranked: &[(&Trial, Vec<f64>)]) -> Vec<Prior> {
             });
             Prior { z: z.collect(), params: space.build(open) }
         })
-        .collect();
-    // Displaced from the end: an order that has nothing to do with the ranks.
-    Stream::new(0, 0, Purpose::Shuffle, 0).shuffle(&mut priors);
-    priors
+        .collect()
 }
 
 /// What was kept with the study; what cannot be read is as if nothing had been kept.

@@ -320,7 +320,7 @@ mod tests {
     #[test]
     fn the_fit_finds_which_parameters_matter() {
         let (inputs, y) = example(80);
-        let theta = Theta::from_logs(&fit_straight(&inputs, &y, Prior::Scaled, 40), 3);
+        let theta = Theta::from_logs(&fit_straight(&inputs, &y, Prior::Scaled, 40).0, 3);
         assert!(theta.weights[0] > 10.0 * theta.weights[1], "{theta:?}");
         assert!(theta.weights[2] > 3.0 * theta.weights[1], "{theta:?}");
         assert!((1e-4..3e-2).contains(&theta.noise), "noise of 0.0025: {theta:?}");
@@ -332,7 +332,7 @@ mod tests {
         let rows: Vec<Vec<f64>> = (0..50).map(|_| vec![stream.uniform()]).collect();
         let y: Vec<f64> = rows.iter().map(|row| (12.0 * row[0].powi(4)).sin()).collect();
         let inputs = Inputs::new(&[column(0, false)], 1, &rows);
-        let straight = Posterior::new(&inputs, &y, Prior::Broad).at(&fit_straight(&inputs, &y, Prior::Broad, 60)).0;
+        let straight = Posterior::new(&inputs, &y, Prior::Broad).at(&fit_straight(&inputs, &y, Prior::Broad, 60).0).0;
         let (theta, _) = fit(&inputs, &y, Prior::Broad, 60);
         let Warp { a, b } = theta.warps[0];
         let logs = [theta.weights[0], theta.signal, theta.noise, a, b].map(f64::ln);

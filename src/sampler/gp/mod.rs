@@ -7,7 +7,9 @@
 //! hypervolume ([`front`]); with more, and for the other acquisitions, objectives are weighed anew each trial.
 //! Where trials are stopped at rungs the history is seen as of the largest one that enough trials have reached
 //! ([`rung`]); those that were stopped before count there with what they would have come to. So with Hyperband it is BOHB with
-//! a process. Everything is computed anew from the history: no state, so a resumed study proposes what it would have proposed.
+//! a process. What another study found ([`Ask::source`]) is the mean that a second process starts from, where that explains the
+//! outcomes better ([`source`]); then every second quasi-random point is already a proposal of it.
+//! Everything is computed anew from the history: no state, so a resumed study proposes what it would have proposed.
 
 mod acquisition;
 mod bound;
@@ -53,11 +55,13 @@ use surrogate::Surrogate;
 const VARY: u64 = 1 << 41;
 /// Step of the keyed numbers of a drawn function.
 const PATH: u64 = 1 << 43;
+/// Step of the keyed number that says whether another study is asked.
+const TURN: u64 = 1 << 47;
 /// Most outcomes that the length scales are learned from, and most that the process is conditioned on.
 const MOST_FITTED: usize = 160;
 const MOST_KEPT: usize = 600;
 /// Outcomes of the study's own before which a source is not asked.
-const FEWEST_EARLY: usize = 3;
+const FEWEST_EARLY: usize = 4;
 /// Configurations whose variations are candidates, with one objective and with several.
 const ELITES: usize = 5;
 const FRONT_ELITES: usize = 10;
@@ -85,16 +89,19 @@ impl Sampler for GpSampler {
         let seen = rung::at_largest(ask).map(|(_, seen)| seen);
         let ask = &Ask { history: seen.as_deref().unwrap_or(ask.history), ..*ask };
         let codec = Codec::new(ask.space);
-        let (measured, point) = if self.sees_volume(ask.directions.len()) {
+        let (is_early, point) = if self.sees_volume(ask.directions.len()) {
             let trials = Observations::new(ask);
-            (trials.measured, self.propose_for_front(ask, &codec, &trials))
+            let is_early = self.is_early(&codec, trials.measured, trials.finished.iter().map(|one| one.params));
+            (is_early, (!is_early).then(|| self.propose_for_front(ask, &codec, &trials)).flatten())
         } else {
             let outcomes = Outcomes::new(ask);
-            (outcomes.measured, self.propose(ask, &codec, &outcomes))
+            let params = outcomes.finished.iter().map(|(params, _)| *params);
+            let is_early = self.is_early(&codec, outcomes.measured, params);
+            (is_early, self.propose(ask, &codec, &outcomes, is_early))
         };
         match point {
             Some(point) => Proposal::Params(codec.params(&point)),
-            None if (measured as u64) < self.startup => quasi_random(ask),
+            None if is_early => quasi_random(ask),
             None => draw(ask, 0),
         }
     }
@@ -119,17 +126,31 @@ impl GpSampler {
         improves && (2..=MOST_OBJECTIVES).contains(&objectives)
     }
 
-    /// The point of largest acquisition; none where no model can be made or nothing new was found.
-    fn propose(&self, ask: &Ask, codec: &Codec, outcomes: &Outcomes) -> Option<Point> {
+    /// Whether fewer were measured than the start wants, or belong to the space: others tell nothing.
+    fn is_early<'a>(&self, codec: &Codec, measured: usize, params: impl Iterator<Item = &'a Params>) -> bool {
+        let startup = self.startup as usize;
+        measured < startup || params.filter(|params| codec.observed(params).is_some()).take(startup).count() < startup
+    }
+
+    /// What another study found as a history, where there is such and it is asked in this slot: by chance, ever more rarely
+    /// after the start. The more is known here the less there is to gain from it and the more from looking elsewhere.
+    fn turn<'a>(&self, ask: &Ask<'a>, known: usize) -> Option<Ask<'a>> {
+        let is_asked =
+            || Stream::new(ask.seed, ask.slot, Purpose::Propose, TURN).uniform() * (known as f64) < self.startup as f64;
+        (!ask.source.is_empty() && is_asked()).then(|| Ask { history: ask.source, ..*ask })
+    }
+
+    /// The point of largest acquisition; none where no model can be made or nothing new was found, and early unless it is
+    /// the turn of what another study found and that explains the outcomes.
+    fn propose(&self, ask: &Ask, codec: &Codec, outcomes: &Outcomes, is_early: bool) -> Option<Point> {
         let (points, losses): (Vec<Point>, Vec<f64>) =
             outcomes.finished.iter().filter_map(|(params, loss)| Some((codec.point(params)?, *loss))).unzip();
-        let is_early = (outcomes.measured as u64) < self.startup;
         let is_for_design =
-            is_early && (ask.source.is_empty() || ask.slot.is_multiple_of(2) || points.len() < FEWEST_EARLY);
+            is_early && (ask.source.is_empty() || !ask.slot.is_multiple_of(2) || points.len() < FEWEST_EARLY);
         if is_for_design || points.is_empty() || codec.columns().is_empty() {
             return None;
         }
-        let source = source_of(ask, codec);
+        let source = self.turn(ask, points.len()).and_then(|ask| source_of(&ask, codec));
         let mut order: Vec<usize> = (0..points.len()).collect();
         order.sort_by(|a, b| losses[*a].total_cmp(&losses[*b]));
         let kept = most_telling(&order, MOST_KEPT);
@@ -150,7 +171,7 @@ impl GpSampler {
     fn propose_for_front(&self, ask: &Ask, codec: &Codec, trials: &Observations) -> Option<Point> {
         let known: Vec<(Point, &Observation)> =
             trials.finished.iter().filter_map(|one| Some((codec.point(one.params)?, one))).collect();
-        if (trials.measured as u64) < self.startup || known.is_empty() || codec.columns().is_empty() {
+        if known.is_empty() || codec.columns().is_empty() {
             return None;
         }
         let observed: Vec<&Observation> = known.iter().map(|(_, one)| *one).collect();
@@ -161,7 +182,10 @@ impl GpSampler {
         let pending = rows_of(codec, &trials.pending);
         let subject = Subject::new(&rows, ask.directions.len(), pending.clone());
         let is_plain = self.acquisition == Acquisition::Ei;
-        let sources = sources_of(ask, codec);
+        let sources = match self.turn(ask, known.len()) {
+            Some(ask) => sources_of(&ask, codec),
+            None => vec![None; ask.directions.len()],
+        };
         let members =
             priors(codec).iter().flat_map(|prior| subject.fronts(codec, *prior, is_plain, &sources)).collect();
         let elites: Vec<Point> = order.iter().take(FRONT_ELITES).map(|i| known[*i].0.clone()).collect();
@@ -197,9 +221,9 @@ fn priors(codec: &Codec) -> &'static [Prior] {
     if is_smooth { &[Prior::Scaled, Prior::Broad] } else { &[Prior::Scaled] }
 }
 
-/// The process of what another study found; none without it.
+/// The process of what another study found, which is the history of this `ask`.
 fn source_of(ask: &Ask, codec: &Codec) -> Option<Arc<Surrogate>> {
-    let outcomes = Outcomes::new(&Ask { history: ask.source, ..*ask });
+    let outcomes = Outcomes::new(ask);
     let known = outcomes.finished.iter().filter_map(|(params, loss)| Some((codec.embed(&codec.point(params)?), *loss)));
     let (rows, losses): (Vec<Vec<f64>>, Vec<f64>) = known.unzip();
     process_of(codec, &rows, &normalise(&losses))
@@ -207,7 +231,7 @@ fn source_of(ask: &Ask, codec: &Codec) -> Option<Arc<Surrogate>> {
 
 /// The same, one an objective.
 fn sources_of(ask: &Ask, codec: &Codec) -> Vec<Option<Arc<Surrogate>>> {
-    let trials = Observations::new(&Ask { history: ask.source, ..*ask });
+    let trials = Observations::new(ask);
     let known = trials.finished.iter().filter_map(|one| Some((codec.embed(&codec.point(one.params)?), one)));
     let known: Vec<(Vec<f64>, &Observation)> = known.collect();
     let subject = Subject::new(&known, ask.directions.len(), Vec::new());

@@ -72,3 +72,77 @@ pub(super) fn explain(
     let value = value + 0.5 * fitted.len() as f64 * variance.ln() + 0.5 * n.ln();
     (value < alone).then_some((share, rest, theta))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::{Purpose, Stream};
+    use crate::sampler::codec::Column;
+    use crate::sampler::gp::Acquisition;
+    use crate::sampler::gp::ensemble::Landscape;
+
+    fn inputs(rows: &[Vec<f64>]) -> Inputs {
+        let column = |parameter| Column { parameter, by_equality: false, is_coordinate: true };
+        Inputs::new(&[column(0), column(1)], 2, rows)
+    }
+
+    fn process(n: u64, seed: u64, f: fn(&[f64]) -> f64) -> (Vec<Vec<f64>>, Vec<f64>, Arc<Surrogate>) {
+        let mut stream = Stream::new(seed, 0, Purpose::Propose, 0);
+        let rows: Vec<Vec<f64>> = (0..n).map(|_| vec![stream.uniform(), stream.uniform()]).collect();
+        let y: Vec<f64> = rows.iter().map(|row| f(row)).collect();
+        let surrogate = Surrogate::new(fit(&inputs(&rows), &y, Prior::Scaled, 25).0, inputs(&rows), &y).unwrap();
+        (rows, y, Arc::new(surrogate))
+    }
+
+    fn explained(source: &Arc<Surrogate>, rows: &[Vec<f64>], y: &[f64]) -> Option<(Share, Vec<f64>, Theta)> {
+        let (all, inputs): (Vec<usize>, Inputs) = ((0..y.len()).collect(), inputs(rows));
+        let alone = fit(&inputs, y, Prior::Scaled, 25).1;
+        explain(source, rows, y, (&inputs, &all), Prior::Scaled, alone)
+    }
+
+    fn wave(x: &[f64]) -> f64 {
+        (6.0 * x[0]).sin() + 2.0 * (5.0 * x[1]).cos()
+    }
+
+    #[test]
+    fn a_source_counts_where_it_explains_the_outcomes_with_either_sign() {
+        let (_, _, source) = process(40, 1, wave);
+        for (target, factor) in [(wave as fn(&[f64]) -> f64, 1.0), (|x| -0.5 * wave(x) + 0.1 * x[0], -0.5)] {
+            let (rows, y, _) = process(8, 2, target);
+            let (share, rest, _) = explained(&source, &rows, &y).unwrap();
+            assert!(share.factor / factor > 0.7 && share.factor / factor < 1.3, "{}", share.factor);
+            let sum = |values: &[f64]| values.iter().map(|value| value * value).sum::<f64>();
+            assert!(sum(&rest) < 0.3 * sum(&y), "{rest:?}");
+        }
+        let (rows, y, _) = process(8, 2, |x| (9.0 * x[0] * x[1]).sin() - 3.0 * (x[0] - 0.3).powi(2));
+        assert!(explained(&source, &rows, &y).is_none(), "it says nothing about that");
+    }
+
+    #[test]
+    fn slopes_are_differences() {
+        let (_, _, source) = process(30, 1, wave);
+        let (rows, y, _) = process(9, 2, |x| wave(x) + x[0] * x[1]);
+        let (share, rest, theta) = explained(&source, &rows, &y).unwrap();
+        for rule in Acquisition::ALL {
+            let alone = Surrogate::new(theta.clone(), inputs(&rows), &rest).unwrap();
+            let mut stream = Stream::new(3, 0, Purpose::Propose, 1);
+            let surrogate = alone.above(share.clone(), &rows).with_acquisition(rule, &rest, &mut stream);
+            for x in [[0.31, 0.62], [0.84, 0.17]] {
+                let (score, slopes) = surrogate.score_with_slopes(&x);
+                assert!((score - surrogate.score(&x)).abs() < 1e-9 * (1.0 + score.abs()), "{rule:?}");
+                for c in 0..2 {
+                    let at = |e: f64| {
+                        let mut moved = x;
+                        moved[c] += e;
+                        surrogate.score(&moved)
+                    };
+                    let difference = (at(1e-5) - at(-1e-5)) / 2e-5;
+                    assert!(
+                        (slopes[c] - difference).abs() < 1e-4 * (1.0 + difference.abs()),
+                        "{rule:?} {slopes:?} {difference}"
+                    );
+                }
+            }
+        }
+    }
+}

@@ -11,6 +11,8 @@
 //!   chance on DTLZ2, where four of six parameters have one value along the front; independent ones lose where what is good
 //!   of one parameter depends on another (Branin–Currin). Taking turns beats Optuna's on both (`benches/search/README.md`).
 //! - Trials under way count among the others ("constant liar"), which keeps workers apart.
+//! - What another study found ([`Ask::source`]) adds its own ln l/g as far as it ranks the better half of the trials as they
+//!   are ranked here ([`source`]).
 //! - In a finite space draws that some trial already has are passed over.
 //!
 //! Optuna's γ is ⌈n/10⌉ and it compares 24 draws; on the functions of `benches/search.rs` and on complete grids of MLP

@@ -200,7 +200,7 @@ pub fn search_command(spec: &CommandSpec, progress: &dyn Progress, stop: &Arc<At
     let study = open(spec, progress)?;
     study.set_method(&method)?.iter().for_each(|change| progress.note(change));
     if let Some(source) = &spec.warm_start {
-        source.apply(&study, sampler.learns(), progress)?;
+        source.apply(&study, &*sampler, progress)?;
     }
     for params in &spec.enqueue {
         study.enqueue_once(params)?;
