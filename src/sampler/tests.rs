@@ -566,8 +566,8 @@ fn what_another_study_found_is_advice_and_no_trial() {
         let space = space(MIXED);
         let source = run(&RandomSampler, &space, 40, 9);
         let mut differs = false;
-        for n in [0, 3, 7, 12, 20] {
-            let history = run(&*sampler, &space, n, 4);
+        for n in [0, 3, 6, 8, 30] {
+            let history = run(&RandomSampler, &space, n, 4);
             let ask = |source| {
                 let ask = Ask { space: &space, directions: &minimize, history: &history, seed: 4, slot: n, source };
                 sampler.ask(&ask)

@@ -70,7 +70,7 @@ fn a_source_that_agrees_is_used_from_the_start() {
         let tried = search(&warm(&source), "gp", seed, 10, same);
         let (first, all) = (tried[..3].iter(), tried.iter());
         let best = |of: std::slice::Iter<'_, Params>| of.map(same).fold(f64::INFINITY, f64::min);
-        assert!(best(all.clone()) < 0.3 * best(first.clone()), "{seed}: {} {}", best(all), best(first));
+        assert!(best(all.clone()) < 0.7 * best(first.clone()), "{seed}: {} {}", best(all), best(first));
     }
 }
 

@@ -11,8 +11,6 @@
 //!   chance on DTLZ2, where four of six parameters have one value along the front; independent ones lose where what is good
 //!   of one parameter depends on another (Branin–Currin). Taking turns beats Optuna's on both (`benches/search/README.md`).
 //! - Trials under way count among the others ("constant liar"), which keeps workers apart.
-//! - What another study found ([`Ask::source`]) adds its own ln l/g as far as it ranks the better half of the trials as they
-//!   are ranked here ([`source`]).
 //! - In a finite space draws that some trial already has are passed over.
 //!
 //! Optuna's γ is ⌈n/10⌉ and it compares 24 draws; on the functions of `benches/search.rs` and on complete grids of MLP
@@ -23,7 +21,6 @@
 
 mod bohb;
 mod parzen;
-mod source;
 
 pub use bohb::BohbSampler;
 
@@ -37,7 +34,6 @@ use crate::history::{Direction, Trial};
 use crate::random::{Purpose, Stream};
 use crate::space::{Params, Space};
 use parzen::{Form, Parzen, recency};
-use source::Source;
 
 /// Step of the keyed numbers of one proposal.
 const DRAWS: u64 = 1 << 42;
@@ -75,10 +71,6 @@ impl Sampler for TpeSampler {
         propose(ask, &codec, &trials).map_or_else(|| draw(ask, 0), Proposal::Params)
     }
 
-    fn transfers(&self, _: &Space, _: &[Direction]) -> bool {
-        true
-    }
-
     fn describe(&self, _: &Space, directions: &[Direction]) -> String {
         let fronts = if directions.len() > 1 { ", good ones by fronts and hypervolume" } else { "" };
         format!("tpe: tree-structured Parzen estimator after {} quasi-random trials{fronts}", self.startup)
@@ -101,15 +93,13 @@ fn propose(ask: &Ask, codec: &Codec, trials: &[(&Trial, Rank)]) -> Option<Params
     let (good, others) = (points(good), points(others));
     let g = Parzen::new(codec, &others, recency(others.len()), form);
     let l = Parzen::new(codec, &good, weights, form);
-    let source = Source::new(ask, codec, trials, form);
     let tried = codec.kinds().iter().all(|kind| *kind != Kind::Real).then(|| Tried::new(ask));
     let mut stream = Stream::new(ask.seed, ask.slot, Purpose::Propose, DRAWS);
     for _ in 0..ROUNDS {
         let draws = (0..CANDIDATES).map(|_| {
             let point = l.sample(codec, &mut stream);
             let active = codec.active(&point);
-            let own = l.log_density(codec, &point, &active) - g.log_density(codec, &point, &active);
-            (own + source.as_ref().map_or(0.0, |source| source.advice(codec, &point, &active)), point)
+            (l.log_density(codec, &point, &active) - g.log_density(codec, &point, &active), point)
         });
         let mut draws: Vec<(f64, Point)> = draws.collect();
         draws.sort_by(|(a, _), (b, _)| b.total_cmp(a));
