@@ -137,7 +137,7 @@ impl GpSampler {
     fn turn<'a>(&self, ask: &Ask<'a>, known: usize) -> Option<Ask<'a>> {
         let is_asked =
             || Stream::new(ask.seed, ask.slot, Purpose::Propose, TURN).uniform() * (known as f64) < self.startup as f64;
-        (!ask.source.is_empty() && is_asked()).then(|| Ask { history: ask.source, ..*ask })
+        (!ask.source.is_empty() && is_asked()).then_some(Ask { history: ask.source, ..*ask })
     }
 
     /// The point of largest acquisition; none where no model can be made or nothing new was found, and early unless it is
