@@ -598,3 +598,25 @@ fn trials_of_another_space_do_not_count_as_start_up() {
         assert_eq!(ask_at(&*sampler, &space, &history, 3, 20), expected, "{name}");
     }
 }
+
+#[test]
+fn advice_counts_with_several_objectives_too() {
+    let (space, directions) = (space(CONTINUUM), [Direction::Minimize, Direction::Maximize]);
+    let both = |history: Vec<Trial>| -> Vec<Trial> {
+        let value = |mut trial: Trial| {
+            let x = trial.params["x"].as_f64().unwrap();
+            trial.values = vec![objective(&trial.params), x.sin() * 3.0];
+            trial
+        };
+        history.into_iter().map(value).collect()
+    };
+    let (source, history) = (both(run(&QmcSampler, &space, 40, 9)), both(run(&RandomSampler, &space, 10, 4)));
+    let sampler = by_name("gp", &Settings::default()).unwrap();
+    let ask = |source| {
+        sampler.ask(&Ask { space: &space, directions: &directions, history: &history, seed: 4, slot: 10, source })
+    };
+    let Proposal::Params(params) = ask(&source) else { panic!("a continuum has no end") };
+    space.contains(&params).unwrap();
+    assert_eq!(ask(&source), ask(&source));
+    assert_ne!(ask(&source), ask(&[]));
+}
