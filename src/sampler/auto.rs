@@ -55,7 +55,7 @@ impl Auto {
                 format!("they fit into {trials} trials"),
             ),
             (_, Some(trials)) if trials <= self.settings.startup => {
-                (Box::new(QmcSampler), format!("{trials} trials are too few for a model"))
+                (Box::new(QmcSampler), format!("a model needs more than {} trials", self.settings.startup))
             }
             _ if objectives > MOST_OBJECTIVES => {
                 later(format!("more than {MOST_OBJECTIVES} objectives are too many for a Gaussian process"))

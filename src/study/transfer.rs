@@ -112,15 +112,15 @@ fn ranked<'a>(trials: &'a [Trial], directions: &[Direction]) -> Vec<(&'a Trial, 
     distinct_first(&merits).into_iter().map(|place| (trials[place], merits[place].losses.clone())).collect()
 }
 
-/// The parameters with a value that this space has too, and that are active among themselves.
+/// The parameters with a value that this space has too, as many as can exist together, parents first.
 fn shared(space: &Space, params: &Params) -> Params {
     let mut taken = Params::new();
     for parameter in space.parameters() {
-        let value = params.get(&parameter.name).and_then(|value| parameter.domain.accept(value));
-        // A condition on a parent that is left open may hold or not: what is not active is passed over when asked for.
-        let possible = parameter.when.iter().all(|c| taken.get(&c.parent).is_none_or(|parent| c.test.holds(parent)));
-        if let Some(value) = value.filter(|_| possible) {
+        if let Some(value) = params.get(&parameter.name).and_then(|value| parameter.domain.accept(value)) {
             taken.insert(parameter.name.clone(), value);
+            if space.accepts_part(&taken).is_err() {
+                taken.pop();
+            }
         }
     }
     taken

@@ -3,7 +3,7 @@
 use super::*;
 use crate::history::Direction;
 use crate::sampler::{Sampler, Settings, by_name};
-use crate::space::{Domain, Parameter, Params, Space};
+use crate::space::{Condition, Domain, Parameter, Params, Space, Test};
 
 /// The value of a quadratic with its optimum there.
 fn value(params: &Params, (x, y): (f64, f64)) -> f64 {
@@ -101,4 +101,23 @@ fn a_source_is_no_start_up() {
     assert_eq!(search(&enqueued, "tpe", 5, 10, |params| value(params, (-2.0, 3.0))), tried);
     let spread: Vec<Params> = search(&study(), "qmc", 5, 10, |_| 0.0);
     assert_eq!(tried[3..], spread[3..]);
+}
+
+/// The parent is not in the source, so its trials have both children.
+#[test]
+fn of_parameters_that_exclude_each_other_here_the_first_is_taken() {
+    let child = |name: &str, of: &str| {
+        let when = vec![Condition { parent: "kind".into(), test: Test::In(vec![of.into()]) }];
+        let domain = Domain::Float { low: -5.0, high: 5.0, log: false, step: None };
+        Parameter { name: name.into(), domain, when }
+    };
+    let domain = Domain::Choice(vec!["a".into(), "b".into()]);
+    let kind = Parameter { name: "kind".into(), domain, when: Vec::new() };
+    let space = Space::new(vec![kind, child("x", "a"), child("y", "b")]).unwrap();
+    let study = Study::in_memory(&StudyConfig::new("b", Direction::Minimize, space)).unwrap();
+    let taken = study.warm_start(&source()).unwrap().unwrap();
+    assert_eq!((taken.enqueued, taken.data), (3, 40));
+    for params in search(&study, "gp", 0, 3, |_| 1.0) {
+        assert!(params["kind"] == "a".into() && params.contains_key("x") && params.len() == 2, "{params:?}");
+    }
 }

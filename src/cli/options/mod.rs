@@ -136,7 +136,7 @@ pub const SEARCH: &[Opt] = &[
     opt("stop_at", "X", "Value that is good enough: the study ends when its best has reached it; of several objectives all, with commas"),
     opt("patience_trials", "N", "The study ends after so many trials in a row that brought nothing better; with several objectives, nothing by which the volume that the front dominates grew by a thousandth"),
     opt("stop_regret_bound", "X", "The study ends when, by a Gaussian process, the best there is can hardly be better than the best so far by more than X; `auto` takes the error of that value, from --folds or --repeats"),
-    opt("warm_start", "FILE[:STUDY]", "Study to learn from: its best are tried first, its trials are data for the sampler"),
+    opt("warm_start", "FILE[:STUDY]", "Study to learn from: its best are tried first, and gp and auto learn from the others while they agree"),
     opt("population", "K", "Population-based training: K members train in generations, the worst copy weights of the best"),
     opt("generation_epochs", "N", "Epochs of a population's generation [default: 1]"),
     opt("exploit", "SHARE", "Share of a population that copies one of as many best [default: 0.2]"),
