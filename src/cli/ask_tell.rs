@@ -236,7 +236,9 @@ pub fn violations(matches: &ArgMatches, study: &Study, outcome: &Outcome) -> Res
             let known = limits.iter().map(|limit| limit.measure.as_str());
             return Err(Error::unknown("--constraints", name, known));
         }
-        measured.insert(name.to_owned(), number_of(&format!("--constraints {name}"), value)?);
+        if measured.insert(name.to_owned(), number_of(&format!("--constraints {name}"), value)?).is_some() {
+            return Err(Error::input(format!("--constraints says twice what {name} is")));
+        }
     }
     let values: &[f64] = if let Outcome::Complete(values) = outcome { values } else { &[] };
     let metrics = study.metric_names();

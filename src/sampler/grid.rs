@@ -2,8 +2,11 @@
 //!
 //! The points come in an order that the seed draws, so that a part of the grid is spread over all of it. The order is a
 //! permutation that is computed place by place ([`Order`]); nothing is stored. The trial in slot i has the i-th point, not
-//! counting trials that the user enqueued: no worker, crash or failure can make a point come twice or not at all.
+//! counting trials that the user enqueued. Where another trial has that point, however it came by it, and after the last
+//! place, it has the last point of the order that no trial has: no worker, crash, failure or trial from elsewhere makes a
+//! point come twice or not at all.
 
+use super::random::Tried;
 use super::{Ask, Proposal, Sampler};
 use crate::history::{Direction, Trial};
 use crate::random::{Purpose, Stream};
@@ -29,13 +32,14 @@ impl Sampler for GridSampler {
         let grid = Grid::new(ask.space, self.resolution);
         let first = earlier(ask);
         let place = ask.slot - first.values().filter(|trial| is_given(trial)).count() as u64;
-        let index = match grid.size().map(|size| Order::new(size, ask.seed)) {
-            // A grid that cannot be counted has no order to draw.
-            None => Some(place),
-            Some(order) if place >= order.size => None,
-            Some(order) => Some(order.at(place)),
+        // A grid that cannot be counted has no order to draw.
+        let Some(order) = grid.size().map(|size| Order::new(size, ask.seed)) else {
+            return grid.nth(place).map_or(Proposal::Exhausted, Proposal::Params);
         };
-        index.and_then(|index| grid.nth(index)).map_or(Proposal::Exhausted, Proposal::Params)
+        let tried = Tried::new(ask);
+        let own = (place < order.size).then_some(place);
+        let mut points = own.into_iter().chain((0..order.size).rev()).filter_map(|place| grid.nth(order.at(place)));
+        points.find(|params| !tried.contains(params)).map_or(Proposal::Exhausted, Proposal::Params)
     }
 
     fn is_exhaustive(&self, _: &Space) -> bool {

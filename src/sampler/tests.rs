@@ -126,6 +126,21 @@ fn a_finite_space_is_tried_once_and_then_exhausted() {
     }
 }
 
+/// Whatever brought them: enqueued, added, or proposed by another sampler.
+#[test]
+fn trials_from_elsewhere_are_not_tried_again() {
+    let space = space(FINITE);
+    for (name, sampler) in samplers() {
+        for marker in ["fixed_params", "hpt:added", "nothing"] {
+            let mut history = run(&*by_name("random", &Settings::default()).unwrap(), &space, 9, 11);
+            history.iter_mut().for_each(|trial| drop(trial.system.insert(marker.into(), serde_json::json!({}))));
+            let history = go_on(&*sampler, &space, history, 100, 5);
+            let distinct: HashSet<String> = history.iter().map(|trial| fingerprint(&trial.params)).collect();
+            assert_eq!((history.len(), distinct.len()), (39, 39), "{name} {marker}");
+        }
+    }
+}
+
 #[test]
 fn failed_running_and_broken_trials_do_no_harm() {
     for (name, sampler) in samplers() {
@@ -331,9 +346,12 @@ fn the_grid_counts_slots_and_passes_over_enqueued_trials() {
     // Two jobs at once: the history does not hold slot 3 yet when slot 4 asks.
     let mut history = run(&grid, &space, 3, 0);
     assert_eq!((value(&history, 4), value(&history, 3)), (Some(order[4]), Some(order[3])));
-    history[1].system.insert("fixed_params".into(), serde_json::json!({ "a": 1 }));
+    // Slot 1 has the point of place 7, which the last one stands in for.
+    history[1].params = [("a".into(), order[7].into())].into_iter().collect();
+    history[1].system.insert("fixed_params".into(), serde_json::json!({ "a": order[7] }));
+    history[2].params = [("a".into(), order[1].into())].into_iter().collect();
     assert_eq!(value(&history, 3), Some(order[2]));
-    assert_eq!((value(&history, 10), value(&history, 11)), (Some(order[9]), None));
+    assert_eq!((value(&history, 8), value(&history, 10)), (Some(order[9]), Some(order[9])));
     // A repeated trial stands in its predecessor's slot and does not count.
     let mut again = history[0].clone();
     again.number = 40;

@@ -279,6 +279,7 @@ fn a_result_from_elsewhere_says_whether_it_keeps_the_constraints() {
         ("--value -9 --constraints 1,2", ["2 numbers", "1 constraint: distance <= -1"]),
         ("--value -9 --constraints distanse=3", ["--constraints", "did you mean `distance`"]),
         ("--value -9 --constraints distance=far", ["--constraints distance is `far`", "a number is expected"]),
+        ("--value -9 --constraints distance=3,distance=-3", ["--constraints", "says twice what distance is"]),
     ] {
         add(more).fails(2, &parts);
     }
