@@ -138,6 +138,10 @@ pub fn update(isa: Isa, args: Update) {
     isa.run(args);
 }
 
+/// Vectors that are asked for before they are needed. Roots by multiply-adds fill the processor's window with so many
+/// instructions that it sees too few loads ahead by itself.
+const AHEAD: usize = 12;
+
 /// How one weight changes: `(w, g, state) → (w, state)`.
 trait Rule: Copy {
     const SLOTS: usize;
@@ -326,6 +330,12 @@ impl Update<'_> {
         let whole = n - n % S::LANES;
         // Twice the same, so that the compiler sees vectors of full length in the loop.
         for i in (0..whole).step_by(S::LANES) {
+            // Not beyond what is ours: what another worker is about to write would come here in vain and leave it.
+            let ahead = (i + AHEAD * S::LANES).min(whole - 1);
+            s.prefetch(self.weights.as_ptr().wrapping_add(ahead));
+            for slot in &self.slots[..R::SLOTS] {
+                s.prefetch(slot.as_ptr().wrapping_add(ahead));
+            }
             self.vector(s, rule, i, S::LANES);
         }
         if whole < n {

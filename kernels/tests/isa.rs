@@ -78,3 +78,57 @@ impl Op for Basics {
 fn vectors_do_what_the_trait_says() {
     Isa::available().for_each(|isa| isa.run(Basics));
 }
+
+/// Square roots, of lanes from `from` on, by that distance of bits; `zeros`: with zeros of both signs among them.
+struct Roots {
+    from: u32,
+    step: u32,
+    vectors: usize,
+    zeros: bool,
+}
+
+impl Op for Roots {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let mut bits = self.from;
+        for _ in 0..self.vectors {
+            let (mut x, mut roots) = ([0.0; 16], [0.0; 16]);
+            for x in &mut x[..S::LANES] {
+                *x = f32::from_bits(bits);
+                bits = bits.wrapping_add(self.step);
+            }
+            if self.zeros {
+                (x[1], x[6]) = (0.0, -0.0);
+            }
+            s.store(&mut roots[..S::LANES], s.sqrt(s.load(&x[..S::LANES])));
+            for (x, root) in x.iter().zip(roots).take(S::LANES) {
+                let expected = x.sqrt();
+                assert!(
+                    root.to_bits() == expected.to_bits() || (root.is_nan() && expected.is_nan()),
+                    "√{x:e}: {root:e}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn square_roots_are_rounded_as_ieee_754_demands() {
+    for isa in Isa::available() {
+        let roots = |from: f32, step: u32, vectors: usize, zeros: bool| {
+            isa.run(Roots { from: from.to_bits(), step, vectors, zeros });
+        };
+        // Every mantissa of two neighbouring exponents; the same where sets may change their method; every mantissa once
+        // more beside zeros.
+        let binades = (2 << 23) / isa.lanes();
+        roots(1.0, 1, binades, false);
+        for power in [-127, -101, 125] {
+            roots(2f32.powi(power), 1, binades, false);
+        }
+        roots(1.0, 1, binades, true);
+        // All exponents, signs, infinities and NaN; and every kind of number beside every other.
+        roots(0.0, 1021, (u32::MAX / 1021) as usize / isa.lanes() + 1, false);
+        roots(0.0, 0x0ec4_ec4f, 100_000, false);
+    }
+}

@@ -81,7 +81,7 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn min(self, a: Self::F, b: Self::F) -> Self::F;
     /// The larger; `b` where either is NaN.
     fn max(self, a: Self::F, b: Self::F) -> Self::F;
-    /// `√a`
+    /// `√a`, the nearest `f32`.
     fn sqrt(self, a: Self::F) -> Self::F;
     /// `|a|`
     fn abs(self, a: Self::F) -> Self::F;
