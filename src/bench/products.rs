@@ -149,10 +149,13 @@ impl Timer {
 
     /// Seconds that `calls` products take. The workers divide C as they do in a step, and meet after each product.
     pub fn run(&self, cpu: &Cpu, calls: usize) -> f64 {
-        let (isa, Product { m, k, n, .. }) = (self.isa, self.product);
+        let (isa, Product { kind, m, k, n }) = (self.isa, self.product);
         let took = Mutex::new(0.0);
         cpu.team(|worker| {
-            let (rows, cols) = worker.block(m, n, panel_width(isa));
+            let (rows, cols) = match kind {
+                Kind::Dw => (0..m, worker.share(n, panel_width(isa))),
+                _ => worker.block((m, k, n), panel_width(isa)),
+            };
             let mut c = vec![f32::NAN; rows.len() * cols.len()];
             let mut scratch = Scratch::with_capacity_for(isa, m, k, n);
             scratch.reserve_by(isa, self.method, m, k, n);

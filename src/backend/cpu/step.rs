@@ -35,7 +35,8 @@ impl Net {
         };
         self.gather(worker, data, rows, step);
         for l in 0..layers {
-            meet(&mut written, self.split(worker, self.plan.layers[l].outputs));
+            let layer = &self.plan.layers[l];
+            meet(&mut written, self.split(worker, (rows.len(), layer.inputs, layer.outputs)));
             self.forward(worker, scratch, l, rows.len(), step);
         }
         // Class weights: the mean needs the labels of all rows.
@@ -44,7 +45,8 @@ impl Net {
         let scale = self.loss(worker, rows.len());
         written = Split::Rows;
         for l in (1..layers).rev() {
-            meet(&mut written, self.split(worker, self.plan.layers[l].inputs));
+            let layer = &self.plan.layers[l];
+            meet(&mut written, self.split(worker, (rows.len(), layer.outputs, layer.inputs)));
             self.backward_input(worker, scratch, l, rows.len(), step);
         }
         worker.wait();
@@ -63,9 +65,9 @@ impl Net {
         loss
     }
 
-    /// How the workers divide a matrix of batch × `width`.
-    fn split(&self, worker: &Worker<'_>, width: usize) -> Split {
-        worker.split(width, panel_width(self.isa))
+    /// How the workers divide the result of a product m × k × n.
+    fn split(&self, worker: &Worker<'_>, product: (usize, usize, usize)) -> Split {
+        worker.split(product, panel_width(self.isa))
     }
 
     /// The batch's features and targets.
@@ -105,7 +107,7 @@ impl Net {
     /// h[l + 1] = dropout(act(h[l]·W + b)) (+ h[l]).
     fn forward(&self, worker: &Worker<'_>, scratch: &mut Scratch, l: usize, batch: usize, step: u64) {
         let layer = &self.plan.layers[l];
-        let (rows, cols) = worker.block(batch, layer.outputs, panel_width(self.isa));
+        let (rows, cols) = worker.block((batch, layer.inputs, layer.outputs), panel_width(self.isa));
         let (inputs, width) = (layer.inputs, layer.outputs);
         // SAFETY: phase rule: weights and h[l] are only read, and each worker writes its own block of h[l + 1] and z.
         unsafe {
@@ -192,7 +194,7 @@ impl Net {
     fn backward_input(&self, worker: &Worker<'_>, scratch: &mut Scratch, l: usize, batch: usize, step: u64) {
         let (layer, before) = (&self.plan.layers[l], &self.plan.layers[l - 1]);
         let (width, outputs) = (layer.inputs, layer.outputs);
-        let (rows, cols) = worker.block(batch, width, panel_width(self.isa));
+        let (rows, cols) = worker.block((batch, outputs, width), panel_width(self.isa));
         let dropout = self.dropout(l, before.dropout, step, rows.start, cols.start, width);
         let method = self.method(batch, outputs, width);
         // SAFETY: phase rule: what is read was written before the last barrier; each worker writes its own block of

@@ -12,6 +12,9 @@ const SPIN: Duration = Duration::from_micros(20);
 /// How often it looks between two looks at the clock.
 const LOOKS: u32 = 32;
 
+/// Rows that are enough for a worker: two strips or groups of the products, more or less.
+const ROWS: usize = 32;
+
 /// Where the workers of a team meet. A worker that panics poisons it, so that the others do not wait for ever.
 #[derive(Debug, Default)]
 pub(super) struct Barrier {
@@ -72,16 +75,21 @@ impl<'t> Worker<'t> {
         end(self.index)..end(self.index + 1)
     }
 
-    /// How a matrix is divided: by columns where each worker gets several `panel`s of them, else by rows.
-    pub(super) fn split(&self, cols: usize, panel: usize) -> Split {
-        if self.size > 1 && cols >= 2 * panel * self.size { Split::Columns } else { Split::Rows }
+    /// How the result of a product m × k × n is divided. By rows every worker reads the whole right operand, and, with rows
+    /// of its own from layer to layer, little else that others wrote; by columns every worker reads the whole left one, and
+    /// writes parts of rows of which others write the rest. Such neighbours hinder each other: what one core fetches ahead
+    /// along a row is what another is about to write. So by rows where these are no fewer than those of the right operand and
+    /// enough for every worker, or the columns too few; else by columns.
+    pub(super) fn split(&self, (m, k, n): (usize, usize, usize), panel: usize) -> Split {
+        let (tall, wide) = (m >= k && m >= ROWS * self.size, n >= 2 * panel * self.size);
+        if self.size > 1 && wide && !tall { Split::Columns } else { Split::Rows }
     }
 
-    /// This worker's block of a matrix.
-    pub fn block(&self, rows: usize, cols: usize, panel: usize) -> (Range<usize>, Range<usize>) {
-        match self.split(cols, panel) {
-            Split::Columns => (0..rows, self.share(cols, panel)),
-            Split::Rows => (self.share(rows, 1), 0..cols),
+    /// This worker's block of the result.
+    pub fn block(&self, (m, k, n): (usize, usize, usize), panel: usize) -> (Range<usize>, Range<usize>) {
+        match self.split((m, k, n), panel) {
+            Split::Columns => (0..m, self.share(n, panel)),
+            Split::Rows => (self.share(m, 1), 0..n),
         }
     }
 }
@@ -111,6 +119,17 @@ mod tests {
             }
             assert_eq!(next, n);
         }
+    }
+
+    #[test]
+    fn rows_are_divided_where_they_are_many() {
+        let barrier = Barrier::default();
+        let block = |size, product| Worker::new(size - 1, size, &barrier).block(product, 32);
+        assert_eq!(block(1, (256, 784, 512)), (0..256, 0..512));
+        assert_eq!(block(2, (256, 54, 256)), (128..256, 0..256), "more rows than the right operand has");
+        assert_eq!(block(2, (256, 257, 256)), (0..256, 128..256), "fewer");
+        assert_eq!(block(16, (256, 54, 1024)), (0..256, 960..1024), "too few for sixteen");
+        assert_eq!(block(2, (8, 784, 64)), (4..8, 0..64), "too few columns");
     }
 
     #[test]
