@@ -3,6 +3,7 @@
 //! Images stay bytes (`value · scale` when a batch is gathered), so that MNIST is 47 MB and not 188. Everything is
 //! checked where a [`Dataset`] is made; engines index it without a second look.
 
+use super::pages::table;
 use crate::{Error, Result};
 use ndarray::{ArrayView1, ArrayView2};
 
@@ -100,7 +101,7 @@ impl Dataset {
         if let Some(((row, column), value)) = x.indexed_iter().find(|(_, value)| !value.is_finite()) {
             return Err(Error::input(format!("x[{row}, {column}]: a finite number is expected, found {value}")));
         }
-        Ok(Dataset { rows, inputs, features: Features::F32(x.iter().copied().collect()), targets: Targets::None })
+        Ok(Dataset { rows, inputs, features: Features::F32(table(x.len(), x.iter().copied())), targets: Targets::None })
     }
 
     /// Rows with one class each. `x` is rows × inputs, `labels` is rows, each less than `classes`.
@@ -167,9 +168,9 @@ impl Dataset {
             return Err(differ("their number of inputs"));
         }
         let features = match (&self.features, &other.features) {
-            (Features::F32(a), Features::F32(b)) => Features::F32([a.as_slice(), b].concat()),
+            (Features::F32(a), Features::F32(b)) => Features::F32(joined(a, b)),
             (Features::U8 { values: a, scale: s }, Features::U8 { values: b, scale: t }) if s == t => {
-                Features::U8 { values: [a.as_slice(), b].concat(), scale: *s }
+                Features::U8 { values: joined(a, b), scale: *s }
             }
             _ => return Err(differ("their kind of features")),
         };
@@ -194,6 +195,10 @@ impl Dataset {
         };
         Ok(Dataset { rows: self.rows + other.rows, inputs: self.inputs, features, targets })
     }
+}
+
+fn joined<T: Copy>(a: &[T], b: &[T]) -> Vec<T> {
+    table(a.len() + b.len(), a.iter().chain(b).copied())
 }
 
 /// Mean and standard deviation (denominator n) of finite numbers; (0, 0) of none. Two passes, so that a large

@@ -33,6 +33,7 @@ mod file;
 mod idx;
 mod npz;
 mod open;
+mod pages;
 mod pipeline;
 mod schema;
 mod sketch;

@@ -6,6 +6,7 @@
 
 use super::dataset::{Dataset, Features, Targets, moments};
 use super::encoder::{Encoder, LeftOut, Preprocess};
+use super::pages::huge;
 use super::schema::{self, Schema, SchemaColumns};
 use super::source::{Column, Content, MISSING, Source, TargetValues, Task, Values};
 use super::{csv::Want, list_names};
@@ -112,6 +113,7 @@ impl Pipeline {
         let features = match (&self.inputs, &source.content) {
             (Inputs::Bytes { width }, Content::Bytes { values, width: found }) if width == found => {
                 let mut bytes = Vec::with_capacity(rows.len() * width);
+                huge(&mut bytes);
                 for &row in rows {
                     bytes.extend_from_slice(&values[row * width..(row + 1) * width]);
                 }
@@ -138,6 +140,7 @@ impl Pipeline {
             encoders.iter().scan(0, |next, encoder| Some(std::mem::replace(next, *next + encoder.width()))).collect();
         let inputs = self.inputs();
         let mut values = vec![0f32; rows.len() * inputs];
+        huge(&mut values);
         values.par_chunks_mut(CHUNK * inputs).zip(rows.par_chunks(CHUNK)).for_each(|(out, rows)| {
             for (bound, &offset) in bound.iter().zip(&offsets) {
                 bound.write(rows, out, inputs, offset);
