@@ -36,6 +36,12 @@ const CONFLICT: usize = 1024;
 /// A that is far apart or conflicts is packed where more than so many panels use it.
 const PACK_A_PANELS: usize = 4;
 
+/// Whether so many strips use B's packed panels in more than one block, so that they are all kept; else each makes room for
+/// the next in a near cache.
+fn keeps(strips: usize) -> bool {
+    strips > STRIPS
+}
+
 /// Memory that starts at a cache line.
 #[derive(Debug, Default)]
 pub(super) struct Buffer(Vec<Line>);
@@ -111,7 +117,8 @@ impl Scratch {
     #[inline(always)]
     fn reserve<S: Simd>(&mut self, m: usize, k: usize, n: usize) {
         self.a.grow(m.div_ceil(S::TILE_ROWS).min(STRIPS) * k.min(KC) * S::LANES);
-        self.b.grow(n.min(NC).next_multiple_of(S::LANES) * k);
+        let cols = if keeps(m.div_ceil(S::TILE_ROWS)) { NC } else { PANEL_VECTORS * S::LANES };
+        self.b.grow(n.min(cols).next_multiple_of(S::LANES) * k);
     }
 }
 
@@ -288,8 +295,9 @@ struct LeftBlock {
 enum RightBlock<'a> {
     /// Packed by the caller; the block begins at this row and column.
     Packed(super::Packed<'a>, usize, usize),
-    /// In scratch memory at `to`; where `fill`, each panel is packed from the source before its first use.
-    Scratch { to: *mut f32, from: Source<'a>, fill: bool },
+    /// In scratch memory at `to`, where they are kept (`keep`) one after the other, else each in the place of the one before;
+    /// where `fill`, each panel is packed from the source before its first use.
+    Scratch { to: *mut f32, from: Source<'a>, keep: bool, fill: bool },
     /// As B lies, with its row stride.
     InPlace(*const f32, usize),
 }
@@ -365,8 +373,9 @@ impl<'a> Plan<'a> {
                 Source::Strided(from, (b.row_stride(), b.col_stride()))
             }
         };
-        let to = self.b_buffer.wrapping_add(p.start * cols.len().next_multiple_of(S::LANES));
-        RightBlock::Scratch { to, from, fill: first }
+        let keep = keeps(self.cut.strips);
+        let before = if keep { p.start * cols.len().next_multiple_of(S::LANES) } else { 0 };
+        RightBlock::Scratch { to: self.b_buffer.wrapping_add(before), from, keep, fill: first }
     }
 }
 
@@ -443,8 +452,8 @@ impl Block<'_> {
                 Panel(at, step, (at.wrapping_add(b.next_panel()), step))
             }
             RightBlock::InPlace(b, step) => Panel(b.wrapping_add(j), step, (b.wrapping_add(j + width), step)),
-            RightBlock::Scratch { to, from, fill } => {
-                let to = to.wrapping_add(j * k);
+            RightBlock::Scratch { to, from, keep, fill } => {
+                let to = if keep { to.wrapping_add(j * k) } else { to };
                 let at = to.cast_const();
                 let stored = cols.next_multiple_of(S::LANES);
                 if !fill {
