@@ -37,7 +37,10 @@ mod tests {
         super::huge(&mut table);
         table.fill(7);
         let middle = table.as_ptr().addr() + table.len() / 2;
-        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let Ok(maps) = std::fs::read_to_string("/proc/self/smaps") else {
+            eprintln!("SKIPPED: this system does not say how memory is mapped");
+            return;
+        };
         let mut here = false;
         let flags = maps.lines().find_map(|line| {
             if let Some((from, to)) = line.split(' ').next().and_then(|range| range.split_once('-'))
