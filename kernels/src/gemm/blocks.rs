@@ -1,12 +1,13 @@
 //! The loops around the tile: which part of A, B and C is worked on while it lies in which cache.
 //!
-//! From the outside in: `NC` columns; `STRIPS` strips of rows, of which C stays in L2 until its last k and its epilogue
-//! are done; `KC` of the sum, for which a panel and a strip stay in L1 or L2; panels; strips. Rows are cut into strips
+//! From the outside in: `NC` columns and `STRIPS` strips of rows, or the other way round, of which C stays in L2 until its
+//! last k and its epilogue are done; `KC` of the sum, for which a panel and a strip stay in L1 or L2; panels; strips. Rows are cut into strips
 //! as even as possible rather than into whole tiles and a rest. Operands are read where they lie unless their strides
 //! forbid it or enough work shares the copy; a panel of B is packed just before its first use. None of these choices
 //! shows in the result, see [`super`].
 
 use super::pack::Panels;
+use super::parts::Parts;
 use super::tile::{Ahead, Kernel, Left, Strips, kernel};
 use super::{Beta, Gemm, Method, PANEL_VECTORS, PackedMut, Right, bf16};
 use crate::epilogue::Epilogue;
@@ -92,7 +93,7 @@ impl Scratch {
 
     /// More memory where a product m × k × n of which C has contiguous columns needs it.
     pub fn reserve_for(&mut self, isa: Isa, m: usize, k: usize, n: usize) {
-        isa.run(Reserve { scratch: self, m, k, n });
+        isa.run(Reserve { scratch: self, m, k, n, kept: NC });
         self.tile.grow(super::TILE.0 * super::TILE.1);
     }
 
@@ -105,6 +106,7 @@ impl Scratch {
     /// Memory for [`gemm_parts`](super::gemm_parts) too.
     pub fn reserve_parts(&mut self, isa: Isa, method: Method, m: usize, k: usize, n: usize) {
         self.reserve_by(isa, method, m, k, n);
+        isa.run(Reserve { scratch: self, m, k, n, kept: n });
         self.part.grow(super::parts::part_len(isa, m, n));
     }
 
@@ -115,9 +117,9 @@ impl Scratch {
     }
 
     #[inline(always)]
-    fn reserve<S: Simd>(&mut self, m: usize, k: usize, n: usize) {
+    fn reserve<S: Simd>(&mut self, m: usize, k: usize, n: usize, kept: usize) {
         self.a.grow(m.div_ceil(S::TILE_ROWS).min(STRIPS) * k.min(KC) * S::LANES);
-        let cols = if keeps(m.div_ceil(S::TILE_ROWS)) { NC } else { PANEL_VECTORS * S::LANES };
+        let cols = if keeps(m.div_ceil(S::TILE_ROWS)) { kept } else { PANEL_VECTORS * S::LANES };
         self.b.grow(n.min(cols).next_multiple_of(S::LANES) * k);
     }
 }
@@ -127,13 +129,15 @@ struct Reserve<'a> {
     m: usize,
     k: usize,
     n: usize,
+    /// Columns of B that are kept where any are.
+    kept: usize,
 }
 
 impl Op for Reserve<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        self.scratch.reserve::<S>(self.m, self.k, self.n);
+        self.scratch.reserve::<S>(self.m, self.k, self.n, self.kept);
     }
 }
 
@@ -151,8 +155,24 @@ pub(super) struct PanelProduct<'a, 's> {
     pub scratch: &'s mut Scratch,
 }
 
+/// A product whose result is used up part by part, m, n ≥ 1.
+pub(super) struct PartsProduct<'a, 's> {
+    pub a: Matrix<'a>,
+    pub b: Right<'a>,
+    pub c: Parts<'a>,
+    pub scratch: &'s mut Scratch,
+}
+
 /// Where a result goes.
 trait Target {
+    /// Whether all columns of a block of rows come before the next rows, and B's panels are kept for all columns.
+    const ROWS_FIRST: bool = false;
+    /// Most columns at a time of so many rows.
+    fn columns<S: Simd>(_rows: usize) -> usize {
+        NC
+    }
+    /// The next rows and columns, until they are finished.
+    fn begin(&mut self, _rows: Range<usize>, _cols: Range<usize>) {}
     /// The pointer to (row, col), which begins a panel, and the distance to the next row.
     fn at(&mut self, row: usize, col: usize) -> (*mut f32, usize);
     /// The finished row of those columns, for an epilogue.
@@ -190,6 +210,30 @@ impl Target for PackedMut<'_> {
 
     #[inline(always)]
     fn finish<S: Simd>(&mut self, _: S, _: Range<usize>, _: Range<usize>) {}
+}
+
+impl Target for Parts<'_> {
+    const ROWS_FIRST: bool = true;
+
+    #[inline(always)]
+    fn columns<S: Simd>(rows: usize) -> usize {
+        super::parts::columns(rows, PANEL_VECTORS * S::LANES)
+    }
+
+    #[inline(always)]
+    fn begin(&mut self, rows: Range<usize>, cols: Range<usize>) {
+        self.begin(rows, cols);
+    }
+
+    #[inline(always)]
+    fn at(&mut self, row: usize, col: usize) -> (*mut f32, usize) {
+        self.at(row, col)
+    }
+
+    #[inline(always)]
+    fn finish<S: Simd>(&mut self, _: S, _: Range<usize>, _: Range<usize>) {
+        self.end();
+    }
 }
 
 /// How `m` rows are cut: `tall` strips of `rows + 1` rows, then the others of `rows`.
@@ -233,38 +277,52 @@ impl Op for PanelProduct<'_, '_> {
     }
 }
 
+impl Op for PartsProduct<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        multiply(s, self.a, self.b, Beta::Zero, self.scratch, self.c);
+    }
+}
+
 #[inline(always)]
-fn multiply<S: Simd>(s: S, a: Matrix, b: Right, beta: Beta, scratch: &mut Scratch, mut c: impl Target) {
+fn multiply<S: Simd, C: Target>(s: S, a: Matrix, b: Right, beta: Beta, scratch: &mut Scratch, mut c: C) {
     let (m, k, n) = (a.rows(), a.cols(), b.cols());
-    let plan = Plan::new::<S>(a, b, scratch);
+    let plan = Plan::new::<S, C>(a, b, scratch);
     let cut = plan.cut;
-    // Blocks of k as even as possible; one, of none, where k = 0.
-    let most = k.div_ceil(k.div_ceil(KC).max(1));
-    for j0 in (0..n).step_by(NC) {
-        let cols = j0..n.min(j0 + NC);
-        // As even as possible, so that no few strips are left to stream all of B for.
-        let block = cut.strips.div_ceil(cut.strips.div_ceil(STRIPS));
-        for t0 in (0..cut.strips).step_by(block) {
-            let strips = t0..cut.strips.min(t0 + block);
-            let rows = cut.start(strips.start)..cut.start(strips.end);
-            let mut p = 0..most;
-            loop {
-                let block = Block {
-                    left: plan.left(s, strips.clone(), p.clone()),
-                    right: plan.right::<S>(p.clone(), cols.clone(), t0 == 0),
-                    k: p.len(),
-                    cols: cols.len(),
-                    add: p.start > 0 || beta == Beta::One,
-                };
-                let tall = cut.tall.clamp(strips.start, strips.end) - strips.start;
-                block.run(s, [(tall, cut.rows + 1), (strips.len() - tall, cut.rows)], |j| c.at(rows.start, j0 + j));
-                if p.end == k {
-                    break;
-                }
-                p = p.end..k.min(p.end + most);
+    // All blocks as even as possible, so that no few strips are left to stream all of B for; one of k, of none, where
+    // k = 0.
+    let even = |n: usize, most: usize| n.div_ceil(n.div_ceil(most).max(1));
+    let (depth, height) = (even(k, KC), even(cut.strips, STRIPS));
+    let width = even(n, C::columns::<S>(height * S::TILE_ROWS)).next_multiple_of(PANEL_VECTORS * S::LANES);
+    let (down, across) = (cut.strips.div_ceil(height), n.div_ceil(width));
+    // The block of A that is packed: its first strip and its first step of k.
+    let mut packed = None;
+    for i in 0..down * across {
+        let (t, j) = if C::ROWS_FIRST { (i / across, i % across) } else { (i % down, i / down) };
+        let strips = t * height..cut.strips.min((t + 1) * height);
+        let (rows, cols) = (cut.start(strips.start)..cut.start(strips.end), j * width..n.min((j + 1) * width));
+        c.begin(rows.clone(), cols.clone());
+        let mut p = 0..depth;
+        loop {
+            let there = packed.replace((t, p.start)) == packed;
+            let block = Block {
+                left: plan.left(s, strips.clone(), p.clone(), there),
+                right: plan.right::<S>(p.clone(), cols.clone(), t == 0),
+                k: p.len(),
+                cols: cols.len(),
+                add: p.start > 0 || beta == Beta::One,
+            };
+            let tall = cut.tall.clamp(strips.start, strips.end) - strips.start;
+            let sizes = [(tall, cut.rows + 1), (strips.len() - tall, cut.rows)];
+            block.run(s, sizes, |j| c.at(rows.start, cols.start + j));
+            if p.end == k {
+                break;
             }
-            c.finish(s, rows, cols.clone());
+            p = p.end..k.min(p.end + depth);
         }
+        c.finish(s, rows, cols);
     }
     debug_assert_eq!(cut.start(cut.strips), m);
 }
@@ -279,6 +337,8 @@ struct Plan<'a> {
     pack_b: bool,
     a_buffer: *mut f32,
     b_buffer: *mut f32,
+    /// Whether B's buffer holds all its columns, else those of one block.
+    all_columns: bool,
 }
 
 /// A block of A: `step` as [`Strips::a_step`], `next` elements from a strip of so many rows to the next.
@@ -313,7 +373,7 @@ enum Source<'a> {
 
 impl<'a> Plan<'a> {
     #[inline(always)]
-    fn new<S: Simd>(a: Matrix<'a>, b: Right<'a>, scratch: &mut Scratch) -> Self {
+    fn new<S: Simd, C: Target>(a: Matrix<'a>, b: Right<'a>, scratch: &mut Scratch) -> Self {
         let (m, k, n) = (a.rows(), a.cols(), b.cols());
         let cut = Cut::new(m, S::TILE_ROWS);
         let along = a.col_stride() == 1 || k <= 1;
@@ -329,23 +389,23 @@ impl<'a> Plan<'a> {
             }
         };
         if pack_a || pack_b {
-            scratch.reserve::<S>(m, k, n);
+            scratch.reserve::<S>(m, k, n, if C::ROWS_FIRST { n } else { NC });
         }
         let layout = if along && !pack_a { Left::Along } else { Left::Down };
         let (a_buffer, b_buffer) = (scratch.a.as_mut_ptr(), scratch.b.as_mut_ptr());
-        Plan { a, b, cut, layout, pack_a, pack_b, a_buffer, b_buffer }
+        Plan { a, b, cut, layout, pack_a, pack_b, a_buffer, b_buffer, all_columns: C::ROWS_FIRST }
     }
 
-    /// Those strips of A, those steps of k; packed now where that is the plan.
+    /// Those strips of A, those steps of k; packed now where that is the plan and they are not `there`.
     #[inline(always)]
-    fn left<S: Simd>(&self, s: S, strips: Range<usize>, p: Range<usize>) -> LeftBlock {
+    fn left<S: Simd>(&self, s: S, strips: Range<usize>, p: Range<usize>, there: bool) -> LeftBlock {
         let (row_stride, col_stride) = (self.a.row_stride(), self.a.col_stride());
         let at = |t: usize| self.a.as_ptr().wrapping_add(self.cut.start(t) * row_stride + p.start * col_stride);
         if !self.pack_a {
             let step = if self.layout == Left::Along { row_stride } else { col_stride };
             return LeftBlock { layout: self.layout, from: at(strips.start), step, packed: false };
         }
-        for t in strips.clone() {
+        for t in if there { 0..0 } else { strips.clone() } {
             s.call(Panels {
                 from: at(t),
                 row_stride: col_stride,
@@ -374,7 +434,8 @@ impl<'a> Plan<'a> {
             }
         };
         let keep = keeps(self.cut.strips);
-        let before = if keep { p.start * cols.len().next_multiple_of(S::LANES) } else { 0 };
+        let kept = if self.all_columns { cols.start * self.a.cols() } else { 0 };
+        let before = if keep { kept + p.start * cols.len().next_multiple_of(S::LANES) } else { 0 };
         RightBlock::Scratch { to: self.b_buffer.wrapping_add(before), from, keep, fill: first }
     }
 }

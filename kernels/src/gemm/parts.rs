@@ -1,7 +1,8 @@
 //! A product whose result is used up at once, part by part, and never written to memory as a whole.
 
-use super::blocks::Buffer;
-use super::{Beta, Method, PackedMut, Right, Scratch, bf16, gemm_panels, packed_len, panel_width};
+use super::blocks::{Buffer, PartsProduct, STRIPS};
+use super::tile::MAX_ROWS;
+use super::{Beta, Method, PackedMut, Right, Scratch, bf16, packed_len, panel_width};
 use crate::epilogue::Epilogue;
 use crate::isa::Isa;
 use crate::matrix::Matrix;
@@ -30,35 +31,25 @@ pub fn gemm_parts(isa: Isa, method: Method, a: Matrix, b: Right, scratch: &mut S
     }
     let mut memory = std::mem::take(&mut scratch.part);
     memory.grow(part_len(isa, m, n));
-    let mut parts = Parts { isa, memory: &mut memory, rows: 0..0, cols: 0..0, each };
+    let c = Parts { isa, memory: &mut memory, rows: 0..0, cols: 0..0, each };
     if method == Method::F32 {
-        let most = width * panels_of_part(isa, m);
-        for j in (0..n).step_by(most) {
-            let cols = j..n.min(j + most);
-            let b = match b {
-                Right::Strided(b) => Right::Strided(b.block(0..k, cols.clone())),
-                Right::Packed(b) => Right::Packed(b.cols(cols.clone())),
-                Right::Transposed(b) => Right::Transposed(b.rows(cols.clone())),
-            };
-            parts.begin(0..m, cols);
-            gemm_panels(isa, method, a, b, parts.panels(), scratch);
-            parts.end();
-        }
+        isa.run(PartsProduct { a, b, c, scratch });
     } else {
-        let c = bf16::Out::Parts(parts);
+        let c = bf16::Out::Parts(c);
         bf16::run(isa, method, bf16::Args { a, b, c, beta: Beta::Zero, epilogue: Epilogue::None }, scratch);
     }
     scratch.part = memory;
 }
 
-/// Panels of a part of an f32 product of m rows.
-fn panels_of_part(isa: Isa, m: usize) -> usize {
-    (PART / (m * panel_width(isa)).max(1)).max(1)
+/// Columns of a part of an f32 product of so many rows, in whole panels.
+pub(super) fn columns(rows: usize, panel: usize) -> usize {
+    panel * (PART / (rows * panel).max(1)).max(1)
 }
 
 /// Elements that a part of m × n takes at most.
 pub(super) fn part_len(isa: Isa, m: usize, n: usize) -> usize {
-    packed_len(isa, m, n.min((panel_width(isa) * panels_of_part(isa, m)).max(bf16::COLS)))
+    let f32 = PART.max(STRIPS * MAX_ROWS * panel_width(isa));
+    packed_len(isa, m, n).min(f32.max(packed_len(isa, m, bf16::COLS)))
 }
 
 /// The part that is being computed.
