@@ -105,16 +105,14 @@ impl Optimizer {
 pub struct Update<'a> {
     /// Which, and its constants.
     pub optimizer: Optimizer,
-    /// lr
-    pub learning_rate: f32,
+    /// What the step's number and its rate amount to.
+    pub scalars: Scalars,
     /// λ of `½λ|w|²`; decoupled from the gradient for [`Optimizer::AdamW`].
     pub weight_decay: f32,
     /// λ of `λ·Σ|w|`.
     pub l1: f32,
     /// Multiplies the gradient before all else: 1, or less where it is clipped.
     pub gradient_scale: f32,
-    /// This step, from 1.
-    pub step: u64,
     /// Changed in place.
     pub weights: &'a mut [f32],
     /// As many as weights.
@@ -126,7 +124,7 @@ pub struct Update<'a> {
 /// Takes the step. See [`Update`].
 ///
 /// # Panics
-/// Lengths do not fit, or the step is 0.
+/// Lengths do not fit.
 pub fn update(isa: Isa, args: Update) {
     let n = args.weights.len();
     assert_eq!(args.gradients.len(), n, "one gradient a weight");
@@ -134,7 +132,6 @@ pub fn update(isa: Isa, args: Update) {
         let expected = if i < args.optimizer.slots() { n } else { 0 };
         assert_eq!(slot.len(), expected, "slot {i} of {}", args.optimizer.name());
     }
-    assert!(args.step > 0, "steps count from 1");
     isa.run(args);
 }
 
@@ -272,7 +269,11 @@ pub struct Scalars {
 
 impl Scalars {
     /// Those of step `t`, counted from 1, at this rate.
+    ///
+    /// # Panics
+    /// The step is 0.
     pub fn new(optimizer: Optimizer, weight_decay: f32, learning_rate: f32, t: u64) -> Self {
+        assert!(t > 0, "steps count from 1");
         let (Optimizer::Adam { beta1, beta2, .. } | Optimizer::AdamW { beta1, beta2, .. }) = optimizer else {
             return Scalars { shrink: 1.0, corrected: learning_rate, root: 1.0, inverse: 1.0 };
         };
@@ -292,7 +293,7 @@ impl Op for Update<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let lr = self.learning_rate;
+        let lr = self.scalars.corrected;
         match self.optimizer {
             Optimizer::Sgd => self.apply(s, Sgd { lr }),
             Optimizer::Momentum { momentum } => self.apply(s, Momentum { lr, momentum, nesterov: false }),
@@ -319,8 +320,7 @@ impl Op for Update<'_> {
 
 impl Update<'_> {
     fn adam(&self, beta1: f32, beta2: f32, epsilon: f32) -> Adam {
-        let scalars = Scalars::new(self.optimizer, self.weight_decay, self.learning_rate, self.step);
-        let Scalars { shrink, corrected: lr, root, .. } = scalars;
+        let Scalars { shrink, corrected: lr, root, .. } = self.scalars;
         Adam { shrink, beta2, one_less: [one_less(beta1), one_less(beta2)], epsilon, lr, root }
     }
 

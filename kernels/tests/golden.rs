@@ -7,7 +7,7 @@
 use hpt_kernels::activation::{self, Activation};
 use hpt_kernels::isa::Isa;
 use hpt_kernels::loss::{self, Gradient, Pointwise, PointwiseLoss, SoftmaxCrossEntropy};
-use hpt_kernels::optimizer::{self, Optimizer, Update};
+use hpt_kernels::optimizer::{self, Optimizer, Scalars, Update};
 use hpt_kernels::reference;
 use serde_json::Value;
 
@@ -261,11 +261,10 @@ impl UpdateCase {
         for (step, gradient) in (1..).zip(gradients) {
             let args = Update {
                 optimizer: self.optimizer,
-                learning_rate: self.learning_rate as f32,
+                scalars: Scalars::new(self.optimizer, self.weight_decay as f32, self.learning_rate as f32, step),
                 weight_decay: self.weight_decay as f32,
                 l1: self.l1 as f32,
                 gradient_scale: 1.0,
-                step,
                 weights: &mut weights,
                 gradients: &narrow(gradient),
                 slots: [&mut a, &mut b],

@@ -14,7 +14,7 @@ use hpt_kernels::loss::{
     Gradient, Pointwise, PointwiseLoss, SoftmaxCrossEntropy, pointwise, softmax_cross_entropy, softmax_rows,
 };
 use hpt_kernels::matrix::{Matrix, MatrixMut};
-use hpt_kernels::optimizer::{Optimizer, Update, update};
+use hpt_kernels::optimizer::{Optimizer, Scalars, Update, update};
 use hpt_kernels::philox::Key;
 use hpt_kernels::reduce::{column_sums, sum, sum_of_squares};
 use std::ops::{Deref, DerefMut};
@@ -147,11 +147,10 @@ fn passes_over_elements() {
                 let (mut weights, [mut first, mut second]) = (numbers(side, n), [slot(0), slot(1)]);
                 let args = Update {
                     optimizer,
-                    learning_rate: 0.1,
+                    scalars: Scalars::new(optimizer, 0.1, 0.1, 1),
                     weight_decay: 0.1,
                     l1: 0.1,
                     gradient_scale: 0.5,
-                    step: 1,
                     weights: &mut weights,
                     gradients: &x,
                     slots: [&mut first, &mut second],

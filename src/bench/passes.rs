@@ -11,7 +11,7 @@ use hpt_kernels::gather::{Rows, gather};
 use hpt_kernels::isa::Isa;
 use hpt_kernels::loss::{Gradient, SoftmaxCrossEntropy, softmax_cross_entropy};
 use hpt_kernels::matrix::{Matrix, MatrixMut};
-use hpt_kernels::optimizer::{Optimizer, Update, update};
+use hpt_kernels::optimizer::{Optimizer, Scalars, Update, update};
 use hpt_kernels::philox::Key;
 use hpt_kernels::reduce::column_sums;
 use std::time::Instant;
@@ -95,11 +95,10 @@ fn optimizer(isa: Isa, pass: &Pass, name: &str) -> f64 {
         let [first, second] = &mut slots;
         let args = Update {
             optimizer,
-            learning_rate: 1e-3,
+            scalars: Scalars::new(optimizer, 0.0, 1e-3, i as u64 + 1),
             weight_decay: 0.0,
             l1: 0.0,
             gradient_scale: 1.0,
-            step: i as u64 + 1,
             weights: &mut weights,
             gradients: &gradients,
             slots: [first, second],

@@ -8,7 +8,7 @@
 
 use super::pack::Panels;
 use super::parts::Parts;
-use super::tile::{Ahead, Kernel, Left, Strips, kernel};
+use super::tile::{Ask, Kernel, Left, Strips, kernel};
 use super::{Beta, Gemm, Method, PANEL_VECTORS, PackedMut, Right, bf16};
 use crate::epilogue::Epilogue;
 use crate::isa::{Isa, Op, Simd};
@@ -36,6 +36,11 @@ const PACK_FAR_B_STRIPS: usize = 10;
 const CONFLICT: usize = 1024;
 /// A that is far apart or conflicts is packed where more than so many panels use it.
 const PACK_A_PANELS: usize = 4;
+
+/// So many elements of all operands do not stay in L2 from one product to the next …
+const FAR_OPERANDS: usize = 1 << 18;
+/// … and a result of so many is not there when it is written: asking for its lines costs 2 % where it is.
+pub(super) const FAR_RESULT: usize = 1 << 17;
 
 /// Whether so many strips use B's packed panels in more than one block, so that they are all kept; else each makes room for
 /// the next in a near cache.
@@ -167,15 +172,25 @@ pub(super) struct PartsProduct<'a, 's> {
 trait Target {
     /// Whether all columns of a block of rows come before the next rows, and B's panels are kept for all columns.
     const ROWS_FIRST: bool = false;
-    /// Most columns at a time of so many rows.
-    fn columns<S: Simd>(_rows: usize) -> usize {
+    /// Whether a large result is far from the caches, so that its lines are asked for before they are written.
+    const FAR: bool = true;
+    /// Whether what takes the result needs more memory.
+    const NEEDS: bool = false;
+    /// Most columns at a time of so many rows; `once`: their sums are not added to later.
+    fn columns<S: Simd>(_rows: usize, _once: bool) -> usize {
         NC
     }
     /// The next rows and columns, until they are finished.
-    fn begin(&mut self, _rows: Range<usize>, _cols: Range<usize>) {}
+    fn begin(&mut self, _rows: Range<usize>, _cols: Range<usize>, _once: bool) {}
     /// The pointer to (row, col), which begins a panel, and the distance to the next row.
     fn at(&mut self, row: usize, col: usize) -> (*mut f32, usize);
-    /// The finished row of those columns, for an epilogue.
+    /// What will be needed when that panel of the block is done.
+    fn near(&self, _panel: Range<usize>) -> [Region; 3] {
+        [Region::NOTHING; 3]
+    }
+    /// The sums of that panel are final.
+    fn panel_done(&mut self, _panel: Range<usize>) {}
+    /// The finished rows of those columns, for an epilogue.
     fn finish<S: Simd>(&mut self, s: S, rows: Range<usize>, cols: Range<usize>);
 }
 
@@ -214,15 +229,17 @@ impl Target for PackedMut<'_> {
 
 impl Target for Parts<'_> {
     const ROWS_FIRST: bool = true;
+    const FAR: bool = false;
+    const NEEDS: bool = true;
 
     #[inline(always)]
-    fn columns<S: Simd>(rows: usize) -> usize {
-        super::parts::columns(rows, PANEL_VECTORS * S::LANES)
+    fn columns<S: Simd>(rows: usize, once: bool) -> usize {
+        if once { usize::MAX } else { super::parts::columns(rows, PANEL_VECTORS * S::LANES) }
     }
 
     #[inline(always)]
-    fn begin(&mut self, rows: Range<usize>, cols: Range<usize>) {
-        self.begin(rows, cols);
+    fn begin(&mut self, rows: Range<usize>, cols: Range<usize>, once: bool) {
+        self.begin(rows, cols, once);
     }
 
     #[inline(always)]
@@ -231,8 +248,57 @@ impl Target for Parts<'_> {
     }
 
     #[inline(always)]
-    fn finish<S: Simd>(&mut self, _: S, _: Range<usize>, _: Range<usize>) {
-        self.end();
+    fn near(&self, panel: Range<usize>) -> [Region; 3] {
+        self.near(panel).map(|memory| Region::new(memory.as_ptr(), memory.len()))
+    }
+
+    #[inline(always)]
+    fn panel_done(&mut self, panel: Range<usize>) {
+        self.end(panel);
+    }
+
+    #[inline(always)]
+    fn finish<S: Simd>(&mut self, _: S, _: Range<usize>, _: Range<usize>) {}
+}
+
+/// Memory that will be needed soon: chunks of so many elements.
+#[derive(Clone, Copy)]
+struct Region {
+    from: *const f32,
+    len: usize,
+    chunks: usize,
+    /// Elements from chunk to chunk.
+    next: usize,
+}
+
+impl Region {
+    const NOTHING: Region = Region::new(std::ptr::null(), 0);
+
+    const fn new(from: *const f32, len: usize) -> Self {
+        Region { from, len, chunks: 1, next: 0 }
+    }
+
+    /// Divides the time of all asks, so many steps each, among regions by their size.
+    #[inline(always)]
+    fn ask(regions: &[Region], mut asks: &mut [Ask], steps: usize) {
+        const LINE: usize = 64;
+        let mut left = regions.iter().map(|region| region.len * region.chunks).sum::<usize>();
+        for &Region { from, len, chunks, next } in regions {
+            if len == 0 || asks.is_empty() {
+                continue;
+            }
+            let mine = if left == len * chunks { asks.len() } else { (asks.len() * len * chunks).div_ceil(left) };
+            left -= len * chunks;
+            let (now, later) = asks.split_at_mut(mine);
+            asks = later;
+            let each = if chunks == 1 { mine } else { (mine / chunks).max(1) };
+            let step = (len * size_of::<f32>()).div_ceil(each * steps).min(LINE);
+            for (c, asks) in now.chunks_mut(each).take(chunks).enumerate() {
+                for (i, ask) in asks.iter_mut().enumerate() {
+                    *ask = Ask { from: from.wrapping_add(c * next).wrapping_byte_add(i * steps * step), step };
+                }
+            }
+        }
     }
 }
 
@@ -295,7 +361,8 @@ fn multiply<S: Simd, C: Target>(s: S, a: Matrix, b: Right, beta: Beta, scratch: 
     // k = 0.
     let even = |n: usize, most: usize| n.div_ceil(n.div_ceil(most).max(1));
     let (depth, height) = (even(k, KC), even(cut.strips, STRIPS));
-    let width = even(n, C::columns::<S>(height * S::TILE_ROWS)).next_multiple_of(PANEL_VECTORS * S::LANES);
+    let once = depth == k;
+    let width = even(n, C::columns::<S>(height * S::TILE_ROWS, once)).next_multiple_of(PANEL_VECTORS * S::LANES);
     let (down, across) = (cut.strips.div_ceil(height), n.div_ceil(width));
     // The block of A that is packed: its first strip and its first step of k.
     let mut packed = None;
@@ -303,20 +370,24 @@ fn multiply<S: Simd, C: Target>(s: S, a: Matrix, b: Right, beta: Beta, scratch: 
         let (t, j) = if C::ROWS_FIRST { (i / across, i % across) } else { (i % down, i / down) };
         let strips = t * height..cut.strips.min((t + 1) * height);
         let (rows, cols) = (cut.start(strips.start)..cut.start(strips.end), j * width..n.min((j + 1) * width));
-        c.begin(rows.clone(), cols.clone());
+        c.begin(rows.clone(), cols.clone(), once);
         let mut p = 0..depth;
         loop {
             let there = packed.replace((t, p.start)) == packed;
+            let tall = cut.tall.clamp(strips.start, strips.end) - strips.start;
             let block = Block {
                 left: plan.left(s, strips.clone(), p.clone(), there),
                 right: plan.right::<S>(p.clone(), cols.clone(), t == 0),
+                strips: [(tall, cut.rows + 1), (strips.len() - tall, cut.rows)],
                 k: p.len(),
-                cols: cols.len(),
+                row: rows.start,
+                cols: cols.clone(),
                 add: p.start > 0 || beta == Beta::One,
+                last: p.end == k,
+                far: m * k + k * n + m * n >= FAR_OPERANDS,
+                c_far: C::FAR && m * n >= FAR_RESULT,
             };
-            let tall = cut.tall.clamp(strips.start, strips.end) - strips.start;
-            let sizes = [(tall, cut.rows + 1), (strips.len() - tall, cut.rows)];
-            block.run(s, sizes, |j| c.at(rows.start, cols.start + j));
+            block.run(s, &mut c);
             if p.end == k {
                 break;
             }
@@ -444,29 +515,72 @@ impl<'a> Plan<'a> {
 struct Block<'a> {
     left: LeftBlock,
     right: RightBlock<'a>,
+    /// Strips of two heights, given as count and rows, one kind under the other.
+    strips: [(usize, usize); 2],
     k: usize,
-    cols: usize,
+    /// The first row and the columns of C.
+    row: usize,
+    cols: Range<usize>,
     add: bool,
+    /// Whether no more is added.
+    last: bool,
+    /// Whether what is needed next may be far from the near caches, and whether C may.
+    far: bool,
+    c_far: bool,
 }
 
-/// Where a panel is read, its row stride, and where the next one will be read, with its row stride.
-struct Panel(*const f32, usize, (*const f32, usize));
+/// Where a panel is read, its row stride, and what of the next one can be asked for.
+struct Panel(*const f32, usize, Next);
+
+/// Memory of the panel after this.
+enum Next {
+    /// All of it.
+    Whole(*const f32),
+    /// What it is packed from.
+    Region(Region),
+    /// Its rows at this pointer and this distance.
+    Rows(*const f32, usize),
+}
 
 impl Block<'_> {
-    /// Multiplies strips of two heights, given as count and rows, one kind under the other. `c` says where the columns
-    /// from one on go, and the distance of rows there.
     #[inline(always)]
-    fn run<S: Simd>(self, s: S, strips: [(usize, usize); 2], mut c: impl FnMut(usize) -> (*mut f32, usize)) {
+    fn run<S: Simd, C: Target>(self, s: S, target: &mut C) {
         let width = PANEL_VECTORS * S::LANES;
         let LeftBlock { layout, from, step: a_step, packed } = self.left;
         let (k, add) = (self.k, self.add);
-        for j in (0..self.cols).step_by(width) {
-            let cols = width.min(self.cols - j);
+        let count = self.strips[0].0 + self.strips[1].0;
+        let rows = self.strips[usize::from(self.strips[0].0 == 0)].1;
+        // A turn is a strip's k, or half of it but for the rows of C.
+        let c_far = self.c_far && k >= 4 * rows;
+        let (each, steps) = if c_far { (2, k / 2 - rows) } else { (1, k) };
+        let needs = C::NEEDS && self.far && self.last;
+        let several = needs || c_far;
+        // Where all strips take as much of a panel.
+        let even = (width * size_of::<f32>()).div_ceil(count);
+        let mut asks = [Ask { from, step: 0 }; 2 * STRIPS];
+        for j in (0..self.cols.len()).step_by(width) {
+            let cols = width.min(self.cols.len() - j);
+            let panel = self.cols.start + j..self.cols.start + j + cols;
             let Panel(b, b_step, next) = self.panel(s, j, cols);
-            let mut ahead = self.ahead(next, j + width, b, strips[0].0 + strips[1].0, width);
+            let asks = &mut asks[..count * each];
+            match next {
+                Next::Whole(from) if panel.end < self.cols.end && !several => {
+                    for (i, ask) in asks.iter_mut().enumerate() {
+                        *ask = Ask { from: from.wrapping_byte_add(i * k * even), step: even };
+                    }
+                }
+                next => {
+                    asks.fill(Ask { from: b, step: 0 });
+                    let next = (panel.end < self.cols.end).then_some(next);
+                    let near = if needs { target.near(panel.clone()) } else { [Region::NOTHING; 3] };
+                    self.ask::<S>(next, near, asks, steps, each);
+                }
+            }
             let masked = matches!(self.right, RightBlock::InPlace(..)) && !cols.is_multiple_of(S::LANES);
-            let (mut a, (mut c, c_step)) = (from, c(j));
-            for (count, rows) in strips {
+            let (mut a, (mut c, c_step)) = (from, target.at(self.row, panel.start));
+            let c_next = if panel.end < self.cols.end { target.at(self.row, panel.end).0 } else { c };
+            let mut done = 0;
+            for (count, rows) in self.strips {
                 if count == 0 {
                     continue;
                 }
@@ -476,30 +590,49 @@ impl Block<'_> {
                     Left::Along => rows * a_step,
                 };
                 let kernel: Kernel<S> = kernel(rows, cols.div_ceil(S::LANES), layout, masked);
-                let args = Strips { k, a, a_step, a_next, b, b_step, c, c_step, cols, count, ahead, add };
+                let c_below = c.wrapping_add(count * rows * c_step);
+                let c_after = c_far.then_some(if done == 0 && self.strips[1].0 > 0 { c_below } else { c_next });
+                let asks = asks[done * each..].as_ptr();
+                let args = Strips { k, a, a_step, a_next, b, b_step, c, c_step, c_after, cols, count, asks, add };
                 // SAFETY: the operands are readable and C writable by the contract of `Gemm`; packed panels and
                 // strips hold whole vectors, and a panel in place that is narrower is masked.
                 unsafe { kernel(s, &args) };
-                ahead = ahead.after(count);
+                done += count;
                 a = a.wrapping_add(count * a_next);
-                c = c.wrapping_add(count * rows * c_step);
+                c = c_below;
+            }
+            if self.last {
+                target.panel_done(panel);
             }
         }
     }
 
-    /// How so many strips of the panel at `b` ask for the next one, which begins at column `j`.
+    /// What strips ask for meanwhile, in turns of so many steps, `each` a strip: the next panel, and `near`, if there is time
+    /// for all of it.
     #[inline(always)]
-    fn ahead(&self, (from, step): (*const f32, usize), j: usize, b: *const f32, strips: usize, width: usize) -> Ahead {
-        const LINE: usize = 64;
-        let row = width * size_of::<f32>();
-        if j >= self.cols || step == 0 {
-            Ahead::nothing(b)
-        } else if step == width {
-            // Without gaps: each strip asks for as much.
-            let step = row.div_ceil(strips);
-            Ahead { from, step, next: self.k * step, strips }
-        } else {
-            Ahead { from, step: step * size_of::<f32>(), next: LINE, strips: row.div_ceil(LINE) }
+    fn ask<S: Simd>(&self, next: Option<Next>, near: [Region; 3], asks: &mut [Ask], steps: usize, each: usize) {
+        const LINE: usize = 64 / size_of::<f32>();
+        let mut regions = [Region::NOTHING; 4];
+        let lines = near.iter().map(|region| region.len).sum::<usize>() / LINE;
+        if lines > 0 && 3 * (lines + self.k * PANEL_VECTORS) <= asks.len() * steps {
+            regions[1..].copy_from_slice(&near);
+        }
+        let mut rows = 0;
+        match next {
+            None => {}
+            Some(Next::Whole(from)) => regions[0] = Region::new(from, self.k * PANEL_VECTORS * S::LANES),
+            Some(Next::Region(region)) => regions[0] = region,
+            Some(Next::Rows(from, step)) => {
+                // The turns of a strip take a line of every row.
+                rows = (each * (PANEL_VECTORS * S::LANES).div_ceil(LINE)).min(asks.len());
+                for (i, ask) in asks[..rows].iter_mut().enumerate() {
+                    let from = from.wrapping_add(i / each * LINE + i % each * steps * step);
+                    *ask = Ask { from, step: step * size_of::<f32>() };
+                }
+            }
+        }
+        if regions.iter().any(|region| region.len > 0) {
+            Region::ask(&regions, &mut asks[rows..], steps);
         }
     }
 
@@ -510,23 +643,23 @@ impl Block<'_> {
         match self.right {
             RightBlock::Packed(b, p0, j0) => {
                 let (at, step) = b.panel(p0, j0 + j);
-                Panel(at, step, (at.wrapping_add(b.next_panel()), step))
+                Panel(at, step, Next::Whole(at.wrapping_add(b.next_panel())))
             }
-            RightBlock::InPlace(b, step) => Panel(b.wrapping_add(j), step, (b.wrapping_add(j + width), step)),
+            RightBlock::InPlace(b, step) => Panel(b.wrapping_add(j), step, Next::Rows(b.wrapping_add(j + width), step)),
             RightBlock::Scratch { to, from, keep, fill } => {
                 let to = if keep { to.wrapping_add(j * k) } else { to };
                 let at = to.cast_const();
                 let stored = cols.next_multiple_of(S::LANES);
                 if !fill {
-                    return Panel(at, stored, (at.wrapping_add(k * width), width));
+                    return Panel(at, stored, Next::Whole(at.wrapping_add(k * width)));
                 }
-                let mut next = (at, 0);
+                let mut next = Next::Region(Region::NOTHING);
                 match from {
                     Source::Strided(from, (row_stride, col_stride)) => {
                         let from = from.wrapping_add(j * col_stride);
                         s.call(Panels { from, row_stride, col_stride, k, n: cols, width, to });
                         if col_stride == 1 {
-                            next = (from.wrapping_add(width), row_stride);
+                            next = Next::Rows(from.wrapping_add(width), row_stride);
                         }
                     }
                     Source::Transposed(b, p0, j0) => {
@@ -539,6 +672,11 @@ impl Block<'_> {
                             let (from, to) = (from.wrapping_add(p - first), to.wrapping_add((p - p0) * stored));
                             s.call(Panels { from, row_stride: 1, col_stride: step, k: rows, n: cols, width, to });
                             p += rows;
+                        }
+                        if self.far && j + width < self.cols.len() {
+                            let (from, step) = b.panel(j0 + j + width, p0 / width * width);
+                            let (len, chunks) = (width * step, k.div_ceil(width));
+                            next = Next::Region(Region { from, len, chunks, next: b.next_panel() });
                         }
                     }
                 }

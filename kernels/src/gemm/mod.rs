@@ -18,7 +18,7 @@ pub use bf16::Method;
 pub use blocks::Scratch;
 use pack::PANEL_VECTORS;
 pub use pack::{Packed, PackedMut, pack, pack_raw, packed_len, panel_width};
-pub use parts::{Each, gemm_parts};
+pub use parts::{Take, gemm_parts};
 
 use blocks::{PanelProduct, Product};
 

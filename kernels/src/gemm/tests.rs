@@ -11,6 +11,7 @@ use crate::epilogue::{Backward, Derivative, Forward};
 use crate::philox::Key;
 use crate::{epilogue, reference};
 use proptest::prelude::*;
+use std::ops::Range;
 
 /// How the elements of a matrix lie.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -135,21 +136,45 @@ enum Given {
     Transposed,
 }
 
+/// All parts, put together.
+struct All {
+    m: usize,
+    width: usize,
+    stored: usize,
+    c: Vec<f32>,
+}
+
+impl All {
+    fn place(&self, rows: Range<usize>, panel: usize) -> Range<usize> {
+        let step = self.width.min(self.stored - panel * self.width);
+        let start = panel * self.width * self.m;
+        start + rows.start * step..start + rows.end * step
+    }
+}
+
+impl Take for All {
+    fn take(&mut self, rows: Range<usize>, panel: usize, values: &[f32]) {
+        let place = self.place(rows.clone(), panel);
+        let to = &mut self.c[place];
+        assert!(to.iter().all(|x| x.is_nan()), "rows {rows:?} of panel {panel} came before");
+        to.copy_from_slice(values);
+    }
+
+    fn needs(&self, rows: Range<usize>, panel: usize) -> [&[f32]; 3] {
+        [&self.c[self.place(rows, panel)], &[], &[]]
+    }
+}
+
 /// The product in panels, put together from its parts: every element comes once, and 0 in the padding.
 pub(super) fn by_parts(isa: Isa, method: Method, a: Matrix, b: Right) -> Vec<f32> {
+    by_parts_in(isa, method, a, b, &mut Scratch::default())
+}
+
+fn by_parts_in(isa: Isa, method: Method, a: Matrix, b: Right, scratch: &mut Scratch) -> Vec<f32> {
     let (m, n, width) = (a.rows(), b.cols(), panel_width(isa));
-    let mut c = vec![f32::NAN; packed_len(isa, m, n)];
-    gemm_parts(isa, method, a, b, &mut Scratch::default(), &mut |rows, panels, values| {
-        let mut from = 0;
-        for panel in panels {
-            let step = width.min(n.next_multiple_of(isa.lanes()) - panel * width);
-            let to = &mut c[panel * width * m + rows.start * step..][..rows.len() * step];
-            assert!(to.iter().all(|x| x.is_nan()), "{} rows {rows:?} of panel {panel} came before", isa.name());
-            to.copy_from_slice(&values[from..][..to.len()]);
-            from += to.len();
-        }
-        assert_eq!(from, values.len());
-    });
+    let mut all = All { m, width, stored: n.next_multiple_of(isa.lanes()), c: vec![f32::NAN; packed_len(isa, m, n)] };
+    gemm_parts(isa, method, a, b, scratch, &mut all);
+    let c = all.c;
     for (panel, j) in (0..n).step_by(width).enumerate() {
         let (cols, step) = (width.min(n - j), width.min(n.next_multiple_of(isa.lanes()) - j));
         for i in 0..m {
@@ -255,6 +280,9 @@ fn sizes_around_the_blocks() {
             (2, 3, blocks::NC - 1),
             (3, 7, blocks::NC + 1),
             (t, blocks::KC + 7, blocks::NC + 33),
+            // Results and operands that are asked for, by strips of two heights, in one block of k and in two.
+            (rows + 1, 4 * t + 1, blocks::FAR_RESULT / rows + 19),
+            (rows + 1, blocks::KC + 4 * t, blocks::FAR_RESULT / rows + 19),
         ] {
             for packed in [false, true] {
                 check(isa, Case { packed, ..plain(m, k, n) }, false, &mut scratch);
@@ -443,6 +471,13 @@ fn a_prepared_scratch_never_grows() {
             let (a, b, c) = (a.view(), Right::Strided(b.view()), c.view_mut());
             gemm(isa, Gemm { a, b, c, beta: Beta::Zero, epilogue: Epilogue::None }, &mut scratch);
             assert_eq!(scratch.size(), size, "{} {case:?}", isa.name());
+        }
+        scratch.reserve_parts(isa, Method::F32, m, k, n);
+        let size = scratch.size();
+        for a in [Layout::Rows, Layout::Columns] {
+            let (a, b) = (Stored::new(a, m, k, whole(1)), Stored::new(Layout::Rows, k, n, whole(2)));
+            by_parts_in(isa, Method::F32, a.view(), Right::Strided(b.view()), &mut scratch);
+            assert_eq!(scratch.size(), size, "{} by parts", isa.name());
         }
     }
 }

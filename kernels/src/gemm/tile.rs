@@ -38,45 +38,29 @@ pub(super) struct Strips {
     pub b_step: usize,
     /// Element (0, 0) of the first tile of C.
     pub c: *mut f32,
+    /// That of the tile after the last, where tiles of C are to be asked for before they are needed, a line of each of its
+    /// rows at the beginning and in the middle of the sums. k is at least four times the rows then.
+    pub c_after: Option<*mut f32>,
     /// From row to row of C; its columns are contiguous.
     pub c_step: usize,
     /// Columns of C, above (NV − 1)·LANES and at most NV·LANES.
     pub cols: usize,
     /// Strips.
     pub count: usize,
-    /// What will be read after this panel, asked for meanwhile.
-    pub ahead: Ahead,
+    /// For each strip what is asked for meanwhile: one, or two where tiles of C are asked for.
+    pub asks: *const Ask,
     /// Whether the sums begin with what C holds.
     pub add: bool,
 }
 
-/// Memory to ask for, a line a step of k.
+/// Memory that will be needed later, of which a step of k asks for a line: the loop has room for one such instruction,
+/// where many at once would wait for each other.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Ahead {
-    /// Where the first strip begins.
+pub(super) struct Ask {
     pub from: *const f32,
-    /// Bytes to the next step. Less than a line where the strips share memory without gaps: a line is asked for by several
-    /// steps then, which costs nothing, and lines come no faster than they are needed.
+    /// Bytes to the next step. Less than a line where there is time: a line is asked for by several steps then, which
+    /// costs nothing, and lines come no faster than they are needed.
     pub step: usize,
-    /// Bytes to where the next strip begins.
-    pub next: usize,
-    /// Strips that ask.
-    pub strips: usize,
-}
-
-impl Ahead {
-    /// Nothing but a line that is there.
-    #[inline(always)]
-    pub fn nothing(at: *const f32) -> Self {
-        Ahead { from: at, step: 0, next: 0, strips: 0 }
-    }
-
-    /// What is left to ask for after so many strips.
-    #[inline(always)]
-    pub fn after(self, strips: usize) -> Self {
-        let from = self.from.wrapping_byte_add(strips * self.next);
-        Ahead { from, strips: self.strips.saturating_sub(strips), ..self }
-    }
 }
 
 /// The inner loops for one height and layout.
@@ -161,9 +145,8 @@ impl<const MR: usize, const NV: usize, const ALONG: bool, const MASKED: bool> Op
                         sums[r][NV - 1] = s.load_first(row.add((NV - 1) * S::LANES), tail);
                     });
                 }
-                let Ahead { from, step, next, strips } = t.ahead;
-                let ahead = if strip < strips { (from.wrapping_byte_add(strip * next), step) } else { (t.b, 0) };
-                self.sum(s, a, ahead, tail, &mut sums);
+                let next = (strip + 1 < t.count).then(|| c.wrapping_add(MR * t.c_step));
+                self.sum(s, a, strip, next, tail, &mut sums);
                 let mut row = c.wrapping_sub(t.c_step);
                 each_row!(MR, r => {
                     row = opaque(row.wrapping_add(t.c_step)).cast_mut();
@@ -185,7 +168,8 @@ impl<const MR: usize, const NV: usize, const ALONG: bool, const MASKED: bool> Op
 }
 
 impl<const MR: usize, const NV: usize, const ALONG: bool, const MASKED: bool> Tile<'_, MR, NV, ALONG, MASKED> {
-    /// Adds the product of the strip at `a` and the panel to the sums.
+    /// Adds the product of the strip at `a` and the panel to the sums, and asks meanwhile; `next` is the tile
+    /// of C after this, if this strip is not the last.
     ///
     /// # Safety
     /// As for [`Kernel`].
@@ -194,7 +178,8 @@ impl<const MR: usize, const NV: usize, const ALONG: bool, const MASKED: bool> Ti
         &self,
         s: S,
         a: *const f32,
-        ahead: (*const f32, usize),
+        strip: usize,
+        next: Option<*mut f32>,
         tail: usize,
         sums: &mut [[S::F; NV]; MR],
     ) {
@@ -203,29 +188,43 @@ impl<const MR: usize, const NV: usize, const ALONG: bool, const MASKED: bool> Ti
         let b_step = t.b_step;
         let group = |g: usize| a.wrapping_add(g * GROUP * t.a_step);
         let mut rows = if ALONG { [a, group(1), group(2), group(3), group(4)] } else { [a; 5] };
-        let (mut b, (mut ahead, ahead_step)) = (t.b, ahead);
-        for _ in 0..t.k {
-            let mut w = [s.splat(0.0); NV];
-            // SAFETY: as the caller promises; a masked panel is read up to its last column.
-            unsafe {
-                if NV > 1 {
-                    s.prefetch(ahead);
+        let mut b = t.b;
+        let (mut left, mut turn) = (t.k, 0);
+        while left > 0 {
+            let (Ask { from: mut ahead, step: ahead_step }, steps) = match t.c_after {
+                // SAFETY: there are as many asks.
+                None => (unsafe { *t.asks.add(strip) }, t.k),
+                // SAFETY: as above.
+                Some(_) if turn % 2 == 1 => (unsafe { *t.asks.add(2 * strip + turn / 2) }, (t.k + turn / 2) / 2 - MR),
+                Some(after) => {
+                    let line = next.unwrap_or(after).wrapping_add(turn / 2 * (NV - 1) * S::LANES);
+                    (Ask { from: line, step: t.c_step * size_of::<f32>() }, MR)
                 }
-                for v in 0..NV {
-                    let at = b.add(v * S::LANES);
-                    w[v] = if MASKED && v == NV - 1 { s.load_first(at, tail) } else { s.load_ptr(at) };
-                }
-                each_row!(MR, r => {
-                    let x = if ALONG { *rows[r / GROUP].add(r % GROUP * a_step) } else { *rows[0].add(r) };
-                    let x = s.splat(x);
-                    for v in 0..NV {
-                        sums[r][v] = s.mul_add(x, w[v], sums[r][v]);
+            };
+            (turn, left) = (turn + 1, left - steps);
+            for _ in 0..steps {
+                let mut w = [s.splat(0.0); NV];
+                // SAFETY: as the caller promises; a masked panel is read up to its last column.
+                unsafe {
+                    if NV > 1 {
+                        s.prefetch(ahead);
                     }
-                });
+                    for v in 0..NV {
+                        let at = b.add(v * S::LANES);
+                        w[v] = if MASKED && v == NV - 1 { s.load_first(at, tail) } else { s.load_ptr(at) };
+                    }
+                    each_row!(MR, r => {
+                        let x = if ALONG { *rows[r / GROUP].add(r % GROUP * a_step) } else { *rows[0].add(r) };
+                        let x = s.splat(x);
+                        for v in 0..NV {
+                            sums[r][v] = s.mul_add(x, w[v], sums[r][v]);
+                        }
+                    });
+                }
+                rows = advance::<MR, ALONG>(rows, by);
+                b = opaque(b.wrapping_add(b_step));
+                ahead = opaque(ahead.wrapping_byte_add(ahead_step));
             }
-            rows = advance::<MR, ALONG>(rows, by);
-            b = opaque(b.wrapping_add(b_step));
-            ahead = opaque(ahead.wrapping_byte_add(ahead_step));
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::tolerance::OPTIMIZER;
 use crate::{LENGTHS, uniform, widen};
 use hpt_kernels::isa::Isa;
-use hpt_kernels::optimizer::{Optimizer, Update, update};
+use hpt_kernels::optimizer::{Optimizer, Scalars, Update, update};
 use hpt_kernels::reference::optimizer::Step;
 
 /// The table, and RMSprop's other form.
@@ -26,10 +26,8 @@ fn train(isa: Isa, optimizer: Optimizer, setting: [f32; 4], n: usize, cuts: &[us
             let part = |x: &std::ops::Range<usize>, len: usize| x.start.min(len)..x.end.min(len);
             let slots = [&mut a[part(&range, len(0))], &mut b[part(&range, len(1))]];
             let (weights, gradients) = (&mut w[range.clone()], &g[range.clone()]);
-            update(
-                isa,
-                Update { optimizer, learning_rate, weight_decay, l1, gradient_scale, step, weights, gradients, slots },
-            );
+            let scalars = Scalars::new(optimizer, weight_decay, learning_rate, step);
+            update(isa, Update { optimizer, scalars, weight_decay, l1, gradient_scale, weights, gradients, slots });
         }
     }
     [w, a, b]
@@ -86,11 +84,10 @@ fn a_zero_weight_has_no_l1_gradient_and_a_nan_gradient_shows() {
         let mut w = [0.0, -0.0, 1.0, -1.0, 0.5];
         let args = Update {
             optimizer: Optimizer::Sgd,
-            learning_rate: 0.5,
+            scalars: Scalars::new(Optimizer::Sgd, 0.0, 0.5, 1),
             weight_decay: 0.0,
             l1: 0.25,
             gradient_scale: 1.0,
-            step: 1,
             weights: &mut w,
             gradients: &[0.0, 0.0, 0.0, 0.0, f32::NAN],
             slots: [&mut [], &mut []],

@@ -67,7 +67,8 @@ impl Net {
             if worker.index == 0 {
                 adapt.offsets.part_mut(next..next + 1)[0] = offset;
             }
-            self.update(part.clone(), gradients, 1.0, Step { rate, ..at });
+            let at = Step { rate, scalars: self.scalars(rate, at.step), ..at };
+            self.update(part.clone(), gradients, 1.0, at);
             let slot = |i: usize| self.slots[i].part(part.clone());
             match self.rule.optimizer {
                 Optimizer::Momentum { .. } => direction.copy_from_slice(slot(0)),
@@ -75,8 +76,7 @@ impl Net {
                     direction.iter_mut().zip(slot(0)).for_each(|(d, b)| *d += momentum * b);
                 }
                 Optimizer::Adam { epsilon, .. } => {
-                    let scalars = Scalars::new(self.rule.optimizer, 0.0, rate, at.step + 1);
-                    let Scalars { inverse: scale, root, .. } = scalars;
+                    let Scalars { inverse: scale, root, .. } = at.scalars;
                     for ((d, m), v) in direction.iter_mut().zip(slot(0)).zip(slot(1)) {
                         *d = m * scale / (v.sqrt() * root + epsilon);
                     }

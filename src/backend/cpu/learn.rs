@@ -6,7 +6,7 @@
 use super::memory::rows_of;
 use super::net::{Net, Step, WorkerMemory};
 use super::team::Worker;
-use hpt_kernels::gemm::{Method, PackedMut, Right, gemm_panels, gemm_parts};
+use hpt_kernels::gemm::{Method, PackedMut, Right, Take, gemm_panels, gemm_parts};
 use hpt_kernels::matrix::Matrix;
 use hpt_kernels::optimizer::{Update, update};
 use hpt_kernels::reduce::{CHUNK, column_sums, sum_of_squares_chunks};
@@ -65,23 +65,6 @@ impl Net {
         }
     }
 
-    /// Where those rows of those panels of W lie: one stretch where they are all rows, else one a panel.
-    fn places(
-        &self,
-        l: usize,
-        panels: Range<usize>,
-        rows: Range<usize>,
-    ) -> impl Iterator<Item = Range<usize>> + use<'_> {
-        let whole = rows.len() == self.plan.layers[l].inputs;
-        let all = whole.then(|| self.arena.elements(l, &panels));
-        let each = if whole { 0..0 } else { panels };
-        let part = move |panel| {
-            let (start, step) = self.arena.panel(l, panel);
-            start + rows.start * step..start + rows.end * step
-        };
-        all.into_iter().chain(each.map(part))
-    }
-
     /// Those rows of those panels of dW, into the arena.
     fn gradient(
         &self,
@@ -113,17 +96,8 @@ impl Net {
     ) {
         // SAFETY: phase rule: h and dz are only read.
         let (x, dz) = unsafe { self.factors(l, &panels, rows.clone(), at.rows.len()) };
-        let mut each = |of_rows: Range<usize>, of_panels: Range<usize>, gradient: &[f32]| {
-            let of_rows = rows.start + of_rows.start..rows.start + of_rows.end;
-            let mut from = 0;
-            for place in self.places(l, panels.start + of_panels.start..panels.start + of_panels.end, of_rows) {
-                let to = from + place.len();
-                // SAFETY: phase rule: these rows of these panels are this worker's.
-                unsafe { self.update(place, &gradient[from..to], 1.0, at) };
-                from = to;
-            }
-        };
-        gemm_parts(self.isa, method, x.t(), Right::Strided(dz), &mut memory.scratch, &mut each);
+        let mut part = Part { net: self, l, panel: panels.start, row: rows.start, at };
+        gemm_parts(self.isa, method, x.t(), Right::Strided(dz), &mut memory.scratch, &mut part);
     }
 
     /// New weights from the whole gradient, scaled to a norm of at most `limit`; each worker for its own chunks.
@@ -154,17 +128,51 @@ impl Net {
         };
         let args = Update {
             optimizer: self.rule.optimizer,
-            learning_rate: at.rate,
+            scalars: at.scalars,
             weight_decay: self.rule.weight_decay,
             l1: self.rule.l1,
             gradient_scale,
-            step: at.step + 1,
             // SAFETY: as above.
             weights: unsafe { self.weights.part_mut(range.clone()) },
             gradients,
             slots: [slot(0), slot(1)],
         };
         update(self.isa, args);
+    }
+}
+
+/// A worker's part of W, which takes its gradient.
+struct Part<'a> {
+    net: &'a Net,
+    l: usize,
+    /// Where it begins.
+    panel: usize,
+    row: usize,
+    at: Step<'a>,
+}
+
+impl Part<'_> {
+    /// Where those rows of that panel, both counted from the part's first, lie in the arena.
+    fn place(&self, rows: Range<usize>, panel: usize) -> Range<usize> {
+        let (start, step) = self.net.arena.panel(self.l, self.panel + panel);
+        start + (self.row + rows.start) * step..start + (self.row + rows.end) * step
+    }
+}
+
+impl Take for Part<'_> {
+    fn take(&mut self, rows: Range<usize>, panel: usize, gradient: &[f32]) {
+        // SAFETY: phase rule: these rows of this panel are this worker's.
+        unsafe { self.net.update(self.place(rows, panel), gradient, 1.0, self.at) }
+    }
+
+    fn needs(&self, rows: Range<usize>, panel: usize) -> [&[f32]; 3] {
+        let (net, place) = (self.net, self.place(rows, panel));
+        let slots = net.rule.optimizer.slots();
+        // SAFETY: as above.
+        unsafe {
+            let slot = |i: usize| if i < slots { net.slots[i].part(place.clone()) } else { &[] };
+            [net.weights.part(place.clone()), slot(0), slot(1)]
+        }
     }
 }
 

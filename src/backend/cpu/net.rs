@@ -9,6 +9,7 @@ use crate::data::Dataset;
 use crate::model::{Criterion, Layer, Loss, Plan};
 use hpt_kernels::gemm::{Method, Scratch};
 use hpt_kernels::isa::Isa;
+use hpt_kernels::optimizer::Scalars;
 use hpt_kernels::philox::Key;
 use hpt_kernels::reduce::CHUNK;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -60,6 +61,8 @@ pub(super) struct Step<'a> {
     pub step: u64,
     /// Learning rate.
     pub rate: f32,
+    /// What the optimizer makes of both.
+    pub scalars: Scalars,
 }
 
 /// What a worker needs for itself.
@@ -136,7 +139,8 @@ impl Net {
             let mut losses = (worker.index == 0).then(|| losses.lock().unwrap_or_else(PoisonError::into_inner));
             for i in 0..steps {
                 let step = steps_of.first_step + i as u64;
-                let at = Step { rows: steps_of.step_rows(i), step, rate: steps_of.rates[i] };
+                let rate = steps_of.rates[i];
+                let at = Step { rows: steps_of.step_rows(i), step, rate, scalars: net.scalars(rate, step) };
                 let loss = net.step(worker, &mut memory, data, at);
                 if let Some(losses) = &mut losses {
                     losses[i] = loss;
@@ -147,6 +151,11 @@ impl Net {
             adapt.settle(run.first_step + steps as u64);
         }
         run.losses = losses.into_inner().unwrap_or_else(PoisonError::into_inner);
+    }
+
+    /// What the optimizer makes of the rate in that step, counted from 0.
+    pub fn scalars(&self, rate: f32, step: u64) -> Scalars {
+        Scalars::new(self.rule.optimizer, self.rule.weight_decay, rate, step + 1)
     }
 
     /// How a product m × k × n of a step is computed, whichever part of it a worker has.

@@ -228,7 +228,7 @@ impl<U: Unit> Product<'_, '_, U> {
         for j in cols.clone().step_by(COLS) {
             let here = j..cols.end.min(j + COLS);
             if let Out::Parts(parts) = &mut self.args.c {
-                parts.begin(plan.cut.start(groups.start)..plan.cut.start(groups.end), here.clone());
+                parts.begin(plan.cut.start(groups.start)..plan.cut.start(groups.end), here.clone(), true);
             }
             let mut part = 0..plan.chunks;
             loop {
@@ -266,7 +266,7 @@ impl<U: Unit> Product<'_, '_, U> {
                 part = part.end..chunks.min(part.end + plan.chunks);
             }
             if let Out::Parts(parts) = &mut self.args.c {
-                parts.end();
+                parts.end(here);
             }
         }
     }
