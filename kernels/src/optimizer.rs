@@ -107,7 +107,7 @@ pub struct Update<'a> {
     pub optimizer: Optimizer,
     /// What the step's number and its rate amount to.
     pub scalars: Scalars,
-    /// λ of `½λ|w|²`; decoupled from the gradient for [`Optimizer::AdamW`].
+    /// λ of `½λ|w|²`; [`Optimizer::AdamW`]'s, decoupled from the gradient, is in `scalars`.
     pub weight_decay: f32,
     /// λ of `λ·Σ|w|`.
     pub l1: f32,

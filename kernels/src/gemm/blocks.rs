@@ -112,7 +112,7 @@ impl Scratch {
     pub fn reserve_parts(&mut self, isa: Isa, method: Method, m: usize, k: usize, n: usize) {
         self.reserve_by(isa, method, m, k, n);
         isa.run(Reserve { scratch: self, m, k, n, kept: n });
-        self.part.grow(super::parts::part_len(isa, m, n));
+        self.part.grow(super::parts::part_len(isa, m, k, n));
     }
 
     /// Bytes held.
@@ -673,7 +673,7 @@ impl Block<'_> {
                             s.call(Panels { from, row_stride: 1, col_stride: step, k: rows, n: cols, width, to });
                             p += rows;
                         }
-                        if self.far && j + width < self.cols.len() {
+                        if self.far && k > 0 && j + width < self.cols.len() {
                             let (from, step) = b.panel(j0 + j + width, p0 / width * width);
                             let (len, chunks) = (width * step, k.div_ceil(width));
                             next = Next::Region(Region { from, len, chunks, next: b.next_panel() });

@@ -1,6 +1,6 @@
 //! A product whose result is used up at once, part by part, and never written to memory as a whole.
 
-use super::blocks::{Buffer, PartsProduct, STRIPS};
+use super::blocks::{Buffer, KC, PartsProduct, STRIPS};
 use super::tile::MAX_ROWS;
 use super::{Beta, Method, Right, Scratch, bf16, packed_len, panel_width};
 use crate::epilogue::Epilogue;
@@ -8,8 +8,8 @@ use crate::isa::Isa;
 use crate::matrix::Matrix;
 use std::ops::Range;
 
-/// Elements of a part of an f32 product: 256 KiB, a part of L2.
-const PART: usize = 1 << 16;
+/// Elements of a part of an f32 product to which blocks of k are added, 1 MiB: fewer columns, and A is packed again and again.
+const PART: usize = 1 << 18;
 
 /// What takes the parts of a result.
 pub trait Take {
@@ -21,7 +21,7 @@ pub trait Take {
 }
 
 /// `C ← A·B`, of which `to` gets every part as soon as it is computed, while it is in a near cache; every element comes
-/// once, with the bits of [`gemm_panels`].
+/// once, with the bits of [`gemm_panels`](super::gemm_panels).
 ///
 /// # Panics
 /// Shapes differ, B was packed for another instruction set, or the set has no such method.
@@ -35,7 +35,7 @@ pub fn gemm_parts(isa: Isa, method: Method, a: Matrix, b: Right, scratch: &mut S
         return;
     }
     let mut memory = std::mem::take(&mut scratch.part);
-    memory.grow(part_len(isa, m, n));
+    memory.grow(part_len(isa, m, k, n));
     let c = Parts { isa, memory: &mut memory, rows: 0..0, cols: 0..0, once: true, to };
     if method == Method::F32 {
         isa.run(PartsProduct { a, b, c, scratch });
@@ -51,9 +51,9 @@ pub(super) fn columns(rows: usize, panel: usize) -> usize {
     panel * (PART / (rows * panel).max(1)).max(1)
 }
 
-/// Elements that a part of m × n takes at most.
-pub(super) fn part_len(isa: Isa, m: usize, n: usize) -> usize {
-    let f32 = PART.max(STRIPS * MAX_ROWS * panel_width(isa));
+/// Elements that the parts of a product m × k × n take at most.
+pub(super) fn part_len(isa: Isa, m: usize, k: usize, n: usize) -> usize {
+    let f32 = if k <= KC { STRIPS * MAX_ROWS * panel_width(isa) } else { PART };
     packed_len(isa, m, n).min(f32.max(packed_len(isa, m, bf16::COLS)))
 }
 
@@ -95,15 +95,54 @@ impl Parts<'_> {
         self.to.needs(self.rows.clone(), cols.start / panel_width(self.isa))
     }
 
-    /// Hands out the panel of those columns.
+    /// Hands out the panels of those columns.
     pub fn end(&mut self, cols: Range<usize>) {
-        let stored = cols.len().next_multiple_of(self.isa.lanes());
-        let (from, _) = self.at(self.rows.start, cols.start);
-        // SAFETY: `part_len` elements were made room for, and those of the rows and columns are no more.
-        let values = unsafe { std::slice::from_raw_parts_mut(from, self.rows.len() * stored) };
-        if cols.len() < stored {
-            values.chunks_exact_mut(stored).for_each(|row| row[cols.len()..].fill(0.0));
+        let width = panel_width(self.isa);
+        for first in cols.clone().step_by(width) {
+            let cols = width.min(cols.end - first);
+            let stored = cols.next_multiple_of(self.isa.lanes());
+            let (from, _) = self.at(self.rows.start, first);
+            // SAFETY: `part_len` elements were made room for, and those of the rows and columns are no more.
+            let values = unsafe { std::slice::from_raw_parts_mut(from, self.rows.len() * stored) };
+            if cols < stored {
+                values.chunks_exact_mut(stored).for_each(|row| row[cols..].fill(0.0));
+            }
+            self.to.take(self.rows.clone(), first / width, values);
         }
-        self.to.take(self.rows.clone(), cols.start / panel_width(self.isa), values);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The first value of each panel, and how many there are.
+    struct Panels(Vec<(usize, f32, usize)>);
+
+    impl Take for Panels {
+        fn take(&mut self, _: Range<usize>, panel: usize, values: &[f32]) {
+            self.0.push((panel, values[0], values.len()));
+        }
+
+        fn needs(&self, _: Range<usize>, _: usize) -> [&[f32]; 3] {
+            [&[]; 3]
+        }
+    }
+
+    #[test]
+    fn panels_come_one_by_one_from_blocks_of_several() {
+        for isa in Isa::available() {
+            let (rows, width) = (3, panel_width(isa));
+            let (mut memory, mut to) = (Buffer::default(), Panels(Vec::new()));
+            memory.grow(rows * 2 * width);
+            let mut parts = Parts { isa, memory: &mut memory, rows: 0..0, cols: 0..0, once: true, to: &mut to };
+            parts.begin(5..5 + rows, 2 * width..4 * width, false);
+            for panel in 2..4 {
+                // SAFETY: room was made for both.
+                unsafe { *parts.at(5, panel * width).0 = panel as f32 };
+            }
+            parts.end(2 * width..4 * width);
+            assert_eq!(to.0, [(2, 2.0, rows * width), (3, 3.0, rows * width)], "{}", isa.name());
+        }
     }
 }

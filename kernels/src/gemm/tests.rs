@@ -291,6 +291,8 @@ fn sizes_around_the_blocks() {
                 check(isa, transposed, true, &mut scratch);
             }
         }
+        // A packed once for two blocks of columns.
+        check(isa, Case { a: Layout::Scattered, ..plain(t + 1, 7, blocks::NC + 33) }, true, &mut scratch);
     }
 }
 
@@ -472,12 +474,18 @@ fn a_prepared_scratch_never_grows() {
             gemm(isa, Gemm { a, b, c, beta: Beta::Zero, epilogue: Epilogue::None }, &mut scratch);
             assert_eq!(scratch.size(), size, "{} {case:?}", isa.name());
         }
-        scratch.reserve_parts(isa, Method::F32, m, k, n);
-        let size = scratch.size();
-        for a in [Layout::Rows, Layout::Columns] {
+        // Two blocks of k, and one.
+        for (k, a) in [(k, Layout::Rows), (k, Layout::Columns), (450, Layout::Columns)] {
+            scratch.reserve_parts(isa, Method::F32, m, k, n);
+            let size = scratch.size();
             let (a, b) = (Stored::new(a, m, k, whole(1)), Stored::new(Layout::Rows, k, n, whole(2)));
-            by_parts_in(isa, Method::F32, a.view(), Right::Strided(b.view()), &mut scratch);
+            let parts = by_parts_in(isa, Method::F32, a.view(), Right::Strided(b.view()), &mut scratch);
             assert_eq!(scratch.size(), size, "{} by parts", isa.name());
+            let mut c = Stored::new(Layout::Rows, m, n, |_, _| f32::NAN);
+            let (a, b) = (a.view(), Right::Strided(b.view()));
+            let args = Gemm { a, b, c: c.view_mut(), beta: Beta::Zero, epilogue: Epilogue::None };
+            gemm(isa, args, &mut Scratch::default());
+            assert!(bits(&parts) == bits(&packed_copy(isa, c.view())), "{} by parts", isa.name());
         }
     }
 }

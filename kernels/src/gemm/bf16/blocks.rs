@@ -228,7 +228,7 @@ impl<U: Unit> Product<'_, '_, U> {
         for j in cols.clone().step_by(COLS) {
             let here = j..cols.end.min(j + COLS);
             if let Out::Parts(parts) = &mut self.args.c {
-                parts.begin(plan.cut.start(groups.start)..plan.cut.start(groups.end), here.clone(), true);
+                parts.begin(plan.cut.start(groups.start)..plan.cut.start(groups.end), here.clone(), false);
             }
             let mut part = 0..plan.chunks;
             loop {
