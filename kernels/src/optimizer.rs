@@ -132,7 +132,7 @@ pub fn update(isa: Isa, args: Update) {
         let expected = if i < args.optimizer.slots() { n } else { 0 };
         assert_eq!(slot.len(), expected, "slot {i} of {}", args.optimizer.name());
     }
-    isa.run(args);
+    isa.run(Checked(args));
 }
 
 /// Vectors that are asked for before they are needed. Roots by multiply-adds fill the processor's window with so many
@@ -176,9 +176,9 @@ impl Rule for Momentum {
     }
 }
 
-/// Adam with the corrections folded in: `lr / (1 − β₁ᵗ)` and `1 / √(1 − β₂ᵗ)`.
+/// Adam with the corrections folded in: `lr / (1 − β₁ᵗ)` and `1 / √(1 − β₂ᵗ)`. `DECOUPLED`: AdamW, whose weights shrink.
 #[derive(Clone, Copy)]
-struct Adam {
+struct Adam<const DECOUPLED: bool> {
     shrink: f32,
     beta2: f32,
     one_less: [f32; 2],
@@ -187,14 +187,14 @@ struct Adam {
     root: f32,
 }
 
-impl Rule for Adam {
+impl<const DECOUPLED: bool> Rule for Adam<DECOUPLED> {
     const SLOTS: usize = 2;
     #[inline(always)]
     fn step<S: Simd>(self, s: S, w: S::F, g: S::F, [m, v]: [S::F; 2]) -> (S::F, [S::F; 2]) {
         let m = s.mul_add(s.sub(g, m), s.splat(self.one_less[0]), m);
         let v = s.mul_add(s.mul(g, g), s.splat(self.one_less[1]), s.mul(v, s.splat(self.beta2)));
         let d = s.mul_add(s.sqrt(v), s.splat(self.root), s.splat(self.epsilon));
-        let w = s.mul(w, s.splat(self.shrink));
+        let w = if DECOUPLED { s.mul(w, s.splat(self.shrink)) } else { w };
         // The rate last: `lr·m` can be subnormal where `m` is not.
         (s.mul_add(s.div(m, d), s.splat(-self.lr), w), [m, v])
     }
@@ -289,21 +289,31 @@ impl Scalars {
     }
 }
 
-impl Op for Update<'_> {
+/// An update whose arrays are as long as they should be.
+struct Checked<'a>(Update<'a>);
+
+impl Op for Checked<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
+        self.0.take_step(s);
+    }
+}
+
+impl Update<'_> {
+    #[inline(always)]
+    fn take_step<S: Simd>(self, s: S) {
         let lr = self.scalars.corrected;
         match self.optimizer {
             Optimizer::Sgd => self.apply(s, Sgd { lr }),
             Optimizer::Momentum { momentum } => self.apply(s, Momentum { lr, momentum, nesterov: false }),
             Optimizer::Nesterov { momentum } => self.apply(s, Momentum { lr, momentum, nesterov: true }),
             Optimizer::Adam { beta1, beta2, epsilon } => {
-                let rule = self.adam(beta1, beta2, epsilon);
+                let rule = self.adam::<false>(beta1, beta2, epsilon);
                 self.apply(s, rule);
             }
             Optimizer::AdamW { beta1, beta2, epsilon } => {
-                let rule = self.adam(beta1, beta2, epsilon);
+                let rule = self.adam::<true>(beta1, beta2, epsilon);
                 Update { weight_decay: 0.0, ..self }.apply(s, rule);
             }
             Optimizer::RmsProp { alpha, epsilon, momentum } => {
@@ -316,16 +326,25 @@ impl Op for Update<'_> {
             }
         }
     }
-}
 
-impl Update<'_> {
-    fn adam(&self, beta1: f32, beta2: f32, epsilon: f32) -> Adam {
+    fn adam<const DECOUPLED: bool>(&self, beta1: f32, beta2: f32, epsilon: f32) -> Adam<DECOUPLED> {
         let Scalars { shrink, corrected: lr, root, .. } = self.scalars;
         Adam { shrink, beta2, one_less: [one_less(beta1), one_less(beta2)], epsilon, lr, root }
     }
 
     #[inline(always)]
-    fn apply<S: Simd, R: Rule>(mut self, s: S, rule: R) {
+    fn apply<S: Simd, R: Rule>(self, s: S, rule: R) {
+        // The loop is bound by arithmetic, so what changes nothing is left out of it.
+        if self.gradient_scale == 1.0 && self.weight_decay == 0.0 && self.l1 == 0.0 {
+            self.each::<S, R, true>(s, rule);
+        } else {
+            self.each::<S, R, false>(s, rule);
+        }
+    }
+
+    /// `PLAIN`: the gradient is what was given.
+    #[inline(always)]
+    fn each<S: Simd, R: Rule, const PLAIN: bool>(mut self, s: S, rule: R) {
         let n = self.weights.len();
         let whole = n - n % S::LANES;
         // Twice the same, so that the compiler sees vectors of full length in the loop.
@@ -336,34 +355,44 @@ impl Update<'_> {
             for slot in &self.slots[..R::SLOTS] {
                 s.prefetch(slot.as_ptr().wrapping_add(ahead));
             }
-            self.vector(s, rule, i, S::LANES);
+            // SAFETY: `i + LANES ≤ whole ≤ n`, the length of every array in use (`Checked`).
+            unsafe { self.vector::<S, R, PLAIN>(s, rule, i, S::LANES) };
         }
         if whole < n {
-            self.vector(s, rule, whole, n - whole);
+            // SAFETY: likewise.
+            unsafe { self.vector::<S, R, PLAIN>(s, rule, whole, n - whole) };
         }
     }
 
     /// The elements `i .. i + n`, `n` at most the lanes.
+    ///
+    /// # Safety
+    /// Weights, gradients and the rule's slots have them.
     #[inline(always)]
-    fn vector<S: Simd, R: Rule>(&mut self, s: S, rule: R, i: usize, n: usize) {
-        let zero = s.splat(0.0);
-        let w = s.load(&self.weights[i..i + n]);
-        let mut g = s.mul(s.load(&self.gradients[i..i + n]), s.splat(self.gradient_scale));
-        if self.weight_decay != 0.0 {
-            g = s.mul_add(w, s.splat(self.weight_decay), g);
-        }
-        if self.l1 != 0.0 {
-            let sign = copysign(s, s.splat(self.l1), w);
-            g = s.add(g, s.select(s.eq(w, zero), zero, sign));
+    unsafe fn vector<S: Simd, R: Rule, const PLAIN: bool>(&mut self, s: S, rule: R, i: usize, n: usize) {
+        // SAFETY (both): by the caller's promise.
+        let load = |x: &[f32]| unsafe { s.load(x.get_unchecked(i..i + n)) };
+        let store = |x: &mut [f32], v: S::F| unsafe { s.store(x.get_unchecked_mut(i..i + n), v) };
+        let (zero, w) = (s.splat(0.0), load(self.weights));
+        let mut g = load(self.gradients);
+        if !PLAIN {
+            g = s.mul(g, s.splat(self.gradient_scale));
+            if self.weight_decay != 0.0 {
+                g = s.mul_add(w, s.splat(self.weight_decay), g);
+            }
+            if self.l1 != 0.0 {
+                let sign = copysign(s, s.splat(self.l1), w);
+                g = s.add(g, s.select(s.eq(w, zero), zero, sign));
+            }
         }
         let mut state = [zero; 2];
         for (state, slot) in state.iter_mut().zip(&self.slots[..R::SLOTS]) {
-            *state = s.load(&slot[i..i + n]);
+            *state = load(slot);
         }
         let (w, state) = rule.step(s, w, g, state);
-        s.store(&mut self.weights[i..i + n], w);
+        store(self.weights, w);
         for (state, slot) in state.into_iter().zip(&mut self.slots[..R::SLOTS]) {
-            s.store(&mut slot[i..i + n], s.flush(state));
+            store(slot, s.flush(state));
         }
     }
 }

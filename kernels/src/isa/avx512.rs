@@ -171,7 +171,11 @@ impl Simd for Avx512 {
     }
     #[inline(always)]
     fn flush(self, a: __m512) -> __m512 {
-        unsafe { _mm512_mask_mov_ps(a, _mm512_fpclass_ps_mask::<0x20>(a), _mm512_setzero_ps()) }
+        // Of numbers without an exponent nothing is kept.
+        unsafe {
+            let exponent = _mm512_set1_epi32(f32::INFINITY.to_bits() as i32);
+            _mm512_maskz_mov_ps(_mm512_test_epi32_mask(_mm512_castps_si512(a), exponent), a)
+        }
     }
     #[inline(always)]
     fn sum(self, a: __m512) -> f32 {
