@@ -370,8 +370,9 @@ impl Update<'_> {
     /// Weights, gradients and the rule's slots have them.
     #[inline(always)]
     unsafe fn vector<S: Simd, R: Rule, const PLAIN: bool>(&mut self, s: S, rule: R, i: usize, n: usize) {
-        // SAFETY (both): by the caller's promise.
+        // SAFETY: by the caller's promise.
         let load = |x: &[f32]| unsafe { s.load(x.get_unchecked(i..i + n)) };
+        // SAFETY: likewise.
         let store = |x: &mut [f32], v: S::F| unsafe { s.store(x.get_unchecked_mut(i..i + n), v) };
         let (zero, w) = (s.splat(0.0), load(self.weights));
         let mut g = load(self.gradients);

@@ -6,6 +6,7 @@
 //! runs over whole rows of the groups.
 
 use super::pack::{CHUNK, Halves, Lines, PANEL, SCALE, Source, WORDS};
+use super::ring::{self, Ring};
 use super::{Block, Unit};
 use crate::epilogue::Epilogue;
 use crate::gemm::blocks::{Buffer, Cut};
@@ -39,7 +40,7 @@ impl Memory {
         let panels = if groups > most { n.min(NC).div_ceil(PANEL) } else { COLS / PANEL };
         let rows = groups.min(most).next_multiple_of(U::GROUPS) * U::ROWS;
         self.a.grow(rows * words);
-        self.b.grow(panels.next_multiple_of(COLS / PANEL) * PANEL * words);
+        self.b.grow((panels.next_multiple_of(COLS / PANEL) * PANEL * words).max(ring::words(halves)));
         self.sums.grow(rows * COLS);
         self.repaired.grow(U::ROWS * COLS);
     }
@@ -225,6 +226,8 @@ impl<U: Unit> Product<'_, '_, U> {
     #[inline(always)]
     fn block<S: Simd>(&mut self, s: S, plan: &Plan, groups: Range<usize>, cols: Range<usize>, fill: bool) {
         let chunks = plan.a.cols().div_ceil(CHUNK);
+        let once = U::BESIDE && plan.cut.strips <= U::GROUPS && plan.chunks == chunks;
+        let mut ring = if once { Ring::new(s, plan.b, cols.clone(), plan.halves, plan.to_b) } else { None };
         for j in cols.clone().step_by(COLS) {
             let here = j..cols.end.min(j + COLS);
             if let Out::Parts(parts) = &mut self.args.c {
@@ -232,7 +235,11 @@ impl<U: Unit> Product<'_, '_, U> {
             }
             let mut part = 0..plan.chunks;
             loop {
-                let (b, b_next) = plan.right(s, part.clone(), here.clone(), cols.start, fill);
+                let (b, b_next) = if ring.is_some() {
+                    (plan.to_b, ring::slab_words(plan.halves) / 2)
+                } else {
+                    plan.right(s, part.clone(), here.clone(), cols.start, fill)
+                };
                 for t in groups.clone().step_by(U::GROUPS) {
                     let group = t - groups.start;
                     let offset = part.start * plan.halves.count() * WORDS;
@@ -253,7 +260,7 @@ impl<U: Unit> Product<'_, '_, U> {
                         add: part.start > 0,
                     };
                     // SAFETY: groups and panels are packed for those places, and `grow` made room for the sums.
-                    unsafe { self.unit.block(s, &block) };
+                    unsafe { self.unit.block(s, &block, ring.as_mut()) };
                     if part.end == chunks {
                         for g in 0..block.groups {
                             self.finish(s, plan.rows(t + g), here.clone(), block.sums.wrapping_add(g * U::ROWS * COLS));

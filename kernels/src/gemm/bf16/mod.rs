@@ -28,6 +28,7 @@ mod emulated;
 mod pack;
 #[cfg(target_arch = "x86_64")]
 mod pairs;
+mod ring;
 #[cfg(test)]
 mod tests;
 mod tiles;
@@ -37,6 +38,7 @@ pub(super) use blocks::{Args, COLS, Memory, Out};
 use super::Scratch;
 use crate::isa::{Bf16, Isa, Op, Simd};
 use pack::Halves;
+use ring::Ring;
 
 /// How a product of f32 operands is computed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -121,16 +123,18 @@ trait Unit {
     const ROWS: usize;
     /// Most groups of a block.
     const GROUPS: usize;
+    /// Whether it works beside the vectors, so that B may come from a [`Ring`].
+    const BESIDE: bool;
     /// Words of A that stay in L2 beside B's panels: as many groups are packed at a time.
     const LEFT: usize;
     /// Chunks of two halves of a block of k; twice as many of one.
     const CHUNKS: usize;
 
-    /// Computes a block.
+    /// Computes a block; `ring` has B where it has not been packed.
     ///
     /// # Safety
     /// The operands are readable in whole groups and panels and the sums writable.
-    unsafe fn block<S: Simd>(&mut self, s: S, block: &Block);
+    unsafe fn block<S: Simd>(&mut self, s: S, block: &Block, ring: Option<&mut Ring>);
 }
 
 /// A product by `method`, of which m, n ≥ 1.

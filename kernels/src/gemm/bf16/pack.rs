@@ -15,6 +15,7 @@
 use crate::gemm::Packed;
 use crate::isa::{Op, Simd};
 use crate::matrix::Matrix;
+use std::ops::Range;
 
 /// Places of a chunk along k.
 pub(super) const CHUNK: usize = 32;
@@ -44,24 +45,27 @@ impl Halves {
     }
 }
 
-/// The bf16 nearest to x, and what is left. T. J. Dekker's split (Numerische Mathematik 18, 1971): with
-/// c = (2¹⁶ + 1)·x, c − (c − x) is x rounded to 24 − 16 bits, and the rest is exact; ties go either way. Infinities,
-/// NaN and |x| ≥ 2¹¹¹ become NaN.
+/// The bf16 nearest to `scale·x`, `scale` a power of two. With c = (2¹⁶ + 1)·x rounded, c − 2¹⁶·x is x to the last place
+/// of c, which is 2¹⁶ times that of x or more, and so a number of 24 − 16 bits that the second operation hits exactly
+/// (after T. J. Dekker's split, Numerische Mathematik 18, 1971, which without fused operations takes three); ties go either
+/// way. Infinities, NaN and |scale·x| ≥ 2¹¹¹ become infinite or NaN.
 #[inline(always)]
-fn halve<S: Simd>(s: S, x: S::F) -> (S::F, S::F) {
-    let c = s.mul(x, s.splat(65_537.0));
-    let half = s.sub(c, s.sub(c, x));
-    (half, s.sub(x, half))
+fn half<S: Simd>(s: S, x: S::F, scale: f32) -> S::F {
+    let c = s.mul(x, s.splat(65_537.0 * scale));
+    s.mul_add(x, s.splat(-65_536.0 * scale), c)
 }
 
-/// The words of two vectors of scaled numbers whose lanes are 16 places apart, one for each half.
+/// The words of two vectors of numbers whose lanes are 16 places apart, one for each half.
 #[inline(always)]
 fn words<S: Simd, const TWO: bool>(s: S, first: S::F, second: S::F) -> [S::U; 2] {
     let pair = |low: S::F, high: S::F| s.or(s.shr::<16>(s.to_bits(low)), s.to_bits(high));
-    let scale = s.splat(SCALE);
-    let ((high0, rest0), (high1, rest1)) = (halve(s, s.mul(first, scale)), halve(s, s.mul(second, scale)));
+    let (high0, high1) = (half(s, first, SCALE), half(s, second, SCALE));
     let high = pair(high0, high1);
-    if TWO { [high, pair(halve(s, rest0).0, halve(s, rest1).0)] } else { [high; 2] }
+    if !TWO {
+        return [high; 2];
+    }
+    let rest = |x: S::F, high: S::F| half(s, s.mul_add(x, s.splat(SCALE), s.neg(high)), 1.0);
+    [high, pair(rest(first, high0), rest(second, high1))]
 }
 
 /// Rows of A, or columns of B.
@@ -157,6 +161,70 @@ impl Lines<'_> {
                         16 => chunk.turned::<S, TWO, 16>(s, along, across),
                         _ => chunk.turned::<S, TWO, 8>(s, along, across),
                     }
+                }
+            }
+        }
+    }
+}
+
+impl Lines<'_> {
+    /// These lines, where they are two whole panels of one chunk and a place of all lines lies together.
+    #[inline(always)]
+    pub fn whole_across(&self) -> Option<Across> {
+        let (along, across) = self.from.contiguous();
+        let whole = self.from.size() == (2 * PANEL, CHUNK) && across && !along && !self.together;
+        let (from, _, step) = self.from.at(0, 0);
+        whole.then_some(Across { from, step, halves: self.halves, next: self.next, to: self.to })
+    }
+}
+
+/// Two whole panels of a chunk, a place of which lies together.
+pub(super) struct Across {
+    from: *const f32,
+    /// From place to place.
+    step: usize,
+    halves: Halves,
+    /// From panel to panel.
+    next: usize,
+    to: *mut u32,
+}
+
+impl Across {
+    /// Packs those words.
+    ///
+    /// # Safety
+    /// The source is readable and the words writable.
+    #[inline(always)]
+    pub unsafe fn pack<S: Simd>(&self, s: S, rows: Range<usize>) {
+        match self.halves {
+            // SAFETY: by the caller's promise.
+            Halves::One => unsafe { self.rows::<S, false>(s, rows) },
+            // SAFETY: likewise.
+            Halves::Two => unsafe { self.rows::<S, true>(s, rows) },
+        }
+    }
+
+    /// # Safety
+    /// As for `pack`.
+    #[inline(always)]
+    unsafe fn rows<S: Simd, const TWO: bool>(&self, s: S, rows: Range<usize>) {
+        for panel in 0..2 {
+            for v in (0..PANEL).step_by(S::LANES) {
+                let mut x = self.from.wrapping_add(rows.start * self.step + panel * PANEL + v);
+                let mut to = self.to.wrapping_add(panel * self.next + rows.start * PANEL + v);
+                for _ in rows.clone() {
+                    let y = x.wrapping_add(WORDS * self.step);
+                    s.prefetch(x.wrapping_add(AHEAD * self.step));
+                    s.prefetch(y.wrapping_add(AHEAD * self.step));
+                    // SAFETY: elements of the chunk, and words of the panel.
+                    unsafe {
+                        let [high, low] = words::<S, TWO>(s, s.load_ptr(x), s.load_ptr(y));
+                        s.store_ptr(to.cast(), s.from_bits(high));
+                        if TWO {
+                            s.store_ptr(to.add(PANEL * WORDS).cast(), s.from_bits(low));
+                        }
+                    }
+                    (x, to) = (x.wrapping_add(self.step), to.wrapping_add(PANEL));
                 }
             }
         }
@@ -268,26 +336,34 @@ impl Chunk<'_> {
                 let (i, q) = if along { (o, v) } else { (v, o) };
                 let ((mut next_x, x_step), (mut next_y, y_step)) =
                     (self.vector(i, q, along), self.vector(i, q + WORDS, along));
-                for r in 0..L {
-                    let (i, q) = if along { (o + r, v) } else { (v, o + r) };
-                    let (x, y) = (next_x, next_y);
-                    (next_x, next_y) = (x.wrapping_add(x_step), y.wrapping_add(y_step));
-                    // SAFETY: as in `straight`; single elements where no direction is contiguous.
-                    let (x, y) = unsafe {
-                        if whole {
-                            (s.load_ptr(x), s.load_ptr(y))
-                        } else if along {
-                            let there = |q: usize| usize::from(i < lines) * left.saturating_sub(q);
-                            (load(s, x, there(q)), load(s, y, there(q + WORDS)))
-                        } else if across {
-                            let there = |q: usize| usize::from(q < left) * lines.saturating_sub(i);
-                            (load(s, x, there(q)), load(s, y, there(q + WORDS)))
-                        } else {
-                            (self.gather(s, i, q), self.gather(s, i, q + WORDS))
-                        }
-                    };
-                    let [high, low] = words::<S, TWO>(s, x, y);
-                    (squares[0][r], squares[1][r]) = (s.from_bits(high), s.from_bits(low));
+                if whole {
+                    for r in 0..L {
+                        // SAFETY: as in `straight`.
+                        let (x, y) = unsafe { (s.load_ptr(next_x), s.load_ptr(next_y)) };
+                        let [high, low] = words::<S, TWO>(s, x, y);
+                        (squares[0][r], squares[1][r]) = (s.from_bits(high), s.from_bits(low));
+                        (next_x, next_y) = (next_x.wrapping_add(x_step), next_y.wrapping_add(y_step));
+                    }
+                } else {
+                    for r in 0..L {
+                        let (i, q) = if along { (o + r, v) } else { (v, o + r) };
+                        let (x, y) = (next_x, next_y);
+                        (next_x, next_y) = (x.wrapping_add(x_step), y.wrapping_add(y_step));
+                        // SAFETY: as in `straight`; single elements where no direction is contiguous.
+                        let (x, y) = unsafe {
+                            if along {
+                                let there = |q: usize| usize::from(i < lines) * left.saturating_sub(q);
+                                (load(s, x, there(q)), load(s, y, there(q + WORDS)))
+                            } else if across {
+                                let there = |q: usize| usize::from(q < left) * lines.saturating_sub(i);
+                                (load(s, x, there(q)), load(s, y, there(q + WORDS)))
+                            } else {
+                                (self.gather(s, i, q), self.gather(s, i, q + WORDS))
+                            }
+                        };
+                        let [high, low] = words::<S, TWO>(s, x, y);
+                        (squares[0][r], squares[1][r]) = (s.from_bits(high), s.from_bits(low));
+                    }
                 }
                 let (row, col) = if turn { (v, o) } else { (o, v) };
                 for (half, square) in squares.iter_mut().enumerate().take(1 + usize::from(TWO)) {

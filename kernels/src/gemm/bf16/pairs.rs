@@ -7,6 +7,7 @@
 #![allow(clippy::needless_range_loop, reason = "rows and vectors of a tile are its coordinates")]
 
 use super::pack::{Halves, PANEL, WORDS};
+use super::ring::Ring;
 use super::{Block, Unit};
 use crate::gemm::tile::each_row;
 use crate::isa::Simd;
@@ -32,10 +33,12 @@ impl Unit for Pairs {
     const GROUPS: usize = 1;
     const LEFT: usize = 1 << 16;
     const CHUNKS: usize = 32;
+    /// Dot products take the vectors' own time.
+    const BESIDE: bool = false;
 
     #[inline(always)]
-    unsafe fn block<S: Simd>(&mut self, _: S, block: &Block) {
-        debug_assert!(block.halves == Halves::One && block.groups == 1);
+    unsafe fn block<S: Simd>(&mut self, _: S, block: &Block, ring: Option<&mut Ring>) {
+        debug_assert!(block.halves == Halves::One && block.groups == 1 && ring.is_none());
         // SAFETY: the instructions are there, since `self` is; the memory by the caller's promise.
         unsafe { KERNELS[block.rows - 1][block.panels - 1](block) }
     }

@@ -225,6 +225,28 @@ fn a_block_of_c_has_the_bits_of_the_whole() {
     }
 }
 
+/// Few rows take B as it is packed, more rows after it has been packed; the bits are the same.
+#[test]
+fn rows_of_one_block_have_the_bits_of_many() {
+    for unit @ (isa, method) in units() {
+        for (k, n) in [(129, 1), (160, 16), (161, 17), (300, 33), (784, 64), (290, 100), (2_100, 70)] {
+            let (a, b) = (Stored::new(Layout::Rows, 70, k, noise(1)), Stored::new(Layout::WideRows, k, n, noise(2)));
+            let all = multiply(unit, &Case { a: &a, b: &b, beta: Beta::Zero }, Layout::Rows, |_, _| f32::NAN);
+            let packed = panels(isa, b.view());
+            for rows in [0..1, 3..19, 20..37, 38..70] {
+                let expected = bits(&all[rows.start * n..rows.end * n]);
+                for right in [Right::Strided(b.view()), Right::Packed(Packed::new(isa, &packed, k, n))] {
+                    let mut c = Stored::new(Layout::Rows, rows.len(), n, |_, _| f32::NAN);
+                    let a = a.view().block(rows.clone(), 0..k);
+                    let args = Gemm { a, b: right, c: c.view_mut(), beta: Beta::Zero, epilogue: Epilogue::None };
+                    gemm_by(isa, method, args, &mut Scratch::default());
+                    assert_eq!(bits(&c.take()), expected, "{} {method:?} {rows:?}×{k}×{n} {right:?}", isa.name());
+                }
+            }
+        }
+    }
+}
+
 /// The panels of a matrix.
 fn panels(isa: Isa, b: Matrix) -> Vec<f32> {
     let mut to = vec![f32::NAN; packed_len(isa, b.rows(), b.cols())];

@@ -5,6 +5,7 @@
 //! operand tile is loaded once. One half needs the middle one alone.
 
 use super::pack::{Halves, PANEL, WORDS};
+use super::ring::{PARTS, Ring};
 use super::{Block, Unit};
 use crate::isa::{Op, Simd};
 
@@ -41,34 +42,86 @@ impl<T: Tiles> Unit for Tiled<T> {
     /// again cost a fifth.
     const CHUNKS: usize = 64;
 
+    const BESIDE: bool = true;
+
     #[inline(always)]
-    unsafe fn block<S: Simd>(&mut self, s: S, block: &Block) {
-        let tiles = &mut self.0;
-        match (block.groups, block.panels, block.halves) {
-            (1, 1, Halves::One) => s.call(Sum::<_, 1, 1, false> { tiles, block }),
-            (1, 1, Halves::Two) => s.call(Sum::<_, 1, 1, true> { tiles, block }),
-            (1, _, Halves::One) => s.call(Sum::<_, 1, 2, false> { tiles, block }),
-            (1, _, Halves::Two) => s.call(Sum::<_, 1, 2, true> { tiles, block }),
-            (_, 1, Halves::One) => s.call(Sum::<_, 2, 1, false> { tiles, block }),
-            (_, 1, Halves::Two) => s.call(Sum::<_, 2, 1, true> { tiles, block }),
-            (_, _, Halves::One) => s.call(Sum::<_, 2, 2, false> { tiles, block }),
-            (_, _, Halves::Two) => s.call(Sum::<_, 2, 2, true> { tiles, block }),
+    unsafe fn block<S: Simd>(&mut self, s: S, block: &Block, ring: Option<&mut Ring>) {
+        match ring {
+            None => self.sum(s, block, Ready { at: block.b, chunk: block.halves.count() * ROWS * WORDS }),
+            Some(ring) => self.sum(s, block, ring),
         }
     }
 }
 
-/// G × P tiles of sums.
-struct Sum<'a, T, const G: usize, const P: usize, const TWO: bool> {
-    tiles: &'a mut T,
-    block: &'a Block,
+impl<T: Tiles> Tiled<T> {
+    #[inline(always)]
+    fn sum<S: Simd, B: Right>(&mut self, s: S, block: &Block, b: B) {
+        let tiles = &mut self.0;
+        match (block.groups, block.panels, block.halves) {
+            (1, 1, Halves::One) => s.call(Sum::<_, _, 1, 1, false> { tiles, block, b }),
+            (1, 1, Halves::Two) => s.call(Sum::<_, _, 1, 1, true> { tiles, block, b }),
+            (1, _, Halves::One) => s.call(Sum::<_, _, 1, 2, false> { tiles, block, b }),
+            (1, _, Halves::Two) => s.call(Sum::<_, _, 1, 2, true> { tiles, block, b }),
+            (_, 1, Halves::One) => s.call(Sum::<_, _, 2, 1, false> { tiles, block, b }),
+            (_, 1, Halves::Two) => s.call(Sum::<_, _, 2, 1, true> { tiles, block, b }),
+            (_, _, Halves::One) => s.call(Sum::<_, _, 2, 2, false> { tiles, block, b }),
+            (_, _, Halves::Two) => s.call(Sum::<_, _, 2, 2, true> { tiles, block, b }),
+        }
+    }
 }
 
-impl<T: Tiles, const G: usize, const P: usize, const TWO: bool> Op for Sum<'_, T, G, P, TWO> {
+/// Where the chunks of B's panels come from.
+trait Right {
+    /// Where the next one lies.
+    fn step(&mut self) -> *const u32;
+    /// Does a part of what there is to do beside the products of a chunk; all of [`PARTS`] come in turn after `step`.
+    fn part<S: Simd>(&mut self, s: S, part: usize);
+}
+
+/// Packed before.
+struct Ready {
+    at: *const u32,
+    /// Words of a chunk.
+    chunk: usize,
+}
+
+impl Right for Ready {
+    #[inline(always)]
+    fn step(&mut self) -> *const u32 {
+        let at = self.at;
+        self.at = at.wrapping_add(self.chunk);
+        at
+    }
+
+    #[inline(always)]
+    fn part<S: Simd>(&mut self, _: S, _: usize) {}
+}
+
+impl Right for &mut Ring<'_> {
+    #[inline(always)]
+    fn step(&mut self) -> *const u32 {
+        Ring::step(self)
+    }
+
+    #[inline(always)]
+    fn part<S: Simd>(&mut self, s: S, part: usize) {
+        Ring::part(self, s, part);
+    }
+}
+
+/// G × P tiles of sums.
+struct Sum<'a, T, B, const G: usize, const P: usize, const TWO: bool> {
+    tiles: &'a mut T,
+    block: &'a Block,
+    b: B,
+}
+
+impl<T: Tiles, B: Right, const G: usize, const P: usize, const TWO: bool> Op for Sum<'_, T, B, G, P, TWO> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        let Sum { tiles: t, block } = self;
+    fn run<S: Simd>(self, s: S) {
+        let Sum { tiles: t, block, b: mut right } = self;
         let step = block.step;
         let corner = |g: usize, p: usize| block.sums.wrapping_add(g * ROWS * step + p * PANEL).cast::<u32>();
         let tile = ROWS * WORDS;
@@ -87,18 +140,25 @@ impl<T: Tiles, const G: usize, const P: usize, const TWO: bool> Op for Sum<'_, T
             }
             for chunk in 0..block.chunks {
                 let a = block.a.add(chunk * halves * tile);
-                let b = block.b.add(chunk * halves * tile);
+                let b = right.step();
                 load_a::<T, G>(t, a, block.a_next);
                 if TWO {
                     load_b::<T, P>(t, b.add(tile), block.b_next);
                     dots::<T, G, P>(t);
+                    right.part(s, 0);
                 }
                 load_b::<T, P>(t, b, block.b_next);
                 dots::<T, G, P>(t);
                 if TWO {
+                    right.part(s, 1);
                     load_a::<T, G>(t, a.add(tile), block.a_next);
                     dots::<T, G, P>(t);
+                } else {
+                    for part in 0..PARTS - 1 {
+                        right.part(s, part);
+                    }
                 }
+                right.part(s, PARTS - 1);
             }
             t.store::<0>(corner(0, 0), step);
             if P == 2 {
