@@ -30,7 +30,7 @@ struct Unit {
 const TILES: Unit = Unit {
     f32_rate: 152e9,
     rate: 2_000e9,
-    pack: [0.14e-9, 0.21e-9],
+    pack: [0.14e-9, 0.185e-9],
     finish: 0.22e-9,
     fixed: 250e-9,
     rows: tiles::ROWS,
