@@ -17,7 +17,7 @@
 //!
 //! **Range.** Operands are scaled by 2²³ and sums by 2⁻⁴⁶, both exact, so subnormals count in full; a result below
 //! 2⁻¹²⁶ is off by no more than f32's own rounding there (plus 3k·2⁻¹⁷² for products that are flushed). Where a scaled
-//! number or sum does not fit (an infinity, a NaN, |x| ≥ 2⁸⁸, |Σ| ≥ 2⁸²), the element's sum is not finite, and the
+//! number or sum does not fit (an infinity, a NaN, |x| ≥ 2⁸⁹, |Σ| ≥ 2⁸²), the element's sum is not finite, and the
 //! element is computed by the f32 kernel instead: there the results are those of f32, to the bit.
 
 #[cfg(target_arch = "x86_64")]
