@@ -3,7 +3,7 @@
 //! One table, `OPTIMIZERS`, gives the names and PyTorch's defaults; the formulas are those of `torch.optim` (SGD, Adam,
 //! AdamW, RMSprop), the gradient first scaled (clipping), then joined by `weight_decay·w` and `l1·sign(w)`. State begins
 //! as zeros, which is what PyTorch's first step amounts to. Elements do not see each other, so any split of the arrays
-//! gives the same bits. The pass is bound by memory: what depends on the step alone is computed once a call, in `f64`.
+//! gives the same bits. What depends on the step alone is computed once a call, in `f64`.
 //!
 //! State that has become subnormal is kept as 0. The moments of a weight whose gradient is 0 for good (a dead unit, a
 //! pixel that is never lit) decay into that range and stay, no weight can tell them from 0, and arithmetic on them takes

@@ -9,7 +9,8 @@
 //! **Error of `Bf16x3`.** With bf16's 8 bits |lo| ≤ 2⁻⁸·2ᵉ and |x − hi − lo| ≤ 2⁻¹⁷·2ᵉ for x in [2ᵉ, 2ᵉ⁺¹). What is
 //! dropped of a product is lo·lo and each rest times the other operand: at most (2⁻¹⁶ + 2·2⁻¹⁷)·|a·b| = 2⁻¹⁵·|a·b|.
 //! No choice of two halves is safe from this, as neighbours of the form hi + lo are 2⁻¹⁶ apart where |lo| is near
-//! 2⁻⁸. The bound is nearly reached (3.03e-5) by A and B all of the same adverse constant. It is far where the dropped
+//! 2⁻⁸. (Just below a power of two lo and the rest may be twice that, but are as small beside x.) The bound is nearly
+//! reached (3.03e-5) by A and B all of the same adverse constant. It is far where the dropped
 //! terms have various signs, in any data whose numbers are not all alike: from k = 16 on, 1e-5·Σ|a·b| holds for
 //! random data of one sign too, with deviations of a few 1e-6; [`Method::choose`] takes it from k = 32 on. To this the sums add at most
 //! (3·⌈k/32⌉ + 18)·2⁻²⁴·Σ|a·b| on tiles.

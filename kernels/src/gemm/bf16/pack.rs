@@ -45,10 +45,10 @@ impl Halves {
     }
 }
 
-/// The bf16 nearest to `scale·x`, `scale` a power of two. With c = (2¹⁶ + 1)·x rounded, c − 2¹⁶·x is x to the last place
-/// of c, which is 2¹⁶ times that of x or more, and so a number of 24 − 16 bits that the second operation hits exactly
-/// (after T. J. Dekker's split, Numerische Mathematik 18, 1971, which without fused operations takes three); ties go either
-/// way. Infinities, NaN and |scale·x| ≥ 2¹¹² become infinite or NaN.
+/// The bf16 nearest to `scale·x`, `scale` a power of two, or the one below where x is within 2⁻¹⁶ of its next power of
+/// two. With c = (2¹⁶ + 1)·x rounded, c − 2¹⁶·x is x to the last place of c, which is 2¹⁶ times that of x or more, and so
+/// a number of 24 − 16 bits that the second operation hits exactly (after T. J. Dekker's split, Numerische Mathematik 18,
+/// 1971, which without fused operations takes three); ties go either way. Infinities, NaN and |scale·x| ≥ 2¹¹² become infinite or NaN.
 #[inline(always)]
 fn half<S: Simd>(s: S, x: S::F, scale: f32) -> S::F {
     let c = s.mul(x, s.splat(65_537.0 * scale));

@@ -52,7 +52,7 @@ pub(super) struct Ring<'a> {
 }
 
 impl<'a> Ring<'a> {
-    /// The slabs of those columns of B, which has k ≥ 1 rows; there is room for [`words`] at `to`. `None` where packing turns B
+    /// The slabs of those columns of B; there is room for [`words`] at `to`. `None` where packing turns B
     /// round, which takes too long beside products, or where k is short.
     #[inline(always)]
     pub fn new<S: Simd>(s: S, b: Right<'a>, cols: Range<usize>, halves: Halves, to: *mut u32) -> Option<Self> {
