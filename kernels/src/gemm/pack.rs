@@ -33,6 +33,7 @@ pub struct Packed<'a> {
     /// Rows of the matrix that was packed, and the first of them in this view.
     height: usize,
     first: usize,
+    /// Columns of a panel, a power of two.
     width: usize,
     data: PhantomData<&'a [f32]>,
 }
@@ -103,24 +104,14 @@ impl<'a> Packed<'a> {
     /// Where row `p` of the panel that begins at column `j` lies, and the distance to its next row.
     #[inline(always)]
     pub(super) fn panel(&self, p: usize, j: usize) -> (*const f32, usize) {
-        let step = self.width.min(self.stored - j);
+        let step = self.width.min(self.stored.saturating_sub(j));
         (self.ptr.wrapping_add(j * self.height + (self.first + p) * step), step)
-    }
-
-    /// Those columns, which one panel holds, as they lie.
-    #[inline(always)]
-    pub(super) fn within(&self, cols: Range<usize>) -> Matrix<'a> {
-        let first = cols.start - cols.start % self.width;
-        debug_assert!(cols.end <= self.n && cols.end <= first + self.width);
-        let (panel, step) = self.panel(0, first);
-        // SAFETY: elements of a panel, which is readable during `'a`.
-        unsafe { Matrix::from_raw(panel.wrapping_add(cols.start - first), self.k, cols.len(), step, 1) }
     }
 
     /// Where element (p, j) lies, and the distance to the next row; the rest of its panel's row follows.
     #[inline(always)]
     pub(super) fn at(&self, p: usize, j: usize) -> (*const f32, usize) {
-        let first = j - j % self.width;
+        let first = j & !(self.width - 1);
         let (panel, step) = self.panel(p, first);
         (panel.wrapping_add(j - first), step)
     }
@@ -165,6 +156,7 @@ pub struct PackedMut<'a> {
     /// Rows of the panels, and the first of them in this view.
     height: usize,
     first: usize,
+    /// Columns of a panel, a power of two.
     width: usize,
     data: PhantomData<&'a mut [f32]>,
 }
@@ -216,7 +208,7 @@ impl PackedMut<'_> {
     /// Where element (i, j) lies, and the distance to the next row; the rest of its panel's row follows.
     #[inline(always)]
     pub(super) fn at(&self, i: usize, j: usize) -> (*mut f32, usize) {
-        let first = j - j % self.width;
+        let first = j & !(self.width - 1);
         let (panel, step) = self.panel(i, first);
         (panel.wrapping_add(j - first), step)
     }

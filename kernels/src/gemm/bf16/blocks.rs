@@ -185,16 +185,6 @@ impl Plan<'_> {
         }
     }
 
-    /// Those places and columns of B as lines.
-    #[inline(always)]
-    fn lines(&self, places: Range<usize>, cols: Range<usize>) -> Source<'_> {
-        match self.b {
-            Right::Strided(b) => Source::Matrix(b.block(places, cols).t()),
-            Right::Packed(b) => Source::Matrix(b.within(cols.clone()).block(places, 0..cols.len()).t()),
-            Right::Transposed(b) => Source::Rows(b.rows(cols).cols(places)),
-        }
-    }
-
     /// B's panels of those chunks and columns, packed now (`fill`), and the distance from panel to panel; `first` is the
     /// first of the columns that are kept.
     #[inline(always)]
@@ -214,7 +204,7 @@ impl Plan<'_> {
         };
         if fill && !chunks.is_empty() {
             let places = chunks.start * CHUNK..self.a.cols().min(chunks.end * CHUNK);
-            let from = self.lines(places, cols);
+            let from = Source::of(self.b, places, cols);
             s.call(Lines { from, halves: self.halves, stored: PANEL, next, together: false, to });
         }
         (to, next)

@@ -12,7 +12,7 @@
 
 #![allow(clippy::needless_range_loop, reason = "lines and words are coordinates")]
 
-use crate::gemm::Packed;
+use crate::gemm::{Packed, Right};
 use crate::isa::{Op, Simd};
 use crate::matrix::Matrix;
 use std::ops::Range;
@@ -48,7 +48,8 @@ impl Halves {
 /// The bf16 nearest to `scale·x`, `scale` a power of two, or the one below where x is within 2⁻¹⁶ of its next power of
 /// two. With c = (2¹⁶ + 1)·x rounded, c − 2¹⁶·x is x to the last place of c, which is 2¹⁶ times that of x or more, and so
 /// a number of 24 − 16 bits that the second operation hits exactly (after T. J. Dekker's split, Numerische Mathematik 18,
-/// 1971, which without fused operations takes three); ties go either way. Infinities, NaN and |scale·x| ≥ 2¹¹² become infinite or NaN.
+/// 1971, which without fused operations takes three); ties go either way. Infinities, NaN and |scale·x| ≥ 2¹¹² become
+/// infinite or NaN.
 #[inline(always)]
 fn half<S: Simd>(s: S, x: S::F, scale: f32) -> S::F {
     let c = s.mul(x, s.splat(65_537.0 * scale));
@@ -75,24 +76,38 @@ pub(super) enum Source<'a> {
     Matrix(Matrix<'a>),
     /// The rows of a packed matrix.
     Rows(Packed<'a>),
+    /// The columns of a packed matrix.
+    Cols(Packed<'a>),
 }
 
-impl Source<'_> {
+impl<'a> Source<'a> {
+    /// Those places of those columns of B, which are whole panels of it where it is packed.
+    #[inline(always)]
+    pub fn of(b: Right<'a>, places: Range<usize>, cols: Range<usize>) -> Self {
+        match b {
+            Right::Strided(b) => Source::Matrix(b.block(places, cols).t()),
+            Right::Packed(b) => Source::Cols(b.cols(cols).rows(places)),
+            Right::Transposed(b) => Source::Rows(b.rows(cols).cols(places)),
+        }
+    }
+
     /// Lines and places.
     #[inline(always)]
     fn size(&self) -> (usize, usize) {
         match self {
             Source::Matrix(x) => (x.rows(), x.cols()),
             Source::Rows(x) => (x.k(), x.n()),
+            Source::Cols(x) => (x.n(), x.k()),
         }
     }
 
-    /// Whether 16 places of a line lie together, from a multiple of 16 on, and whether a place of all lines does.
+    /// Whether 16 places of a line lie together, from a multiple of 16 on, and whether 16 lines of a place do.
     #[inline(always)]
     fn contiguous(&self) -> (bool, bool) {
         match self {
             Source::Matrix(x) => (x.col_stride() == 1 || x.cols() <= 1, x.row_stride() == 1 || x.rows() <= 1),
             Source::Rows(_) => (true, false),
+            Source::Cols(_) => (false, true),
         }
     }
 
@@ -107,6 +122,10 @@ impl Source<'_> {
             Source::Rows(x) => {
                 let (at, step) = x.at(line, p);
                 (at, step, 1)
+            }
+            Source::Cols(x) => {
+                let (at, step) = x.at(p, line);
+                (at, 1, step)
             }
         }
     }
@@ -139,19 +158,16 @@ impl Op for Lines<'_> {
     }
 }
 
-impl Lines<'_> {
+impl<'a> Lines<'a> {
     #[inline(always)]
     fn pack<S: Simd, const TWO: bool>(self, s: S) {
         let Lines { from, stored, together, .. } = self;
         let (lines, k) = from.size();
         debug_assert!(stored <= 16 && (together || stored == PANEL));
         let (along, across) = from.contiguous();
-        let chunk_words = stored * WORDS * (1 + usize::from(TWO));
         for p in (0..k).step_by(CHUNK) {
             for first in (0..lines).step_by(stored) {
-                let to = self.to.wrapping_add(first / stored * self.next + p / CHUNK * chunk_words);
-                let chunk =
-                    Chunk { from, first, lines: stored.min(lines - first), p, left: k - p, stored, together, to };
+                let chunk = self.chunk(first, p);
                 // SAFETY: the source is readable and the words writable, as the creator promises; the size of the square
                 // buffers follows from `LANES`.
                 unsafe {
@@ -165,68 +181,76 @@ impl Lines<'_> {
             }
         }
     }
-}
 
-impl Lines<'_> {
-    /// These lines, where they are two whole panels of one chunk and a place of all lines lies together.
+    /// The chunk of those places of a group or panel.
     #[inline(always)]
-    pub fn whole_across(&self) -> Option<Across> {
+    fn chunk(&self, first: usize, p: usize) -> Chunk<'a> {
+        let &Lines { from, stored, together, .. } = self;
+        let (lines, k) = from.size();
+        let words = p / CHUNK * self.halves.count() * stored * WORDS;
+        let to = self.to.wrapping_add(first / stored * self.next + words);
+        Chunk { from, first, lines: stored.min(lines - first), p, left: k - p, stored, together, to }
+    }
+
+    /// The vectors of these lines, where they are two panels of a chunk that are packed as they lie and as wide as vectors.
+    #[inline(always)]
+    pub fn vectors<S: Simd>(&self) -> Option<[Vectors; 2]> {
         let (along, across) = self.from.contiguous();
-        let whole = self.from.size() == (2 * PANEL, CHUNK) && across && !along && !self.together;
-        let (from, _, step) = self.from.at(0, 0);
-        whole.then_some(Across { from, step, halves: self.halves, next: self.next, to: self.to })
+        let as_they_lie = across && !along && !self.together;
+        if self.from.size() != (2 * PANEL, CHUNK) || !as_they_lie || S::LANES != PANEL {
+            return None;
+        }
+        Some([self.chunk(0, 0).vectors::<false>(0), self.chunk(PANEL, 0).vectors::<false>(0)])
     }
 }
 
-/// Two whole panels of a chunk, a place of which lies together.
-pub(super) struct Across {
-    from: *const f32,
-    /// From place to place.
+/// Vectors of numbers that become vectors of words.
+#[derive(Clone, Copy)]
+pub(super) struct Vectors {
+    /// The first numbers of each pair, and the second.
+    pairs: [*const f32; 2],
+    /// From vector to vector.
     step: usize,
-    halves: Halves,
-    /// From panel to panel.
-    next: usize,
+    /// From what is packed to what is asked for.
+    ahead: usize,
+    /// Vectors of words, 16 words apart.
     to: *mut u32,
+    /// From the first half to the second.
+    half: usize,
 }
 
-impl Across {
-    /// Packs those words.
+impl Vectors {
+    /// Packs those of them.
     ///
     /// # Safety
-    /// The source is readable and the words writable.
+    /// Numbers are readable and words writable.
     #[inline(always)]
-    pub unsafe fn pack<S: Simd>(&self, s: S, rows: Range<usize>) {
-        match self.halves {
+    pub unsafe fn pack<S: Simd, const TWO: bool>(&self, s: S, range: Range<usize>) {
+        let ([x, y], mut to) = (self.pairs, self.to.wrapping_add(range.start * WORDS));
+        let skip = range.start * self.step;
+        let (mut x, mut y) = (x.wrapping_add(skip), y.wrapping_add(skip));
+        for _ in range {
+            s.prefetch(x.wrapping_add(self.ahead));
+            s.prefetch(y.wrapping_add(self.ahead));
             // SAFETY: by the caller's promise.
-            Halves::One => unsafe { self.rows::<S, false>(s, rows) },
-            // SAFETY: likewise.
-            Halves::Two => unsafe { self.rows::<S, true>(s, rows) },
+            unsafe { put::<S, TWO>(s, s.load_ptr(x), s.load_ptr(y), to, self.half) };
+            (x, y, to) = (x.wrapping_add(self.step), y.wrapping_add(self.step), to.wrapping_add(WORDS));
         }
     }
+}
 
-    /// # Safety
-    /// As for `pack`.
-    #[inline(always)]
-    unsafe fn rows<S: Simd, const TWO: bool>(&self, s: S, rows: Range<usize>) {
-        for panel in 0..2 {
-            for v in (0..PANEL).step_by(S::LANES) {
-                let mut x = self.from.wrapping_add(rows.start * self.step + panel * PANEL + v);
-                let mut to = self.to.wrapping_add(panel * self.next + rows.start * PANEL + v);
-                for _ in rows.clone() {
-                    let y = x.wrapping_add(WORDS * self.step);
-                    s.prefetch(x.wrapping_add(AHEAD * self.step));
-                    s.prefetch(y.wrapping_add(AHEAD * self.step));
-                    // SAFETY: elements of the chunk, and words of the panel.
-                    unsafe {
-                        let [high, low] = words::<S, TWO>(s, s.load_ptr(x), s.load_ptr(y));
-                        s.store_ptr(to.cast(), s.from_bits(high));
-                        if TWO {
-                            s.store_ptr(to.add(PANEL * WORDS).cast(), s.from_bits(low));
-                        }
-                    }
-                    (x, to) = (x.wrapping_add(self.step), to.wrapping_add(PANEL));
-                }
-            }
+/// Stores the words of two vectors.
+///
+/// # Safety
+/// There is room at `to`, and for two halves `half` words further on.
+#[inline(always)]
+unsafe fn put<S: Simd, const TWO: bool>(s: S, first: S::F, second: S::F, to: *mut u32, half: usize) {
+    let [high, low] = words::<S, TWO>(s, first, second);
+    // SAFETY: by the caller's promise.
+    unsafe {
+        s.store_ptr(to.cast(), s.from_bits(high));
+        if TWO {
+            s.store_ptr(to.add(half).cast(), s.from_bits(low));
         }
     }
 }
@@ -259,20 +283,13 @@ impl Chunk<'_> {
         (at, if along { lines } else { places })
     }
 
-    /// Stores the words of two vectors.
-    ///
-    /// # Safety
-    /// There is room at `to`, and for two halves a block further on.
+    /// The vectors of words from word or line `v` on, of a chunk that is whole.
     #[inline(always)]
-    unsafe fn put<S: Simd, const TWO: bool>(&self, s: S, first: S::F, second: S::F, to: *mut u32) {
-        let [high, low] = words::<S, TWO>(s, first, second);
-        // SAFETY: by the caller's promise.
-        unsafe {
-            s.store_ptr(to.cast(), s.from_bits(high));
-            if TWO {
-                s.store_ptr(to.add(self.stored * WORDS).cast(), s.from_bits(low));
-            }
-        }
+    fn vectors<const ALONG: bool>(&self, v: usize) -> Vectors {
+        let (i, p) = if ALONG { (0, v) } else { (v, 0) };
+        let ((x, step), (y, _)) = (self.vector(i, p, ALONG), self.vector(i, p + WORDS, ALONG));
+        let ahead = if ALONG { AHEAD } else { AHEAD * step };
+        Vectors { pairs: [x, y], step, ahead, to: self.to.wrapping_add(v), half: self.stored * WORDS }
     }
 
     /// Whole vectors become whole vectors of words: along lines where a line's words lie together (`ALONG`), across
@@ -287,16 +304,8 @@ impl Chunk<'_> {
         let count = if ALONG { lines } else { WORDS };
         if left >= CHUNK && (ALONG || lines == PANEL) {
             for v in (0..16).step_by(S::LANES) {
-                let (i, p) = if ALONG { (0, v) } else { (v, 0) };
-                let ((mut x, x_step), (mut y, y_step)) = (self.vector(i, p, ALONG), self.vector(i, p + WORDS, ALONG));
-                let ahead = if ALONG { AHEAD } else { AHEAD * x_step };
-                for o in 0..count {
-                    s.prefetch(x.wrapping_add(ahead));
-                    s.prefetch(y.wrapping_add(ahead));
-                    // SAFETY: all elements are there; 16 words of each row of the chunk are written.
-                    unsafe { self.put::<S, TWO>(s, s.load_ptr(x), s.load_ptr(y), self.to.add(o * WORDS + v)) };
-                    (x, y) = (x.wrapping_add(x_step), y.wrapping_add(y_step));
-                }
+                // SAFETY: all elements are there; 16 words of each row of the chunk are written.
+                unsafe { self.vectors::<ALONG>(v).pack::<S, TWO>(s, 0..count) };
             }
             return;
         }
@@ -313,7 +322,7 @@ impl Chunk<'_> {
                         let there = |p: usize| lines.saturating_sub(v) * usize::from(p < left);
                         (load(s, x, there(o)), load(s, y, there(o + WORDS)))
                     };
-                    self.put::<S, TWO>(s, x, y, self.to.add(o * WORDS + v));
+                    put::<S, TWO>(s, x, y, self.to.add(o * WORDS + v), self.stored * WORDS);
                 }
             }
         }

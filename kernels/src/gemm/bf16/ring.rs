@@ -5,7 +5,7 @@
 //! processor sees ahead, some 500 instructions. So a slab is packed in [`PARTS`] parts, each between a few products.
 
 use super::blocks::COLS;
-use super::pack::{Across, CHUNK, Halves, Lines, PANEL, Source, WORDS};
+use super::pack::{CHUNK, Halves, Lines, PANEL, Source, Vectors, WORDS};
 use crate::gemm::Right;
 use crate::isa::Simd;
 use std::ops::Range;
@@ -31,7 +31,7 @@ pub(super) fn words(halves: Halves) -> usize {
 
 /// A slab to be packed.
 enum Slab<'a> {
-    Whole(Across),
+    Whole([Vectors; 2]),
     Edge(Lines<'a>),
 }
 
@@ -67,7 +67,7 @@ impl<'a> Ring<'a> {
         }
         let mut ring = Ring { b, cols, k, halves, to, used: 0, slab: None, packed: 0, col, place: 0 };
         for _ in 0..LEAD {
-            ring.begin();
+            ring.begin::<S>();
             for part in 0..PARTS {
                 ring.part(s, part);
             }
@@ -77,8 +77,8 @@ impl<'a> Ring<'a> {
 
     /// Turns to the next slab, and to packing one of those behind it.
     #[inline(always)]
-    pub fn step(&mut self) -> *const u32 {
-        self.begin();
+    pub fn step<S: Simd>(&mut self) -> *const u32 {
+        self.begin::<S>();
         self.used += 1;
         self.at(self.used - 1)
     }
@@ -87,10 +87,17 @@ impl<'a> Ring<'a> {
     #[inline(always)]
     pub fn part<S: Simd>(&mut self, s: S, part: usize) {
         match &self.slab {
-            Some(Slab::Whole(slab)) => {
-                let words = part * WORDS / PARTS..(part + 1) * WORDS / PARTS;
-                // SAFETY: B is readable, and the ring has room for the slab.
-                unsafe { slab.pack(s, words) }
+            Some(Slab::Whole(panels)) => {
+                for panel in panels {
+                    let words = part * WORDS / PARTS..(part + 1) * WORDS / PARTS;
+                    // SAFETY: B is readable, and the ring has room for the slab.
+                    unsafe {
+                        match self.halves {
+                            Halves::One => panel.pack::<S, false>(s, words),
+                            Halves::Two => panel.pack::<S, true>(s, words),
+                        }
+                    }
+                }
             }
             Some(Slab::Edge(slab)) if part == 0 => s.call(*slab),
             _ => {}
@@ -103,21 +110,17 @@ impl<'a> Ring<'a> {
     }
 
     #[inline(always)]
-    fn begin(&mut self) {
+    fn begin<S: Simd>(&mut self) {
         if self.col >= self.cols.end {
             self.slab = None;
             return;
         }
         let places = self.place..self.k.min(self.place + CHUNK);
         let cols = self.col..self.cols.end.min(self.col + COLS);
-        let b = match self.b {
-            Right::Strided(b) => b.block(places, cols),
-            Right::Packed(b) => b.within(cols.clone()).block(places, 0..cols.len()),
-            Right::Transposed(_) => unreachable!("`new` takes none"),
-        };
-        let (from, next, to) = (Source::Matrix(b.t()), slab_words(self.halves) / 2, self.at(self.packed));
+        let from = Source::of(self.b, places, cols);
+        let (next, to) = (slab_words(self.halves) / 2, self.at(self.packed));
         let lines = Lines { from, halves: self.halves, stored: PANEL, next, together: false, to };
-        self.slab = Some(match lines.whole_across() {
+        self.slab = Some(match lines.vectors::<S>() {
             Some(slab) => Slab::Whole(slab),
             None => Slab::Edge(lines),
         });

@@ -55,7 +55,7 @@ impl<T: Tiles> Unit for Tiled<T> {
 
 impl<T: Tiles> Tiled<T> {
     #[inline(always)]
-    fn sum<S: Simd, B: Right>(&mut self, s: S, block: &Block, b: B) {
+    fn sum<S: Simd, B: Supply>(&mut self, s: S, block: &Block, b: B) {
         let tiles = &mut self.0;
         match (block.groups, block.panels, block.halves) {
             (1, 1, Halves::One) => s.call(Sum::<_, _, 1, 1, false> { tiles, block, b }),
@@ -71,9 +71,9 @@ impl<T: Tiles> Tiled<T> {
 }
 
 /// Where the chunks of B's panels come from.
-trait Right {
+trait Supply {
     /// Where the next one lies.
-    fn step(&mut self) -> *const u32;
+    fn step<S: Simd>(&mut self) -> *const u32;
     /// Does a part of what there is to do beside the products of a chunk; all of [`PARTS`] come in turn after `step`.
     fn part<S: Simd>(&mut self, s: S, part: usize);
 }
@@ -85,9 +85,9 @@ struct Ready {
     chunk: usize,
 }
 
-impl Right for Ready {
+impl Supply for Ready {
     #[inline(always)]
-    fn step(&mut self) -> *const u32 {
+    fn step<S: Simd>(&mut self) -> *const u32 {
         let at = self.at;
         self.at = at.wrapping_add(self.chunk);
         at
@@ -97,10 +97,10 @@ impl Right for Ready {
     fn part<S: Simd>(&mut self, _: S, _: usize) {}
 }
 
-impl Right for &mut Ring<'_> {
+impl Supply for &mut Ring<'_> {
     #[inline(always)]
-    fn step(&mut self) -> *const u32 {
-        Ring::step(self)
+    fn step<S: Simd>(&mut self) -> *const u32 {
+        Ring::step::<S>(self)
     }
 
     #[inline(always)]
@@ -116,12 +116,12 @@ struct Sum<'a, T, B, const G: usize, const P: usize, const TWO: bool> {
     b: B,
 }
 
-impl<T: Tiles, B: Right, const G: usize, const P: usize, const TWO: bool> Op for Sum<'_, T, B, G, P, TWO> {
+impl<T: Tiles, B: Supply, const G: usize, const P: usize, const TWO: bool> Op for Sum<'_, T, B, G, P, TWO> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Sum { tiles: t, block, b: mut right } = self;
+        let Sum { tiles: t, block, b: mut supply } = self;
         let step = block.step;
         let corner = |g: usize, p: usize| block.sums.wrapping_add(g * ROWS * step + p * PANEL).cast::<u32>();
         let tile = ROWS * WORDS;
@@ -140,25 +140,25 @@ impl<T: Tiles, B: Right, const G: usize, const P: usize, const TWO: bool> Op for
             }
             for chunk in 0..block.chunks {
                 let a = block.a.add(chunk * halves * tile);
-                let b = right.step();
+                let b = supply.step::<S>();
                 load_a::<T, G>(t, a, block.a_next);
                 if TWO {
                     load_b::<T, P>(t, b.add(tile), block.b_next);
                     dots::<T, G, P>(t);
-                    right.part(s, 0);
+                    supply.part(s, 0);
                 }
                 load_b::<T, P>(t, b, block.b_next);
                 dots::<T, G, P>(t);
                 if TWO {
-                    right.part(s, 1);
+                    supply.part(s, 1);
                     load_a::<T, G>(t, a.add(tile), block.a_next);
                     dots::<T, G, P>(t);
                 } else {
                     for part in 0..PARTS - 1 {
-                        right.part(s, part);
+                        supply.part(s, part);
                     }
                 }
-                right.part(s, PARTS - 1);
+                supply.part(s, PARTS - 1);
             }
             t.store::<0>(corner(0, 0), step);
             if P == 2 {
