@@ -1,12 +1,12 @@
-//! `cargo bench --bench precision [-- high|medium] [FILTER]`: products and training steps of a lower precision beside
-//! those of `highest`, in one run, on one thread and (steps) on all cores.
+//! `cargo bench --bench precision [-- highest|high|medium] [FILTER]`: products by a precision's method beside chains of f32
+//! multiply-adds, and training steps beside those of `highest`, in one run, on one thread and (steps) on all cores.
 //!
 //! A product is timed by its method on every shape; `*` marks the shapes for which the method is chosen. Steps use the
 //! choice. `HPT_ISA` chooses the tier; without an argument the lowest precision that it has natively is taken.
 
 #![allow(missing_docs)]
 
-use hpt_engine::backend::{Cpu, Precision, cores, natively};
+use hpt_engine::backend::{Cpu, Precision, cores, method, natively};
 use hpt_engine::bench::{Kind, PRODUCTS, STEPS, Timer, median};
 use hpt_kernels::gemm::Method;
 use hpt_kernels::isa::{Isa, peak};
@@ -21,18 +21,19 @@ fn main() -> hpt_engine::Result<()> {
     let precision = natively(asked.unwrap_or(Precision::Medium), isa);
     println!("{}: FMA peak {:.0} GFLOP/s a core; {}", isa.name(), peak(isa) / 1e9, precision.name());
     let wanted = |name: &str| filter.is_empty() || filter.iter().any(|f| name.contains(f.as_str()));
-    match precision {
-        Precision::Highest => println!("no unit for a lower precision"),
-        Precision::High => products(isa, Method::Bf16x3, &wanted)?,
-        Precision::Medium | Precision::Bf16 => products(isa, Method::Bf16, &wanted)?,
+    let method = method(precision);
+    if method.is_native(isa) {
+        products(isa, method, &wanted)?;
+    } else {
+        println!("no unit that is faster than chains of f32");
     }
-    steps(isa, precision, &wanted)
+    if precision == Precision::Highest { Ok(()) } else { steps(isa, precision, &wanted) }
 }
 
 fn products(isa: Isa, method: Method, wanted: &dyn Fn(&str) -> bool) -> hpt_engine::Result<()> {
     println!(
         "{:>8} {:>15} {:>9} {:>9} {:>6}  GFLOP/s, one thread, medians of 11 rounds",
-        "product", "m×k×n", "highest", "lower", "ratio"
+        "product", "m×k×n", "chains", "method", "ratio"
     );
     let cpu = Cpu::with_isa(isa, 1)?;
     for product in PRODUCTS.iter().filter(|product| product.kind != Kind::Packed) {
@@ -40,22 +41,22 @@ fn products(isa: Isa, method: Method, wanted: &dyn Fn(&str) -> bool) -> hpt_engi
         if !wanted(&name) {
             continue;
         }
-        let (exact, lower) = (Timer::new(isa, *product), Timer::new(isa, *product).by(method));
+        let (chains, other) = (Timer::new(isa, *product), Timer::new(isa, *product).by(method));
         let calls = ((2e-3 * 100e9 / product.flops()) as usize).max(1);
         let mut times = [const { Vec::new() }; 2];
         for round in 0..13 {
-            let pair = [exact.run(&cpu, calls), lower.run(&cpu, calls)];
+            let pair = [chains.run(&cpu, calls), other.run(&cpu, calls)];
             if round >= 2 {
                 times.iter_mut().zip(pair).for_each(|(times, time)| times.push(time / calls as f64));
             }
         }
-        let [exact, lower] = times.map(|mut times| product.flops() / median(&mut times) / 1e9);
+        let [chains, other] = times.map(|mut times| product.flops() / median(&mut times) / 1e9);
         let chosen = if method.choose(isa, product.m, product.k, product.n) == method { "*" } else { "" };
         println!(
-            "{:>8} {:>15} {exact:>9.1} {lower:>9.1} {:>6.2} {chosen}",
+            "{:>8} {:>15} {chains:>9.1} {other:>9.1} {:>6.2} {chosen}",
             product.kind.name(),
             product.shape(),
-            lower / exact
+            other / chains
         );
     }
     Ok(())

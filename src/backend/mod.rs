@@ -7,7 +7,7 @@ mod cpu;
 pub mod cuda;
 mod reference;
 
-pub use cpu::{Cpu, Worker, cores, natively};
+pub use cpu::{Cpu, Worker, cores, method, natively};
 pub use cuda::{Gpu, gpus};
 pub use reference::Reference;
 
@@ -238,7 +238,7 @@ impl Run<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Precision {
-    /// f32 throughout.
+    /// f32 multiply-adds, or, for the shapes where they are faster, products of bf16 terms that are no less exact.
     Highest,
     /// Error of the order of 1e-5 from split low-precision products, for the shapes where the device has them and they
     /// are faster; else f32.

@@ -4,7 +4,7 @@
 //! triangles, no threads: a caller with several threads gives each a block of `C`. An element is the chain
 //! `c ← fma(a[i,p], b[p,j], c)` over p = 0, 1, …, k−1 that begins with `β·c`, whatever the blocking, the packing and
 //! the block of `C` that was asked for; so results never depend on how the work was split. [`gemm_by`] computes
-//! it from bf16 halves instead ([`Method`]).
+//! it from bf16 terms instead ([`Method`]).
 
 mod bf16;
 mod blocks;

@@ -88,10 +88,10 @@ impl Cpu {
     }
 }
 
-/// The method that a precision allows at most.
-fn method(precision: Precision) -> Method {
+/// The least exact method that a precision allows.
+pub fn method(precision: Precision) -> Method {
     match precision {
-        Precision::Highest => Method::F32,
+        Precision::Highest => Method::Bf16x6,
         Precision::High => Method::Bf16x3,
         Precision::Medium | Precision::Bf16 => Method::Bf16,
     }

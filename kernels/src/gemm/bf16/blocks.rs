@@ -5,7 +5,7 @@
 //! which the last k is done is scaled back, checked, added to the old C or stored, while it is in L1; the epilogue
 //! runs over whole rows of the groups.
 
-use super::pack::{CHUNK, Halves, Lines, PANEL, SCALE, Source, WORDS};
+use super::pack::{CHUNK, Lines, PANEL, SCALE, Source, Terms, WORDS};
 use super::ring::{self, Ring};
 use super::{Block, Unit};
 use crate::epilogue::Epilogue;
@@ -34,13 +34,13 @@ pub(in crate::gemm) struct Memory {
 
 impl Memory {
     #[inline(always)]
-    pub(super) fn grow<U: Unit>(&mut self, halves: Halves, m: usize, k: usize, n: usize) {
-        let words = k.div_ceil(CHUNK) * halves.count() * WORDS;
+    pub(super) fn grow<U: Unit>(&mut self, terms: Terms, m: usize, k: usize, n: usize) {
+        let words = k.div_ceil(CHUNK) * terms.count() * WORDS;
         let (groups, most) = (m.div_ceil(U::ROWS), groups_at_once::<U>(words));
         let panels = if groups > most { n.min(NC).div_ceil(PANEL) } else { COLS / PANEL };
         let rows = groups.min(most).next_multiple_of(U::GROUPS) * U::ROWS;
         self.a.grow(rows * words);
-        self.b.grow((panels.next_multiple_of(COLS / PANEL) * PANEL * words).max(ring::words(halves)));
+        self.b.grow((panels.next_multiple_of(COLS / PANEL) * PANEL * words).max(ring::words(terms)));
         self.sums.grow(rows * COLS);
         self.repaired.grow(U::ROWS * COLS);
     }
@@ -98,7 +98,7 @@ pub(in crate::gemm) struct Args<'a> {
 /// A product of which m, n ≥ 1.
 pub(super) struct Product<'a, 's, U> {
     pub args: Args<'a>,
-    pub halves: Halves,
+    pub terms: Terms,
     pub unit: U,
     pub memory: &'s mut Memory,
     /// For elements that f32 computes.
@@ -109,7 +109,7 @@ pub(super) struct Product<'a, 's, U> {
 struct Plan<'a> {
     a: Matrix<'a>,
     b: Right<'a>,
-    halves: Halves,
+    terms: Terms,
     cut: Cut,
     /// Most rows of a group.
     rows: usize,
@@ -132,17 +132,17 @@ impl<U: Unit> Op for Product<'_, '_, U> {
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
         let (m, k, n) = (self.args.a.rows(), self.args.a.cols(), self.args.b.cols());
-        self.memory.grow::<U>(self.halves, m, k, n);
+        self.memory.grow::<U>(self.terms, m, k, n);
         let cut = Cut::new(m, U::ROWS);
         let chunks = k.div_ceil(CHUNK);
-        let words = chunks * self.halves.count() * WORDS;
+        let words = chunks * self.terms.count() * WORDS;
         let most_groups = groups_at_once::<U>(words);
         // Blocks of k as even as possible; one, of none, where k = 0.
-        let most = 2 / self.halves.count() * U::CHUNKS;
+        let most = U::CHUNKS / self.terms.count();
         let plan = Plan {
             a: self.args.a,
             b: self.args.b,
-            halves: self.halves,
+            terms: self.terms,
             cut,
             rows: U::ROWS,
             keep: cut.strips > most_groups,
@@ -181,7 +181,7 @@ impl Plan<'_> {
         for t in groups.clone() {
             let from = Source::Matrix(self.a.block(self.rows(t), 0..self.a.cols()));
             let to = self.to_a.wrapping_add((t - groups.start) * self.group);
-            s.call(Lines { from, halves: self.halves, stored: self.rows, next: 0, together: true, to });
+            s.call(Lines { from, terms: self.terms, stored: self.rows, next: 0, together: true, to });
         }
     }
 
@@ -196,7 +196,7 @@ impl Plan<'_> {
         first: usize,
         fill: bool,
     ) -> (*mut u32, usize) {
-        let words = self.halves.count() * WORDS * PANEL;
+        let words = self.terms.count() * WORDS * PANEL;
         let (to, next) = if self.keep {
             (self.to_b.wrapping_add((cols.start - first) / PANEL * self.panel + chunks.start * words), self.panel)
         } else {
@@ -205,7 +205,7 @@ impl Plan<'_> {
         if fill && !chunks.is_empty() {
             let places = chunks.start * CHUNK..self.a.cols().min(chunks.end * CHUNK);
             let from = Source::of(self.b, places, cols);
-            s.call(Lines { from, halves: self.halves, stored: PANEL, next, together: false, to });
+            s.call(Lines { from, terms: self.terms, stored: PANEL, next, together: false, to });
         }
         (to, next)
     }
@@ -217,7 +217,7 @@ impl<U: Unit> Product<'_, '_, U> {
     fn block<S: Simd>(&mut self, s: S, plan: &Plan, groups: Range<usize>, cols: Range<usize>, fill: bool) {
         let chunks = plan.a.cols().div_ceil(CHUNK);
         let once = U::BESIDE && plan.cut.strips <= U::GROUPS && plan.chunks == chunks;
-        let mut ring = if once { Ring::new(s, plan.b, cols.clone(), plan.halves, plan.to_b) } else { None };
+        let mut ring = if once { Ring::new(s, plan.b, cols.clone(), plan.terms, plan.to_b) } else { None };
         for j in cols.clone().step_by(COLS) {
             let here = j..cols.end.min(j + COLS);
             if let Out::Parts(parts) = &mut self.args.c {
@@ -226,18 +226,18 @@ impl<U: Unit> Product<'_, '_, U> {
             let mut part = 0..plan.chunks;
             loop {
                 let (b, b_next) = if ring.is_some() {
-                    (plan.to_b, ring::slab_words(plan.halves) / 2)
+                    (plan.to_b, ring::slab_words(plan.terms) / 2)
                 } else {
                     plan.right(s, part.clone(), here.clone(), cols.start, fill)
                 };
                 for t in groups.clone().step_by(U::GROUPS) {
                     let group = t - groups.start;
-                    let offset = part.start * plan.halves.count() * WORDS;
+                    let offset = part.start * plan.terms.count() * WORDS;
                     // Sums that no later block of k adds to make room for the next at once.
                     let place = if plan.chunks == chunks { 0 } else { group * U::ROWS * COLS };
                     let block = Block {
                         chunks: part.len(),
-                        halves: plan.halves,
+                        terms: plan.terms,
                         a: plan.to_a.wrapping_add(group * plan.group + offset * U::ROWS),
                         a_next: plan.group,
                         groups: (groups.end - t).min(U::GROUPS),

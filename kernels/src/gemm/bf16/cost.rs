@@ -14,8 +14,8 @@ struct Unit {
     f32_rate: f64,
     /// … and of one bf16 product of whole tiles.
     rate: f64,
-    /// Seconds to pack an element, one half and two.
-    pack: [f64; 2],
+    /// Seconds to pack an element as one term, two and three.
+    pack: [f64; 3],
     /// Seconds an element of C.
     finish: f64,
     /// Seconds a product.
@@ -30,7 +30,7 @@ struct Unit {
 const TILES: Unit = Unit {
     f32_rate: 152e9,
     rate: 2_000e9,
-    pack: [0.14e-9, 0.185e-9],
+    pack: [0.14e-9, 0.185e-9, 0.26e-9],
     finish: 0.22e-9,
     fixed: 250e-9,
     rows: tiles::ROWS,
@@ -40,7 +40,7 @@ const TILES: Unit = Unit {
 /// which it was slower.
 #[cfg(target_arch = "x86_64")]
 const PAIRS: Unit =
-    Unit { f32_rate: 245e9, rate: 470e9, pack: [0.13e-9, 0.18e-9], finish: 0.2e-9, fixed: 200e-9, rows: 1 };
+    Unit { f32_rate: 245e9, rate: 470e9, pack: [0.13e-9, 0.18e-9, 0.26e-9], finish: 0.2e-9, fixed: 200e-9, rows: 1 };
 
 /// Estimated seconds of a product m × k × n on one core.
 pub(super) fn seconds(isa: Isa, method: Method, m: usize, k: usize, n: usize) -> f64 {
@@ -56,6 +56,7 @@ pub(super) fn seconds(isa: Isa, method: Method, m: usize, k: usize, n: usize) ->
         Method::F32 => return flops(m, k, n.next_multiple_of(isa.lanes())) / unit.f32_rate,
         Method::Bf16 => (1.0, unit.pack[0]),
         Method::Bf16x3 => (3.0, unit.pack[1]),
+        Method::Bf16x6 => (6.0, unit.pack[2]),
     };
     products * tiled / unit.rate + pack * packed + unit.finish * m as f64 * n as f64 + unit.fixed
 }

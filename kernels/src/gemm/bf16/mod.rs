@@ -1,23 +1,33 @@
 //! Products of f32 operands by bf16 arithmetic.
 //!
-//! [`Method::Bf16x3`] writes every number as the sum of two bf16, x = hi + lo, and adds hi·hi + hi·lo + lo·hi in f32;
-//! [`Method::Bf16`] takes hi alone. `pack.rs` makes the halves in the order of a unit, `blocks.rs` holds the loops,
+//! A number is written as a sum of bf16 *terms*, each the nearest one to what those before leave. [`Method::Bf16x6`] has
+//! three, x = hi + mid + lo, and adds hi·hi + hi·mid + mid·hi + mid·mid + hi·lo + lo·hi in f32 (as XLA's
+//! `BF16_BF16_F32_X6`, which is JAX's `highest` on a TPU); [`Method::Bf16x3`] has two and adds hi·hi + hi·lo + lo·hi;
+//! [`Method::Bf16`] takes hi alone. `pack.rs` makes the terms in the order of a unit, `blocks.rs` holds the loops,
 //! `tiles.rs` the order of tile operations, which `amx.rs` does by instructions and `emulated.rs` in plain arithmetic,
 //! `pairs.rs` AVX-512's dot products, `cost.rs` which method a shape gets. A result depends on its row of A, its column
 //! of B and the unit alone, not on the block of C that was asked for. Of different units' results the last bits differ.
 //!
-//! **Error of `Bf16x3`.** With bf16's 8 bits |lo| ≤ 2⁻⁸·2ᵉ and |x − hi − lo| ≤ 2⁻¹⁷·2ᵉ for x in [2ᵉ, 2ᵉ⁺¹). What is
+//! **Error of the sums.** A tile adds 16 products to each of two sums of a chunk, these two, and their sum to C: of p
+//! products of terms the roundings are at most (p·⌈k/32⌉ + 18)·2⁻²⁴ of Σ|terms' products|, which is within 2⁻⁶ of Σ|a·b|.
+//!
+//! **Error of `Bf16x6`.** bf16 has 8 bits, so for x in [2ᵉ, 2ᵉ⁺¹) |mid| ≤ 2⁻⁸·2ᵉ, |lo| ≤ 2⁻¹⁷·2ᵉ (half the last place of a
+//! mid below 2⁻⁸·2ᵉ), and hi + mid + lo is x, whose 24 bits they hold. What is dropped, mid·lo, lo·mid and lo·lo, is at
+//! most (2·2⁻²⁵ + 2⁻³⁴)·|a·b|, a rounding of f32. With the sums' (6·⌈k/32⌉ + 18)·2⁻²⁴ this is less, from k = 32 on,
+//! than what k roundings of a chain of f32 multiply-adds may come to, k·2⁻²⁴·Σ|a·b|: so it counts as f32. In random data it
+//! is below the chain's as well.
+//!
+//! **Error of `Bf16x3`.** With |lo| ≤ 2⁻⁸·2ᵉ and |x − hi − lo| ≤ 2⁻¹⁷·2ᵉ what is
 //! dropped of a product is lo·lo and each rest times the other operand: at most (2⁻¹⁶ + 2·2⁻¹⁷)·|a·b| = 2⁻¹⁵·|a·b|.
-//! No choice of two halves is safe from this, as neighbours of the form hi + lo are 2⁻¹⁶ apart where |lo| is near
+//! No choice of two terms is safe from this, as neighbours of the form hi + lo are 2⁻¹⁶ apart where |lo| is near
 //! 2⁻⁸. (Just below a power of two lo and the rest may be twice that, but are as small beside x.) The bound is nearly
 //! reached (3.03e-5) by A and B all of the same adverse constant. It is far where the dropped
 //! terms have various signs, in any data whose numbers are not all alike: from k = 16 on, 1e-5·Σ|a·b| holds for
-//! random data of one sign too, with deviations of a few 1e-6; [`Method::choose`] takes it from k = 32 on. To this the sums add at most
-//! (3·⌈k/32⌉ + 18)·2⁻²⁴·Σ|a·b| on tiles.
+//! random data of one sign too, with deviations of a few 1e-6; [`Method::choose`] takes it from k = 32 on.
 //! `Bf16` drops up to 2⁻⁷·Σ|a·b|.
 //!
 //! **Range.** Operands are scaled by 2²³ and sums by 2⁻⁴⁶, both exact, so subnormals count in full; a result below
-//! 2⁻¹²⁶ is off by no more than f32's own rounding there (plus 3k·2⁻¹⁷² for products that are flushed). Where a scaled
+//! 2⁻¹²⁶ is off by no more than f32's own rounding there (plus 2⁻¹⁷² for each of 3k or 6k products that are flushed). Where a scaled
 //! number or sum does not fit (an infinity, a NaN, |x| ≥ 2⁸⁹, |Σ| ≥ 2⁸²), the element's sum is not finite, and the
 //! element is computed by the f32 kernel instead: there the results are those of f32, to the bit.
 
@@ -38,7 +48,7 @@ pub(super) use blocks::{Args, COLS, Memory, Out};
 
 use super::Scratch;
 use crate::isa::{Bf16, Isa, Op, Simd};
-use pack::Halves;
+use pack::Terms;
 use ring::Ring;
 
 /// How a product of f32 operands is computed.
@@ -47,7 +57,9 @@ pub enum Method {
     /// Chains of f32 multiply-adds.
     #[default]
     F32,
-    /// Three products of bf16 halves; error of the order of 1e-5·Σ|a·b|.
+    /// Six products of bf16 terms, three of a number; no less exact than chains from k = 32 on.
+    Bf16x6,
+    /// Three products of bf16 terms, two of a number; error of the order of 1e-5·Σ|a·b|.
     Bf16x3,
     /// One product of bf16; error of the order of 1e-3·Σ|a·b|.
     Bf16,
@@ -55,7 +67,7 @@ pub enum Method {
 
 impl Method {
     /// Every method, most exact first.
-    pub const ALL: [Method; 3] = [Method::F32, Method::Bf16x3, Method::Bf16];
+    pub const ALL: [Method; 4] = [Method::F32, Method::Bf16x6, Method::Bf16x3, Method::Bf16];
 
     /// The fastest method for a product m × k × n that is at least as exact as this one: chosen from the shape and the
     /// instruction set alone. A caller that divides C among threads asks for the whole product.
@@ -73,13 +85,17 @@ impl Method {
             (Method::F32, _) => true,
             (_, None) => false,
             #[cfg(target_arch = "x86_64")]
-            (Method::Bf16x3, Some(Bf16::Pairs)) => false,
+            (Method::Bf16x6 | Method::Bf16x3, Some(Bf16::Pairs)) => false,
             _ => true,
         }
     }
 
-    fn halves(self) -> Halves {
-        if self == Method::Bf16 { Halves::One } else { Halves::Two }
+    fn terms(self) -> Terms {
+        match self {
+            Method::F32 | Method::Bf16x6 => Terms::Three,
+            Method::Bf16x3 => Terms::Two,
+            Method::Bf16 => Terms::One,
+        }
     }
 }
 
@@ -95,7 +111,7 @@ impl PartialOrd for Method {
 struct Block {
     /// Chunks of k.
     chunks: usize,
-    halves: Halves,
+    terms: Terms,
     /// The first group of A, at its first chunk.
     a: *const u32,
     /// From group to group.
@@ -128,7 +144,7 @@ trait Unit {
     const BESIDE: bool;
     /// Words of A that stay in L2 beside B's panels: as many groups are packed at a time.
     const LEFT: usize;
-    /// Chunks of two halves of a block of k; twice as many of one.
+    /// Chunks of a block of k, of one term; of more as many fewer.
     const CHUNKS: usize;
 
     /// Computes a block; `ring` has B where it has not been packed.
@@ -144,15 +160,15 @@ trait Unit {
 /// The set has no such method.
 pub(super) fn run(isa: Isa, method: Method, args: Args<'_>, scratch: &mut Scratch) {
     let mut memory = std::mem::take(&mut scratch.bf16);
-    let halves = method.halves();
-    isa.run(Entry { isa, args, halves, memory: &mut memory, scratch });
+    let terms = method.terms();
+    isa.run(Entry { isa, args, terms, memory: &mut memory, scratch });
     scratch.bf16 = memory;
 }
 
 struct Entry<'a, 's> {
     isa: Isa,
     args: Args<'a>,
-    halves: Halves,
+    terms: Terms,
     memory: &'s mut Memory,
     scratch: &'s mut Scratch,
 }
@@ -162,25 +178,25 @@ impl Op for Entry<'_, '_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Entry { isa, args, halves, memory, scratch } = self;
+        let Entry { isa, args, terms, memory, scratch } = self;
         match isa.bf16() {
             None => panic!("{} has no products of bf16", isa.name()),
             Some(Bf16::EmulatedTiles) => {
                 let unit = tiles::Tiled(emulated::Emulated::new());
-                s.call(blocks::Product { args, halves, unit, memory, scratch });
+                s.call(blocks::Product { args, terms, unit, memory, scratch });
             }
             #[cfg(target_arch = "x86_64")]
             Some(Bf16::Tiles) => {
                 // SAFETY: `bf16` names tiles only where the system permits them; products do not nest.
                 let unit = tiles::Tiled(unsafe { amx::Amx::new() });
-                s.call(blocks::Product { args, halves, unit, memory, scratch });
+                s.call(blocks::Product { args, terms, unit, memory, scratch });
             }
             #[cfg(target_arch = "x86_64")]
             Some(Bf16::Pairs) => {
-                assert!(halves == Halves::One, "{} has no products of two halves", isa.name());
+                assert!(terms == Terms::One, "{} has no products of several terms", isa.name());
                 // SAFETY: `bf16` names pairs only where the machine has them.
                 let unit = unsafe { pairs::Pairs::new() };
-                s.call(blocks::Product { args, halves, unit, memory, scratch });
+                s.call(blocks::Product { args, terms, unit, memory, scratch });
             }
         }
     }
@@ -188,14 +204,14 @@ impl Op for Entry<'_, '_> {
 
 /// Memory for a product, as [`Scratch::reserve_for`].
 pub(super) fn reserve(isa: Isa, method: Method, memory: &mut Memory, m: usize, k: usize, n: usize) {
-    let halves = method.halves();
+    let terms = method.terms();
     match isa.bf16() {
         _ if method == Method::F32 => {}
         None => {}
-        Some(Bf16::EmulatedTiles) => memory.grow::<tiles::Tiled<emulated::Emulated>>(halves, m, k, n),
+        Some(Bf16::EmulatedTiles) => memory.grow::<tiles::Tiled<emulated::Emulated>>(terms, m, k, n),
         #[cfg(target_arch = "x86_64")]
-        Some(Bf16::Tiles) => memory.grow::<tiles::Tiled<amx::Amx>>(halves, m, k, n),
+        Some(Bf16::Tiles) => memory.grow::<tiles::Tiled<amx::Amx>>(terms, m, k, n),
         #[cfg(target_arch = "x86_64")]
-        Some(Bf16::Pairs) => memory.grow::<pairs::Pairs>(halves, m, k, n),
+        Some(Bf16::Pairs) => memory.grow::<pairs::Pairs>(terms, m, k, n),
     }
 }

@@ -1,13 +1,13 @@
-//! Operands as bf16 halves in the order in which the products read them.
+//! Operands as bf16 terms in the order in which the products read them.
 //!
 //! A word holds a pair of bf16 of two places along k. A *chunk* is 32 places and 16 words: word q pairs place q with
 //! place q + 16, so that whole vectors become words without a shuffle; it is the same for A and B, and a sum does not
-//! mind. A's rows are cut into *groups*: `[group][chunk][half][ROWS][16 words]`. B's columns are cut into *panels* of
-//! 16: `[panel][chunk][half][16 words][16 columns]`. A group or a panel of one chunk and one half is thus an AMX tile
+//! mind. A's rows are cut into *groups*: `[group][chunk][term][ROWS][16 words]`. B's columns are cut into *panels* of
+//! 16: `[panel][chunk][term][16 words][16 columns]`. A group or a panel of one chunk and one term is thus an AMX tile
 //! of 1 KiB, and a row of it a vector of AVX-512. Missing places are zero; missing rows of A and columns of B, which
 //! reach no element of C, are anything.
 //!
-//! Numbers are multiplied by 2²³ first: then the last bit of any f32, 2⁻¹⁴⁹, is the smallest normal one, and no half
+//! Numbers are multiplied by 2²³ first: then the last bit of any f32, 2⁻¹⁴⁹, is the smallest normal one, and no term
 //! of anything, subnormals included, is flushed to zero by units that know no subnormals.
 
 #![allow(clippy::needless_range_loop, reason = "lines and words are coordinates")]
@@ -28,19 +28,22 @@ const AHEAD: usize = 4 * CHUNK;
 /// 2²³
 pub(super) const SCALE: f32 = 8_388_608.0;
 
-/// How many bf16 stand for a number: one, or the nearest one and the nearest one to what is left.
+/// How many bf16 stand for a number: the nearest one, the nearest one to what is left, and the rest, which with the 24
+/// bits of f32 is one more exactly.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Halves {
+pub(super) enum Terms {
     One,
     Two,
+    Three,
 }
 
-impl Halves {
+impl Terms {
     #[inline(always)]
     pub fn count(self) -> usize {
         match self {
-            Halves::One => 1,
-            Halves::Two => 2,
+            Terms::One => 1,
+            Terms::Two => 2,
+            Terms::Three => 3,
         }
     }
 }
@@ -51,22 +54,29 @@ impl Halves {
 /// 1971, which without fused operations takes three); ties go either way. Infinities, NaN and |scale·x| ≥ 2¹¹² become
 /// infinite or NaN.
 #[inline(always)]
-fn half<S: Simd>(s: S, x: S::F, scale: f32) -> S::F {
+fn nearest<S: Simd>(s: S, x: S::F, scale: f32) -> S::F {
     let c = s.mul(x, s.splat(65_537.0 * scale));
     s.mul_add(x, s.splat(-65_536.0 * scale), c)
 }
 
-/// The words of two vectors of numbers whose lanes are 16 places apart, one for each half.
+/// The words of two vectors of numbers whose lanes are 16 places apart, one for each term.
 #[inline(always)]
-fn words<S: Simd, const TWO: bool>(s: S, first: S::F, second: S::F) -> [S::U; 2] {
-    let pair = |low: S::F, high: S::F| s.or(s.shr::<16>(s.to_bits(low)), s.to_bits(high));
-    let (high0, high1) = (half(s, first, SCALE), half(s, second, SCALE));
-    let high = pair(high0, high1);
-    if !TWO {
-        return [high; 2];
+fn words<S: Simd, const TERMS: usize>(s: S, first: S::F, second: S::F) -> [S::U; TERMS] {
+    let ([mut x, mut y], mut scale) = ([first, second], SCALE);
+    let mut words = [s.to_bits(first); TERMS];
+    for (t, word) in words.iter_mut().enumerate() {
+        let (low, high) = (nearest(s, x, scale), nearest(s, y, scale));
+        *word = s.or(s.shr::<16>(s.to_bits(low)), s.to_bits(high));
+        // What is left, which a subtraction or one rounding of both operations leaves exact.
+        if t == 0 {
+            let scale = s.splat(scale);
+            (x, y) = (s.mul_add(x, scale, s.neg(low)), s.mul_add(y, scale, s.neg(high)));
+        } else {
+            (x, y) = (s.sub(x, low), s.sub(y, high));
+        }
+        scale = 1.0;
     }
-    let rest = |x: S::F, high: S::F| half(s, s.mul_add(x, s.splat(SCALE), s.neg(high)), 1.0);
-    [high, pair(rest(first, high0), rest(second, high1))]
+    words
 }
 
 /// Rows of A, or columns of B.
@@ -135,14 +145,14 @@ impl<'a> Source<'a> {
 #[derive(Clone, Copy)]
 pub(super) struct Lines<'a> {
     pub from: Source<'a>,
-    pub halves: Halves,
+    pub terms: Terms,
     /// Lines of a group or panel that there is room for, at most 16; more lines go to the next one.
     pub stored: usize,
     /// Words from a group or panel to the next.
     pub next: usize,
     /// Whether a line's words of a chunk lie together (A), or a word of all lines (B).
     pub together: bool,
-    /// `chunks · halves · stored · 16` words.
+    /// `chunks · terms · stored · 16` words.
     pub to: *mut u32,
 }
 
@@ -151,16 +161,17 @@ impl Op for Lines<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        match self.halves {
-            Halves::One => self.pack::<S, false>(s),
-            Halves::Two => self.pack::<S, true>(s),
+        match self.terms {
+            Terms::One => self.pack::<S, 1>(s),
+            Terms::Two => self.pack::<S, 2>(s),
+            Terms::Three => self.pack::<S, 3>(s),
         }
     }
 }
 
 impl<'a> Lines<'a> {
     #[inline(always)]
-    fn pack<S: Simd, const TWO: bool>(self, s: S) {
+    fn pack<S: Simd, const TERMS: usize>(self, s: S) {
         let Lines { from, stored, together, .. } = self;
         let (lines, k) = from.size();
         debug_assert!(stored <= 16 && (together || stored == PANEL));
@@ -172,10 +183,10 @@ impl<'a> Lines<'a> {
                 // buffers follows from `LANES`.
                 unsafe {
                     match S::LANES {
-                        _ if along && together => chunk.straight::<S, TWO, true>(s),
-                        _ if across && !together && !along => chunk.straight::<S, TWO, false>(s),
-                        16 => chunk.turned::<S, TWO, 16>(s, along, across),
-                        _ => chunk.turned::<S, TWO, 8>(s, along, across),
+                        _ if along && together => chunk.straight::<S, TERMS, true>(s),
+                        _ if across && !together && !along => chunk.straight::<S, TERMS, false>(s),
+                        16 => chunk.turned::<S, TERMS, 16>(s, along, across),
+                        _ => chunk.turned::<S, TERMS, 8>(s, along, across),
                     }
                 }
             }
@@ -187,7 +198,7 @@ impl<'a> Lines<'a> {
     fn chunk(&self, first: usize, p: usize) -> Chunk<'a> {
         let &Lines { from, stored, together, .. } = self;
         let (lines, k) = from.size();
-        let words = p / CHUNK * self.halves.count() * stored * WORDS;
+        let words = p / CHUNK * self.terms.count() * stored * WORDS;
         let to = self.to.wrapping_add(first / stored * self.next + words);
         Chunk { from, first, lines: stored.min(lines - first), p, left: k - p, stored, together, to }
     }
@@ -215,8 +226,8 @@ pub(super) struct Vectors {
     ahead: usize,
     /// Vectors of words, 16 words apart.
     to: *mut u32,
-    /// From the first half to the second.
-    half: usize,
+    /// From term to term.
+    next: usize,
 }
 
 impl Vectors {
@@ -225,7 +236,7 @@ impl Vectors {
     /// # Safety
     /// Numbers are readable and words writable.
     #[inline(always)]
-    pub unsafe fn pack<S: Simd, const TWO: bool>(&self, s: S, range: Range<usize>) {
+    pub unsafe fn pack<S: Simd, const TERMS: usize>(&self, s: S, range: Range<usize>) {
         let ([x, y], mut to) = (self.pairs, self.to.wrapping_add(range.start * WORDS));
         let skip = range.start * self.step;
         let (mut x, mut y) = (x.wrapping_add(skip), y.wrapping_add(skip));
@@ -233,7 +244,7 @@ impl Vectors {
             s.prefetch(x.wrapping_add(self.ahead));
             s.prefetch(y.wrapping_add(self.ahead));
             // SAFETY: by the caller's promise.
-            unsafe { put::<S, TWO>(s, s.load_ptr(x), s.load_ptr(y), to, self.half) };
+            unsafe { put::<S, TERMS>(s, s.load_ptr(x), s.load_ptr(y), to, self.next) };
             (x, y, to) = (x.wrapping_add(self.step), y.wrapping_add(self.step), to.wrapping_add(WORDS));
         }
     }
@@ -242,16 +253,12 @@ impl Vectors {
 /// Stores the words of two vectors.
 ///
 /// # Safety
-/// There is room at `to`, and for two halves `half` words further on.
+/// There is room at `to` and, for each further term, `next` words further on.
 #[inline(always)]
-unsafe fn put<S: Simd, const TWO: bool>(s: S, first: S::F, second: S::F, to: *mut u32, half: usize) {
-    let [high, low] = words::<S, TWO>(s, first, second);
-    // SAFETY: by the caller's promise.
-    unsafe {
-        s.store_ptr(to.cast(), s.from_bits(high));
-        if TWO {
-            s.store_ptr(to.add(half).cast(), s.from_bits(low));
-        }
+unsafe fn put<S: Simd, const TERMS: usize>(s: S, first: S::F, second: S::F, to: *mut u32, next: usize) {
+    for (t, word) in words::<S, TERMS>(s, first, second).into_iter().enumerate() {
+        // SAFETY: by the caller's promise.
+        unsafe { s.store_ptr(to.add(t * next).cast(), s.from_bits(word)) };
     }
 }
 
@@ -289,7 +296,7 @@ impl Chunk<'_> {
         let (i, p) = if ALONG { (0, v) } else { (v, 0) };
         let ((x, step), (y, _)) = (self.vector(i, p, ALONG), self.vector(i, p + WORDS, ALONG));
         let ahead = if ALONG { AHEAD } else { AHEAD * step };
-        Vectors { pairs: [x, y], step, ahead, to: self.to.wrapping_add(v), half: self.stored * WORDS }
+        Vectors { pairs: [x, y], step, ahead, to: self.to.wrapping_add(v), next: self.stored * WORDS }
     }
 
     /// Whole vectors become whole vectors of words: along lines where a line's words lie together (`ALONG`), across
@@ -298,14 +305,14 @@ impl Chunk<'_> {
     /// # Safety
     /// The source is readable and `to` writable.
     #[inline(always)]
-    unsafe fn straight<S: Simd, const TWO: bool, const ALONG: bool>(&self, s: S) {
+    unsafe fn straight<S: Simd, const TERMS: usize, const ALONG: bool>(&self, s: S) {
         let &Chunk { lines, left, .. } = self;
         // Vectors of words: lines where they lie along, else words.
         let count = if ALONG { lines } else { WORDS };
         if left >= CHUNK && (ALONG || lines == PANEL) {
             for v in (0..16).step_by(S::LANES) {
                 // SAFETY: all elements are there; 16 words of each row of the chunk are written.
-                unsafe { self.vectors::<ALONG>(v).pack::<S, TWO>(s, 0..count) };
+                unsafe { self.vectors::<ALONG>(v).pack::<S, TERMS>(s, 0..count) };
             }
             return;
         }
@@ -322,7 +329,7 @@ impl Chunk<'_> {
                         let there = |p: usize| lines.saturating_sub(v) * usize::from(p < left);
                         (load(s, x, there(o)), load(s, y, there(o + WORDS)))
                     };
-                    put::<S, TWO>(s, x, y, self.to.add(o * WORDS + v), self.stored * WORDS);
+                    put::<S, TERMS>(s, x, y, self.to.add(o * WORDS + v), self.stored * WORDS);
                 }
             }
         }
@@ -333,7 +340,7 @@ impl Chunk<'_> {
     /// # Safety
     /// As for `straight`.
     #[inline(always)]
-    unsafe fn turned<S: Simd, const TWO: bool, const L: usize>(&self, s: S, along: bool, across: bool) {
+    unsafe fn turned<S: Simd, const TERMS: usize, const L: usize>(&self, s: S, along: bool, across: bool) {
         let &Chunk { lines, left, stored, together, to, .. } = self;
         // The rows of the chunk that are stored, and whether their words lie across the source's order.
         let (rows, turn) = (if together { lines } else { WORDS }, along != together);
@@ -341,7 +348,7 @@ impl Chunk<'_> {
         // `o` counts what the source has in vectors' order, `v` the lanes.
         for o in (0..16).step_by(L) {
             for v in (0..16).step_by(L) {
-                let mut squares = [[s.splat(0.0); L]; 2];
+                let mut squares = [[s.splat(0.0); L]; TERMS];
                 let (i, q) = if along { (o, v) } else { (v, o) };
                 let ((mut next_x, x_step), (mut next_y, y_step)) =
                     (self.vector(i, q, along), self.vector(i, q + WORDS, along));
@@ -349,8 +356,9 @@ impl Chunk<'_> {
                     for r in 0..L {
                         // SAFETY: as in `straight`.
                         let (x, y) = unsafe { (s.load_ptr(next_x), s.load_ptr(next_y)) };
-                        let [high, low] = words::<S, TWO>(s, x, y);
-                        (squares[0][r], squares[1][r]) = (s.from_bits(high), s.from_bits(low));
+                        for (square, word) in squares.iter_mut().zip(words::<S, TERMS>(s, x, y)) {
+                            square[r] = s.from_bits(word);
+                        }
                         (next_x, next_y) = (next_x.wrapping_add(x_step), next_y.wrapping_add(y_step));
                     }
                 } else {
@@ -370,19 +378,20 @@ impl Chunk<'_> {
                                 (self.gather(s, i, q), self.gather(s, i, q + WORDS))
                             }
                         };
-                        let [high, low] = words::<S, TWO>(s, x, y);
-                        (squares[0][r], squares[1][r]) = (s.from_bits(high), s.from_bits(low));
+                        for (square, word) in squares.iter_mut().zip(words::<S, TERMS>(s, x, y)) {
+                            square[r] = s.from_bits(word);
+                        }
                     }
                 }
                 let (row, col) = if turn { (v, o) } else { (o, v) };
-                for (half, square) in squares.iter_mut().enumerate().take(1 + usize::from(TWO)) {
+                for (term, square) in squares.iter_mut().enumerate() {
                     if turn {
                         transpose(s, square);
                     }
                     for (r, &x) in square.iter().enumerate() {
                         if row + r < rows {
                             // SAFETY: 16 words of a row of the chunk that is stored.
-                            unsafe { s.store_ptr(to.add((half * stored + row + r) * WORDS + col).cast(), x) };
+                            unsafe { s.store_ptr(to.add((term * stored + row + r) * WORDS + col).cast(), x) };
                         }
                     }
                 }

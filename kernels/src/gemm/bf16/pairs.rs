@@ -1,12 +1,12 @@
 //! Blocks of C on AVX-512's dot products of pairs of bf16 (VDPBF16PS): a register tile as the f32 kernel's, at twice
 //! its rate where the processor has two such units (measured on Zen 5: 505 GFLOP/s where FMA does 250).
 //!
-//! Only one half: three of these products for the two halves of [`Bf16x3`](super::Method::Bf16x3) would run at two
+//! Only one term: three of these products for the two terms of [`Bf16x3`](super::Method::Bf16x3) would run at two
 //! thirds of the rate of f32, before any packing.
 
 #![allow(clippy::needless_range_loop, reason = "rows and vectors of a tile are its coordinates")]
 
-use super::pack::{Halves, PANEL, WORDS};
+use super::pack::{PANEL, Terms, WORDS};
 use super::ring::Ring;
 use super::{Block, Unit};
 use crate::gemm::tile::each_row;
@@ -32,13 +32,13 @@ impl Unit for Pairs {
     const ROWS: usize = MAX_ROWS;
     const GROUPS: usize = 1;
     const LEFT: usize = 1 << 16;
-    const CHUNKS: usize = 32;
+    const CHUNKS: usize = 64;
     /// Dot products take the vectors' own time.
     const BESIDE: bool = false;
 
     #[inline(always)]
     unsafe fn block<S: Simd>(&mut self, _: S, block: &Block, ring: Option<&mut Ring>) {
-        debug_assert!(block.halves == Halves::One && block.groups == 1 && ring.is_none());
+        debug_assert!(block.terms == Terms::One && block.groups == 1 && ring.is_none());
         // SAFETY: the instructions are there, since `self` is; the memory by the caller's promise.
         unsafe { KERNELS[block.rows - 1][block.panels - 1](block) }
     }

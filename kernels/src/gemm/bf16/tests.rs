@@ -3,7 +3,7 @@
 //! whole range of exponents; the packing alone on every instruction set; and the tiles against their emulation.
 
 use super::emulated::Emulated;
-use super::pack::{CHUNK, Halves, Lines, PANEL, SCALE, Source, WORDS};
+use super::pack::{CHUNK, Lines, PANEL, SCALE, Source, Terms, WORDS};
 use super::tiles::Tiles;
 use super::*;
 use crate::activation::Activation;
@@ -26,6 +26,7 @@ fn bound(method: Method, k: usize) -> f64 {
     let sums = (3.0 * k.div_ceil(CHUNK) as f64 + 2.0 * CHUNK as f64) * 2f64.powi(-24);
     match method {
         Method::F32 => k as f64 * 2f64.powi(-24),
+        Method::Bf16x6 => (1.0 + (6.0 * k.div_ceil(CHUNK) as f64 + 18.0) * (1.0 + 2f64.powi(-6))) * 2f64.powi(-24),
         Method::Bf16x3 => 2f64.powi(-15) + sums,
         // Pairs are added one after the other.
         Method::Bf16 => 2f64.powi(-7) + sums + k as f64 * 2f64.powi(-24),
@@ -119,6 +120,35 @@ fn large_products_stay_within_their_promise() {
                 let error = worst(&c, &oracle(a.view(), b.view()));
                 let limit = if unit.1 == Method::Bf16x3 { 1e-5 } else { bound(unit.1, k) };
                 assert!(error <= limit, "{} {:?} {m}×{k}×{n} + {shift}: {error:e}", unit.0.name(), unit.1);
+            }
+        }
+    }
+}
+
+/// What is promised of six products is never more than what is promised of chains, and what is seen is not either.
+#[test]
+fn six_products_are_no_less_exact_than_f32() {
+    assert!((CHUNK..10_000).all(|k| bound(Method::Bf16x6, k) <= bound(Method::F32, k)));
+    for (isa, method) in units().into_iter().filter(|unit| unit.1 == Method::Bf16x6) {
+        for k in [32, 54, 100, 784, 2_048] {
+            for shift in [0.0, 1.0] {
+                let value = |seed| {
+                    let noise = noise(seed);
+                    move |i, j| noise(i, j) + shift
+                };
+                let (a, b) = (Stored::new(Layout::Rows, 64, k, value(1)), Stored::new(Layout::Rows, k, 64, value(2)));
+                let exact = oracle(a.view(), b.view());
+                // The largest error, and the square mean.
+                let errors = |method| {
+                    let case = Case { a: &a, b: &b, beta: Beta::Zero };
+                    let c = multiply((isa, method), &case, Layout::Rows, |_, _| f32::NAN);
+                    let squares = c.iter().zip(&exact).map(|(&c, r)| ((f64::from(c) - r.0) / r.1).powi(2));
+                    (worst(&c, &exact), squares.sum::<f64>().sqrt())
+                };
+                let (six, chains) = (errors(method), errors(Method::F32));
+                let name = format!("{} k = {k} + {shift}: {six:?}, chains {chains:?}", isa.name());
+                println!("{name}");
+                assert!(six.1 <= chains.1, "{name}");
             }
         }
     }
@@ -378,26 +408,26 @@ fn packing_matches_its_definition() {
         {
             for layout in LAYOUTS {
                 for together in [false, true] {
-                    for halves in [Halves::One, Halves::Two] {
+                    for terms in [Terms::One, Terms::Two, Terms::Three] {
                         let from = Stored::new(layout, *lines, *k, noise(turn as u32));
                         let block = 16 * WORDS;
-                        let mut words = vec![u32::MAX; k.div_ceil(CHUNK) * halves.count() * block];
+                        let mut words = vec![u32::MAX; k.div_ceil(CHUNK) * terms.count() * block];
                         let to = words.as_mut_ptr();
-                        isa.run(Lines { from: Source::Matrix(from.view()), halves, stored: 16, next: 0, together, to });
+                        isa.run(Lines { from: Source::Matrix(from.view()), terms, stored: 16, next: 0, together, to });
                         for p in 0..k.next_multiple_of(CHUNK) {
                             for line in 0..*lines {
                                 let (chunk, q, high) = (p / CHUNK, p % WORDS, p % CHUNK >= WORDS);
                                 let x = if p < *k { from.view().get(line, p) } else { 0.0 };
                                 let mut left = x * SCALE;
-                                for half in 0..halves.count() {
+                                for term in 0..terms.count() {
                                     let place = if together { line * WORDS + q } else { q * PANEL + line };
-                                    let word = words[(chunk * halves.count() + half) * block + place];
+                                    let word = words[(chunk * terms.count() + term) * block + place];
                                     let part = f32::from_bits(if high { word & 0xffff_0000 } else { word << 16 });
                                     let name = format!("{} {layout:?} {together} {lines}×{k}: {line}, {p}", isa.name());
                                     assert!((left - part).abs() <= left.abs() / 256.0, "{name}: {part} for {left}");
                                     left -= part;
                                 }
-                                let bound = if halves == Halves::Two { 2f32.powi(-16) } else { 2f32.powi(-8) };
+                                let bound = [2f32.powi(-8), 2f32.powi(-16), 0.0][terms.count() - 1];
                                 assert!(left.abs() <= x.abs() * SCALE * bound);
                             }
                         }

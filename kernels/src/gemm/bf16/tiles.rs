@@ -1,10 +1,9 @@
 //! Blocks of C on tiles: the order of loads and products that AMX and its emulation share.
 //!
-//! A block is 32 × 32 of C on four tiles of sums, with two tiles of A and two of B. For every chunk of k and two
-//! halves: low halves of B against high ones of A, high against high, high of B against low of A, so that each
-//! operand tile is loaded once. One half needs the middle one alone.
+//! A block is 32 × 32 of C on four tiles of sums, with two tiles of A and two of B. For every chunk of k these are
+//! multiplied for one pair of terms after another ([`order`]).
 
-use super::pack::{Halves, PANEL, WORDS};
+use super::pack::{PANEL, Terms, WORDS};
 use super::ring::{PARTS, Ring};
 use super::{Block, Unit};
 use crate::isa::{Op, Simd};
@@ -40,14 +39,14 @@ impl<T: Tiles> Unit for Tiled<T> {
     const LEFT: usize = 1 << 18;
     /// Far more than L1 holds: L2 delivers tiles as fast as they are multiplied, where sums that are put aside and taken up
     /// again cost a fifth.
-    const CHUNKS: usize = 64;
+    const CHUNKS: usize = 128;
 
     const BESIDE: bool = true;
 
     #[inline(always)]
     unsafe fn block<S: Simd>(&mut self, s: S, block: &Block, ring: Option<&mut Ring>) {
         match ring {
-            None => self.sum(s, block, Ready { at: block.b, chunk: block.halves.count() * ROWS * WORDS }),
+            None => self.sum(s, block, Ready { at: block.b, chunk: block.terms.count() * ROWS * WORDS }),
             Some(ring) => self.sum(s, block, ring),
         }
     }
@@ -56,16 +55,21 @@ impl<T: Tiles> Unit for Tiled<T> {
 impl<T: Tiles> Tiled<T> {
     #[inline(always)]
     fn sum<S: Simd, B: Supply>(&mut self, s: S, block: &Block, b: B) {
+        match block.terms {
+            Terms::One => self.terms::<S, B, 1>(s, block, b),
+            Terms::Two => self.terms::<S, B, 2>(s, block, b),
+            Terms::Three => self.terms::<S, B, 3>(s, block, b),
+        }
+    }
+
+    #[inline(always)]
+    fn terms<S: Simd, B: Supply, const TERMS: usize>(&mut self, s: S, block: &Block, b: B) {
         let tiles = &mut self.0;
-        match (block.groups, block.panels, block.halves) {
-            (1, 1, Halves::One) => s.call(Sum::<_, _, 1, 1, false> { tiles, block, b }),
-            (1, 1, Halves::Two) => s.call(Sum::<_, _, 1, 1, true> { tiles, block, b }),
-            (1, _, Halves::One) => s.call(Sum::<_, _, 1, 2, false> { tiles, block, b }),
-            (1, _, Halves::Two) => s.call(Sum::<_, _, 1, 2, true> { tiles, block, b }),
-            (_, 1, Halves::One) => s.call(Sum::<_, _, 2, 1, false> { tiles, block, b }),
-            (_, 1, Halves::Two) => s.call(Sum::<_, _, 2, 1, true> { tiles, block, b }),
-            (_, _, Halves::One) => s.call(Sum::<_, _, 2, 2, false> { tiles, block, b }),
-            (_, _, Halves::Two) => s.call(Sum::<_, _, 2, 2, true> { tiles, block, b }),
+        match (block.groups, block.panels) {
+            (1, 1) => s.call(Sum::<_, _, 1, 1, TERMS> { tiles, block, b }),
+            (1, _) => s.call(Sum::<_, _, 1, 2, TERMS> { tiles, block, b }),
+            (_, 1) => s.call(Sum::<_, _, 2, 1, TERMS> { tiles, block, b }),
+            (_, _) => s.call(Sum::<_, _, 2, 2, TERMS> { tiles, block, b }),
         }
     }
 }
@@ -75,7 +79,7 @@ trait Supply {
     /// Where the next one lies.
     fn step<S: Simd>(&mut self) -> *const u32;
     /// Does a part of what there is to do beside the products of a chunk; all of [`PARTS`] come in turn after `step`.
-    fn part<S: Simd>(&mut self, s: S, part: usize);
+    fn part<S: Simd, const TERMS: usize>(&mut self, s: S, part: usize);
 }
 
 /// Packed before.
@@ -94,7 +98,7 @@ impl Supply for Ready {
     }
 
     #[inline(always)]
-    fn part<S: Simd>(&mut self, _: S, _: usize) {}
+    fn part<S: Simd, const TERMS: usize>(&mut self, _: S, _: usize) {}
 }
 
 impl Supply for &mut Ring<'_> {
@@ -104,19 +108,19 @@ impl Supply for &mut Ring<'_> {
     }
 
     #[inline(always)]
-    fn part<S: Simd>(&mut self, s: S, part: usize) {
-        Ring::part(self, s, part);
+    fn part<S: Simd, const TERMS: usize>(&mut self, s: S, part: usize) {
+        Ring::part::<S, TERMS>(self, s, part);
     }
 }
 
 /// G × P tiles of sums.
-struct Sum<'a, T, B, const G: usize, const P: usize, const TWO: bool> {
+struct Sum<'a, T, B, const G: usize, const P: usize, const TERMS: usize> {
     tiles: &'a mut T,
     block: &'a Block,
     b: B,
 }
 
-impl<T: Tiles, B: Supply, const G: usize, const P: usize, const TWO: bool> Op for Sum<'_, T, B, G, P, TWO> {
+impl<T: Tiles, B: Supply, const G: usize, const P: usize, const TERMS: usize> Op for Sum<'_, T, B, G, P, TERMS> {
     type Output = ();
 
     #[inline(always)]
@@ -125,7 +129,6 @@ impl<T: Tiles, B: Supply, const G: usize, const P: usize, const TWO: bool> Op fo
         let step = block.step;
         let corner = |g: usize, p: usize| block.sums.wrapping_add(g * ROWS * step + p * PANEL).cast::<u32>();
         let tile = ROWS * WORDS;
-        let halves = if TWO { 2 } else { 1 };
         // SAFETY: the caller of `block` promises the memory of operands and sums.
         unsafe {
             start::<T, 0>(t, block.add, corner(0, 0), step);
@@ -139,26 +142,19 @@ impl<T: Tiles, B: Supply, const G: usize, const P: usize, const TWO: bool> Op fo
                 start::<T, 3>(t, block.add, corner(1, 1), step);
             }
             for chunk in 0..block.chunks {
-                let a = block.a.add(chunk * halves * tile);
-                let b = supply.step::<S>();
-                load_a::<T, G>(t, a, block.a_next);
-                if TWO {
-                    load_b::<T, P>(t, b.add(tile), block.b_next);
-                    dots::<T, G, P>(t);
-                    supply.part(s, 0);
+                let (a, b) = (block.a.add(chunk * TERMS * tile), supply.step::<S>());
+                let mut at = Chunk { tiles: t, block, a, b, supply: &mut supply };
+                // Written out, as a loop is not always unrolled.
+                at.product::<S, G, P, TERMS, 0>(s);
+                if TERMS > 1 {
+                    at.product::<S, G, P, TERMS, 1>(s);
+                    at.product::<S, G, P, TERMS, 2>(s);
                 }
-                load_b::<T, P>(t, b, block.b_next);
-                dots::<T, G, P>(t);
-                if TWO {
-                    supply.part(s, 1);
-                    load_a::<T, G>(t, a.add(tile), block.a_next);
-                    dots::<T, G, P>(t);
-                } else {
-                    for part in 0..PARTS - 1 {
-                        supply.part(s, part);
-                    }
+                if TERMS > 2 {
+                    at.product::<S, G, P, TERMS, 3>(s);
+                    at.product::<S, G, P, TERMS, 4>(s);
+                    at.product::<S, G, P, TERMS, 5>(s);
                 }
-                supply.part(s, PARTS - 1);
             }
             t.store::<0>(corner(0, 0), step);
             if P == 2 {
@@ -170,6 +166,54 @@ impl<T: Tiles, B: Supply, const G: usize, const P: usize, const TWO: bool> Op fo
             if G == 2 && P == 2 {
                 t.store::<3>(corner(1, 1), step);
             }
+        }
+    }
+}
+
+/// The products of terms of A and of B, in an order in which each differs from the one before in one of both alone, so
+/// that few tiles are loaded twice. What they leave out is of the order of the rounding that so many terms allow.
+#[inline(always)]
+const fn order(terms: usize) -> &'static [(usize, usize)] {
+    match terms {
+        1 => &[(0, 0)],
+        2 => &[(0, 1), (0, 0), (1, 0)],
+        _ => &[(0, 2), (0, 1), (1, 1), (1, 0), (0, 0), (2, 0)],
+    }
+}
+
+/// A chunk in work.
+struct Chunk<'a, T, B> {
+    tiles: &'a mut T,
+    block: &'a Block,
+    /// Its first group and panel.
+    a: *const u32,
+    b: *const u32,
+    supply: &'a mut B,
+}
+
+impl<T: Tiles, B: Supply> Chunk<'_, T, B> {
+    /// Product `I` of the order, and the parts of the supply's work that follow it.
+    ///
+    /// # Safety
+    /// As [`Unit::block`].
+    #[inline(always)]
+    unsafe fn product<S: Simd, const G: usize, const P: usize, const TERMS: usize, const I: usize>(&mut self, s: S) {
+        let (order, tile) = (order(TERMS), ROWS * WORDS);
+        let (left, right) = order[I];
+        let (same_left, same_right) =
+            if I == 0 { (false, false) } else { (order[I - 1].0 == left, order[I - 1].1 == right) };
+        // SAFETY: by the caller's promise.
+        unsafe {
+            if !same_left {
+                load_a::<T, G>(self.tiles, self.a.add(left * tile), self.block.a_next);
+            }
+            if !same_right {
+                load_b::<T, P>(self.tiles, self.b.add(right * tile), self.block.b_next);
+            }
+        }
+        dots::<T, G, P>(self.tiles);
+        for part in I * PARTS / order.len()..(I + 1) * PARTS / order.len() {
+            self.supply.part::<S, TERMS>(s, part);
         }
     }
 }
