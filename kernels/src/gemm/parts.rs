@@ -1,11 +1,12 @@
 //! A product whose result is used up at once, part by part, and never written to memory as a whole.
 
-use super::blocks::{Buffer, KC, PartsProduct, STRIPS};
+use super::blocks::{Buffer, KC, PartsProduct, Product, STRIPS};
+use super::pack::Panels;
 use super::tile::MAX_ROWS;
-use super::{Beta, Method, Right, Scratch, bf16, packed_len, panel_width};
+use super::{Beta, Gemm, Method, Right, Scratch, bf16, packed_len, panel_width};
 use crate::epilogue::Epilogue;
-use crate::isa::Isa;
-use crate::matrix::Matrix;
+use crate::isa::{Isa, Op, Simd};
+use crate::matrix::{Matrix, MatrixMut};
 use std::ops::Range;
 
 /// Elements of a part of an f32 product to which blocks of k are added, 1 MiB: fewer columns, and A is packed again and again.
@@ -37,13 +38,59 @@ pub fn gemm_parts(isa: Isa, method: Method, a: Matrix, b: Right, scratch: &mut S
     let mut memory = std::mem::take(&mut scratch.part);
     memory.grow(part_len(isa, m, k, n));
     let c = Parts { isa, memory: &mut memory, rows: 0..0, cols: 0..0, once: true, to };
-    if method == Method::F32 {
-        isa.run(PartsProduct { a, b, c, scratch });
-    } else {
-        let c = bf16::Out::Parts(c);
-        bf16::run(isa, method, bf16::Args { a, b, c, beta: Beta::Zero, epilogue: Epilogue::None }, scratch);
+    match b {
+        Right::Strided(b) if method == Method::F32 && is_narrow(isa, &a, n) => isa.run(Narrow { a, b, c, scratch }),
+        b if method == Method::F32 => isa.run(PartsProduct { a, b, c, scratch }),
+        b => {
+            let c = bf16::Out::Parts(c);
+            bf16::run(isa, method, bf16::Args { a, b, c, beta: Beta::Zero, epilogue: Epilogue::None }, scratch);
+        }
     }
     scratch.part = memory;
+}
+
+/// Rows of a narrow product at a time.
+const NARROW_ROWS: usize = 256;
+
+/// Whether C is so narrow that vectors along its rows are for the most part empty, where those down its columns, which are
+/// as long as the columns of an A that lies so, take less even if C has to be turned.
+pub(super) fn is_narrow(isa: Isa, a: &Matrix, n: usize) -> bool {
+    let (m, k, lanes) = (a.rows(), a.cols(), isa.lanes());
+    // Operations of vectors, some eight of them to turn one.
+    a.row_stride() == 1 && n < lanes && n * m.div_ceil(lanes) * k + 8 * m < m * k
+}
+
+/// `Cᵀ ← Bᵀ·Aᵀ`, turned: the same chains, so the same bits.
+struct Narrow<'a, 's> {
+    a: Matrix<'a>,
+    b: Matrix<'a>,
+    c: Parts<'a>,
+    scratch: &'s mut Scratch,
+}
+
+impl Op for Narrow<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Narrow { a, b, mut c, scratch } = self;
+        let (m, k, n) = (a.rows(), a.cols(), b.cols());
+        let mut memory = std::mem::take(&mut scratch.tile);
+        memory.grow(n * m.min(NARROW_ROWS));
+        for first in (0..m).step_by(NARROW_ROWS) {
+            let rows = first..m.min(first + NARROW_ROWS);
+            let (right, count) = (Right::Strided(a.block(rows.clone(), 0..k).t()), rows.len());
+            // SAFETY: there is room, which is this call's alone.
+            let turned = unsafe { MatrixMut::from_raw(memory.as_mut_ptr(), n, count, count, 1) };
+            let args = Gemm { a: b.t(), b: right, c: turned, beta: Beta::Zero, epilogue: Epilogue::None };
+            s.call(Product { args, scratch });
+            c.begin(rows, 0..n, true);
+            let (to, width) = c.at(first, 0);
+            s.call(Panels { from: memory.as_mut_ptr(), row_stride: 1, col_stride: count, k: count, n, width, to });
+            c.end(0..n);
+        }
+        scratch.tile = memory;
+    }
 }
 
 /// Columns of a part of an f32 product of so many rows, in whole panels.

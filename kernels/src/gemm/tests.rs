@@ -454,6 +454,29 @@ fn epilogues_match_a_separate_pass() {
     }
 }
 
+/// Results of few columns are computed as their transposes: more rows than one piece has, several blocks of k.
+#[test]
+fn narrow_parts_have_the_bits_of_products() {
+    for isa in Isa::available() {
+        let lanes = isa.lanes();
+        let mut scratch = Scratch::default();
+        for (m, k, n) in [(531, 40, lanes / 2 - 1), (300, blocks::KC + 5, 1), (67, 100, lanes / 2), (3 * lanes, 30, 3)]
+        {
+            let (a, b) = (Stored::new(Layout::Columns, m, k, noise(1)), Stored::new(Layout::Rows, k, n, noise(2)));
+            assert!(parts::is_narrow(isa, &a.view(), n), "{} {m}×{k}×{n}", isa.name());
+            let mut c = Stored::new(Layout::Rows, m, n, |_, _| f32::NAN);
+            let (left, right) = (a.view(), Right::Strided(b.view()));
+            let args = Gemm { a: left, b: right, c: c.view_mut(), beta: Beta::Zero, epilogue: Epilogue::None };
+            gemm(isa, args, &mut scratch);
+            scratch.reserve_parts(isa, Method::F32, m, k, n);
+            let size = scratch.size();
+            let parts = by_parts_in(isa, Method::F32, left, right, &mut scratch);
+            assert!(bits(&parts) == bits(&packed_copy(isa, c.view())), "{} {m}×{k}×{n}", isa.name());
+            assert_eq!(scratch.size(), size, "{} {m}×{k}×{n}", isa.name());
+        }
+    }
+}
+
 #[test]
 fn a_prepared_scratch_never_grows() {
     for isa in Isa::available() {
