@@ -41,7 +41,7 @@ fn products(isa: Isa, method: Method, wanted: &dyn Fn(&str) -> bool) -> hpt_engi
         if !wanted(&name) {
             continue;
         }
-        let (chains, other) = (Timer::new(isa, *product), Timer::new(isa, *product).by(method));
+        let [chains, other] = [Method::F32, method].map(|method| Timer::new(isa, *product).by(method));
         let calls = ((2e-3 * 100e9 / product.flops()) as usize).max(1);
         let mut times = [const { Vec::new() }; 2];
         for round in 0..13 {

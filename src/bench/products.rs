@@ -1,7 +1,7 @@
 //! Matrix products of the shapes that training steps have, on one thread or divided as a step divides them.
 
 use super::{seconds, values};
-use crate::backend::Cpu;
+use crate::backend::{Cpu, Precision, method};
 use hpt_kernels::epilogue::Epilogue;
 use hpt_kernels::gemm::{Beta, Gemm, Method, Packed, Right, Scratch, gemm_by, pack, packed_len, panel_width};
 use hpt_kernels::isa::Isa;
@@ -120,7 +120,7 @@ struct Operands {
 }
 
 impl Timer {
-    /// Makes the operands.
+    /// Makes the operands of a product by the method that it has at [`Precision::Highest`].
     pub fn new(isa: Isa, product: Product) -> Self {
         let Product { m, k, n, .. } = product;
         let bytes = product.bytes() as usize;
@@ -133,7 +133,8 @@ impl Timer {
             }
             Operands { a, b, packed }
         };
-        Timer { isa, product, method: Method::F32, copies: (0..copies).map(operands).collect() }
+        let method = method(Precision::Highest).choose(isa, m, k, n);
+        Timer { isa, product, method, copies: (0..copies).map(operands).collect() }
     }
 
     /// The same product by another method.
