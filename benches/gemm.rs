@@ -1,6 +1,6 @@
 //! `cargo bench --bench gemm [-- FILTER]`: the matrix product on one thread, in GFLOP/s, as a share of the measured
-//! FMA peak of the instruction set (`HPT_ISA` chooses it), and beside `matrixmultiply` and `gemm` in the same run. Ours are
-//! those of `--precision highest`, on AMX six bf16 products where they are faster.
+//! FMA peak of the instruction set (`HPT_ISA` chooses it), and beside `matrixmultiply` and `gemm` in the same run.
+//! Ours are those of `--precision highest`: on AMX larger ones are six bf16 products (`*`), which that peak does not bound.
 //!
 //! Each row times the three in turn, A B C A B C, and prints medians and ratios; operands are not zero, and where they are
 //! larger than a cache, several copies are used in turn. `packed` multiplies by a B that was packed before the clock
@@ -10,6 +10,7 @@
 
 use hpt_engine::backend::Cpu;
 use hpt_engine::bench::{PRODUCTS, Product, Timer, median};
+use hpt_kernels::gemm::Method;
 use hpt_kernels::isa::{Isa, peak};
 use hpt_kernels::matrix::Matrix;
 use std::time::Instant;
@@ -71,10 +72,11 @@ fn main() -> hpt_engine::Result<()> {
         }
         let [ours, first, second] = times.map(|mut times| product.flops() / median(&mut times) / 1e9);
         println!(
-            "{name:>8} {shape:>15} {ours:>8.1} {:>7.0}% {first:>15.1} {:>6.2} {second:>8.1} {:>6.2}",
+            "{name:>8} {shape:>15} {ours:>8.1} {:>7.0}% {first:>15.1} {:>6.2} {second:>8.1} {:>6.2} {}",
             100.0 * ours / peak,
             ours / first,
-            ours / second
+            ours / second,
+            if timer.method() == Method::F32 { "" } else { "*" }
         );
     }
     Ok(())

@@ -1,5 +1,5 @@
-//! `cargo bench --bench precision [-- highest|high|medium] [FILTER]`: products by a precision's method beside chains of f32
-//! multiply-adds, and training steps beside those of `highest`, in one run, on one thread and (steps) on all cores.
+//! `cargo bench --bench precision [-- highest|high|medium] [FILTER]`: products by a precision's method beside chains of
+//! f32 multiply-adds, and training steps beside those of `highest`, in one run, on one thread and (steps) on all cores.
 //!
 //! A product is timed by its method on every shape; `*` marks the shapes for which the method is chosen. Steps use the
 //! choice. `HPT_ISA` chooses the tier; without an argument the lowest precision that it has natively is taken.

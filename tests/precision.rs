@@ -1,7 +1,8 @@
-//! Training at `high` and `medium`: the same bits for every number of threads, close to `highest` from step to step,
-//! and no worse after a training. `high` runs on tiles where the machine has them and on their emulation everywhere.
+//! Training by bf16 products, which `highest` may be too: the same bits for every number of threads, `high` and `medium`
+//! close to `highest` from step to step, `highest` to f32, and no worse after a training. They run on tiles where the
+//! machine has them and on their emulation everywhere.
 
-use hpt_engine::backend::{Backend, Caps, Cpu, Precision, natively};
+use hpt_engine::backend::{Backend, Caps, Cpu, Precision, method, natively};
 use hpt_engine::data::{DataSpec, Dataset, Preprocess, SplitSpec};
 use hpt_engine::engine::{Device, Engine};
 use hpt_engine::model::{Activation, Init, ModelSpec, Plan, initialise};
@@ -20,6 +21,12 @@ fn tiers() -> Vec<(Isa, Precision)> {
     let lower = [Precision::High, Precision::Medium];
     let pairs = Isa::available().chain([emulated()]).flat_map(|isa| lower.map(|precision| (isa, precision)));
     pairs.filter(|&(isa, precision)| natively(precision, isa) == precision).collect()
+}
+
+/// The tiers on which larger products of `highest` are products of bf16.
+fn highest_by_tiles() -> impl Iterator<Item = (Isa, Precision)> {
+    let sets = Isa::available().chain([emulated()]).filter(|&isa| method(Precision::Highest).is_native(isa));
+    sets.map(|isa| (isa, Precision::Highest))
 }
 
 struct Digits {
@@ -66,10 +73,10 @@ fn a_device_takes_the_lowest_precision_that_it_has_and_that_was_allowed() {
 }
 
 #[test]
-fn low_precisions_are_the_same_bits_for_every_number_of_threads() {
+fn bf16_products_are_the_same_bits_for_every_number_of_threads() {
     let digits = Digits::new(&[192, 192], 0.2);
-    for tier in tiers() {
-        assert_ne!(Method::Bf16.choose(tier.0, 128, 192, 192), Method::F32, "the test would compare f32");
+    for tier in tiers().into_iter().chain(highest_by_tiles()) {
+        assert_ne!(method(tier.1).choose(tier.0, 128, 192, 192), Method::F32, "the test would compare f32");
         let one = digits.train(tier, 1, 1, 3);
         for threads in [2, 3] {
             let several = digits.train(tier, threads, 1, 3);
@@ -92,6 +99,23 @@ fn low_precisions_follow_the_highest() {
             assert!(ratio.abs() <= limit, "{tier:?}: epoch {}: {ratio:e}", exact.epoch);
         }
         assert_ne!(exact.weights, lower.weights, "{tier:?} did what highest does");
+    }
+}
+
+/// `highest` by tiles beside chains of f32: as close as rounding allows, and not the same.
+#[test]
+fn highest_by_tiles_follows_f32() {
+    let digits = Digits::new(&[192, 192], 0.0);
+    let portable = Isa::by_name("portable").unwrap();
+    assert!(!method(Precision::Highest).is_native(portable));
+    let chains = digits.train((portable, Precision::Highest), 2, 2, 5);
+    for tier in highest_by_tiles() {
+        let tiles = digits.train(tier, 2, 2, 5);
+        for (chains, tiles) in chains.history.iter().zip(&tiles.history) {
+            let ratio = tiles.train_loss / chains.train_loss - 1.0;
+            assert!(ratio.abs() <= 1e-5, "{tier:?}: epoch {}: {ratio:e}", chains.epoch);
+        }
+        assert_ne!(chains.weights, tiles.weights, "{tier:?} did what chains do");
     }
 }
 

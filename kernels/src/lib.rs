@@ -5,7 +5,7 @@
 //! here knows of layers, models, threads or files: the caller owns memory and threads, and calls the
 //! operations on disjoint ranges of the output.
 //!
-//! Products have lower precisions too ([`gemm::Method`]), on units that only some machines have.
+//! Products have other methods too, most of lower precision ([`gemm::Method`]), on units that only some machines have.
 //!
 //! Numbers of one tier never depend on how the caller split the work: every output element is computed
 //! by the same sequence of operations whatever the range it was asked for in.

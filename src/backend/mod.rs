@@ -187,7 +187,7 @@ pub struct Member<'a> {
     /// Place in the plan of the search; keys dropout too.
     pub slot: u64,
     /// How the products of its steps are computed; the device takes the nearest that it has and that is no less exact.
-    /// Outputs ([`Backend::evaluate`]) are always computed at the highest.
+    /// Outputs ([`Backend::evaluate`]) are always computed by f32 multiply-adds.
     pub precision: Precision,
 }
 

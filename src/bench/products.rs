@@ -143,6 +143,11 @@ impl Timer {
         Timer { method, ..self }
     }
 
+    /// How it is computed.
+    pub fn method(&self) -> Method {
+        self.method
+    }
+
     /// Seconds a product, the median of rounds.
     pub fn median(&self, cpu: &Cpu) -> f64 {
         seconds(self.product.flops(), self.product.bytes(), |calls| self.run(cpu, calls))

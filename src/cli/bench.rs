@@ -6,7 +6,7 @@ use super::{Verb, table};
 use clap::{Arg, ArgMatches, value_parser};
 use hpt_engine::Error;
 use hpt_engine::backend::cuda::{Pace, Shape};
-use hpt_engine::backend::{Cpu, Precision, cores, natively};
+use hpt_engine::backend::{Cpu, Precision, cores, method, natively};
 use hpt_engine::bench::{COHORTS, CohortRow, Kind, Mark, PASSES, PRODUCTS, Roofs, STEPS, Timer, svg};
 use hpt_engine::engine::{Device, Engine};
 use hpt_kernels::gemm::Method;
@@ -48,7 +48,7 @@ pub const VERB: Verb = Verb {
                     .long("roofline")
                     .value_name("FILE.svg")
                     .value_parser(value_parser!(PathBuf))
-                    .help("Draw every measurement against the limits of one core"),
+                    .help("Draw every measurement against the limits of one core in f32"),
             )
     },
     run,
@@ -64,7 +64,7 @@ struct Report {
     products: Vec<Row>,
     passes: Vec<Row>,
     steps: Vec<Row>,
-    /// What the precisions below f32 that this machine has for themselves change.
+    /// What the precisions below `highest` that this machine has for themselves change.
     lower: Vec<Lower>,
 }
 
@@ -77,7 +77,7 @@ struct Lower {
     batch: Option<usize>,
     unit: &'static str,
     one_thread: f64,
-    /// Of the rate of f32 by one thread.
+    /// Of the rate at `highest` by one thread.
     of_highest: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     all_threads: Option<f64>,
@@ -101,6 +101,9 @@ struct Row {
     side_by_side: Option<f64>,
     /// Of the FMA peak of one core, by one thread.
     share_of_peak: f64,
+    /// How a product is computed.
+    #[serde(skip)]
+    method: Option<Method>,
     #[serde(skip)]
     intensity: f64,
     #[serde(skip)]
@@ -373,6 +376,7 @@ fn products(
             all_threads: (threads > 1 && product.kind != Kind::Packed).then(|| rate(&all)),
             side_by_side: None,
             share_of_peak: gflops / roofs.peak_gflops,
+            method: Some(timer.method()),
             intensity: product.flops() / product.bytes(),
             gflops,
         }
@@ -399,6 +403,7 @@ fn passes(isa: Isa, roofs: &Roofs, wanted: &Selection, console: &Console) -> Vec
             all_threads: None,
             side_by_side: None,
             share_of_peak: gflops / roofs.peak_gflops,
+            method: None,
             intensity: pass.flops / pass.bytes,
             gflops,
         }
@@ -426,6 +431,7 @@ fn steps(isa: Isa, threads: usize, roofs: &Roofs, wanted: &Selection, console: &
             all_threads,
             side_by_side,
             share_of_peak: gflops / roofs.peak_gflops,
+            method: None,
             intensity: step.flops() / step.bytes(),
             gflops,
         });
@@ -433,7 +439,7 @@ fn steps(isa: Isa, threads: usize, roofs: &Roofs, wanted: &Selection, console: &
     Ok(rows)
 }
 
-/// The rows of `report` again, at each precision below f32 that the tier has.
+/// The rows of `report` again, at each precision below `highest` that the tier has.
 fn lower(
     isa: Isa,
     threads: usize,
@@ -443,7 +449,7 @@ fn lower(
 ) -> Result<Vec<Lower>, Failure> {
     let (one, all) = devices(isa, threads)?;
     let mut rows = Vec::new();
-    for (precision, method) in [(Precision::High, Method::Bf16x3), (Precision::Medium, Method::Bf16)] {
+    for (precision, method) in [Precision::High, Precision::Medium].map(|precision| (precision, method(precision))) {
         if natively(precision, isa) != precision {
             continue;
         }
@@ -501,7 +507,15 @@ fn text(report: &Report) -> String {
     let beside = format!("{threads} trainings");
     if !report.products.is_empty() {
         let header = ["product m×k×n", "GFLOP/s", "of peak", &many, "ratio"];
-        parts.push(table::table(&header, &report.products.iter().map(|row| line(row, 1)).collect::<Vec<_>>()));
+        let cells = |row: &Row| {
+            let mut cells = line(row, 1);
+            cells[0] += if row.method == Some(Method::F32) { "" } else { " *" };
+            cells
+        };
+        let rows: Vec<_> = report.products.iter().map(cells).collect();
+        let by_terms = report.products.iter().any(|row| row.method != Some(Method::F32));
+        let note = "\n* by six bf16 products as exact as f32, which the FMA peak does not bound";
+        parts.push(table::table(&header, &rows) + if by_terms { note } else { "" });
     }
     if !report.passes.is_empty() {
         let cells = |row: &Row| vec![row.name.clone(), format!("{:.1}", row.one_thread), format!("{:.1}", row.gflops)];
@@ -519,7 +533,7 @@ fn text(report: &Report) -> String {
         parts.push(table::table(&header, &report.steps.iter().map(cells).collect::<Vec<_>>()));
     }
     if !report.lower.is_empty() {
-        let header = ["lower precision", "batch", "", "", "one thread", "of f32", &many, "ratio"];
+        let header = ["lower precision", "batch", "", "", "one thread", "of highest", &many, "ratio"];
         let cells = |row: &Lower| {
             let digits = usize::from(row.batch.is_none());
             let batch = row.batch.map_or_else(String::new, |batch| batch.to_string());

@@ -158,7 +158,7 @@ fn bench_measures_what_is_named() {
     assert_eq!(plot.matches("<circle").count(), 5, "{plot}");
     folder.run("bench nothing-like-that").fails(2, &["nothing to measure", "`product`"]);
 
-    // Whatever the tier has below f32 has rows of its own.
+    // Whatever the tier has below `highest` has rows of its own.
     let lower = |report: &Json| {
         let rows = report["lower"].as_array().expect("a list").clone();
         rows.iter()

@@ -90,7 +90,7 @@ pub fn gemm(isa: Isa, args: Gemm, scratch: &mut Scratch) {
     gemm_by(isa, Method::F32, args, scratch);
 }
 
-/// As [`gemm`], by a method of lower precision ([`Method::choose`]).
+/// As [`gemm`], by another method ([`Method::choose`]).
 ///
 /// # Panics
 /// As [`gemm`]; or the set has no such method ([`Method::is_native`]).

@@ -52,8 +52,8 @@ pub fn gemm_parts(isa: Isa, method: Method, a: Matrix, b: Right, scratch: &mut S
 /// Rows of a narrow product at a time.
 const NARROW_ROWS: usize = 256;
 
-/// Whether C is so narrow that vectors along its rows are for the most part empty, where those down its columns, which are
-/// as long as the columns of an A that lies so, take less even if C has to be turned.
+/// Whether C is so narrow that vectors along its rows are for the most part empty, where those down its columns take less
+/// even if C has to be turned; A lies by columns.
 pub(super) fn is_narrow(isa: Isa, a: &Matrix, n: usize) -> bool {
     let (m, k, lanes) = (a.rows(), a.cols(), isa.lanes());
     // Operations of vectors, some eight of them to turn one.

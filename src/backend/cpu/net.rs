@@ -85,16 +85,16 @@ impl Net {
         let dh = || Shared::new(if residual { batch * widest_output } else { 0 });
         let classes = member.criterion.loss == Loss::CrossEntropy;
         let widths = std::iter::once(plan.inputs).chain(plan.layers.iter().map(|layer| layer.outputs));
+        let most = if method.is_native(isa) { method } else { Method::F32 };
         let worker = || {
             let (widest, rows) = (plan.widest(), batch.max(EVAL_ROWS));
             let mut scratch = Scratch::default();
             for &Layer { inputs, outputs, .. } in &plan.layers {
-                // Forward (and evaluation), dW, dX.
+                // Forward (and evaluation), dX, dW; a smaller last batch may be computed by another method than the others.
                 scratch.reserve_for(isa, rows, inputs, outputs);
-                for (m, k, n) in [(batch, inputs, outputs), (batch, outputs, inputs)] {
-                    scratch.reserve_by(isa, method.choose(isa, m, k, n), m, k, n);
-                }
-                scratch.reserve_parts(isa, method.choose(isa, inputs, batch, outputs), inputs, batch, outputs);
+                scratch.reserve_by(isa, most, batch, inputs, outputs);
+                scratch.reserve_by(isa, most, batch, outputs, inputs);
+                scratch.reserve_parts(isa, most, inputs, batch, outputs);
             }
             Mutex::new(WorkerMemory {
                 scratch,

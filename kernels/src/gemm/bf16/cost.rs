@@ -26,7 +26,7 @@ struct Unit {
 
 /// AMX, fitted on an Intel Xeon (FMA peak 190 to 236 GFLOP/s as the clock goes, tiles 2,450 with their loads) to 50 shapes of
 /// forward products, dW and dX: so that, of `high`, no method is chosen for a shape there on which it was slower, but for dW
-/// 784×32×64, where it is slower alone and faster with the optimizer; of `medium` f32 would have been faster on dW 512×128×10.
+/// 784×32×64, where it is slower alone and faster with the optimizer; of `highest`, for none at all; of `medium` f32 would have been faster on dW 512×128×10.
 const TILES: Unit = Unit {
     f32_rate: 152e9,
     rate: 2_000e9,
@@ -39,8 +39,14 @@ const TILES: Unit = Unit {
 /// AVX-512 BF16, fitted on Zen 5 to `cargo bench --bench precision`: so that the method is chosen for no shape there on
 /// which it was slower.
 #[cfg(target_arch = "x86_64")]
-const PAIRS: Unit =
-    Unit { f32_rate: 245e9, rate: 470e9, pack: [0.13e-9, 0.18e-9, 0.26e-9], finish: 0.2e-9, fixed: 200e-9, rows: 1 };
+const PAIRS: Unit = Unit {
+    f32_rate: 245e9,
+    rate: 470e9,
+    pack: [0.13e-9, f64::INFINITY, f64::INFINITY],
+    finish: 0.2e-9,
+    fixed: 200e-9,
+    rows: 1,
+};
 
 /// Estimated seconds of a product m × k × n on one core.
 pub(super) fn seconds(isa: Isa, method: Method, m: usize, k: usize, n: usize) -> f64 {

@@ -1,33 +1,37 @@
 //! Products of f32 operands by bf16 arithmetic.
 //!
-//! A number is written as a sum of bf16 *terms*, each the nearest one to what those before leave. [`Method::Bf16x6`] has
-//! three, x = hi + mid + lo, and adds hi·hi + hi·mid + mid·hi + mid·mid + hi·lo + lo·hi in f32 (as XLA's
-//! `BF16_BF16_F32_X6`, which is JAX's `highest` on a TPU); [`Method::Bf16x3`] has two and adds hi·hi + hi·lo + lo·hi;
-//! [`Method::Bf16`] takes hi alone. `pack.rs` makes the terms in the order of a unit, `blocks.rs` holds the loops,
-//! `tiles.rs` the order of tile operations, which `amx.rs` does by instructions and `emulated.rs` in plain arithmetic,
-//! `pairs.rs` AVX-512's dot products, `cost.rs` which method a shape gets. A result depends on its row of A, its column
-//! of B and the unit alone, not on the block of C that was asked for. Of different units' results the last bits differ.
+//! A number is written as a sum of bf16 *terms*, each the nearest one to what those before leave.
+//! [`Method::Bf16x6`] has three, x = hi + mid + lo, and adds hi·hi + hi·mid + mid·hi + mid·mid + hi·lo + lo·hi in f32
+//! (as XLA's `BF16_BF16_F32_X6`, which is JAX's `highest` on a TPU); [`Method::Bf16x3`] has two and adds
+//! hi·hi + hi·lo + lo·hi; [`Method::Bf16`] takes hi alone. `pack.rs` makes the terms in the order of a unit,
+//! `blocks.rs` holds the loops, `tiles.rs` the order of tile operations, which `amx.rs` does by instructions and
+//! `emulated.rs` in plain arithmetic, `pairs.rs` AVX-512's dot products, `cost.rs` which method a shape gets. A result
+//! depends on its row of A, its column of B and the unit alone, not on the block of C that was asked for. Of different
+//! units' results the last bits differ.
 //!
 //! **Error of the sums.** A tile adds 16 products to each of two sums of a chunk, these two, and their sum to C: of p
-//! products of terms the roundings are at most (p·⌈k/32⌉ + 18)·2⁻²⁴ of Σ|terms' products|, which is within 2⁻⁶ of Σ|a·b|.
+//! products of terms the roundings are at most (p·⌈k/32⌉ + 18)·2⁻²⁴ of Σ|terms' products|, which is within 2⁻⁶ of
+//! Σ|a·b|. Adding to an old C is one more.
 //!
-//! **Error of `Bf16x6`.** bf16 has 8 bits, so for x in [2ᵉ, 2ᵉ⁺¹) |mid| ≤ 2⁻⁸·2ᵉ, |lo| ≤ 2⁻¹⁷·2ᵉ (half the last place of a
-//! mid below 2⁻⁸·2ᵉ), and hi + mid + lo is x, whose 24 bits they hold. What is dropped, mid·lo, lo·mid and lo·lo, is at
-//! most (2·2⁻²⁵ + 2⁻³⁴)·|a·b|, a rounding of f32. With the sums' (6·⌈k/32⌉ + 18)·2⁻²⁴ this is less, from k = 32 on,
-//! than what k roundings of a chain of f32 multiply-adds may come to, k·2⁻²⁴·Σ|a·b|: so it counts as f32. In random data it
-//! is below the chain's as well.
+//! **Terms.** bf16 has 8 bits. For x in [2ᵉ, 2ᵉ⁺¹) what hi leaves is at most 2⁻⁸·2ᵉ, and what mid leaves of that
+//! at most 2⁻¹⁷·2ᵉ, half the last place of a mid below 2⁻⁸·2ᵉ. (Just below a power of two both may be twice that, but are
+//! as small beside x.) A third term holds what is left exactly, for x has 24 bits.
 //!
-//! **Error of `Bf16x3`.** With |lo| ≤ 2⁻⁸·2ᵉ and |x − hi − lo| ≤ 2⁻¹⁷·2ᵉ what is
-//! dropped of a product is lo·lo and each rest times the other operand: at most (2⁻¹⁶ + 2·2⁻¹⁷)·|a·b| = 2⁻¹⁵·|a·b|.
-//! No choice of two terms is safe from this, as neighbours of the form hi + lo are 2⁻¹⁶ apart where |lo| is near
-//! 2⁻⁸. (Just below a power of two lo and the rest may be twice that, but are as small beside x.) The bound is nearly
-//! reached (3.03e-5) by A and B all of the same adverse constant. It is far where the dropped
-//! terms have various signs, in any data whose numbers are not all alike: from k = 16 on, 1e-5·Σ|a·b| holds for
-//! random data of one sign too, with deviations of a few 1e-6; [`Method::choose`] takes it from k = 32 on.
-//! `Bf16` drops up to 2⁻⁷·Σ|a·b|.
+//! **Error of `Bf16x6`.** What is dropped, mid·lo, lo·mid and lo·lo, is at most (2·2⁻²⁵ + 2⁻³⁴)·|a·b|: one rounding of
+//! f32 and a thousandth. With the sums' (6·⌈k/32⌉ + 18)·2⁻²⁴ this is less, from k = 32 on, than what the k roundings of
+//! a chain of f32 multiply-adds may come to, k·2⁻²⁴·Σ|a·b|: so it counts as f32. In random data it is about half of the
+//! chain's as well.
+//!
+//! **Error of `Bf16x3`.** What is dropped of a product is lo·lo and each rest times the other operand: at most
+//! (2⁻¹⁶ + 2·2⁻¹⁷)·|a·b| = 2⁻¹⁵·|a·b|. No choice of two terms is safe from this, as neighbours of the form hi + lo are
+//! 2⁻¹⁶ apart where |lo| is near 2⁻⁸. The bound is nearly reached (3.03e-5) by A and B all of the same adverse
+//! constant. It is far where the dropped terms have various signs, in any data whose numbers are not all alike: from
+//! k = 16 on, 1e-5·Σ|a·b| holds for random data of one sign too, with deviations of a few 1e-6; [`Method::choose`]
+//! takes it from k = 32 on. `Bf16` drops up to 2⁻⁷·Σ|a·b|.
 //!
 //! **Range.** Operands are scaled by 2²³ and sums by 2⁻⁴⁶, both exact, so subnormals count in full; a result below
-//! 2⁻¹²⁶ is off by no more than f32's own rounding there (plus 2⁻¹⁷² for each of 3k or 6k products that are flushed). Where a scaled
+//! 2⁻¹²⁶ is off by no more than f32's own rounding there (plus 2⁻¹⁷² for each of 3k or 6k products that are
+//! flushed). Where a scaled
 //! number or sum does not fit (an infinity, a NaN, |x| ≥ 2⁸⁹, |Σ| ≥ 2⁸²), the element's sum is not finite, and the
 //! element is computed by the f32 kernel instead: there the results are those of f32, to the bit.
 
@@ -92,7 +96,8 @@ impl Method {
 
     fn terms(self) -> Terms {
         match self {
-            Method::F32 | Method::Bf16x6 => Terms::Three,
+            Method::F32 => unreachable!("chains of f32 have no terms"),
+            Method::Bf16x6 => Terms::Three,
             Method::Bf16x3 => Terms::Two,
             Method::Bf16 => Terms::One,
         }
@@ -204,9 +209,11 @@ impl Op for Entry<'_, '_> {
 
 /// Memory for a product, as [`Scratch::reserve_for`].
 pub(super) fn reserve(isa: Isa, method: Method, memory: &mut Memory, m: usize, k: usize, n: usize) {
+    if method == Method::F32 {
+        return;
+    }
     let terms = method.terms();
     match isa.bf16() {
-        _ if method == Method::F32 => {}
         None => {}
         Some(Bf16::EmulatedTiles) => memory.grow::<tiles::Tiled<emulated::Emulated>>(terms, m, k, n),
         #[cfg(target_arch = "x86_64")]

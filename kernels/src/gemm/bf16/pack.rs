@@ -203,7 +203,7 @@ impl<'a> Lines<'a> {
         Chunk { from, first, lines: stored.min(lines - first), p, left: k - p, stored, together, to }
     }
 
-    /// The vectors of these lines, where they are two panels of a chunk that are packed as they lie and as wide as vectors.
+    /// The vectors of these lines, where they are two panels of a chunk, packed as they lie and as wide as vectors.
     #[inline(always)]
     pub fn vectors<S: Simd>(&self) -> Option<[Vectors; 2]> {
         let (along, across) = self.from.contiguous();

@@ -1,9 +1,9 @@
 //! B packed while it is multiplied, where all of A is one block of groups, so that every packed number is used once.
 //!
-//! A *slab* is a chunk of a pair of panels, `[panel][term][16 words][16 columns]`, 2 KiB a term; a
-//! few of them stay in L1.
-//! Tiles are multiplied beside the vectors (on an Intel Xeon 12 products of tiles take 192 cycles), but only beside what the
-//! processor sees ahead, some 500 instructions. So a slab is packed in [`PARTS`] parts, each between a few products.
+//! A *slab* is a chunk of a pair of panels, `[panel][term][16 words][16 columns]`, 2 KiB a term; a few of them stay in
+//! L1. Tiles are multiplied beside the vectors (on an Intel Xeon 12 products of tiles take 192 cycles), but only beside
+//! what the processor sees ahead, some 500 instructions. So a slab is packed in [`PARTS`] parts, each between a few
+//! products.
 
 use super::blocks::COLS;
 use super::pack::{CHUNK, Lines, PANEL, Source, Terms, Vectors, WORDS};

@@ -26,7 +26,11 @@ fn bound(method: Method, k: usize) -> f64 {
     let sums = (3.0 * k.div_ceil(CHUNK) as f64 + 2.0 * CHUNK as f64) * 2f64.powi(-24);
     match method {
         Method::F32 => k as f64 * 2f64.powi(-24),
-        Method::Bf16x6 => (1.0 + (6.0 * k.div_ceil(CHUNK) as f64 + 18.0) * (1.0 + 2f64.powi(-6))) * 2f64.powi(-24),
+        // An old C is added last, one rounding more than a chain has.
+        Method::Bf16x6 => {
+            (1.0 + 2f64.powi(-10) + 1.0 + (6.0 * k.div_ceil(CHUNK) as f64 + 18.0) * (1.0 + 2f64.powi(-6)))
+                * 2f64.powi(-24)
+        }
         Method::Bf16x3 => 2f64.powi(-15) + sums,
         // Pairs are added one after the other.
         Method::Bf16 => 2f64.powi(-7) + sums + k as f64 * 2f64.powi(-24),
@@ -147,8 +151,7 @@ fn six_products_are_no_less_exact_than_f32() {
                 };
                 let (six, chains) = (errors(method), errors(Method::F32));
                 let name = format!("{} k = {k} + {shift}: {six:?}, chains {chains:?}", isa.name());
-                println!("{name}");
-                assert!(six.1 <= chains.1, "{name}");
+                assert!(six.0 <= chains.0 && six.1 <= 0.6 * chains.1, "{name}");
             }
         }
     }
@@ -573,6 +576,8 @@ fn methods_are_chosen_from_the_shape() {
     let tiles = Isa::by_name("amx-emulated").expect("every machine can emulate");
     assert_eq!(Method::Bf16x3.choose(tiles, 128, 512, 512), Method::Bf16x3);
     assert_eq!(Method::Bf16x3.choose(tiles, 32, 10, 64), Method::F32);
+    assert_eq!(Method::Bf16x6.choose(tiles, 128, 512, 512), Method::Bf16x6);
+    assert_eq!(Method::Bf16x6.choose(tiles, 32, 784, 64), Method::F32);
 }
 
 /// f32 on the sets with bf16 units is what it is without.
