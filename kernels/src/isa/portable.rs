@@ -8,7 +8,7 @@ use wide::{f32x8, u32x8};
 pub struct Portable(());
 
 impl Portable {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Portable(())
     }
 }

@@ -8,15 +8,16 @@
 
 use super::pack::WORDS;
 use super::tiles::{ROWS, Tiles};
+use crate::isa::{Op, Simd};
 
 type Tile = [[u32; WORDS]; ROWS];
 
-/// Eight tiles.
-pub(super) struct Emulated([Tile; 8]);
+/// Eight tiles, and the vectors that compute with them.
+pub(super) struct Emulated<S>([Tile; 8], S);
 
-impl Emulated {
-    pub fn new() -> Self {
-        Emulated([[[0; WORDS]; ROWS]; 8])
+impl<S: Simd> Emulated<S> {
+    pub fn new(s: S) -> Self {
+        Emulated([[[0; WORDS]; ROWS]; 8], s)
     }
 }
 
@@ -63,7 +64,7 @@ fn parts(words: &[u32; WORDS]) -> [[f32; WORDS]; 2] {
     [words.map(|word| number(word << 16)), words.map(|word| number(word & 0xffff_0000))]
 }
 
-impl Tiles for Emulated {
+impl<S: Simd> Tiles for Emulated<S> {
     #[inline(always)]
     fn zero<const T: usize>(&mut self) {
         self.0[T] = [[0; WORDS]; ROWS];
@@ -87,16 +88,34 @@ impl Tiles for Emulated {
 
     #[inline(always)]
     fn dot<const C: usize, const A: usize, const B: usize>(&mut self) {
-        let b = self.0[B].map(|row| parts(&row));
+        self.1.call(Dot { tiles: &mut self.0, c: C, a: A, b: B });
+    }
+}
+
+/// C += A·B, one function for all tiles: in the program the emulation is to be small.
+struct Dot<'a> {
+    tiles: &'a mut [Tile; 8],
+    c: usize,
+    a: usize,
+    b: usize,
+}
+
+impl Op for Dot<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let Dot { tiles, c, a, b } = self;
+        let b = tiles[b].map(|row| parts(&row));
         let mut sums = [[[0.0f32; WORDS]; 2]; ROWS];
-        for (sums, a) in sums.iter_mut().zip(&self.0[A]) {
+        for (sums, a) in sums.iter_mut().zip(&tiles[a]) {
             let [low, high] = parts(a);
             for ((low, high), [b_low, b_high]) in low.into_iter().zip(high).zip(&b) {
                 multiply_add(low, b_low, &mut sums[0]);
                 multiply_add(high, b_high, &mut sums[1]);
             }
         }
-        for (row, [low, high]) in self.0[C].iter_mut().zip(&sums) {
+        for (row, [low, high]) in tiles[c].iter_mut().zip(&sums) {
             for ((c, &low), &high) in row.iter_mut().zip(low).zip(high) {
                 let sum = flush(low + high);
                 *c = flush(flush(f32::from_bits(*c)) + sum).to_bits();

@@ -51,7 +51,7 @@ mod tiles;
 pub(super) use blocks::{Args, COLS, Memory, Out};
 
 use super::Scratch;
-use crate::isa::{Bf16, Isa, Op, Simd};
+use crate::isa::{Bf16, Isa, Op, Portable, Simd};
 use pack::Terms;
 use ring::Ring;
 
@@ -185,24 +185,25 @@ impl Op for Entry<'_, '_> {
     fn run<S: Simd>(self, s: S) {
         let Entry { isa, args, terms, memory, scratch } = self;
         match isa.bf16() {
-            None => panic!("{} has no products of bf16", isa.name()),
             Some(Bf16::EmulatedTiles) => {
-                let unit = tiles::Tiled(emulated::Emulated::new());
+                let unit = tiles::Tiled(emulated::Emulated::new(s));
                 s.call(blocks::Product { args, terms, unit, memory, scratch });
             }
+            // Sets of narrower vectors are told apart so that none of these is compiled for them.
             #[cfg(target_arch = "x86_64")]
-            Some(Bf16::Tiles) => {
+            Some(Bf16::Tiles) if S::LANES == 16 => {
                 // SAFETY: `bf16` names tiles only where the system permits them; products do not nest.
                 let unit = tiles::Tiled(unsafe { amx::Amx::new() });
                 s.call(blocks::Product { args, terms, unit, memory, scratch });
             }
             #[cfg(target_arch = "x86_64")]
-            Some(Bf16::Pairs) => {
+            Some(Bf16::Pairs) if S::LANES == 16 => {
                 assert!(terms == Terms::One, "{} has no products of several terms", isa.name());
                 // SAFETY: `bf16` names pairs only where the machine has them.
                 let unit = unsafe { pairs::Pairs::new() };
                 s.call(blocks::Product { args, terms, unit, memory, scratch });
             }
+            _ => panic!("{} has no products of bf16", isa.name()),
         }
     }
 }
@@ -215,7 +216,7 @@ pub(super) fn reserve(isa: Isa, method: Method, memory: &mut Memory, m: usize, k
     let terms = method.terms();
     match isa.bf16() {
         None => {}
-        Some(Bf16::EmulatedTiles) => memory.grow::<tiles::Tiled<emulated::Emulated>>(terms, m, k, n),
+        Some(Bf16::EmulatedTiles) => memory.grow::<tiles::Tiled<emulated::Emulated<Portable>>>(terms, m, k, n),
         #[cfg(target_arch = "x86_64")]
         Some(Bf16::Tiles) => memory.grow::<tiles::Tiled<amx::Amx>>(terms, m, k, n),
         #[cfg(target_arch = "x86_64")]

@@ -482,7 +482,7 @@ fn the_emulation_follows_the_pseudo_code() {
     let flush = |x: f32| if x.abs() < f32::MIN_POSITIVE { 0.0 } else { x };
     for seed in 0..50 {
         let (c, a, b) = (tile(seed), tile(seed + 1), tile(seed + 2));
-        let out = dots(&mut Emulated::new(), [&c, &a, &b], 1);
+        let out = dots(&mut Emulated::new(Portable::new()), [&c, &a, &b], 1);
         for i in 0..16 {
             for j in 0..16 {
                 let mut sums = [0.0f32; 2];
@@ -505,7 +505,7 @@ fn the_emulation_follows_the_pseudo_code() {
 #[test]
 fn results_at_the_edge_of_the_range() {
     let run = |a: f32, b: f32| {
-        let mut t = Emulated::new();
+        let mut t = Emulated::new(Portable::new());
         let word = |x: f32| x.to_bits() >> 16;
         let (mut x, mut y) = (vec![0; 256], vec![0; 256]);
         // The first product makes 2⁻¹²⁶, the second takes something off.
@@ -542,13 +542,13 @@ fn tiles_match_their_emulation_to_the_bit() {
         let tiles = tiles.each_ref().map(Vec::as_slice);
         // SAFETY: `by_name` says that the machine has AMX.
         let there = dots(&mut unsafe { amx::Amx::new() }, tiles, 3);
-        let here = dots(&mut Emulated::new(), tiles, 3);
+        let here = dots(&mut Emulated::new(Portable::new()), tiles, 3);
         let nan = |word: u32| f32::from_bits(word).is_nan();
         let same = |(&x, &y): (&u32, &u32)| x == y || (nan(x) && nan(y));
         let wrong = there.iter().zip(&here).position(|pair| !same(pair));
         assert!(wrong.is_none(), "seed {seed}, element {wrong:?}");
     }
-    for method in [Method::Bf16x3, Method::Bf16] {
+    for method in Method::ALL.into_iter().skip(1) {
         for (m, k, n) in [(1, 1, 1), (16, 32, 16), (33, 300, 47), (130, 700, 70), (17, 31, 1_051)] {
             let (a, b) = (Stored::new(Layout::Rows, m, k, noise(1)), Stored::new(Layout::Columns, k, n, noise(2)));
             let case = Case { a: &a, b: &b, beta: Beta::One };
