@@ -35,7 +35,7 @@
 //! ```
 
 use crate::backend::cuda::{Cuda, Pace, Products, Timed, Took, data_bytes};
-use crate::backend::{Backend, Caps, Cpu, Member, Precision, Reference, UpdateRule, cores, gpus};
+use crate::backend::{Backend, Caps, Cpu, Member, Precision, Reference, UpdateRule, cores, cpu_threads, gpus};
 use crate::bench::{CohortRate, CohortRow};
 use crate::check::{self, Choice, Finding, Findings};
 use crate::data::{Dataset, Sketch, Targets};
@@ -44,6 +44,7 @@ use crate::train::{
     Checkpoint, Control, Epoch, Paused, Scores, Stopped, TrainSpec, Trained, Trainer, evaluate, go_on, resume, train,
 };
 use crate::{Error, Result};
+use hpt_kernels::isa::Isa;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
@@ -80,12 +81,12 @@ impl Device {
     }
 }
 
-/// Operations of a step from which several threads pay: below, waiting for each other costs more.
-pub const THREADED_STEP: f64 = 1e7;
-
-/// Threads that a training makes good use of: one for small steps, else one a core.
-pub fn useful_threads(plan: &Plan, batch: usize) -> usize {
-    if plan.step_flops(batch) < THREADED_STEP { 1 } else { cores() }
+/// Threads that a training over so many rows makes good use of: one where waiting for each other would cost more than it
+/// saves, else one a core.
+pub fn useful_threads(plan: &Plan, train: &TrainSpec, rows: usize) -> usize {
+    let threads = |isa| cpu_threads(isa, plan, train.batch_size.min(rows), train.precision);
+    // Whoever asks for an instruction set that is not there hears of it when the device is opened.
+    Isa::detect().map_or(1, threads)
 }
 
 /// Operations of a step from which [`Device::Auto`] gives a single training to a GPU: below, its launches take as long as

@@ -8,7 +8,7 @@ use super::population::Members;
 use super::ready::settings_of;
 use super::trial::{EPOCHS, SCORING, WEIGHTS};
 use crate::backend::cores;
-use crate::engine::{Engine, Fit, THREADED_STEP, useful_threads};
+use crate::engine::{Engine, Fit, useful_threads};
 use crate::history::Trial;
 use crate::model::{Model, Plan};
 use crate::prepared::Sets;
@@ -72,13 +72,16 @@ fn training_seconds(bridge: &Bridge<'_>, best: &Trial) -> f64 {
     let rows = (train + validation) as f64 / train.max(1) as f64;
     // A training that got one thread beside others may get all of them.
     let shared = number("threads") == Some(1.0) && bridge.jobs > 1 && bridge.spec.threads == 0;
-    let batch = settings_of(&bridge.spec.fixed, &best.params).and_then(|settings| settings.resolve());
-    let batch = batch.map_or(1, |config| config.train.batch_size.min(train));
-    let step = 6.0 * number("parameters").unwrap_or(0.0) * batch as f64;
+    let pays = || {
+        let config = settings_of(&bridge.spec.fixed, &best.params)?.resolve()?;
+        let sets = bridge.prepared.sets(config.preprocess)?;
+        let plan = Plan::new(&config.model, sets.train.inputs, sets.train.targets.outputs())?;
+        Ok::<bool, Error>(useful_threads(&plan, &config.train, sets.train.rows) > 1)
+    };
     // A GPU that trained many at once has room for one alone.
     let faster = match bridge.engine.makes_cohorts() {
         true if bridge.jobs > 1 => 2.0,
-        false if shared && step >= THREADED_STEP => 1.5,
+        false if shared && pays().unwrap_or(false) => 1.5,
         _ => 1.0,
     };
     // More jobs than cores took turns.
@@ -150,7 +153,7 @@ pub(super) fn retrain(bridge: &Bridge<'_>, best: &Trial, cancelled: &(dyn Fn() -
     let sets = bridge.prepared.final_sets(config.preprocess)?;
     let plan = Plan::new(&config.model, sets.train.inputs, sets.train.targets.outputs())?;
     let threads = match bridge.spec.threads {
-        0 => useful_threads(&plan, config.train.batch_size.min(sets.train.rows)),
+        0 => useful_threads(&plan, &config.train, sets.train.rows),
         threads => threads,
     };
     let fit = Fit {

@@ -93,7 +93,7 @@ pub fn gemm(isa: Isa, args: Gemm, scratch: &mut Scratch) {
 /// As [`gemm`], by another method ([`Method::choose`]).
 ///
 /// # Panics
-/// As [`gemm`]; or the set has no such method ([`Method::is_native`]).
+/// As [`gemm`]; or the set has no such method ([`Method::is_available`]).
 pub fn gemm_by(isa: Isa, method: Method, args: Gemm, scratch: &mut Scratch) {
     let (m, k, n) = (args.a.rows(), args.a.cols(), args.b.cols());
     assert!(

@@ -5,7 +5,7 @@
 
 use super::memory::rows_of;
 use super::net::{Net, Step, WorkerMemory};
-use super::team::Worker;
+use super::team::{Split, Worker};
 use hpt_kernels::gemm::{Method, PackedMut, Right, Take, gemm_panels, gemm_parts};
 use hpt_kernels::matrix::Matrix;
 use hpt_kernels::optimizer::{Update, update};
@@ -19,7 +19,11 @@ impl Net {
     /// dW and db of layer `l` and, where no norm is clipped, the new weights, each worker for its part of W.
     pub fn learn(&self, worker: &Worker<'_>, memory: &mut WorkerMemory, l: usize, at: Step<'_>) {
         let (layer, panels) = (&self.plan.layers[l], self.arena.panels(l));
-        let by_panels = panels.is_multiple_of(worker.size) || panels >= MANY_PANELS * worker.size;
+        let even = panels.is_multiple_of(worker.size) || panels >= MANY_PANELS * worker.size;
+        // By panels every worker reads, and packs, all of X, by rows all of dZ. Where the forward product is divided by
+        // columns, panels stay with who reads them there.
+        let forward = self.split(worker, (at.rows.len(), layer.inputs, layer.outputs));
+        let by_panels = even && (forward == Split::Columns || layer.inputs <= layer.outputs);
         let (mine, rows, part) = if by_panels {
             let mine = worker.share(panels, 1);
             (mine.clone(), 0..layer.inputs, self.arena.columns(l, &mine))

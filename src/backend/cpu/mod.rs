@@ -7,6 +7,7 @@
 
 mod adapt;
 mod arena;
+mod cost;
 mod eval;
 mod learn;
 mod memory;
@@ -17,6 +18,7 @@ mod team;
 use super::{Backend, Caps, Member, Precision, Run};
 use crate::data::Dataset;
 use crate::{Error, Result};
+pub use cost::useful_threads;
 use hpt_kernels::gemm::Method;
 use hpt_kernels::isa::Isa;
 use net::Net;

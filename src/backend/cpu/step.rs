@@ -66,7 +66,7 @@ impl Net {
     }
 
     /// How the workers divide the result of a product m × k × n.
-    fn split(&self, worker: &Worker<'_>, product: (usize, usize, usize)) -> Split {
+    pub(super) fn split(&self, worker: &Worker<'_>, product: (usize, usize, usize)) -> Split {
         worker.split(product, panel_width(self.isa))
     }
 

@@ -76,15 +76,21 @@ impl Method {
     /// The fastest method for a product m × k × n that is at least as exact as this one: chosen from the shape and the
     /// instruction set alone. A caller that divides C among threads asks for the whole product.
     pub fn choose(self, isa: Isa, m: usize, k: usize, n: usize) -> Method {
-        let seconds = |method: &Method| cost::seconds(isa, *method, m, k, n);
+        let seconds = |method: &Method| method.seconds(isa, m, k, n);
         // Errors of sums of few terms do not average out, and no unit is faster there.
         let allowed = if k < pack::CHUNK { Method::F32 } else { self };
         let exact_enough = Method::ALL.into_iter().filter(|method| *method <= allowed && method.is_native(isa));
         exact_enough.min_by(|a, b| seconds(a).total_cmp(&seconds(b))).unwrap_or(Method::F32)
     }
 
-    /// Whether the set has a unit for this method that is faster than its f32 arithmetic.
-    pub fn is_native(self, isa: Isa) -> bool {
+    /// Estimated seconds of a product m × k × n by this method on one core: a model of work that knows nothing of this
+    /// machine's clock or memory.
+    pub fn seconds(self, isa: Isa, m: usize, k: usize, n: usize) -> f64 {
+        cost::seconds(isa, self, m, k, n)
+    }
+
+    /// Whether the set has a unit for this method.
+    pub fn is_available(self, isa: Isa) -> bool {
         match (self, isa.bf16()) {
             (Method::F32, _) => true,
             (_, None) => false,
@@ -92,6 +98,15 @@ impl Method {
             (Method::Bf16x6 | Method::Bf16x3, Some(Bf16::Pairs)) => false,
             _ => true,
         }
+    }
+
+    /// Whether the set has a unit for this method that is faster than its f32 arithmetic.
+    pub fn is_native(self, isa: Isa) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        if self != Method::F32 && isa.bf16() == Some(Bf16::Pairs) && !pairs::fast() {
+            return false;
+        }
+        self.is_available(isa)
     }
 
     fn terms(self) -> Terms {

@@ -18,7 +18,7 @@ use crate::philox::Key;
 fn units() -> Vec<(Isa, Method)> {
     let sets = Isa::available().chain(Isa::by_name("amx-emulated"));
     let pairs = sets.flat_map(|isa| Method::ALL[1..].iter().map(move |&method| (isa, method)));
-    pairs.filter(|(isa, method)| method.is_native(*isa)).collect()
+    pairs.filter(|(isa, method)| method.is_available(*isa)).collect()
 }
 
 /// What is promised of the error, in Σ|a·b|, for any data.
