@@ -289,34 +289,39 @@ impl Pass {
     }
 
     fn forward(&self, isa: Isa, activation: Activation, probability: f32) -> f64 {
-        let (mut c, bias) = (values(self.elements(), 1), values(self.width, 2));
+        let bias = values(self.width, 2);
         let mut kept = vec![0.0; if activation.derivative_needs_z() { self.elements() } else { 0 }];
-        self.time(|i| {
+        self.time_each(|i, c| {
             let z = (!kept.is_empty()).then(|| MatrixMut::row_major(&mut kept, self.rows, self.width));
             let dropout = (probability > 0.0).then(|| self.dropout(i, probability));
-            let epilogue = Forward { bias: Some(&bias), z, activation, dropout, residual: None };
-            forward(isa, MatrixMut::row_major(&mut c, self.rows, self.width), epilogue);
+            forward(isa, c, Forward { bias: Some(&bias), z, activation, dropout, residual: None });
         })
     }
 
-    /// Each call by itself, on a gradient that is written anew before: one factor upon the other it would become
-    /// subnormal, and slow.
     fn backward(&self, isa: Isa, activation: Activation, probability: f32) -> f64 {
-        let (from, z) = (values(self.elements(), 1), values(self.elements(), 2));
+        let z = values(self.elements(), 2);
+        self.time_each(|i, c| {
+            let z = Matrix::row_major(&z, self.rows, self.width);
+            let from_z = activation.derivative_needs_z();
+            let input = if from_z { Derivative::FromZ(z) } else { Derivative::FromOutput(z) };
+            let dropout = (probability > 0.0).then(|| self.dropout(i, probability));
+            backward(isa, c, Backward { input, activation, dropout });
+        })
+    }
+
+    /// As `time`, but each call by itself on numbers that are written anew before it: what a call leaves would go on to
+    /// numbers, call by call, whose exponentials are subnormal, and slow, or be subnormal itself.
+    fn time_each(&self, mut call: impl FnMut(usize, MatrixMut<'_>)) -> f64 {
+        let from = values(self.elements(), 1);
         let mut c = from.clone();
         self.rounds(|calls| {
-            let call = |i: usize| {
+            let timed = |i: usize| {
                 c.copy_from_slice(&from);
-                let z = Matrix::row_major(&z, self.rows, self.width);
-                let input =
-                    if activation.derivative_needs_z() { Derivative::FromZ(z) } else { Derivative::FromOutput(z) };
-                let dropout = (probability > 0.0).then(|| self.dropout(i, probability));
                 let start = Instant::now();
-                let c = MatrixMut::row_major(&mut c, self.rows, self.width);
-                backward(isa, c, Backward { input, activation, dropout });
+                call(i, MatrixMut::row_major(&mut c, self.rows, self.width));
                 start.elapsed().as_secs_f64()
             };
-            (0..calls).map(call).sum()
+            (0..calls).map(timed).sum()
         })
     }
 
