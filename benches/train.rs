@@ -4,7 +4,7 @@
 
 #![allow(missing_docs)]
 
-use hpt_engine::backend::{Cpu, cores};
+use hpt_engine::backend::{Cpu, Precision, cores};
 use hpt_engine::bench::STEPS;
 use hpt_kernels::isa::{Isa, peak};
 
@@ -25,7 +25,7 @@ fn main() -> hpt_engine::Result<()> {
         }
         let data = row.data();
         let (single, whole) = (row.rate(&data, &one)?, row.rate(&data, &all)?);
-        let beside = row.rate_side_by_side(&data, isa, cores())?;
+        let beside = row.rate_side_by_side(&data, isa, cores(), Precision::Highest)?;
         let share = |rate: f64, threads: usize| 100.0 * rate * row.flops() / (peak * threads as f64);
         println!(
             "{name:>28} {:>6} {single:>12.0} {:>7.0}% {whole:>12.0} {:>7.0}% {:>6.2} {beside:>13.0} {:>6.2}",

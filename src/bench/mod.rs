@@ -1,4 +1,4 @@
-//! How fast this machine does what a training consists of: products, the passes around them, whole steps.
+//! How fast this machine does what a training consists of: products, the passes around them, whole steps, evaluations.
 //!
 //! The measurements of `hpt-engine bench` and of `cargo bench`, which sets other libraries beside them. Every rate is a
 //! median over rounds after a warm-up, on data that are not zero and, where they are larger than a cache, change from
@@ -6,15 +6,17 @@
 //! a share of what is possible.
 
 mod cohort;
+mod evaluation;
 mod passes;
 mod products;
 mod roofline;
 mod steps;
 
 pub use cohort::{COHORTS, CohortRate, CohortRow};
-pub use passes::{PASSES, Pass};
+pub use evaluation::{Evaluation, evaluations};
+pub use passes::{Pass, passes};
 pub use products::{Kind, PRODUCTS, Product, Timer};
-pub use roofline::{Mark, svg};
+pub use roofline::{Mark, Units, svg};
 pub use steps::{STEPS, StepRow};
 
 use hpt_kernels::isa::{Isa, bandwidth, peak};
@@ -87,9 +89,12 @@ mod tests {
         let rate = product.flops() / Timer::new(isa, product).median(&cpu) / 1e9;
         // Two cores; a debug build is far below, a broken clock far above.
         assert!(rate > 0.0 && rate < 4.0 * roofs.peak_gflops, "{rate}");
-        for pass in PASSES {
+        for pass in passes() {
             assert!(pass.seconds(isa) > 0.0, "{}", pass.name);
         }
+        let small = evaluations().into_iter().min_by(|a, b| a.flops().total_cmp(&b.flops())).expect("there are some");
+        let rate = small.rate(&small.data(), &cpu).expect("it is measured") * small.flops() / 1e9;
+        assert!(rate > 0.0 && rate < 4.0 * roofs.peak_gflops, "{rate}");
     }
 
     #[test]

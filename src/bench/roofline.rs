@@ -1,7 +1,8 @@
 //! The roofline plot (Williams, Waterman and Patterson, 2009): what was reached against what a byte allows.
 //!
-//! A self-contained SVG: the limits of one core as lines, every measurement as a numbered mark, and beside them the list
-//! that the numbers stand for. Both axes are logarithmic; a mark on a roof cannot be faster.
+//! A self-contained SVG: the limits of one core as lines, every measurement as a numbered mark, and below them the list
+//! that the numbers stand for. Both axes are logarithmic; a disc on a roof cannot be faster. A diamond can: its products
+//! have units of bf16, which the peak of f32 multiply-adds does not bound.
 
 use super::Roofs;
 use std::fmt::Write;
@@ -11,22 +12,47 @@ use std::fmt::Write;
 pub struct Mark {
     /// What was measured.
     pub name: String,
-    /// A group of marks of one colour: `product`, `step`, `pass`.
+    /// A group of marks of one colour: `product`, `step`, `pass`, `evaluation`, or a precision below `highest`.
     pub group: &'static str,
     /// Floating-point operations a byte that must be moved.
     pub intensity: f64,
     /// 10⁹ operations a second of one thread.
     pub gflops: f64,
+    /// How it multiplies.
+    pub units: Units,
 }
 
-/// Width and least height of the plot alone, and width of the list beside it, in SVG's units.
-const PLOT: (f64, f64) = (760.0, 620.0);
-const LIST: f64 = 400.0;
+/// What a measurement's products are made by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Units {
+    /// f32 multiply-adds.
+    F32,
+    /// Units of bf16, wholly or in part.
+    Bf16,
+}
+
+/// Width and height of the plot, in SVG's units.
+const PLOT: (f64, f64) = (1140.0, 800.0);
 const MARGIN: f64 = 60.0;
-const LINE: f64 = 15.0;
+/// Columns of the list, and the height of a line of it.
+const COLUMNS: usize = 3;
+const LINE: f64 = 14.0;
+/// Half the size of a mark.
+const RADIUS: f64 = 4.0;
 
 /// Colours that people with any colour vision tell apart (Okabe and Ito, 2008).
-const GROUPS: &[(&str, &str)] = &[("product", "#0072b2"), ("step", "#d55e00"), ("pass", "#009e73")];
+const GROUPS: &[(&str, &str)] = &[
+    ("product", "#0072b2"),
+    ("step", "#d55e00"),
+    ("pass", "#009e73"),
+    ("evaluation", "#56b4e9"),
+    ("high", "#cc79a7"),
+    ("medium", "#000000"),
+];
+
+fn colour(group: &str) -> &'static str {
+    GROUPS.iter().find(|row| row.0 == group).map_or("#000000", |row| row.1)
+}
 
 /// Powers of ten that an axis spans.
 struct Axis {
@@ -54,48 +80,113 @@ impl Axis {
 }
 
 /// The plot of measurements on one thread under the roofs of `title`'s machine. Marks without a positive, finite place
-/// are left out.
+/// are left out of it, and named under the list.
 pub fn svg(title: &str, roofs: &Roofs, marks: &[Mark]) -> String {
     let seen = |x: f64| x.is_finite() && x > 0.0;
-    let marks: Vec<&Mark> = marks.iter().filter(|mark| seen(mark.intensity) && seen(mark.gflops)).collect();
+    let (marks, others): (Vec<&Mark>, Vec<&Mark>) =
+        marks.iter().partition(|mark| seen(mark.intensity) && seen(mark.gflops));
+    let lines = marks.len().div_ceil(COLUMNS);
+    let list = PLOT.1 + 20.0;
+    let height = list + LINE * (lines + 4) as f64;
     let ridge = roofs.peak_gflops / roofs.memory_gbytes;
-    let height = PLOT.1.max(80.0 + LINE * (marks.len() + 1) as f64);
-    let (left, right, top, bottom) = (MARGIN, PLOT.0 - 20.0, 50.0, height - MARGIN);
-    let x = Axis::around(marks.iter().map(|mark| mark.intensity).chain([ridge, 0.1]), left, right);
-    let y = Axis::around(marks.iter().map(|mark| mark.gflops).chain([roofs.peak_gflops, 10.0]), bottom, top);
+    let x = Axis::around(marks.iter().map(|mark| mark.intensity).chain([ridge, 0.1]), MARGIN, PLOT.0 - 20.0);
+    let y = Axis::around(marks.iter().map(|mark| mark.gflops).chain([roofs.peak_gflops, 10.0]), PLOT.1 - MARGIN, 80.0);
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {} {height}\" font-family=\"sans-serif\" \
-         font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n\
-         <text x=\"{left}\" y=\"26\" font-size=\"16\">{}</text>\n",
-        PLOT.0 + LIST,
+         font-size=\"11\">\n<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n\
+         <text x=\"{MARGIN}\" y=\"26\" font-size=\"16\">{}</text>\n",
+        PLOT.0,
         escape(title)
     );
     axes(&mut out, &x, &y);
-    lines(&mut out, roofs, &x, &y);
-    let list = PLOT.0 + 10.0;
-    put(&mut out, list + 26.0, 50.0, "start", "#000000", "GFLOP/s, and share of what L1 and the peak allow");
+    legend(&mut out, &marks);
+    roof_lines(&mut out, roofs, &x, &y);
+    let places: Vec<(f64, f64)> = marks.iter().map(|mark| (x.at(mark.intensity), y.at(mark.gflops))).collect();
+    let labels = labels(&places, &x, &y);
+    for (i, (mark, (place, label))) in marks.iter().zip(places.into_iter().zip(labels)).enumerate() {
+        draw(&mut out, mark, i + 1, place, label);
+    }
+    let width = (PLOT.0 - 20.0) / COLUMNS as f64;
+    put(&mut out, 10.0, list, "start", "#000000", "Number, name, GFLOP/s, and share of what L1 and the peak allow");
     for (i, mark) in marks.iter().enumerate() {
-        let colour = GROUPS.iter().find(|group| group.0 == mark.group).map_or("#000000", |group| group.1);
-        let (cx, cy, number) = (x.at(mark.intensity), y.at(mark.gflops), i + 1);
-        let share = 100.0 * mark.gflops / roofs.peak_gflops.min(mark.intensity * roofs.l1_gbytes);
-        let label = escape(&mark.name);
-        let _ = writeln!(
-            out,
-            "<circle cx=\"{cx:.1}\" cy=\"{cy:.1}\" r=\"7\" fill=\"{colour}\" fill-opacity=\"0.85\"><title>{label}: \
-             {:.1} GFLOP/s at {:.2} operations a byte</title></circle>\n<text x=\"{cx:.1}\" y=\"{:.1}\" font-size=\"8\" \
-             fill=\"#ffffff\" text-anchor=\"middle\">{number}</text>",
-            mark.gflops,
-            mark.intensity,
-            cy + 3.0
-        );
-        let line = 50.0 + LINE * (i + 1) as f64;
-        put(&mut out, list + 18.0, line, "end", colour, &number.to_string());
-        put(&mut out, list + 26.0, line, "start", "#000000", &mark.name);
-        put(&mut out, list + 330.0, line, "end", "#000000", &format!("{:.1}", mark.gflops));
-        put(&mut out, list + 380.0, line, "end", "#000000", &format!("{share:.0} %"));
+        let (left, at) = (10.0 + width * (i / lines) as f64, list + LINE * (i % lines + 1) as f64);
+        let share = match mark.units {
+            Units::F32 => {
+                format!("{:.0} %", 100.0 * mark.gflops / roofs.peak_gflops.min(mark.intensity * roofs.l1_gbytes))
+            }
+            Units::Bf16 => "◆".to_owned(),
+        };
+        put(&mut out, left + 22.0, at, "end", colour(mark.group), &(i + 1).to_string());
+        put(&mut out, left + 28.0, at, "start", "#000000", &mark.name);
+        put(&mut out, left + width - 60.0, at, "end", "#000000", &format!("{:.1}", mark.gflops));
+        put(&mut out, left + width - 20.0, at, "end", "#000000", &share);
+    }
+    if !others.is_empty() {
+        let names: Vec<&str> = others.iter().map(|mark| mark.name.as_str()).collect();
+        let text = format!("Without arithmetic, so without a place above: {}", names.join(", "));
+        put(&mut out, 10.0, list + LINE * (lines + 2) as f64, "start", "#000000", &text);
     }
     out.push_str("</svg>\n");
     out
+}
+
+/// A mark, its number, and a line between the two where they are apart.
+fn draw(out: &mut String, mark: &Mark, number: usize, (x, y): (f64, f64), label: (f64, f64)) {
+    let (colour, r) = (colour(mark.group), RADIUS);
+    if (label.0 - x).hypot(label.1 - y) > 3.0 * RADIUS {
+        let _ = writeln!(
+            out,
+            "<line x1=\"{x:.1}\" y1=\"{y:.1}\" x2=\"{:.1}\" y2=\"{:.1}\" stroke=\"{colour}\" stroke-width=\"0.5\"/>",
+            label.0, label.1
+        );
+    }
+    let shape = match mark.units {
+        Units::F32 => format!("circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{r}\""),
+        Units::Bf16 => {
+            format!("path d=\"M{:.1} {y:.1}L{x:.1} {:.1}L{:.1} {y:.1}L{x:.1} {:.1}Z\"", x - r, y - r, x + r, y + r)
+        }
+    };
+    let _ = writeln!(
+        out,
+        "<{shape} fill=\"{colour}\" fill-opacity=\"0.85\"><title>{}: {:.1} GFLOP/s at {:.2} operations a \
+         byte</title></{}>\n<text x=\"{:.1}\" y=\"{:.1}\" font-size=\"8\" fill=\"{colour}\" text-anchor=\"middle\" \
+         class=\"number\">{number}</text>",
+        escape(&mark.name),
+        mark.gflops,
+        mark.intensity,
+        if mark.units == Units::F32 { "circle" } else { "path" },
+        label.0,
+        label.1 + 3.0
+    );
+}
+
+/// Half the width and half the height of a number of three digits.
+const NUMBER: (f64, f64) = (7.5, 4.5);
+
+/// Centres of the numbers of marks at these places: each as near to its mark as neither a mark nor another number is.
+fn labels(marks: &[(f64, f64)], x: &Axis, y: &Axis) -> Vec<(f64, f64)> {
+    let mut taken: Vec<(f64, f64)> = Vec::with_capacity(marks.len());
+    for &(cx, cy) in marks {
+        let around = (2..30).flat_map(|ring| {
+            let radius = 4.0 * f64::from(ring);
+            (0..24).map(move |turn| {
+                let angle = f64::from(turn) * std::f64::consts::TAU / 24.0 - 0.8;
+                (cx + radius * angle.cos(), cy + radius * angle.sin())
+            })
+        });
+        let apart = |(x, y): (f64, f64), other: &(f64, f64), size: (f64, f64)| {
+            (x - other.0).abs() >= size.0 || (y - other.1).abs() >= size.1
+        };
+        let free = |&place: &(f64, f64)| {
+            let within = (x.from..=x.to).contains(&place.0) && (y.to..=y.from).contains(&place.1);
+            let (wide, high) = NUMBER;
+            within
+                && marks.iter().all(|mark| apart(place, mark, (wide + RADIUS, high + RADIUS)))
+                && taken.iter().all(|other| apart(place, other, (2.0 * wide, 2.0 * high)))
+        };
+        taken.push(around.clone().find(free).unwrap_or((cx, cy)));
+    }
+    taken
 }
 
 fn put(out: &mut String, x: f64, y: f64, anchor: &str, colour: &str, text: &str) {
@@ -106,7 +197,7 @@ fn put(out: &mut String, x: f64, y: f64, anchor: &str, colour: &str, text: &str)
     );
 }
 
-/// Ticks, grid and names of the axes, and the colours of the groups.
+/// Ticks, grid and names of the axes.
 fn axes(out: &mut String, x: &Axis, y: &Axis) {
     let line = |out: &mut String, (x1, y1): (f64, f64), (x2, y2): (f64, f64)| {
         let _ = writeln!(out, "<line x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\" stroke=\"#dddddd\"/>");
@@ -120,14 +211,23 @@ fn axes(out: &mut String, x: &Axis, y: &Axis) {
         put(out, x.from - 8.0, y.at(tick) + 4.0, "end", "#000000", &tick.to_string());
     }
     put(out, (x.from + x.to) / 2.0, y.from + 38.0, "middle", "#000000", "floating-point operations a byte");
-    put(out, 8.0, y.to - 8.0, "start", "#000000", "GFLOP/s, one thread");
-    for (i, (group, colour)) in GROUPS.iter().enumerate() {
-        put(out, x.to - 10.0, y.from - 10.0 - LINE * i as f64, "end", colour, &format!("{group} ●"));
+    put(out, 8.0, y.to - 12.0, "start", "#000000", "GFLOP/s, one thread");
+}
+
+/// The colours of the groups that there are, and what a diamond is.
+fn legend(out: &mut String, marks: &[&Mark]) {
+    let mut at = MARGIN;
+    for (group, colour) in GROUPS.iter().filter(|group| marks.iter().any(|mark| mark.group == group.0)) {
+        put(out, at, 46.0, "start", colour, &format!("● {group}"));
+        at += 90.0;
+    }
+    if marks.iter().any(|mark| mark.units == Units::Bf16) {
+        put(out, at, 46.0, "start", "#000000", "◆ by units of bf16, which the FMA peak does not bound");
     }
 }
 
-/// The roofs: what bandwidth gives, up to the peak.
-fn lines(out: &mut String, roofs: &Roofs, x: &Axis, y: &Axis) {
+/// The roofs: what bandwidth gives, up to the peak. Names stand along the lines at their low ends, where no mark is.
+fn roof_lines(out: &mut String, roofs: &Roofs, x: &Axis, y: &Axis) {
     let peak = roofs.peak_gflops;
     let low = 10f64.powf(x.low);
     let levels = [("L1", roofs.l1_gbytes), ("L2", roofs.l2_gbytes), ("memory", roofs.memory_gbytes)];
@@ -135,17 +235,20 @@ fn lines(out: &mut String, roofs: &Roofs, x: &Axis, y: &Axis) {
         // From the left edge, or from where the line enters the plot from below.
         let start = low.max(10f64.powf(y.low) / gbytes);
         let ridge = peak / gbytes;
+        let (from, to) = ((x.at(start), y.at(start * gbytes)), (x.at(ridge), y.at(peak)));
         let _ = writeln!(
             out,
-            "<line x1=\"{:.1}\" y1=\"{:.1}\" x2=\"{:.1}\" y2=\"{:.1}\" stroke=\"#555555\" stroke-width=\"1.5\"/>",
-            x.at(start),
-            y.at(start * gbytes),
-            x.at(ridge),
-            y.at(peak)
+            "<line x1=\"{:.1}\" y1=\"{:.1}\" x2=\"{:.1}\" y2=\"{:.1}\" stroke=\"#555555\" stroke-width=\"1.5\"/>\n\
+             <text transform=\"translate({:.1} {:.1}) rotate({:.1})\" x=\"10\" y=\"-5\" fill=\"#555555\">{name} \
+             {gbytes:.0} GB/s</text>",
+            from.0,
+            from.1,
+            to.0,
+            to.1,
+            from.0,
+            from.1,
+            (to.1 - from.1).atan2(to.0 - from.0).to_degrees()
         );
-        let label = format!("{name} {gbytes:.0} GB/s");
-        let middle = (start * ridge).sqrt();
-        put(out, x.at(middle) - 6.0, y.at(middle * gbytes) - 4.0, "end", "#555555", &label);
     }
     let ridge = levels.iter().map(|level| peak / level.1).fold(f64::INFINITY, f64::min);
     let (from, at) = (x.at(ridge), y.at(peak));
@@ -154,7 +257,7 @@ fn lines(out: &mut String, roofs: &Roofs, x: &Axis, y: &Axis) {
         "<line x1=\"{from:.1}\" y1=\"{at:.1}\" x2=\"{:.1}\" y2=\"{at:.1}\" stroke=\"#555555\" stroke-width=\"1.5\"/>",
         x.to
     );
-    put(out, x.to, at - 6.0, "end", "#555555", &format!("peak {peak:.0} GFLOP/s"));
+    put(out, x.to, at - 6.0, "end", "#555555", &format!("FMA peak {peak:.0} GFLOP/s"));
 }
 
 fn escape(text: &str) -> String {
@@ -168,7 +271,7 @@ mod tests {
     const ROOFS: Roofs = Roofs { peak_gflops: 200.0, l1_gbytes: 400.0, l2_gbytes: 200.0, memory_gbytes: 20.0 };
 
     fn mark(name: &str, intensity: f64, gflops: f64) -> Mark {
-        Mark { name: name.to_owned(), group: "product", intensity, gflops }
+        Mark { name: name.to_owned(), group: "product", intensity, gflops, units: Units::F32 }
     }
 
     #[test]
@@ -183,6 +286,40 @@ mod tests {
     fn a_mark_without_a_place_is_left_out() {
         let text = svg("m", &ROOFS, &[mark("none", f64::NAN, 1.0), mark("zero", 1.0, 0.0)]);
         assert_eq!(text.matches("<circle").count(), 0);
+        assert!(text.contains("without a place above: none, zero"), "{text}");
+    }
+
+    #[test]
+    fn what_the_peak_does_not_bound_is_a_diamond_and_has_no_share() {
+        let tiles = Mark { group: "high", units: Units::Bf16, ..mark("by tiles", 64.0, 400.0) };
+        let text = svg("m", &ROOFS, &[mark("by f32", 64.0, 150.0), tiles]);
+        assert_eq!((text.matches("<circle").count(), text.matches("<path").count()), (1, 1), "{text}");
+        assert!(text.contains("75 %") && !text.contains("200 %"), "{text}");
+        assert!(text.contains("● high") && text.contains("the FMA peak does not bound"), "{text}");
+        let plain = svg("m", &ROOFS, &[mark("by f32", 64.0, 150.0)]);
+        assert!(!plain.contains("● high") && !plain.contains("does not bound"), "{plain}");
+    }
+
+    #[test]
+    fn numbers_of_marks_in_one_place_stand_apart() {
+        // As crowded as a plot of all products, passes and steps.
+        let marks: Vec<Mark> = (0..200).map(|i| mark("m", 0.5 + f64::from(i % 40), 90.0 + f64::from(i / 40))).collect();
+        let text = svg("m", &ROOFS, &marks);
+        let number = |line: &str, key: &str| -> f64 {
+            let from = line.split(key).nth(1).expect("the attribute is there");
+            from.split('"').next().expect("it ends").parse().expect("it is a number")
+        };
+        let numbers: Vec<(f64, f64)> = text
+            .lines()
+            .filter(|line| line.contains("class=\"number\""))
+            .map(|line| (number(line, " x=\""), number(line, " y=\"")))
+            .collect();
+        assert_eq!(numbers.len(), 200);
+        for (i, a) in numbers.iter().enumerate() {
+            for b in &numbers[..i] {
+                assert!((a.0 - b.0).abs() > 14.8 || (a.1 - b.1).abs() > 8.8, "{a:?} upon {b:?}");
+            }
+        }
     }
 
     #[test]

@@ -2,13 +2,15 @@
 //!
 //! The data are random with the shapes of MNIST (bytes) and Covertype, more rows than a cache holds, in shuffled order.
 
-use super::median;
+use super::{Units, median};
 use crate::Result;
-use crate::backend::{Backend, Cpu, Member, Precision, Run, UpdateRule};
+use crate::backend::{Backend, Cpu, Member, Precision, Run, UpdateRule, method};
 use crate::data::{Dataset, Features, Targets};
 use crate::model::{Activation, Init, ModelSpec, Plan, initialise};
 use crate::random::{Purpose, Stream};
 use crate::train::TrainSpec;
+use hpt_kernels::gemm::Method;
+use hpt_kernels::isa::Isa;
 use std::sync::{Arc, Barrier};
 use std::time::Instant;
 
@@ -45,21 +47,25 @@ pub const STEPS: &[StepRow] = &[
 ];
 
 /// Rows of the data.
-const ROWS: usize = 20_000;
+pub(super) const ROWS: usize = 20_000;
 /// Rounds that are counted, and those before them that are not.
-const ROUNDS: (usize, usize) = (9, 2);
+pub(super) const ROUNDS: (usize, usize) = (9, 2);
 
 impl StepRow {
     /// `784-512-512-10`, and its dropout.
     pub fn name(&self) -> String {
-        let widths = [&[self.inputs], self.hidden, &[self.classes]].concat();
-        let widths: Vec<String> = widths.iter().map(usize::to_string).collect();
         let dropout = if self.dropout > 0.0 { format!(" dropout {}", self.dropout) } else { String::new() };
-        format!("{}{dropout}", widths.join("-"))
+        format!("{}{dropout}", self.network())
+    }
+
+    /// `784-512-512-10`.
+    pub(super) fn network(&self) -> String {
+        let widths = [&[self.inputs], self.hidden, &[self.classes]].concat();
+        widths.iter().map(usize::to_string).collect::<Vec<_>>().join("-")
     }
 
     /// Weights of the layers, biases not counted.
-    fn weights(&self) -> usize {
+    pub(super) fn weights(&self) -> usize {
         [&[self.inputs], self.hidden, &[self.classes]].concat().windows(2).map(|w| w[0] * w[1]).sum()
     }
 
@@ -72,21 +78,46 @@ impl StepRow {
     /// Bytes that a sample costs at least: its features, and its share of one pass of Adam, which reads weight, gradient
     /// and two moments and writes three of them.
     pub fn bytes(&self) -> f64 {
-        let feature = if self.inputs == 784 { 1 } else { 4 };
-        (self.inputs * feature) as f64 + 28.0 * self.weights() as f64 / self.batch as f64
+        self.feature_bytes() + 28.0 * self.weights() as f64 / self.batch as f64
+    }
+
+    /// What the products of a step are made by: units of bf16 where one of them is, forward, dW or (not of the first layer)
+    /// dX.
+    pub fn units(&self, isa: Isa, precision: Precision) -> Units {
+        let (method, batch) = (method(precision), self.batch);
+        let by_f32 = |m, k, n| method.choose(isa, m, k, n) == Method::F32;
+        let widths = [&[self.inputs], self.hidden, &[self.classes]].concat();
+        let mut layers = widths.windows(2).enumerate();
+        let all_f32 = layers.all(|(l, layer)| {
+            let (inputs, outputs) = (layer[0], layer[1]);
+            by_f32(batch, inputs, outputs)
+                && by_f32(inputs, batch, outputs)
+                && (l == 0 || by_f32(batch, outputs, inputs))
+        });
+        if all_f32 { Units::F32 } else { Units::Bf16 }
+    }
+
+    /// Bytes of a sample's features.
+    pub(super) fn feature_bytes(&self) -> f64 {
+        (self.inputs * if self.inputs == 784 { 1 } else { 4 }) as f64
     }
 
     /// Data of its shape.
     pub fn data(&self) -> Arc<Dataset> {
+        self.data_of(ROWS)
+    }
+
+    /// So many rows of its shape.
+    pub(super) fn data_of(&self, rows: usize) -> Arc<Dataset> {
         let mut stream = Stream::new(1, 0, Purpose::Bootstrap, 0);
-        let count = ROWS * self.inputs;
+        let count = rows * self.inputs;
         let features = match self.inputs {
             784 => Features::U8 { values: (0..count).map(|_| stream.below(256) as u8).collect(), scale: 1.0 / 255.0 },
             _ => Features::F32((0..count).map(|_| stream.uniform() as f32 * 2.0 - 1.0).collect()),
         };
-        let labels = (0..ROWS).map(|_| stream.below(self.classes as u64) as u32).collect();
+        let labels = (0..rows).map(|_| stream.below(self.classes as u64) as u32).collect();
         let targets = Targets::Classes { labels, classes: self.classes };
-        Arc::new(Dataset { rows: ROWS, inputs: self.inputs, features, targets })
+        Arc::new(Dataset { rows, inputs: self.inputs, features, targets })
     }
 
     /// Samples a second of one training on `cpu`: the median of rounds of some 50 ms.
@@ -107,16 +138,15 @@ impl StepRow {
         Ok(training.rows() as f64 / median(&mut times[ROUNDS.1..]))
     }
 
-    /// Samples a second of `jobs` trainings side by side, one thread each, all together: each one's median of
-    /// rounds.
+    /// Samples a second of `jobs` trainings side by side with products of that precision, one thread each, all together:
+    /// each one's median of rounds.
     ///
     /// # Errors
     /// Threads could not be started, or the device failed.
-    pub fn rate_side_by_side(&self, data: &Arc<Dataset>, isa: hpt_kernels::isa::Isa, jobs: usize) -> Result<f64> {
+    pub fn rate_side_by_side(&self, data: &Arc<Dataset>, isa: Isa, jobs: usize, precision: Precision) -> Result<f64> {
         let start = Barrier::new(jobs);
         let job = || -> Result<(usize, Vec<f64>)> {
-            let prepared =
-                Cpu::with_isa(isa, 1).and_then(|cpu| Ok((Training::new(self, data, &cpu, Precision::Highest)?, cpu)));
+            let prepared = Cpu::with_isa(isa, 1).and_then(|cpu| Ok((Training::new(self, data, &cpu, precision)?, cpu)));
             // Before the question mark: one that failed must not let the others wait for ever.
             start.wait();
             let (mut training, cpu) = prepared?;
@@ -134,6 +164,33 @@ impl StepRow {
         }
         Ok(total)
     }
+
+    /// One training of it at its start.
+    pub(super) fn begin(
+        &self,
+        data: &Dataset,
+        cpu: &Cpu,
+        precision: Precision,
+    ) -> Result<(Plan, <Cpu as Backend>::Cohort)> {
+        let spec = TrainSpec::default();
+        let network = ModelSpec::uniform(self.hidden, Activation::Relu, self.dropout);
+        let plan = Plan::new(&network, self.inputs, self.classes)?;
+        let weights = initialise(&plan, Init::Torch, 1, 0);
+        let update =
+            UpdateRule { optimizer: spec.optimizer, weight_decay: 0.0, l1: 0.0, clip_norm: None, hypergradient: None };
+        let member = Member {
+            plan: &plan,
+            weights: &weights,
+            batch_size: self.batch,
+            criterion: spec.criterion(data)?,
+            update,
+            seed: 1,
+            slot: 0,
+            precision,
+        };
+        let cohort = cpu.begin(&[member])?;
+        Ok((plan, cohort))
+    }
 }
 
 /// A training under way.
@@ -148,27 +205,11 @@ struct Training {
 
 impl Training {
     fn new(row: &StepRow, data: &Arc<Dataset>, cpu: &Cpu, precision: Precision) -> Result<Self> {
-        let spec = TrainSpec::default();
-        let plan = Plan::new(&ModelSpec::uniform(row.hidden, Activation::Relu, row.dropout), row.inputs, row.classes)?;
-        let weights = initialise(&plan, Init::Torch, 1, 0);
-        let update =
-            UpdateRule { optimizer: spec.optimizer, weight_decay: 0.0, l1: 0.0, clip_norm: None, hypergradient: None };
-        let criterion = spec.criterion(data)?;
-        let member = Member {
-            plan: &plan,
-            weights: &weights,
-            batch_size: row.batch,
-            criterion,
-            update,
-            seed: 1,
-            slot: 0,
-            precision,
-        };
+        let (plan, cohort) = row.begin(data, cpu, precision)?;
         let steps = ((5e9 / plan.step_flops(row.batch)) as usize).clamp(1, ROWS / row.batch);
         let mut order: Vec<u32> = (0..ROWS as u32).collect();
         Stream::new(1, 0, Purpose::Shuffle, 0).shuffle(&mut order);
         order.truncate(steps * row.batch);
-        let cohort = cpu.begin(&[member])?;
         Ok(Training { cohort, batch: row.batch, order, rates: vec![1e-3; steps], losses: vec![0.0; steps], done: 0 })
     }
 

@@ -1,4 +1,4 @@
-//! Places that `--out` names: that files can be made there is known before anything is computed.
+//! Places that options name: that files can be made there is known before anything is computed.
 
 use super::failure::Failure;
 use std::path::Path;
@@ -10,6 +10,24 @@ pub fn file(path: &str) -> Result<(), Failure> {
         return Err(Failure::input(format!("--out {path}: is a directory, the name of a file is expected")));
     }
     writable(folder_of(place))
+}
+
+/// Sees that the file that an option names can be written in a folder that is there, and leaves no trace of having looked.
+pub fn existing_place(option: &str, path: &Path) -> Result<(), Failure> {
+    let refused = |why: String| Failure::input(format!("{option} {}: {why}", path.display()));
+    let folder = folder_of(path);
+    if path.as_os_str().is_empty() || path.is_dir() {
+        return Err(refused("is a directory, the name of a file is expected".to_owned()));
+    }
+    if !folder.is_dir() {
+        return Err(refused(format!("the folder {} is not there", folder.display())));
+    }
+    // What is there is not emptied before there is something to put in its place.
+    let tried = match path.exists() {
+        true => std::fs::OpenOptions::new().append(true).open(path).map(drop),
+        false => tempfile::tempfile_in(folder).map(drop),
+    };
+    tried.map_err(|error| refused(format!("cannot be written ({error}); give another")))
 }
 
 /// The folder that a file stands in.

@@ -154,8 +154,17 @@ fn bench_measures_what_is_named() {
     assert_eq!(names("products"), ["forward 32×64×64", "packed 32×64×64", "dX 32×64×64"]);
     assert_eq!(names("passes"), ["adam 13,000"]);
     assert_eq!(names("steps"), ["54-64-64-7"]);
+    assert_eq!(names("evaluations"), ["evaluation 54-64-64-7"]);
     let plot = std::fs::read_to_string(folder.path("roofline.svg")).expect("the plot was written");
-    assert_eq!(plot.matches("<circle").count(), 5, "{plot}");
+    // What lower precisions come to is drawn beside it.
+    let lower = report["lower"].as_array().expect("a list");
+    assert_eq!(plot.matches("<title>").count(), 6 + lower.len(), "{plot}");
+    for row in lower {
+        let precision = row["precision"].as_str().expect("a name");
+        assert!(plot.contains(&format!("● {precision}")) && plot.contains(&format!(", {precision}<")), "{plot}");
+        let beside = row["side_by_side"].as_f64();
+        assert_eq!(beside.is_some_and(|rate| rate > 0.0), row["unit"] == "samples/s", "{row}");
+    }
     folder.run("bench nothing-like-that").fails(2, &["nothing to measure", "`product`"]);
 
     // Whatever the tier has below `highest` has rows of its own.
@@ -174,4 +183,74 @@ fn bench_measures_what_is_named() {
     let words = ["bench", "54-64-64", "--threads", "1", "--json"];
     let plain = Ran::of(folder.command(&words).env("HPT_ISA", "portable").output().unwrap()).json();
     assert!(lower(&plain).is_empty(), "{plain}");
+}
+
+#[test]
+fn bench_knows_where_it_can_draw_before_it_measures() {
+    let folder = Folder::new();
+    folder.write("file", "kept");
+    for place in ["nowhere/x.svg", "file/x.svg", "."] {
+        let ran = folder.run(&format!("bench sigmoid --threads 1 --roofline {place}"));
+        ran.fails(2, &["--roofline", place]);
+    }
+    assert_eq!(folder.names(), ["file"]);
+    folder.run("bench nothing-like-that --roofline x.svg").fails(2, &["nothing to measure"]);
+    folder.run("bench nothing-like-that --roofline file").fails(2, &["nothing to measure"]);
+    assert_eq!(folder.names(), ["file"]);
+    assert_eq!(std::fs::read_to_string(folder.path("file")).unwrap(), "kept");
+    folder.run("bench --device cpu 512 --roofline x.svg").fails(2, &["--roofline", "--device", "exclude"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_table_is_printed_where_the_plot_cannot_be_written() {
+    let ran = Folder::new().run("bench sigmoid --threads 1 --roofline /dev/full");
+    assert_eq!(ran.code, Some(1), "{}", ran.err);
+    assert!(ran.out.contains("GB/s") && ran.out.contains("bias + sigmoid"), "{}", ran.out);
+    assert!(ran.err.contains("/dev/full"), "{}", ran.err);
+}
+
+#[test]
+fn bench_on_a_named_cpu_has_cohorts_alone() {
+    // A product's size: on a GPU there is one.
+    Folder::new()
+        .run("bench --device cpu 512")
+        .fails(2, &["nothing has that in its name", "cohort-mixed", "without --device"]);
+}
+
+#[test]
+fn a_precision_chooses_the_rows_of_bench() {
+    let highest = Folder::new().json("bench 54-64-64 --threads 1 --precision highest --json");
+    assert_eq!(highest["steps"].as_array().map(Vec::len), Some(1), "{highest}");
+    assert_eq!(highest["lower"].as_array().map(Vec::len), Some(0), "{highest}");
+    let run = |name: &str, isa: Option<&str>| {
+        let folder = Folder::new();
+        let words = ["bench", "54-64-64", "--threads", "1", "--json", "--precision", name];
+        let mut command = folder.command(&words);
+        isa.map(|isa| command.env("HPT_ISA", isa));
+        Ran::of(command.output().unwrap())
+    };
+    run("medium", Some("portable")).fails(2, &["--precision medium", "portable", "it has highest"]);
+    run("lowest", None).fails(2, &["precision", "lowest"]);
+    let cpu = Folder::new().json("devices --json")["cpu"].clone();
+    let used = cpu["tiers"].as_array().unwrap().iter().find(|tier| tier["isa"] == cpu["isa"]).unwrap();
+    for name in used["precisions"].as_array().unwrap().iter().filter(|name| *name != "highest") {
+        let report = run(name.as_str().unwrap(), None).json();
+        let lower = report["lower"].as_array().unwrap();
+        assert!(lower.len() == 1 && lower[0]["precision"] == *name, "{report}");
+        assert!(lower[0]["of_highest"].as_f64().is_some_and(|share| share > 0.0), "{report}");
+        assert!(
+            ["products", "passes", "steps", "evaluations"]
+                .iter()
+                .all(|group| report[group].as_array().is_some_and(Vec::is_empty))
+        );
+    }
+}
+
+#[test]
+fn one_thread_is_compared_with_nothing() {
+    let ran = Folder::new().run("bench 54-64-64 32x64x64 --threads 1").ok();
+    assert!(!ran.out.contains("threads") && !ran.out.contains("trainings") && !ran.out.contains('–'), "{}", ran.out);
+    assert!(ran.out.contains("evaluation 54-64-64-7"), "{}", ran.out);
+    assert!(ran.err.is_empty(), "{}", ran.err);
 }
