@@ -127,9 +127,10 @@ fn each(mut check: impl FnMut(Isa, Against)) {
     }
 }
 
-/// Every method of every set, the emulated tiles included, whose packing is that of real ones.
+/// Every method of every set, the emulated tiles included, whose packing is that of real ones; not for Miri, which takes
+/// seconds for each of their products.
 fn each_method(mut check: impl FnMut(Isa, Method, Against)) {
-    for isa in Isa::available().chain(Isa::by_name("amx-emulated")) {
+    for isa in Isa::available().chain(Isa::by_name("amx-emulated").into_iter().filter(|_| !cfg!(miri))) {
         for method in Method::ALL.into_iter().filter(|method| method.is_native(isa)) {
             SIDES.iter().for_each(|&side| check(isa, method, side));
         }
@@ -138,7 +139,7 @@ fn each_method(mut check: impl FnMut(Isa, Method, Against)) {
 
 /// m × k × n around tiles, panels and chunks, and with tails of each.
 const SHAPES: &[(usize, usize, usize)] = if cfg!(miri) {
-    &[(1, 1, 1), (5, 7, 17), (3, 35, 10)]
+    &[(3, 7, 17)]
 } else {
     &[(1, 1, 1), (1, 33, 1), (5, 7, 17), (14, 54, 33), (31, 64, 10), (17, 100, 65), (3, 300, 47), (65, 31, 129)]
 };
@@ -287,7 +288,7 @@ fn products_used_up_by_parts() {
     // Beside the others those of few columns, which are computed as their transpose, in one block of rows and in two, and
     // more strips and more steps of k than a block holds.
     const MORE: &[(usize, usize, usize)] = if cfg!(miri) {
-        &[(33, 20, 1)]
+        &[(17, 20, 1)]
     } else {
         &[(33, 20, 1), (40, 33, 3), (100, 64, 7), (257, 40, 5), (300, 64, 10), (261, 20, 40), (30, 530, 47)]
     };
@@ -309,7 +310,7 @@ fn products_used_up_by_parts() {
 #[test]
 fn passes_over_elements() {
     each(|isa, side| {
-        for n in (0..70).chain([127, 131, 1025]).step_by(if cfg!(miri) { 10 } else { 1 }) {
+        for n in (0..70).chain([127, 131, 1025]).step_by(if cfg!(miri) { 24 } else { 1 }) {
             let (x, mut out) = (numbers(side, n), numbers(side, n));
             for &function in Activation::ALL {
                 activation::forward(isa, function, &x, &mut out);
@@ -339,7 +340,8 @@ fn passes_over_elements() {
 #[test]
 fn passes_over_rows() {
     each(|isa, side| {
-        for (rows, width) in [(1, 1), (3, 2), (2, 7), (5, 10), (4, 15), (3, 16), (3, 17), (2, 63), (3, 64), (2, 131)] {
+        let sizes = [(1, 1), (3, 2), (2, 7), (5, 10), (4, 15), (3, 16), (3, 17), (2, 63), (3, 64), (2, 131)];
+        for (rows, width) in sizes.into_iter().take(if cfg!(miri) { 2 } else { 10 }) {
             let count = rows * width;
             let (mut x, y, mut losses) = (numbers(side, count), numbers(side, count), numbers(side, rows));
             let (weights, mut sums) = (numbers(side, width), numbers(side, width));
