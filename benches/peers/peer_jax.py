@@ -12,7 +12,8 @@ if THREADS == 1:
 import jax
 import jax.numpy as jnp
 
-from work import LEARNING_RATE, Clock, contestant
+from networks import LEARNING_RATE
+from work import Clock, contestant
 
 jax.config.update("jax_default_prng_impl", "rbg")
 

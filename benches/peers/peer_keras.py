@@ -7,7 +7,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 
-from work import LEARNING_RATE, Clock, contestant
+from networks import LEARNING_RATE
+from work import Clock, contestant
 
 
 class Laps(keras.callbacks.Callback):

@@ -5,7 +5,8 @@ import warnings
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 
-from work import LEARNING_RATE, Clock, contestant
+from networks import LEARNING_RATE
+from work import Clock, contestant
 
 warnings.simplefilter("ignore", ConvergenceWarning)
 

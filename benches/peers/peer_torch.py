@@ -3,7 +3,8 @@
 import torch
 from torch import nn
 
-from work import LEARNING_RATE, Clock, contestant
+from networks import LEARNING_RATE
+from work import Clock, contestant
 
 
 def train(work, how, x, y, x_test, y_test):

@@ -6,7 +6,7 @@
 FOLDER holds `mnist/` (the four IDX files, gzipped) and `covertype.csv.gz` (header, target last). On the first call it makes
 a virtual environment with the pinned versions and builds the program. Every contestant is a process of its own that trains
 whole epochs; the first is not timed. Printed are medians over the rounds with their range, and the ratio of ours to the
-best of the peers; `--record` keeps every round.
+best of the peers; `--record` keeps every round, and of each work the commit that it was measured at.
 """
 
 import argparse
@@ -21,9 +21,17 @@ import time
 import venv
 from pathlib import Path
 
+from networks import WORKS
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 CORES = len(os.sched_getaffinity(0))
+# Of hpt-engine, most exact first.
+PRECISIONS = ("highest", "high", "medium")
+
+
+def ours_at(precision):
+    return "hpt-engine" if precision == "highest" else f"hpt-engine {precision}"
 
 
 def environment():
@@ -47,8 +55,7 @@ def contestants(work, precisions):
     rows += [("jax", threads, "highest", "jax") for threads in both]
     rows += [(name, CORES, "highest", name) for name in work.slow]
     for precision in precisions:
-        suffix = "" if precision == "highest" else f" {precision}"
-        rows += [(f"hpt-engine{suffix}", threads, precision, None) for threads in both]
+        rows += [(ours_at(precision), threads, precision, None) for threads in both]
     return rows
 
 
@@ -78,7 +85,7 @@ def peer(python, program, name, folder, threads, precision, seed):
 def compare(args, python, binary, cache, name, work):
     data = args.data / ("mnist" if work.data == "mnist" else "covertype.csv.gz")
     folder = prepare(work, data, cache)
-    rows = contestants(work, args.precisions.split(","))
+    rows = contestants(work, args.precisions)
     results = {f"{who}, {threads}": [] for who, threads, *_ in rows}
     for seed in range(args.rounds):
         for who, threads, precision, program in rows:
@@ -92,31 +99,47 @@ def compare(args, python, binary, cache, name, work):
     return results
 
 
+def product_rates(report, precisions):
+    """{shape: {contestant: [GFLOP/s of one thread, of all]}} from a report of `bench forward`. Where a shape has no method
+    of its own at a precision, a training takes that of the precision before."""
+    rate = lambda row: [row["one_thread"], row.get("all_threads")]
+    lower = {(row["precision"], row["name"]): rate(row) for row in report["lower"]}
+    results = {}
+    for row in report["products"]:
+        mine, here = {}, rate(row)
+        for precision in PRECISIONS:
+            here = lower.get((precision, row["name"]), here)
+            if precision in precisions:
+                mine[ours_at(precision)] = here
+        results[row["name"].removeprefix("forward ")] = mine
+    return results
+
+
 def compare_products(args, python, binary):
     """GFLOP/s of the products of `bench` by PyTorch and by us, one after the other in every round."""
     results = {}
     for _ in range(args.rounds):
         command = [binary, "bench", "forward", "--json", "-q", "--threads", str(CORES)]
-        mine = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)["products"]
-        shapes = [row["name"].removeprefix("forward ") for row in mine]
-        command = [python, HERE / "products_torch.py", str(CORES), *shapes]
+        report = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+        rates = product_rates(report, args.precisions)
+        command = [python, HERE / "products_torch.py", str(CORES), *rates]
         theirs = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
-        for row, shape in zip(mine, shapes):
-            result = results.setdefault(shape, {"hpt-engine": [], "torch": []})
-            result["hpt-engine"].append([row["one_thread"], row.get("all_threads")])
-            result["torch"].append(theirs[shape])
+        for shape, mine in rates.items():
+            for who, pair in {**mine, "torch": theirs[shape]}.items():
+                results.setdefault(shape, {}).setdefault(who, []).append(pair)
     return results
 
 
 def show_products(results):
-    print(f"\nproducts, GFLOP/s\n{'m×k×n':<16} {'ours, 1':>9} {'torch, 1':>9} {'ratio':>6} "
-          f"{f'ours, {CORES}':>9} {f'torch, {CORES}':>9} {'ratio':>6}")
-    for shape, rounds in results.items():
-        middle = {who: [statistics.median(r[i] for r in runs) for i in (0, 1)] for who, runs in rounds.items()
-                  if runs[0][1] is not None}
-        cells = [f"{middle['hpt-engine'][i]:>9.1f} {middle['torch'][i]:>9.1f} "
-                 f"{middle['hpt-engine'][i] / middle['torch'][i]:>6.2f}" for i in (0, 1)]
-        print(f"{shape:<16} {cells[0]} {cells[1]}", flush=True)
+    """Medians and their ratios to PyTorch's products in f32."""
+    ours = [who for who in next(iter(results.values()), {}) if who != "torch"]
+    for i, threads in enumerate(sorted({1, CORES})):
+        columns = "".join(f" {who.replace('hpt-engine', 'ours'):>11} {'ratio':>6}" for who in ours)
+        print(f"\nproducts, GFLOP/s, {threads} thread{'s' if threads > 1 else ''}\n{'m×k×n':<16} {'torch':>9}{columns}")
+        for shape, rounds in results.items():
+            middle = {who: statistics.median(pair[i] for pair in pairs) for who, pairs in rounds.items()}
+            cells = "".join(f" {middle[who]:>11.1f} {middle[who] / middle['torch']:>6.2f}" for who in ours)
+            print(f"{shape:<16} {middle['torch']:>9.1f}{cells}", flush=True)
 
 
 def show(name, work, results):
@@ -143,38 +166,64 @@ def machine():
     return {"cpu": model, "cores": CORES, "units": units, "python": platform.python_version()}
 
 
-def main():
+def commit():
+    """What the program was built from."""
+    described = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    return described.stdout.strip() or "unknown"
+
+
+def several(known):
+    """The type of an argument that is names of these, with commas between them."""
+    def names(text):
+        chosen = text.split(",")
+        unknown = [name for name in chosen if name not in known]
+        if unknown:
+            raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)} (known: {', '.join(known)})")
+        return chosen
+    return names
+
+
+def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    works = ["products", *WORKS]
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--works", default=",".join(["products", *WORKS]))
+    parser.add_argument("--works", type=several(works), default=works, help=",".join(works))
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--precisions", default="highest", help="of hpt-engine: highest,high,medium")
+    parser.add_argument("--precisions", type=several(PRECISIONS), default=["highest"],
+                        help=f"of hpt-engine, {','.join(PRECISIONS)}; default highest")
     parser.add_argument("--record", type=Path, help="a JSON file that receives every round; works in it stay")
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def main(args):
     os.environ.get("HPT_PEERS_HERE") or subprocess.run(["cargo", "build", "--release", "--quiet"], cwd=ROOT, check=True)
     binary, python = ROOT / "target" / "release" / "hpt-engine", sys.executable
     cache = ROOT / "target" / "peers"
-    record = {"machine": machine(), "versions": (HERE / "requirements.txt").read_text().split("\n")[1:-1], "works": {}}
+    record = {"machine": machine(), "versions": (HERE / "requirements.txt").read_text().split("\n")[1:-1],
+              "commits": {}, "works": {}}
+    built = commit()
     if args.record and args.record.exists():
-        record["works"] = json.loads(args.record.read_text())["works"]
-    for name in args.works.split(","):
+        before = json.loads(args.record.read_text())
+        record |= {part: before.get(part, {}) for part in ("commits", "works")}
+    for name in args.works:
         if name == "products":
             results = compare_products(args, python, binary)
             show_products(results)
         else:
             results = compare(args, python, binary, cache, name, WORKS[name])
             show(name, WORKS[name], results)
-        record["works"][name] = results
+        record["works"][name], record["commits"][name] = results, built
         if args.record:
             args.record.parent.mkdir(parents=True, exist_ok=True)
             args.record.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":
+    chosen = arguments()
     if Path(sys.prefix).name != "peers" and not os.environ.get("HPT_PEERS_HERE"):
         # Once more, by the interpreter that has the packages.
         python = environment()
         os.execv(python, [str(python), __file__, *sys.argv[1:]])
-    from work import WORKS, prepare
+    from work import prepare
 
-    main()
+    main(chosen)

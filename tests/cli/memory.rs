@@ -1,4 +1,5 @@
-//! Memory over a long search: what a training took is given back, and trials share the data.
+//! Memory over a long search: what a training took is given back, and trials share the data. What was measured over 3,000
+//! trials, with the allocator as users have it too, is in `benches/record/memory.md`.
 
 #![cfg(target_os = "linux")]
 
