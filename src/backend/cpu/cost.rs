@@ -3,35 +3,40 @@
 use super::{cores, method};
 use crate::backend::Precision;
 use crate::model::{Layer, Plan};
+use hpt_kernels::gemm::Method;
 use hpt_kernels::isa::Isa;
 
 /// Seconds of an optimizer a weight: Adam in a second-level cache.
 const LEARN: f64 = 0.3e-9;
-/// Seconds of the gather an element, from anywhere in the table.
-const GATHER: f64 = 0.4e-9;
-/// Seconds of a step with several threads for their meetings …
-const MEET: f64 = 8e-6;
-/// … and for each byte of the batch, activations and gradients, a part of which one worker writes and another reads. Both fitted to two
-/// cores of a Xeon with AMX: 15 networks with steps of 40 to 400 µs at three precisions (`benches/record/threads.md`).
-const EXCHANGE: f64 = 0.13e-9;
+/// Seconds of a row, from anywhere in the table to its loss, and of each of its elements.
+const ROW: [f64; 2] = [70e-9, 0.34e-9];
+/// Seconds that several threads add to a step: for their meetings, …
+const MEET: f64 = 16e-6;
+/// … for each byte of the batch, activations and gradients, a part of which one worker writes and another reads, …
+const EXCHANGE: f64 = 0.04e-9;
+/// … and for each product of bf16 terms, of which an operand is packed by every worker. All three fitted to two cores of a
+/// Xeon with AMX: 14 networks with steps of 40 to 480 µs at three precisions (`benches/record/threads.md`).
+const PACK: f64 = 6e-6;
 
-/// Threads, of as many as there are cores, that make a step over `batch` rows fastest: all or one.
+/// Threads that make a step over `batch` rows fastest: one a core, or one.
 pub fn useful_threads(isa: Isa, plan: &Plan, batch: usize, precision: Precision) -> usize {
-    let (one, cores) = (step_seconds(isa, plan, batch, precision), cores());
-    let many = one / cores as f64 + MEET + EXCHANGE * exchanged(plan, batch) as f64;
-    if many < one { cores } else { 1 }
+    threads_of(cores(), isa, plan, batch, precision)
 }
 
-/// Estimated seconds of a step on one core.
-fn step_seconds(isa: Isa, plan: &Plan, batch: usize, precision: Precision) -> f64 {
-    let product = |m: usize, k: usize, n: usize| method(precision).choose(isa, m, k, n).seconds(isa, m, k, n);
-    let layer = |(l, layer): (usize, &Layer)| {
-        let (inputs, outputs) = (layer.inputs, layer.outputs);
-        let back = if l == 0 { 0.0 } else { product(batch, outputs, inputs) };
-        product(batch, inputs, outputs) + product(inputs, batch, outputs) + back
+fn threads_of(cores: usize, isa: Isa, plan: &Plan, batch: usize, precision: Precision) -> usize {
+    let product = |(m, k, n)| {
+        let method = method(precision).choose(isa, m, k, n);
+        (method.seconds(isa, m, k, n), usize::from(method != Method::F32))
     };
-    let products: f64 = plan.layers.iter().enumerate().map(layer).sum();
-    products + LEARN * plan.parameters as f64 + GATHER * (batch * plan.inputs) as f64
+    let layers = plan.layers.iter().enumerate().flat_map(|(l, &Layer { inputs, outputs, .. })| {
+        let back = (l > 0).then_some((batch, outputs, inputs));
+        [Some((batch, inputs, outputs)), Some((inputs, batch, outputs)), back].into_iter().flatten()
+    });
+    let (products, packed) = layers.map(product).fold((0.0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+    let rows = batch as f64 * (ROW[0] + ROW[1] * plan.inputs as f64);
+    let one = products + LEARN * plan.parameters as f64 + rows;
+    let several = one / cores as f64 + MEET + EXCHANGE * exchanged(plan, batch) as f64 + PACK * packed as f64;
+    if several < one { cores } else { 1 }
 }
 
 /// Bytes of the batch and of every layer's activations and their gradients.
@@ -50,14 +55,14 @@ mod tests {
         let isa = Isa::by_name("amx-emulated").expect("every machine can emulate");
         let threads = |inputs, hidden: &[usize], batch, precision| {
             let plan = Plan::new(&ModelSpec::uniform(hidden, Activation::Relu, 0.0), inputs, 10).expect("a network");
-            useful_threads(isa, &plan, batch, precision)
+            threads_of(2, isa, &plan, batch, precision)
         };
         for precision in [Precision::Highest, Precision::High, Precision::Medium] {
-            assert_eq!(threads(784, &[512, 512], 128, precision), cores(), "{precision:?}");
+            assert_eq!(threads(784, &[512, 512], 128, precision), 2, "{precision:?}");
             assert_eq!(threads(784, &[32], 16, precision), 1, "{precision:?}");
         }
-        // As much arithmetic, and twelve times as much that one worker writes and another reads.
-        assert_eq!(threads(784, &[128], 32, Precision::Medium), cores());
-        assert_eq!(threads(784, &[16], 256, Precision::Medium), 1);
+        // As much arithmetic, by instructions of which nothing is packed and by others.
+        assert_eq!(threads(54, &[128, 128], 64, Precision::Highest), 2);
+        assert_eq!(threads(54, &[128, 128], 64, Precision::Medium), 1);
     }
 }
