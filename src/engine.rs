@@ -35,7 +35,7 @@
 //! ```
 
 use crate::backend::cuda::{Cuda, Pace, Products, Timed, Took, data_bytes};
-use crate::backend::{Backend, Caps, Cpu, Member, Precision, Reference, UpdateRule, cores, cpu_threads, gpus};
+use crate::backend::{Backend, Caps, Cpu, Member, Precision, Reference, UpdateRule, cores, cpu_gain, gpus};
 use crate::bench::{CohortRate, CohortRow};
 use crate::check::{self, Choice, Finding, Findings};
 use crate::data::{Dataset, Sketch, Targets};
@@ -84,9 +84,14 @@ impl Device {
 /// Threads that a training over so many rows makes good use of: one where waiting for each other would cost more than it
 /// saves, else one a core.
 pub fn useful_threads(plan: &Plan, train: &TrainSpec, rows: usize) -> usize {
-    let threads = |isa| cpu_threads(isa, plan, train.batch_size.min(rows), train.precision);
+    if threads_gain(plan, train, rows) > 1.0 { cores() } else { 1 }
+}
+
+/// How many times as fast a training over so many rows is estimated to be on two threads of a CPU.
+pub fn threads_gain(plan: &Plan, train: &TrainSpec, rows: usize) -> f64 {
+    let gain = |isa| cpu_gain(isa, plan, train.batch_size.min(rows), train.precision);
     // Whoever asks for an instruction set that is not there hears of it when the device is opened.
-    Isa::detect().map_or(1, threads)
+    Isa::detect().map_or(1.0, gain)
 }
 
 /// Operations of a step from which [`Device::Auto`] gives a single training to a GPU: below, its launches take as long as

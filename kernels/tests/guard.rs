@@ -131,7 +131,7 @@ fn each(mut check: impl FnMut(Isa, Against)) {
 /// seconds for each of their products.
 fn each_method(mut check: impl FnMut(Isa, Method, Against)) {
     for isa in Isa::available().chain(Isa::by_name("amx-emulated").into_iter().filter(|_| !cfg!(miri))) {
-        for method in Method::ALL.into_iter().filter(|method| method.is_native(isa)) {
+        for method in Method::ALL.into_iter().filter(|method| method.is_available(isa)) {
             SIDES.iter().for_each(|&side| check(isa, method, side));
         }
     }

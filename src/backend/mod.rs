@@ -7,7 +7,7 @@ mod cpu;
 pub mod cuda;
 mod reference;
 
-pub use cpu::{Cpu, Worker, cores, method, natively, useful_threads as cpu_threads};
+pub use cpu::{Cpu, Worker, cores, method, natively, threads_gain as cpu_gain};
 pub use cuda::{Gpu, gpus};
 pub use reference::Reference;
 

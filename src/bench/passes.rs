@@ -224,13 +224,7 @@ impl Pass {
                 let mut x = values(self.elements(), 1);
                 self.time(|_| sigmoid_rows(isa, &mut x))
             }
-            Work::Dropout => {
-                let mut x = values(self.elements(), 1);
-                self.time(|i| {
-                    let x = MatrixMut::row_major(&mut x, self.rows, self.width);
-                    dropout_rows(isa, x, self.dropout(i, PROBABILITY));
-                })
-            }
+            Work::Dropout => self.time_each(|i, x| dropout_rows(isa, x, self.dropout(i, PROBABILITY))),
             Work::ColumnSums => {
                 let (x, mut out) = (values(self.elements(), 1), vec![0.0; self.width]);
                 self.time(|_| column_sums(isa, Matrix::row_major(&x, self.rows, self.width), &mut out))

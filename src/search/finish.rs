@@ -8,7 +8,7 @@ use super::population::Members;
 use super::ready::settings_of;
 use super::trial::{EPOCHS, SCORING, WEIGHTS};
 use crate::backend::cores;
-use crate::engine::{Engine, Fit, useful_threads};
+use crate::engine::{Engine, Fit, threads_gain, useful_threads};
 use crate::history::Trial;
 use crate::model::{Model, Plan};
 use crate::prepared::Sets;
@@ -61,7 +61,8 @@ pub(super) fn costs(bridge: &Bridge<'_>, best: &Trial) -> Costs {
 }
 
 /// Seconds that the last training takes: the trial's own, for more rows and fewer epochs, less where more threads share it
-/// (two make a training 1.8 times as fast; 1.5 is counted on).
+/// (two make a large training 1.8 times as fast; 1.5 is counted on, or what is
+/// estimated where that is less).
 fn training_seconds(bridge: &Bridge<'_>, best: &Trial) -> f64 {
     let number = |name: &str| best.user.get(name).and_then(Json::as_f64);
     let (Some(seconds), Some(run), Some(epochs)) = (number("train_seconds"), number("epochs_run"), number(EPOCHS))
@@ -72,16 +73,16 @@ fn training_seconds(bridge: &Bridge<'_>, best: &Trial) -> f64 {
     let rows = (train + validation) as f64 / train.max(1) as f64;
     // A training that got one thread beside others may get all of them.
     let shared = number("threads") == Some(1.0) && bridge.jobs > 1 && bridge.spec.threads == 0;
-    let pays = || {
+    let gain = || {
         let config = settings_of(&bridge.spec.fixed, &best.params)?.resolve()?;
         let sets = bridge.prepared.sets(config.preprocess)?;
         let plan = Plan::new(&config.model, sets.train.inputs, sets.train.targets.outputs())?;
-        Ok::<bool, Error>(useful_threads(&plan, &config.train, sets.train.rows) > 1)
+        Ok::<f64, Error>(threads_gain(&plan, &config.train, sets.train.rows))
     };
     // A GPU that trained many at once has room for one alone.
     let faster = match bridge.engine.makes_cohorts() {
         true if bridge.jobs > 1 => 2.0,
-        false if shared && pays().unwrap_or(false) => 1.5,
+        false if shared => gain().unwrap_or(1.0).clamp(1.0, 1.5),
         _ => 1.0,
     };
     // More jobs than cores took turns.

@@ -18,7 +18,7 @@ mod team;
 use super::{Backend, Caps, Member, Precision, Run};
 use crate::data::Dataset;
 use crate::{Error, Result};
-pub use cost::useful_threads;
+pub use cost::threads_gain;
 use hpt_kernels::gemm::Method;
 use hpt_kernels::isa::Isa;
 use net::Net;

@@ -17,6 +17,7 @@ use hpt_kernels::gather::{Rows, gather};
 use hpt_kernels::gemm::{Beta, Gemm, Packed, Right, Scratch, gemm_by, panel_width};
 use hpt_kernels::loss::{Gradient, Pointwise, PointwiseLoss, SoftmaxCrossEntropy, pointwise, softmax_cross_entropy};
 use hpt_kernels::matrix::{Matrix, MatrixMut};
+use std::ops::Range;
 
 impl Net {
     /// Makes one step over `rows` of `data` and returns its mean loss (on every worker).
@@ -147,9 +148,11 @@ impl Net {
         let (part, width) = (worker.share(batch, 1), self.plan.outputs);
         let range = part.start * width..part.end * width;
         let last = &self.h[self.plan.layers.len()];
+        // Class weights: the mean needs the labels of all rows, which a barrier has made readable.
+        let seen = if self.criterion.class_weights.is_some() { 0..batch } else { part.clone() };
         // SAFETY: phase rule: targets are only read, each worker writes its own rows of outputs and losses.
         let (labels, logits, losses) =
-            unsafe { (self.batch_labels(batch), last.part_mut(range.clone()), self.row_losses.part_mut(part.clone())) };
+            unsafe { (self.batch_labels(&seen), last.part_mut(range.clone()), self.row_losses.part_mut(part.clone())) };
         let scale = self.criterion.scale(labels, batch, width);
         let weights = self.criterion.class_weights.as_deref();
         let (gradient, gradient_scale) = (Gradient::Write, scale as f32);
@@ -159,7 +162,7 @@ impl Net {
                 SoftmaxCrossEntropy {
                     logits,
                     classes: width,
-                    labels: &labels[part],
+                    labels: &labels[part.start - seen.start..][..part.len()],
                     smoothing: self.criterion.label_smoothing,
                     class_weights: weights,
                     scale: gradient_scale,
@@ -180,9 +183,10 @@ impl Net {
 
     /// # Safety
     /// As [`Shared::part`].
-    unsafe fn batch_labels(&self, batch: usize) -> &[u32] {
+    unsafe fn batch_labels(&self, rows: &Range<usize>) -> &[u32] {
+        let there = |row: usize| row.min(self.labels.len());
         // SAFETY: by the caller's promise.
-        unsafe { self.labels.part(0..batch.min(self.labels.len())) }
+        unsafe { self.labels.part(there(rows.start)..there(rows.end)) }
     }
 
     /// dL/dz of layer `l`: the last layer's stands in its output.

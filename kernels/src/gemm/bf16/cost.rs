@@ -1,7 +1,8 @@
 //! What a product costs by each method, to choose one from its shape: a model of work, not a measurement.
 //!
 //! Seconds of one core = operations, of whole tiles, over the unit's rate + elements packed + elements of C scaled
-//! back + a fixed part. Only the order of the estimates matters.
+//! back + a fixed part. To the choice of a method only the order of the estimates matters, to that of a number of threads
+//! their size as well.
 
 use super::Method;
 use super::pack::{CHUNK, PANEL};
@@ -48,6 +49,15 @@ const PAIRS: Unit = Unit {
     rows: 1,
 };
 
+/// Operations a second of sets without a unit, roughly.
+fn chains(isa: Isa) -> f64 {
+    match isa.name() {
+        "portable" => 15e9,
+        "avx2" => 80e9,
+        _ => 150e9,
+    }
+}
+
 /// Estimated seconds of a product m × k × n on one core.
 pub(super) fn seconds(isa: Isa, method: Method, m: usize, k: usize, n: usize) -> f64 {
     let unit = match isa.bf16() {
@@ -55,11 +65,12 @@ pub(super) fn seconds(isa: Isa, method: Method, m: usize, k: usize, n: usize) ->
         Some(Bf16::Pairs) => PAIRS,
         _ => TILES,
     };
+    let f32_rate = if isa.bf16().is_some() { unit.f32_rate } else { chains(isa) };
     let flops = |m: usize, k: usize, n: usize| 2.0 * m as f64 * k as f64 * n as f64;
     let packed = (m + n) as f64 * k as f64;
     let tiled = flops(m.next_multiple_of(unit.rows), k.next_multiple_of(CHUNK), n.next_multiple_of(PANEL));
     let (products, pack) = match method {
-        Method::F32 => return flops(m, k, n.next_multiple_of(isa.lanes())) / unit.f32_rate,
+        Method::F32 => return flops(m, k, n.next_multiple_of(isa.lanes())) / f32_rate,
         Method::Bf16 => (1.0, unit.pack[0]),
         Method::Bf16x3 => (3.0, unit.pack[1]),
         Method::Bf16x6 => (6.0, unit.pack[2]),

@@ -83,8 +83,8 @@ impl Method {
         exact_enough.min_by(|a, b| seconds(a).total_cmp(&seconds(b))).unwrap_or(Method::F32)
     }
 
-    /// Estimated seconds of a product m × k × n by this method on one core: a model of work that knows nothing of this
-    /// machine's clock or memory.
+    /// Estimated seconds of a product m × k × n by this method on one core: a model of work, fitted to a processor of each
+    /// kind, which knows nothing of this one's clock or memory.
     pub fn seconds(self, isa: Isa, m: usize, k: usize, n: usize) -> f64 {
         cost::seconds(isa, self, m, k, n)
     }
