@@ -61,8 +61,7 @@ pub(super) fn costs(bridge: &Bridge<'_>, best: &Trial) -> Costs {
 }
 
 /// Seconds that the last training takes: the trial's own, for more rows and fewer epochs, less where more threads share it
-/// (two make a large training 1.8 times as fast; 1.5 is counted on, or what is
-/// estimated where that is less).
+/// (two make a large training 1.8 times as fast; 1.5 is counted on, or what is estimated where that is less).
 fn training_seconds(bridge: &Bridge<'_>, best: &Trial) -> f64 {
     let number = |name: &str| best.user.get(name).and_then(Json::as_f64);
     let (Some(seconds), Some(run), Some(epochs)) = (number("train_seconds"), number("epochs_run"), number(EPOCHS))
