@@ -3,11 +3,11 @@
 //! No mask is stored: forward and backward draw the same one. The columns of a row go in groups of 64; a group is 16
 //! Philox blocks, and word `w` of block `j` belongs to column `64·group + 16·w + j`. So sixteen lanes that each hold
 //! one block yield four vectors of contiguous columns without a transpose, and a GPU draws the same bits. [`keep`] is
-//! the mapping in scalars, the oracle of `factors`.
+//! the mapping in scalars, the oracle of [`dropout_rows`].
 
 use crate::isa::{Isa, Op, Simd};
 use crate::matrix::MatrixMut;
-use crate::philox::{self, Key, philox4x32_10};
+use crate::philox::{Key, Rounds, philox4x32_10};
 
 /// Columns of a group.
 const GROUP: usize = 64;
@@ -62,16 +62,27 @@ pub fn keep(d: &Dropout, r: usize, c: usize) -> bool {
     words[c / 16 % 4] >= d.threshold()
 }
 
-/// Gives 0 or the scale for each column of a group to `each`, a vector at a time with its first column.
-#[inline(always)]
-fn factors<S: Simd>(s: S, d: &Dropout, row: usize, group: usize, threshold: S::U, mut each: impl FnMut(usize, S::F)) {
-    let [block, b, high, purpose] = d.counter(row, group);
-    let (scale, zero) = (s.splat(d.scale()), s.splat(0.0));
-    for first in (0..16).step_by(S::LANES) {
-        let counter = [s.iota(block + first as u32), s.splat_u(b), s.splat_u(high), s.splat_u(purpose)];
-        let words = philox::rounds(s, counter, d.key.0);
-        for (w, word) in words.into_iter().enumerate() {
-            each(16 * w + first, s.select(s.ge_u(word, threshold), scale, zero));
+/// What the factors of all groups of a mask have in common.
+struct Factors<'a, S: Simd> {
+    d: &'a Dropout,
+    rounds: Rounds<S>,
+    threshold: S::U,
+    scale: S::F,
+}
+
+impl<S: Simd> Factors<'_, S> {
+    /// Gives 0 or the scale for each column of `N` groups to `each`, a vector at a time with its first column.
+    #[inline(always)]
+    fn of_groups<const N: usize>(&self, s: S, row: usize, group: usize, mut each: impl FnMut(usize, S::F)) {
+        for first in (0..16).step_by(S::LANES) {
+            let mut counters = [[s.splat_u(0); 4]; N];
+            for (i, counter) in counters.iter_mut().enumerate() {
+                let [block, b, high, purpose] = self.d.counter(row, group + i);
+                *counter = [s.iota(block + first as u32), s.splat_u(b), s.splat_u(high), s.splat_u(purpose)];
+            }
+            for (w, word) in self.rounds.words(s, counters).as_flattened().iter().enumerate() {
+                each(16 * w + first, s.select(s.ge_u(*word, self.threshold), self.scale, s.splat(0.0)));
+            }
         }
     }
 }
@@ -79,22 +90,26 @@ fn factors<S: Simd>(s: S, d: &Dropout, row: usize, group: usize, threshold: S::U
 /// Multiplies a part of a row, which begins at the block's element (`row`, `col`), by its factors.
 #[inline(always)]
 pub(crate) fn apply<S: Simd>(s: S, d: &Dropout, row: usize, col: usize, c: &mut [f32]) {
-    let threshold = s.splat_u(d.threshold());
+    let (row, col) = (d.row + row, d.col + col);
+    let (threshold, scale) = (s.splat_u(d.threshold()), s.splat(d.scale()));
+    let factors = Factors { d, rounds: Rounds::new(s, d.key), threshold, scale };
     let mut buffer = [0.0; GROUP];
     let mut done = 0;
     while done < c.len() {
-        let at = d.col + col + done;
-        let part = (GROUP - at % GROUP).min(c.len() - done);
-        if let Some(x) = c[done..].first_chunk_mut::<GROUP>().filter(|_| part == GROUP) {
-            factors(s, d, d.row + row, at / GROUP, threshold, |i, factor| {
+        let (group, at) = ((col + done) / GROUP, (col + done) % GROUP);
+        // Fewer registers than those of AVX-512 do not hold the states of two.
+        let two = c[done..].first_chunk_mut::<{ 2 * GROUP }>().filter(|_| at == 0 && S::LANES == 16);
+        if let Some(x) = two {
+            factors.of_groups::<2>(s, row, group, |i, factor| {
                 let v = s.mul(s.load(&x[i..]), factor);
                 s.store(&mut x[i..], v);
             });
-            done += part;
+            done += 2 * GROUP;
             continue;
         }
-        factors(s, d, d.row + row, at / GROUP, threshold, |i, factor| s.store(&mut buffer[i..][..S::LANES], factor));
-        let (x, f) = (&mut c[done..done + part], &buffer[at % GROUP..]);
+        factors.of_groups::<1>(s, row, group, |i, factor| s.store(&mut buffer[i..][..S::LANES], factor));
+        let part = (GROUP - at).min(c.len() - done);
+        let (x, f) = (&mut c[done..done + part], &buffer[at..]);
         for i in (0..part).step_by(S::LANES) {
             let v = s.mul(s.load(&x[i..]), s.load(&f[i..]));
             s.store(&mut x[i..], v);

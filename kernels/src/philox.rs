@@ -3,7 +3,7 @@
 //! The generator of Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3" (SC 2011): ten
 //! rounds of two 32×32→64-bit products turn any counter into four words that pass the usual test suites. Nothing is
 //! shared and nothing advances, so any element of any step can be drawn by any thread, in any order, and drawn again
-//! after a resume. [`philox4x32_10`] is the plain form; `rounds` is the same ten rounds on vectors of counters.
+//! after a resume. [`philox4x32_10`] is the plain form; `Rounds` is the same on vectors of counters.
 
 use crate::isa::Simd;
 
@@ -27,26 +27,46 @@ pub fn philox4x32_10(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
     [a, b, c, d]
 }
 
-/// [`philox4x32_10`] of as many counters as there are lanes, under one key.
-///
-/// The even and the odd counters go separately, each word in the low half of 64 bits, as a product leaves it; what
-/// stands in the high halves is never looked at.
-#[inline(always)]
-pub(crate) fn rounds<S: Simd>(s: S, counter: [S::U; 4], key: [u32; 2]) -> [S::U; 4] {
-    let mut even = counter;
-    let mut odd = counter.map(|word| s.high_halves(word));
-    for round in 0..ROUNDS {
-        let k0 = s.splat_u(key[0].wrapping_add(WEYL[0].wrapping_mul(round)));
-        let k1 = s.splat_u(key[1].wrapping_add(WEYL[1].wrapping_mul(round)));
-        for state in [&mut even, &mut odd] {
-            let [a, b, c, d] = *state;
-            let p = s.mul_even(a, s.splat_u(MULTIPLIERS[0]));
-            let q = s.mul_even(c, s.splat_u(MULTIPLIERS[1]));
-            let xor = |a, b, k| s.xor(s.xor(a, b), k);
-            *state = [xor(s.high_halves(q), b, k0), q, xor(s.high_halves(p), d, k1), p];
-        }
+/// [`philox4x32_10`] of vectors of counters under one key, whose rounds' keys are made once.
+pub(crate) struct Rounds<S: Simd> {
+    keys: [[S::U; 2]; ROUNDS as usize],
+    multipliers: [S::U; 2],
+}
+
+impl<S: Simd> Rounds<S> {
+    #[inline(always)]
+    pub(crate) fn new(s: S, key: Key) -> Self {
+        let of = |round: usize| [0, 1].map(|i| s.splat_u(key.0[i].wrapping_add(WEYL[i].wrapping_mul(round as u32))));
+        Rounds { keys: std::array::from_fn(of), multipliers: MULTIPLIERS.map(|m| s.splat_u(m)) }
     }
-    std::array::from_fn(|word| s.pair(even[word], odd[word]))
+
+    /// The words of `N` vectors of counters. Two take little longer than one, whose rounds wait for each other.
+    ///
+    /// The even and the odd counters go separately, each word in the low half of 64 bits, as a product leaves it; what
+    /// stands in the high halves is never looked at.
+    #[inline(always)]
+    pub(crate) fn words<const N: usize>(&self, s: S, counters: [[S::U; 4]; N]) -> [[S::U; 4]; N] {
+        // No `map`: the compiler leaves it a call, where vectors go through memory.
+        let mut states = [counters; 2];
+        for state in &mut states[1] {
+            let [a, b, c, d] = *state;
+            *state = [s.high_halves(a), s.high_halves(b), s.high_halves(c), s.high_halves(d)];
+        }
+        for [k0, k1] in self.keys {
+            for state in states.as_flattened_mut() {
+                let [a, b, c, d] = *state;
+                let p = s.mul_even(a, self.multipliers[0]);
+                let q = s.mul_even(c, self.multipliers[1]);
+                let xor = |a, b, k| s.xor(s.xor(a, b), k);
+                *state = [xor(s.high_halves(q), b, k0), q, xor(s.high_halves(p), d, k1), p];
+            }
+        }
+        let [mut even, odd] = states;
+        for (even, odd) in even.as_flattened_mut().iter_mut().zip(odd.as_flattened()) {
+            *even = s.pair(*even, *odd);
+        }
+        even
+    }
 }
 
 /// Under which key a stream of random words is drawn.
@@ -101,7 +121,8 @@ mod tests {
             #[inline(always)]
             fn run<S: Simd>(self, s: S) -> Self::Output {
                 let [a, b, c, d] = self.counter;
-                let words = rounds(s, [s.iota(a), s.splat_u(b), s.splat_u(c), s.splat_u(d)], self.key);
+                let rounds = Rounds::new(s, Key(self.key));
+                let [words] = rounds.words(s, [[s.iota(a), s.splat_u(b), s.splat_u(c), s.splat_u(d)]]);
                 let mut out = vec![[0; 4]; S::LANES];
                 for (w, v) in words.into_iter().enumerate() {
                     let mut lanes = [0; 16];

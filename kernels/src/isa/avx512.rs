@@ -254,11 +254,15 @@ impl Simd for Avx512 {
     }
     #[inline(always)]
     fn high_halves(self, a: __m512i) -> __m512i {
-        unsafe { _mm512_srli_epi64::<32>(a) }
+        // A copy of the odd lanes to the even ones: shifts and multiplications share a port.
+        unsafe { _mm512_castps_si512(_mm512_movehdup_ps(_mm512_castsi512_ps(a))) }
     }
     #[inline(always)]
     fn pair(self, even: __m512i, odd: __m512i) -> __m512i {
-        unsafe { _mm512_mask_blend_epi32(0xaaaa, even, _mm512_slli_epi64::<32>(odd)) }
+        unsafe {
+            let (even, odd) = (_mm512_castsi512_ps(even), _mm512_castsi512_ps(odd));
+            _mm512_castps_si512(_mm512_mask_moveldup_ps(even, 0xaaaa, odd))
+        }
     }
     #[inline(always)]
     fn ge_u(self, a: __m512i, b: __m512i) -> __mmask16 {

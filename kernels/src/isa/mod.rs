@@ -144,7 +144,7 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn shr<const N: u32>(self, a: Self::U) -> Self::U;
     /// The 64-bit product of each even lane, its high half in the odd lane behind.
     fn mul_even(self, a: Self::U, b: Self::U) -> Self::U;
-    /// The odd lanes moved to the even lanes before them, and 0 where they were.
+    /// The odd lanes moved to the even lanes before them; what stands where they were is unspecified.
     fn high_halves(self, a: Self::U) -> Self::U;
     /// The even lanes of both, those of `odd` moved to the odd lanes behind them.
     fn pair(self, even: Self::U, odd: Self::U) -> Self::U;
