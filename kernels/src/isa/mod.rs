@@ -15,7 +15,7 @@ mod avx512;
 mod peak;
 mod portable;
 
-pub use peak::{bandwidth, peak};
+pub use peak::{bandwidth, multiply_adds, peak};
 pub use portable::Portable;
 #[cfg(target_arch = "x86_64")]
 pub use {avx2::Avx2, avx512::Avx512};
