@@ -3,7 +3,7 @@
 //! machine has them and on their emulation everywhere.
 
 use hpt_engine::backend::{Backend, Caps, Cpu, Precision, method, natively};
-use hpt_engine::data::{DataSpec, Dataset, Preprocess, SplitSpec};
+use hpt_engine::data::{DataSpec, Dataset, Features, Preprocess, SplitSpec};
 use hpt_engine::engine::{Device, Engine};
 use hpt_engine::model::{Activation, Init, ModelSpec, Plan, initialise};
 use hpt_engine::prepared::Prepared;
@@ -46,10 +46,13 @@ impl Digits {
     }
 
     fn train(&self, (isa, precision): (Isa, Precision), threads: usize, epochs: usize, seed: u64) -> Trained {
+        self.train_by(&TrainSpec { epochs, precision, ..TrainSpec::default() }, isa, threads, seed)
+    }
+
+    fn train_by(&self, spec: &TrainSpec, isa: Isa, threads: usize, seed: u64) -> Trained {
         let cpu = Cpu::with_isa(isa, threads).unwrap();
-        let spec = TrainSpec { epochs, precision, ..TrainSpec::default() };
         let weights = initialise(&self.plan, Init::Torch, seed, 0);
-        let (plan, spec) = (&self.plan, &spec);
+        let plan = &self.plan;
         let trainer = Trainer { plan, spec, weights: &weights, seed, slot: 0, last_epoch: None, cancelled: &|| false };
         train(&cpu, &trainer, &self.training, Some(&self.validation), &mut |_| Control::Continue).unwrap()
     }
@@ -116,6 +119,71 @@ fn highest_by_tiles_follows_f32() {
             assert!(ratio.abs() <= 1e-5, "{tier:?}: epoch {}: {ratio:e}", chains.epoch);
         }
         assert_ne!(chains.weights, tiles.weights, "{tier:?} did what chains do");
+    }
+}
+
+/// What a byte of [`Digits::in_bytes`] stands for: no number of few bits.
+const BYTE: f32 = 0.0123;
+
+impl Digits {
+    /// The same with features of bytes, and with the f32 numbers that these stand for.
+    fn in_bytes(mut self) -> [Digits; 2] {
+        let Features::F32(numbers) = &self.training.features else { panic!("standardised features are f32") };
+        let values: Vec<u8> = numbers.iter().map(|x| (x * 40.0 + 100.0) as u8).collect();
+        let numbers = Features::F32(values.iter().map(|&byte| f32::from(byte) * BYTE).collect());
+        let training = Dataset { features: numbers, ..(*self.training).clone() };
+        self.validation = Arc::new(training.clone());
+        let bytes = Dataset { features: Features::U8 { values, scale: BYTE }, ..training.clone() };
+        let of = |training| Digits { training, validation: self.validation.clone(), plan: self.plan.clone() };
+        [of(Arc::new(bytes)), of(Arc::new(training))]
+    }
+}
+
+/// The first layer multiplies bytes as they are: the same bits for every number of threads, and what their numbers give as
+/// close as rounding allows. The last batch is one whose bytes become numbers; a clipped norm takes the gradient whole.
+#[test]
+fn bytes_train_as_their_numbers_do() {
+    let [bytes, numbers] = Digits::new(&[192, 192], 0.2).in_bytes();
+    let (rows, inputs) = (bytes.training.rows, bytes.training.inputs);
+    let batch_size = (96..).find(|batch| (1..32).contains(&(rows % batch))).unwrap();
+    for (isa, precision) in tiers().into_iter().chain(highest_by_tiles()) {
+        let chosen = |m, k, n| method(precision).choose_of_bytes(isa, m, k, n);
+        let bits = [(batch_size, inputs, 192), (inputs, batch_size, 192)].map(|(m, k, n)| chosen(m, k, n));
+        assert!(!bits.contains(&Method::F32), "{isa:?} {precision:?}: the test would compare f32");
+        for clip_norm in [None, Some(0.5)] {
+            let spec = TrainSpec { epochs: 2, precision, batch_size, clip_norm, ..TrainSpec::default() };
+            let (one, exact) = (bytes.train_by(&spec, isa, 1, 3), numbers.train_by(&spec, isa, 1, 3));
+            let limit = [1e-5, 1e-4, 1e-2][precision as usize];
+            for (one, exact) in one.history.iter().zip(&exact.history) {
+                let ratio = one.train_loss / exact.train_loss - 1.0;
+                assert!(ratio.abs() <= limit, "{isa:?} {precision:?}: epoch {}: {ratio:e}", one.epoch);
+            }
+            assert_ne!(one.weights, exact.weights, "{isa:?} {precision:?}: no bytes were multiplied");
+            for threads in [2, 3] {
+                let several = bytes.train_by(&spec, isa, threads, 3);
+                assert!(one.weights == several.weights, "{isa:?} {precision:?}: {threads} threads differ from one");
+            }
+        }
+    }
+}
+
+/// Dropout of the inputs and skip connections around the first layer need its numbers.
+#[test]
+fn bytes_that_are_needed_as_numbers_train_as_those() {
+    let inputs = Digits::new(&[1], 0.0).training.inputs;
+    let [bytes, numbers] = Digits::new(&[inputs, 192], 0.0).in_bytes();
+    for input_dropout in [0.0, 0.3] {
+        let of = |digits: &Digits| {
+            let mut plan = digits.plan.clone();
+            plan.input_dropout = input_dropout;
+            plan.layers[0].residual = input_dropout == 0.0;
+            Digits { training: digits.training.clone(), validation: digits.validation.clone(), plan }
+        };
+        let (bytes, numbers) = (of(&bytes), of(&numbers));
+        for tier in tiers().into_iter().chain(highest_by_tiles()) {
+            let (bytes, numbers) = (bytes.train(tier, 2, 1, 3), numbers.train(tier, 2, 1, 3));
+            assert!(bytes.weights == numbers.weights, "{tier:?}, dropout {input_dropout}");
+        }
     }
 }
 

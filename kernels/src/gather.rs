@@ -29,10 +29,46 @@ pub fn gather(isa: Isa, features: Rows<'_>, width: usize, rows: &[u32], out: &mu
     }
 }
 
+/// `out[i] ← values[rows[i]]` for rows of `width` bytes; `out` is `rows.len() × width`.
+pub fn gather_bytes(isa: Isa, values: &[u8], width: usize, rows: &[u32], out: &mut [u8]) {
+    assert_eq!(out.len(), rows.len() * width);
+    isa.run(Copies { values, width, rows, out });
+}
+
 /// Rows that are asked for before they are needed: shuffled rows come from anywhere in memory, one by one.
 const AHEAD: usize = 4;
 /// Bytes of a cache line.
 const LINE: usize = 64;
+
+/// Asks for the row after `AHEAD` others.
+#[inline(always)]
+fn ask<S: Simd>(s: S, values: &[u8], width: usize, rows: &[u32], i: usize) {
+    if let Some(&row) = rows.get(i + AHEAD) {
+        let bytes = values.as_ptr().wrapping_add(row as usize * width);
+        for line in (0..width).step_by(LINE) {
+            s.prefetch(bytes.wrapping_add(line).cast());
+        }
+    }
+}
+
+struct Copies<'a> {
+    values: &'a [u8],
+    width: usize,
+    rows: &'a [u32],
+    out: &'a mut [u8],
+}
+
+impl Op for Copies<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for (i, (out, &row)) in self.out.chunks_exact_mut(self.width).zip(self.rows).enumerate() {
+            ask(s, self.values, self.width, self.rows, i);
+            out.copy_from_slice(&self.values[row as usize * self.width..][..self.width]);
+        }
+    }
+}
 
 struct Bytes<'a> {
     values: &'a [u8],
@@ -49,12 +85,7 @@ impl Op for Bytes<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         for (i, (out, &row)) in self.out.chunks_exact_mut(self.width).zip(self.rows).enumerate() {
-            if let Some(&row) = self.rows.get(i + AHEAD) {
-                let bytes = self.values.as_ptr().wrapping_add(row as usize * self.width);
-                for line in (0..self.width).step_by(LINE) {
-                    s.prefetch(bytes.wrapping_add(line).cast());
-                }
-            }
+            ask(s, self.values, self.width, self.rows, i);
             let bytes = &self.values[row as usize * self.width..][..self.width];
             for (out, &byte) in out.iter_mut().zip(bytes) {
                 *out = f32::from(byte) * self.scale;

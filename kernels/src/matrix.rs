@@ -23,28 +23,28 @@ fn check(len: usize, rows: usize, cols: usize, row_stride: usize, col_stride: us
     );
 }
 
-/// A readable `rows × cols` view of `f32`; strides are in elements.
+/// A readable `rows × cols` view of numbers, `f32` unless said; strides are in elements.
 #[derive(Clone, Copy, Debug)]
-pub struct Matrix<'a> {
-    ptr: *const f32,
+pub struct Matrix<'a, T = f32> {
+    ptr: *const T,
     rows: usize,
     cols: usize,
     row_stride: usize,
     col_stride: usize,
-    data: PhantomData<&'a [f32]>,
+    data: PhantomData<&'a [T]>,
 }
 
-// SAFETY: a `Matrix` grants what the `&[f32]` that it stands for grants.
-unsafe impl Send for Matrix<'_> {}
+// SAFETY: a `Matrix` grants what the `&[T]` that it stands for grants.
+unsafe impl<T: Sync> Send for Matrix<'_, T> {}
 // SAFETY: as above.
-unsafe impl Sync for Matrix<'_> {}
+unsafe impl<T: Sync> Sync for Matrix<'_, T> {}
 
-impl<'a> Matrix<'a> {
+impl<'a, T: Copy> Matrix<'a, T> {
     /// The view of `data` with those strides.
     ///
     /// # Panics
     /// The view reaches beyond `data`.
-    pub fn new(data: &'a [f32], rows: usize, cols: usize, row_stride: usize, col_stride: usize) -> Self {
+    pub fn new(data: &'a [T], rows: usize, cols: usize, row_stride: usize, col_stride: usize) -> Self {
         check(data.len(), rows, cols, row_stride, col_stride);
         Matrix { ptr: data.as_ptr(), rows, cols, row_stride, col_stride, data: PhantomData }
     }
@@ -53,7 +53,7 @@ impl<'a> Matrix<'a> {
     ///
     /// # Panics
     /// `data` holds fewer than `rows · cols` elements.
-    pub fn row_major(data: &'a [f32], rows: usize, cols: usize) -> Self {
+    pub fn row_major(data: &'a [T], rows: usize, cols: usize) -> Self {
         Self::new(data, rows, cols, cols, 1)
     }
 
@@ -61,7 +61,7 @@ impl<'a> Matrix<'a> {
     ///
     /// # Safety
     /// Every element of the view is readable and not written by anyone during `'a`.
-    pub unsafe fn from_raw(ptr: *const f32, rows: usize, cols: usize, row_stride: usize, col_stride: usize) -> Self {
+    pub unsafe fn from_raw(ptr: *const T, rows: usize, cols: usize, row_stride: usize, col_stride: usize) -> Self {
         Matrix { ptr, rows, cols, row_stride, col_stride, data: PhantomData }
     }
 
@@ -107,7 +107,7 @@ impl<'a> Matrix<'a> {
 
     /// Where element (0, 0) lies; dangling where the view is empty.
     #[inline(always)]
-    pub fn as_ptr(&self) -> *const f32 {
+    pub fn as_ptr(&self) -> *const T {
         self.ptr
     }
 
@@ -116,7 +116,7 @@ impl<'a> Matrix<'a> {
     /// # Panics
     /// It lies outside the matrix.
     #[inline]
-    pub fn get(&self, i: usize, j: usize) -> f32 {
+    pub fn get(&self, i: usize, j: usize) -> T {
         assert!(i < self.rows && j < self.cols, "({i}, {j}) outside {}×{}", self.rows, self.cols);
         // SAFETY: the element is one of the view's, all of which are readable.
         unsafe { *self.ptr.add(i * self.row_stride + j * self.col_stride) }
@@ -127,7 +127,7 @@ impl<'a> Matrix<'a> {
     /// # Panics
     /// `i` is outside the matrix, or the columns are not contiguous.
     #[inline]
-    pub fn row(&self, i: usize) -> &'a [f32] {
+    pub fn row(&self, i: usize) -> &'a [T] {
         assert!(i < self.rows && (self.col_stride == 1 || self.cols <= 1), "no row {i} with contiguous columns");
         // SAFETY: the row's elements are contiguous and readable during `'a`.
         unsafe { std::slice::from_raw_parts(self.ptr.add(i * self.row_stride), self.cols) }

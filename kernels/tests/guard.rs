@@ -9,8 +9,8 @@ use hpt_kernels::dropout::{Dropout, dropout_rows};
 use hpt_kernels::epilogue::{Backward, Derivative, Epilogue, Forward, backward, forward};
 use hpt_kernels::gather::{Rows, gather};
 use hpt_kernels::gemm::{
-    Beta, Gemm, Method, Packed, PackedMut, Right, Scratch, Take, gemm_by, gemm_panels, gemm_parts, pack, packed_len,
-    panel_width,
+    Beta, Gemm, Left, Method, Packed, PackedMut, Right, Scratch, Take, gemm_by, gemm_panels, gemm_parts, pack,
+    packed_len, panel_width,
 };
 use hpt_kernels::isa::Isa;
 use hpt_kernels::loss::{
@@ -150,20 +150,23 @@ fn packed(isa: Isa, side: Against, b: Matrix) -> Guarded<f32> {
     panels
 }
 
-/// Every way to give the operands of a product m × k × n. With `huge`, A holds numbers that bf16 terms do not fit, whose
+/// Every way to give the operands of a product m × k × n, with `bytes` those of bytes too. With `huge`, A holds numbers that bf16 terms do not fit, whose
 /// elements of C the f32 kernel computes again.
 fn operands(
     isa: Isa,
     side: Against,
     (m, k, n): (usize, usize, usize),
     huge: bool,
-    mut check: impl FnMut(Matrix, Right),
+    bytes: bool,
+    mut check: impl FnMut(Left, Right),
 ) {
-    let (mut a, b) = (numbers(side, m * k), numbers(side, k * n));
+    let (mut a, mut b) = (numbers(side, m * k), numbers(side, k * n));
     if huge {
         a[0] = 1e30;
         a[m * k - 1] = f32::INFINITY;
+        b[0] = if bytes { f32::NAN } else { b[0] };
     }
+    let whole = Guarded::new(side, &(0..m * k).map(|i| i as u8).collect::<Vec<_>>());
     let by_rows = Matrix::row_major(&b, k, n);
     let (panels, turned) = (packed(isa, side, by_rows), packed(isa, side, by_rows.t()));
     let rights = [
@@ -172,7 +175,9 @@ fn operands(
         Right::Packed(Packed::new(isa, &panels, k, n)),
         Right::Transposed(Packed::new(isa, &turned, n, k)),
     ];
-    for a in [Matrix::row_major(&a, m, k), Matrix::row_major(&a, k, m).t()] {
+    let lefts = [Matrix::row_major(&a, m, k), Matrix::row_major(&a, k, m).t()].map(Left::Strided);
+    let of_bytes = [Matrix::row_major(&whole, m, k), Matrix::row_major(&whole, k, m).t()];
+    for a in lefts.into_iter().chain(of_bytes.map(|a| Left::Bytes(a, 0.5)).into_iter().filter(|_| bytes)) {
         rights.into_iter().for_each(|b| check(a, b));
     }
 }
@@ -186,7 +191,7 @@ fn products() {
             // C by rows, by columns, and with a gap after each element.
             for (row_stride, col_stride) in [(n, 1), (1, m), (2 * n, 2)] {
                 let len = (m - 1) * row_stride + (n - 1) * col_stride + 1;
-                operands(isa, side, shape, huge, |a, b| {
+                operands(isa, side, shape, huge, method != Method::F32, |a, b| {
                     for beta in [Beta::Zero, Beta::One] {
                         let mut c = numbers(side, len);
                         let c = MatrixMut::new(&mut c, m, n, row_stride, col_stride);
@@ -194,7 +199,7 @@ fn products() {
                     }
                 });
             }
-            operands(isa, side, shape, huge, |a, b| {
+            operands(isa, side, shape, huge, method != Method::F32, |a, b| {
                 let mut c = numbers(side, packed_len(isa, m, n));
                 // SAFETY: a packed m × n matrix.
                 let c = unsafe { PackedMut::from_raw(isa, c.as_mut_ptr(), m, n) };
@@ -213,7 +218,7 @@ fn products_with_epilogues() {
             let (mut z, mut c) = (numbers(side, m * n), numbers(side, m * n));
             let dropout = Dropout { key: Key::new(1), step: 1, purpose: 0, probability: 0.3, row: 0, col: 0, width: n };
             for dropout in [None, Some(dropout)] {
-                operands(isa, side, shape, false, |a, b| {
+                operands(isa, side, shape, false, method != Method::F32, |a, b| {
                     let mut run = |epilogue: Epilogue| {
                         let c = MatrixMut::row_major(&mut c, m, n);
                         gemm_by(isa, method, Gemm { a, b, c, beta: Beta::Zero, epilogue }, scratch);
@@ -297,7 +302,7 @@ fn products_used_up_by_parts() {
             let (m, _, n) = shape;
             let (len, scratch) = (packed_len(isa, m, n), &mut Scratch::default());
             let stored = n.next_multiple_of(isa.lanes());
-            operands(isa, side, shape, false, |a, b| {
+            operands(isa, side, shape, false, method != Method::F32, |a, b| {
                 let (values, slots) = (numbers(side, len), [(); 2].map(|()| Guarded::new(side, &vec![0.0; len])));
                 let mut weights = Weights { isa, rows: m, stored, values, slots, taken: 0 };
                 gemm_parts(isa, method, a, b, scratch, &mut weights);

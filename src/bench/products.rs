@@ -173,7 +173,8 @@ impl Timer {
                     Right::Transposed(b) => Right::Transposed(b.rows(cols.clone())),
                 };
                 let c = MatrixMut::row_major(&mut c, rows.len(), cols.len());
-                let args = Gemm { a: a.block(rows.clone(), 0..k), b, c, beta: Beta::Zero, epilogue: Epilogue::None };
+                let args =
+                    Gemm { a: a.block(rows.clone(), 0..k).into(), b, c, beta: Beta::Zero, epilogue: Epilogue::None };
                 gemm_by(isa, self.method, args, &mut scratch);
                 worker.wait();
             };

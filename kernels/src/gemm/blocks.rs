@@ -330,6 +330,7 @@ impl Op for Product<'_, '_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Gemm { a, b, c, beta, epilogue } = self.args;
+        let a = a.numbers();
         multiply(s, a, b, beta, self.scratch, Rows { c, epilogue });
     }
 }

@@ -25,6 +25,7 @@ use blocks::{PanelProduct, Product};
 use crate::epilogue::Epilogue;
 use crate::isa::Isa;
 use crate::matrix::{Matrix, MatrixMut};
+use std::ops::Range;
 
 /// What becomes of the old `C`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,6 +34,72 @@ pub enum Beta {
     Zero,
     /// `C ← A·B + C`.
     One,
+}
+
+/// The left operand `A`, m × k, any strides.
+#[derive(Clone, Copy, Debug)]
+pub enum Left<'a> {
+    /// As it lies in memory.
+    Strided(Matrix<'a>),
+    /// Bytes that stand for `byte · scale`, for products of bf16 terms: a byte is one term, exactly, and the sums
+    /// are multiplied by the scale.
+    Bytes(Matrix<'a, u8>, f32),
+}
+
+impl<'a> From<Matrix<'a>> for Left<'a> {
+    fn from(a: Matrix<'a>) -> Self {
+        Left::Strided(a)
+    }
+}
+
+impl<'a> Left<'a> {
+    /// Rows, those of `C`.
+    pub fn rows(&self) -> usize {
+        match self {
+            Left::Strided(a) => a.rows(),
+            Left::Bytes(a, _) => a.rows(),
+        }
+    }
+
+    /// Columns, the length of the sums.
+    pub fn cols(&self) -> usize {
+        match self {
+            Left::Strided(a) => a.cols(),
+            Left::Bytes(a, _) => a.cols(),
+        }
+    }
+
+    /// The transpose: the same memory, rows and columns exchanged.
+    #[must_use]
+    pub fn t(self) -> Self {
+        match self {
+            Left::Strided(a) => Left::Strided(a.t()),
+            Left::Bytes(a, scale) => Left::Bytes(a.t(), scale),
+        }
+    }
+
+    /// The block of those rows.
+    ///
+    /// # Panics
+    /// The range reaches beyond the matrix.
+    #[must_use]
+    pub fn block(self, rows: Range<usize>) -> Self {
+        match self {
+            Left::Strided(a) => Left::Strided(a.block(rows, 0..a.cols())),
+            Left::Bytes(a, scale) => Left::Bytes(a.block(rows, 0..a.cols()), scale),
+        }
+    }
+
+    /// The operand of a chain of f32.
+    ///
+    /// # Panics
+    /// They are bytes.
+    fn numbers(self) -> Matrix<'a> {
+        match self {
+            Left::Strided(a) => a,
+            Left::Bytes(..) => panic!("bytes are for products of bf16 terms"),
+        }
+    }
 }
 
 /// The right operand `B`, k × n.
@@ -69,8 +136,8 @@ impl Right<'_> {
 /// `C ← A·B + β·C`, then the epilogue on each row.
 #[derive(Debug)]
 pub struct Gemm<'a> {
-    /// Left operand, m × k, any strides.
-    pub a: Matrix<'a>,
+    /// Left operand, m × k.
+    pub a: Left<'a>,
     /// Right operand, k × n.
     pub b: Right<'a>,
     /// Result, m × n, any strides; contiguous columns where there is an epilogue.
@@ -93,7 +160,7 @@ pub fn gemm(isa: Isa, args: Gemm, scratch: &mut Scratch) {
 /// As [`gemm`], by another method ([`Method::choose`]).
 ///
 /// # Panics
-/// As [`gemm`]; or the set has no such method ([`Method::is_available`]).
+/// As [`gemm`]; or the set has no such method ([`Method::is_available`]), or it is chains of f32 and A are bytes.
 pub fn gemm_by(isa: Isa, method: Method, args: Gemm, scratch: &mut Scratch) {
     let (m, k, n) = (args.a.rows(), args.a.cols(), args.b.cols());
     assert!(
@@ -115,8 +182,8 @@ pub fn gemm_by(isa: Isa, method: Method, args: Gemm, scratch: &mut Scratch) {
     }
     assert!(matches!(args.epilogue, Epilogue::None), "an epilogue needs a C of contiguous columns");
     match args {
-        Gemm { a, b: Right::Strided(b), c, beta, epilogue } if m == 1 || c.row_stride() == 1 => {
-            let transposed = Gemm { a: b.t(), b: Right::Strided(a.t()), c: c.t(), beta, epilogue };
+        Gemm { a: Left::Strided(a), b: Right::Strided(b), c, beta, epilogue } if m == 1 || c.row_stride() == 1 => {
+            let transposed = Gemm { a: b.t().into(), b: Right::Strided(a.t()), c: c.t(), beta, epilogue };
             run(isa, method, transposed, scratch);
         }
         args => scattered(isa, method, args, scratch),
@@ -135,8 +202,9 @@ fn run(isa: Isa, method: Method, args: Gemm, scratch: &mut Scratch) {
 /// `C ← A·B` with C in panels, whose padding is not touched: the bits are those of [`gemm_by`] and [`pack`].
 ///
 /// # Panics
-/// Shapes differ, C or B was packed for another instruction set, or the set has no such method.
-pub fn gemm_panels(isa: Isa, method: Method, a: Matrix, b: Right, c: PackedMut, scratch: &mut Scratch) {
+/// Shapes differ, C or B was packed for another instruction set, the set has no such method, or it is chains of f32 and
+/// A are bytes.
+pub fn gemm_panels(isa: Isa, method: Method, a: Left, b: Right, c: PackedMut, scratch: &mut Scratch) {
     let (m, k, n) = (a.rows(), a.cols(), b.cols());
     let fits = b.rows() == k && c.rows() == m && c.cols() == n;
     assert!(fits, "{m}×{k} by {}×{n} into {}×{}", b.rows(), c.rows(), c.cols());
@@ -146,7 +214,7 @@ pub fn gemm_panels(isa: Isa, method: Method, a: Matrix, b: Right, c: PackedMut, 
     }
     match method {
         _ if m == 0 || n == 0 => {}
-        Method::F32 => isa.run(PanelProduct { a, b, c, scratch }),
+        Method::F32 => isa.run(PanelProduct { a: a.numbers(), b, c, scratch }),
         method => {
             let (beta, epilogue) = (Beta::Zero, Epilogue::None);
             bf16::run(isa, method, bf16::Args { a, b, c: bf16::Out::Panels(c), beta, epilogue }, scratch);
@@ -181,7 +249,7 @@ fn scattered(isa: Isa, method: Method, args: Gemm, scratch: &mut Scratch) {
             };
             // SAFETY: the tile is this call's alone and large enough.
             let inner = unsafe { MatrixMut::from_raw(data, rows, cols, cols, 1) };
-            let a = a.block(i..i + rows, 0..k);
+            let a = a.block(i..i + rows);
             run(isa, method, Gemm { a, b, c: inner, beta, epilogue: Epilogue::None }, scratch);
             // SAFETY: as above.
             each().for_each(|(there, here)| unsafe { *corner.add(there) = *data.add(here) });

@@ -3,7 +3,7 @@
 use super::blocks::{Buffer, KC, PartsProduct, Product, STRIPS};
 use super::pack::Panels;
 use super::tile::MAX_ROWS;
-use super::{Beta, Gemm, Method, Right, Scratch, bf16, packed_len, panel_width};
+use super::{Beta, Gemm, Left, Method, Right, Scratch, bf16, packed_len, panel_width};
 use crate::epilogue::Epilogue;
 use crate::isa::{Isa, Op, Simd};
 use crate::matrix::{Matrix, MatrixMut};
@@ -25,8 +25,9 @@ pub trait Take {
 /// once, with the bits of [`gemm_panels`](super::gemm_panels).
 ///
 /// # Panics
-/// Shapes differ, B was packed for another instruction set, or the set has no such method.
-pub fn gemm_parts(isa: Isa, method: Method, a: Matrix, b: Right, scratch: &mut Scratch, to: &mut dyn Take) {
+/// Shapes differ, B was packed for another instruction set, the set has no such method, or it is chains of f32 and A are
+/// bytes.
+pub fn gemm_parts(isa: Isa, method: Method, a: Left, b: Right, scratch: &mut Scratch, to: &mut dyn Take) {
     let (m, k, n, width) = (a.rows(), a.cols(), b.cols(), panel_width(isa));
     assert!(b.rows() == k, "{m}×{k} by {}×{n}", b.rows());
     if let Right::Packed(b) | Right::Transposed(b) = &b {
@@ -38,13 +39,14 @@ pub fn gemm_parts(isa: Isa, method: Method, a: Matrix, b: Right, scratch: &mut S
     let mut memory = std::mem::take(&mut scratch.part);
     memory.grow(part_len(isa, m, k, n));
     let c = Parts { isa, memory: &mut memory, rows: 0..0, cols: 0..0, once: true, to };
-    match b {
-        Right::Strided(b) if method == Method::F32 && is_narrow(isa, &a, n) => isa.run(Narrow { a, b, c, scratch }),
-        b if method == Method::F32 => isa.run(PartsProduct { a, b, c, scratch }),
-        b => {
-            let c = bf16::Out::Parts(c);
-            bf16::run(isa, method, bf16::Args { a, b, c, beta: Beta::Zero, epilogue: Epilogue::None }, scratch);
+    if method == Method::F32 {
+        match (a.numbers(), b) {
+            (a, Right::Strided(b)) if is_narrow(isa, &a, n) => isa.run(Narrow { a, b, c, scratch }),
+            (a, b) => isa.run(PartsProduct { a, b, c, scratch }),
         }
+    } else {
+        let c = bf16::Out::Parts(c);
+        bf16::run(isa, method, bf16::Args { a, b, c, beta: Beta::Zero, epilogue: Epilogue::None }, scratch);
     }
     scratch.part = memory;
 }
@@ -82,7 +84,7 @@ impl Op for Narrow<'_, '_> {
             let (right, count) = (Right::Strided(a.block(rows.clone(), 0..k).t()), rows.len());
             // SAFETY: there is room, which is this call's alone.
             let turned = unsafe { MatrixMut::from_raw(memory.as_mut_ptr(), n, count, count, 1) };
-            let args = Gemm { a: b.t(), b: right, c: turned, beta: Beta::Zero, epilogue: Epilogue::None };
+            let args = Gemm { a: b.t().into(), b: right, c: turned, beta: Beta::Zero, epilogue: Epilogue::None };
             s.call(Product { args, scratch });
             c.begin(rows, 0..n, true);
             let (to, width) = c.at(first, 0);

@@ -166,11 +166,11 @@ impl Take for All {
 }
 
 /// The product in panels, put together from its parts: every element comes once, and 0 in the padding.
-pub(super) fn by_parts(isa: Isa, method: Method, a: Matrix, b: Right) -> Vec<f32> {
+pub(super) fn by_parts(isa: Isa, method: Method, a: Left, b: Right) -> Vec<f32> {
     by_parts_in(isa, method, a, b, &mut Scratch::default())
 }
 
-fn by_parts_in(isa: Isa, method: Method, a: Matrix, b: Right, scratch: &mut Scratch) -> Vec<f32> {
+fn by_parts_in(isa: Isa, method: Method, a: Left, b: Right, scratch: &mut Scratch) -> Vec<f32> {
     let (m, n, width) = (a.rows(), b.cols(), panel_width(isa));
     let mut all = All { m, width, stored: n.next_multiple_of(isa.lanes()), c: vec![f32::NAN; packed_len(isa, m, n)] };
     gemm_parts(isa, method, a, b, scratch, &mut all);
@@ -211,7 +211,7 @@ fn check_given(isa: Isa, case: Case, given: Given, exact: bool, scratch: &mut Sc
         Given::Packed => Right::Packed(Packed::new(isa, &memory, k, n)),
         Given::Transposed => Right::Transposed(Packed::new(isa, &memory, n, k)),
     };
-    let args = Gemm { a: a.view(), b: right, c: c.view_mut(), beta: case.beta, epilogue: Epilogue::None };
+    let args = Gemm { a: a.view().into(), b: right, c: c.view_mut(), beta: case.beta, epilogue: Epilogue::None };
     gemm(isa, args, scratch);
 
     let wide = |x: &Stored, f: fn(f64) -> f64| -> Vec<f64> { x.take().iter().map(|&x| f(f64::from(x))).collect() };
@@ -337,7 +337,7 @@ proptest! {
             let (a, b) = (a.view(), b.view());
             let mut scratch = Scratch::default();
             let mut run = |a: Matrix, b: Right, c: MatrixMut, beta| {
-                gemm(isa, Gemm { a, b, c, beta, epilogue: Epilogue::None }, &mut scratch);
+                gemm(isa, Gemm { a: a.into(), b, c, beta, epilogue: Epilogue::None }, &mut scratch);
             };
             let mut whole = vec![f32::NAN; m * n];
             run(a, Right::Strided(b), MatrixMut::row_major(&mut whole, m, n), Beta::Zero);
@@ -370,7 +370,7 @@ proptest! {
             for range in [0..edge, edge..m] {
                 // SAFETY: the vector holds the packed matrix.
                 let c = unsafe { PackedMut::from_raw(isa, there.as_mut_ptr(), m, n) }.row_block(range.clone());
-                gemm_panels(isa, Method::F32, a.block(range, 0..k), Right::Strided(b), c, &mut Scratch::default());
+                gemm_panels(isa, Method::F32, a.block(range, 0..k).into(), Right::Strided(b), c, &mut Scratch::default());
             }
             let mut unpacked = vec![f32::NAN; m * n];
             Packed::new(isa, &there, m, n).unpack(&mut unpacked);
@@ -378,7 +378,7 @@ proptest! {
             let padding = packed_len(isa, m, n) - m * n;
             prop_assert_eq!(there.iter().filter(|x| x.is_nan()).count(), padding, "padding is not touched");
 
-            let parts = by_parts(isa, Method::F32, a, Right::Strided(b));
+            let parts = by_parts(isa, Method::F32, a.into(), Right::Strided(b));
             Packed::new(isa, &parts, m, n).unpack(&mut unpacked);
             prop_assert_eq!(bits(&unpacked), bits(&whole), "{} by parts", isa.name());
 
@@ -411,7 +411,7 @@ pub(super) fn bits(x: &[f32]) -> Vec<u32> {
 
 fn product(isa: Isa, a: &Stored, b: &Stored, c: &mut Stored, epilogue: Epilogue) {
     let (a, b, c) = (a.view(), Right::Strided(b.view()), c.view_mut());
-    gemm(isa, Gemm { a, b, c, beta: Beta::Zero, epilogue }, &mut Scratch::default());
+    gemm(isa, Gemm { a: a.into(), b, c, beta: Beta::Zero, epilogue }, &mut Scratch::default());
 }
 
 /// The epilogue inside the product gives the bits of the product and then the epilogue as a pass of its own.
@@ -466,11 +466,11 @@ fn narrow_parts_have_the_bits_of_products() {
             assert!(parts::is_narrow(isa, &a.view(), n), "{} {m}×{k}×{n}", isa.name());
             let mut c = Stored::new(Layout::Rows, m, n, |_, _| f32::NAN);
             let (left, right) = (a.view(), Right::Strided(b.view()));
-            let args = Gemm { a: left, b: right, c: c.view_mut(), beta: Beta::Zero, epilogue: Epilogue::None };
+            let args = Gemm { a: left.into(), b: right, c: c.view_mut(), beta: Beta::Zero, epilogue: Epilogue::None };
             gemm(isa, args, &mut scratch);
             scratch.reserve_parts(isa, Method::F32, m, k, n);
             let size = scratch.size();
-            let parts = by_parts_in(isa, Method::F32, left, right, &mut scratch);
+            let parts = by_parts_in(isa, Method::F32, left.into(), right, &mut scratch);
             assert!(bits(&parts) == bits(&packed_copy(isa, c.view())), "{} {m}×{k}×{n}", isa.name());
             assert_eq!(scratch.size(), size, "{} {m}×{k}×{n}", isa.name());
         }
@@ -494,7 +494,7 @@ fn a_prepared_scratch_never_grows() {
             let (a, b) = (Stored::new(case.a, case.m, case.k, whole(1)), Stored::new(case.b, case.k, case.n, whole(2)));
             let mut c = Stored::new(case.c, case.m, case.n, whole(3));
             let (a, b, c) = (a.view(), Right::Strided(b.view()), c.view_mut());
-            gemm(isa, Gemm { a, b, c, beta: Beta::Zero, epilogue: Epilogue::None }, &mut scratch);
+            gemm(isa, Gemm { a: a.into(), b, c, beta: Beta::Zero, epilogue: Epilogue::None }, &mut scratch);
             assert_eq!(scratch.size(), size, "{} {case:?}", isa.name());
         }
         // Two blocks of k, and one.
@@ -502,11 +502,11 @@ fn a_prepared_scratch_never_grows() {
             scratch.reserve_parts(isa, Method::F32, m, k, n);
             let size = scratch.size();
             let (a, b) = (Stored::new(a, m, k, whole(1)), Stored::new(Layout::Rows, k, n, whole(2)));
-            let parts = by_parts_in(isa, Method::F32, a.view(), Right::Strided(b.view()), &mut scratch);
+            let parts = by_parts_in(isa, Method::F32, a.view().into(), Right::Strided(b.view()), &mut scratch);
             assert_eq!(scratch.size(), size, "{} by parts", isa.name());
             let mut c = Stored::new(Layout::Rows, m, n, |_, _| f32::NAN);
             let (a, b) = (a.view(), Right::Strided(b.view()));
-            let args = Gemm { a, b, c: c.view_mut(), beta: Beta::Zero, epilogue: Epilogue::None };
+            let args = Gemm { a: a.into(), b, c: c.view_mut(), beta: Beta::Zero, epilogue: Epilogue::None };
             gemm(isa, args, &mut Scratch::default());
             assert!(bits(&parts) == bits(&packed_copy(isa, c.view())), "{} by parts", isa.name());
         }
@@ -522,7 +522,7 @@ fn different_inner_sizes_are_refused() {
 fn check_shapes(k: usize) {
     let (a, b, mut c) = ([0.0; 12], [0.0; 30], [0.0; 18]);
     let args = Gemm {
-        a: Matrix::row_major(&a, 3, 4),
+        a: Matrix::row_major(&a, 3, 4).into(),
         b: Right::Strided(Matrix::row_major(&b, k, 6)),
         c: MatrixMut::row_major(&mut c, 3, 6),
         beta: Beta::Zero,

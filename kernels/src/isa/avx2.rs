@@ -249,6 +249,10 @@ impl Simd for Avx2 {
         unsafe { _mm256_blend_epi32::<0b1010_1010>(even, _mm256_slli_epi64::<32>(odd)) }
     }
     #[inline(always)]
+    unsafe fn load_bytes(self, p: *const u8) -> __m256 {
+        unsafe { _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(p.cast()))) }
+    }
+    #[inline(always)]
     fn ge_u(self, a: __m256i, b: __m256i) -> __m256 {
         unsafe { _mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_max_epu32(a, b), a)) }
     }

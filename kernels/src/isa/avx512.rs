@@ -265,6 +265,10 @@ impl Simd for Avx512 {
         }
     }
     #[inline(always)]
+    unsafe fn load_bytes(self, p: *const u8) -> __m512 {
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(p.cast()))) }
+    }
+    #[inline(always)]
     fn ge_u(self, a: __m512i, b: __m512i) -> __mmask16 {
         unsafe { _mm512_cmpge_epu32_mask(a, b) }
     }

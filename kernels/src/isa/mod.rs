@@ -148,6 +148,11 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn high_halves(self, a: Self::U) -> Self::U;
     /// The even lanes of both, those of `odd` moved to the odd lanes behind them.
     fn pair(self, even: Self::U, odd: Self::U) -> Self::U;
+    /// As many bytes as numbers.
+    ///
+    /// # Safety
+    /// They are readable.
+    unsafe fn load_bytes(self, p: *const u8) -> Self::F;
     /// `a ≥ b`, unsigned.
     fn ge_u(self, a: Self::U, b: Self::U) -> Self::M;
     /// The same bits as `f32`.

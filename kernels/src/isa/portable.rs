@@ -218,6 +218,11 @@ impl Simd for Portable {
         u32x8::new(std::array::from_fn(|lane| if lane % 2 == 0 { even[lane] } else { odd[lane - 1] }))
     }
     #[inline(always)]
+    unsafe fn load_bytes(self, p: *const u8) -> f32x8 {
+        // SAFETY: the caller promises eight readable bytes.
+        f32x8::new(unsafe { p.cast::<[u8; 8]>().read_unaligned() }.map(f32::from))
+    }
+    #[inline(always)]
     fn ge_u(self, a: u32x8, b: u32x8) -> f32x8 {
         mask(a.max(b).simd_eq(a))
     }

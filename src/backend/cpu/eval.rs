@@ -77,7 +77,7 @@ impl Net {
             };
             let b = Right::Packed(self.arena.weights(area, &weights[area.weights.clone()]));
             let c = MatrixMut::row_major(c, n, layer.outputs);
-            gemm(self.isa, Gemm { a: x, b, c, beta: Beta::Zero, epilogue: Epilogue::Forward(forward) }, scratch);
+            gemm(self.isa, Gemm { a: x.into(), b, c, beta: Beta::Zero, epilogue: Epilogue::Forward(forward) }, scratch);
             if !last {
                 std::mem::swap(&mut from, &mut to);
                 x = Matrix::row_major(&from[..n * layer.outputs], n, layer.outputs);

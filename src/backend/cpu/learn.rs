@@ -6,7 +6,7 @@
 use super::memory::rows_of;
 use super::net::{Net, Step, WorkerMemory};
 use super::team::{Split, Worker};
-use hpt_kernels::gemm::{Method, PackedMut, Right, Take, gemm_panels, gemm_parts};
+use hpt_kernels::gemm::{Left, Method, PackedMut, Right, Take, gemm_panels, gemm_parts};
 use hpt_kernels::matrix::Matrix;
 use hpt_kernels::optimizer::{Update, update};
 use hpt_kernels::reduce::{CHUNK, column_sums, sum_of_squares_chunks};
@@ -30,7 +30,7 @@ impl Net {
         } else {
             (0..panels, worker.share(layer.inputs, 1), worker.share(layer.outputs, 16))
         };
-        let method = self.method(layer.inputs, at.rows.len(), layer.outputs);
+        let method = self.method(l, at.byte, layer.inputs, at.rows.len(), layer.outputs);
         if self.needs_whole_gradient() {
             self.gradient(memory, method, l, mine, rows, at);
         } else {
@@ -53,18 +53,16 @@ impl Net {
     ///
     /// # Safety
     /// Nobody writes either while the views live.
-    unsafe fn factors(
-        &self,
-        l: usize,
-        panels: &Range<usize>,
-        x: Range<usize>,
-        batch: usize,
-    ) -> (Matrix<'_>, Matrix<'_>) {
+    unsafe fn factors(&self, l: usize, panels: &Range<usize>, x: Range<usize>, at: Step<'_>) -> (Left<'_>, Matrix<'_>) {
         let layer = &self.plan.layers[l];
         let cols = self.arena.columns(l, panels);
         // SAFETY: by the caller's promise.
         unsafe {
-            let x = self.h[l].block(rows_of(layer.inputs), 0..batch, x);
+            let batch = at.rows.len();
+            let x = match l {
+                0 => self.batch(at.byte, 0..batch, x),
+                _ => self.h[l].block(rows_of(layer.inputs), 0..batch, x).into(),
+            };
             (x, self.dz(l).block(rows_of(layer.outputs), 0..batch, cols))
         }
     }
@@ -81,7 +79,7 @@ impl Net {
     ) {
         // SAFETY: phase rule: h and dz are only read; these rows of these panels are this worker's.
         unsafe {
-            let (x, dz) = self.factors(l, &panels, rows.clone(), at.rows.len());
+            let (x, dz) = self.factors(l, &panels, rows.clone(), at);
             let c = self.gradients.start_of(self.arena.elements(l, &panels));
             let c = PackedMut::from_raw(self.isa, c, self.plan.layers[l].inputs, dz.cols()).row_block(rows);
             gemm_panels(self.isa, method, x.t(), Right::Strided(dz), c, &mut memory.scratch);
@@ -99,7 +97,7 @@ impl Net {
         at: Step<'_>,
     ) {
         // SAFETY: phase rule: h and dz are only read.
-        let (x, dz) = unsafe { self.factors(l, &panels, rows.clone(), at.rows.len()) };
+        let (x, dz) = unsafe { self.factors(l, &panels, rows.clone(), at) };
         let mut part = Part { net: self, l, panel: panels.start, row: rows.start, at };
         gemm_parts(self.isa, method, x.t(), Right::Strided(dz), &mut memory.scratch, &mut part);
     }

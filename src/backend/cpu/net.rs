@@ -2,16 +2,18 @@
 
 use super::adapt::Adapt;
 use super::arena::Arena;
-use super::memory::Shared;
+use super::memory::{Shared, rows_of};
 use super::{Cpu, Member};
 use crate::backend::{Run, UpdateRule, keeps_z};
-use crate::data::Dataset;
+use crate::data::{Dataset, Features};
 use crate::model::{Criterion, Layer, Loss, Plan};
-use hpt_kernels::gemm::{Method, Scratch};
+use hpt_kernels::gemm::{Left, Method, Scratch};
 use hpt_kernels::isa::Isa;
+use hpt_kernels::matrix::Matrix;
 use hpt_kernels::optimizer::Scalars;
 use hpt_kernels::philox::Key;
 use hpt_kernels::reduce::CHUNK;
+use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Rows of one block of an evaluation: enough to amortise packing the weights, few enough to stay in the cache.
@@ -36,6 +38,8 @@ pub(super) struct Net {
     kept: Vec<f32>,
     /// h[0] is the batch, h[l + 1] the output of layer l: batch × width.
     pub h: Vec<Shared<f32>>,
+    /// The batch of a dataset of bytes, in place of h[0]; empty where bytes are never multiplied.
+    pub bytes: Shared<u8>,
     /// Pre-activations of the layers whose derivative needs them, else empty.
     pub z: Vec<Shared<f32>>,
     /// dL/dz of every layer but the last: batch × width.
@@ -63,6 +67,8 @@ pub(super) struct Step<'a> {
     pub rate: f32,
     /// What the optimizer makes of both.
     pub scalars: Scalars,
+    /// What a byte of the batch stands for, where the first layer multiplies bytes.
+    pub byte: Option<f32>,
 }
 
 /// What a worker needs for itself.
@@ -86,6 +92,9 @@ impl Net {
         let classes = member.criterion.loss == Loss::CrossEntropy;
         let widths = std::iter::once(plan.inputs).chain(plan.layers.iter().map(|layer| layer.outputs));
         let most = if method.is_native(isa) { method } else { Method::F32 };
+        // Dropout makes other numbers of the inputs, and a skip connection adds them to the outputs.
+        let plain = plan.input_dropout == 0.0 && plan.layers.first().is_some_and(|first| !first.residual);
+        let bytes = if plain && most != Method::F32 { batch * plan.inputs } else { 0 };
         let worker = || {
             let (widest, rows) = (plan.widest(), batch.max(EVAL_ROWS));
             let mut scratch = Scratch::default();
@@ -114,6 +123,7 @@ impl Net {
             kept: weights.get_mut().to_vec(),
             weights,
             h: widths.map(|width| Shared::new(batch * width)).collect(),
+            bytes: Shared::new(bytes),
             z: plan.layers.iter().map(|l| Shared::new(if keeps_z(l) { batch * l.outputs } else { 0 })).collect(),
             dz: plan.layers.iter().rev().skip(1).rev().map(|l| Shared::new(batch * l.outputs)).collect(),
             dh: [dh(), dh()],
@@ -140,7 +150,9 @@ impl Net {
             for i in 0..steps {
                 let step = steps_of.first_step + i as u64;
                 let rate = steps_of.rates[i];
-                let at = Step { rows: steps_of.step_rows(i), step, rate, scalars: net.scalars(rate, step) };
+                let rows = steps_of.step_rows(i);
+                let byte = net.byte(data, rows.len());
+                let at = Step { rows, step, rate, scalars: net.scalars(rate, step), byte };
                 let loss = net.step(worker, &mut memory, data, at);
                 if let Some(losses) = &mut losses {
                     losses[i] = loss;
@@ -158,9 +170,42 @@ impl Net {
         Scalars::new(self.rule.optimizer, self.rule.weight_decay, rate, step + 1)
     }
 
-    /// How a product m × k × n of a step is computed, whichever part of it a worker has.
-    pub fn method(&self, m: usize, k: usize, n: usize) -> Method {
-        self.method.choose(self.isa, m, k, n)
+    /// How a product m × k × n of layer `l` is computed, whichever part of it a worker has; `byte` is that of the step.
+    pub fn method(&self, l: usize, byte: Option<f32>, m: usize, k: usize, n: usize) -> Method {
+        if l == 0 && byte.is_some() { self.method_of_bytes(m, k, n) } else { self.method.choose(self.isa, m, k, n) }
+    }
+
+    fn method_of_bytes(&self, m: usize, k: usize, n: usize) -> Method {
+        self.method.choose_of_bytes(self.isa, m, k, n)
+    }
+
+    /// What a byte stands for, where the first layer multiplies those of `batch` rows of `data` as they are: where they are
+    /// bytes, and the units of bf16 the fastest for both of its products.
+    fn byte(&self, data: &Dataset, batch: usize) -> Option<f32> {
+        let (Features::U8 { scale, .. }, Some(first)) = (&data.features, self.plan.layers.first()) else { return None };
+        let (k, n) = (first.inputs, first.outputs);
+        let by_f32 = |m, k, n| self.method_of_bytes(m, k, n) == Method::F32;
+        let plain = self.bytes.len() == 0 || by_f32(batch, k, n) || by_f32(k, batch, n);
+        (!plain).then_some(*scale)
+    }
+
+    /// Rows of the batch.
+    ///
+    /// # Safety
+    /// Nobody writes them while the view lives.
+    pub unsafe fn batch(&self, byte: Option<f32>, rows: Range<usize>, cols: Range<usize>) -> Left<'_> {
+        let width = self.plan.inputs;
+        // SAFETY: by the caller's promise.
+        unsafe {
+            match byte {
+                None => self.h[0].block(rows_of(width), rows, cols).into(),
+                Some(scale) => {
+                    let bytes =
+                        Matrix::row_major(self.bytes.part(rows.start * width..rows.end * width), rows.len(), width);
+                    Left::Bytes(bytes.block(0..rows.len(), cols), scale)
+                }
+            }
+        }
     }
 
     /// A worker's own memory. Each worker locks its own, so nobody ever waits.

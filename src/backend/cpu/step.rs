@@ -13,7 +13,7 @@ use crate::model::{Activation, Loss};
 use crate::random::Purpose;
 use hpt_kernels::dropout::{Dropout, dropout_rows};
 use hpt_kernels::epilogue::{Backward, Derivative, Epilogue, Forward, backward};
-use hpt_kernels::gather::{Rows, gather};
+use hpt_kernels::gather::{Rows, gather, gather_bytes};
 use hpt_kernels::gemm::{Beta, Gemm, Packed, Right, Scratch, gemm_by, panel_width};
 use hpt_kernels::loss::{Gradient, Pointwise, PointwiseLoss, SoftmaxCrossEntropy, pointwise, softmax_cross_entropy};
 use hpt_kernels::matrix::{Matrix, MatrixMut};
@@ -34,11 +34,11 @@ impl Net {
             }
             *written = next;
         };
-        self.gather(worker, data, rows, step);
+        self.gather(worker, data, at);
         for l in 0..layers {
             let layer = &self.plan.layers[l];
             meet(&mut written, self.split(worker, (rows.len(), layer.inputs, layer.outputs)));
-            self.forward(worker, scratch, l, rows.len(), step);
+            self.forward(worker, scratch, l, at);
         }
         // Class weights: the mean needs the labels of all rows.
         let all = self.criterion.class_weights.is_some();
@@ -72,12 +72,19 @@ impl Net {
     }
 
     /// The batch's features and targets.
-    fn gather(&self, worker: &Worker<'_>, data: &Dataset, rows: &[u32], step: u64) {
+    fn gather(&self, worker: &Worker<'_>, data: &Dataset, at: Step<'_>) {
+        let Step { rows, step, byte, .. } = at;
         let (part, width) = (worker.share(rows.len(), 1), self.plan.inputs);
         let mine = &rows[part.clone()];
-        // SAFETY: phase rule: each worker writes its own rows of the batch, here and below.
-        let batch = unsafe { self.h[0].part_mut(part.start * width..part.end * width) };
-        gather(self.isa, features(data), width, mine, batch);
+        let elements = part.start * width..part.end * width;
+        match &data.features {
+            // SAFETY: phase rule: each worker writes its own rows of the batch, here and below.
+            Features::U8 { values, .. } if byte.is_some() => unsafe {
+                gather_bytes(self.isa, values, width, mine, self.bytes.part_mut(elements));
+            },
+            // SAFETY: as above.
+            _ => gather(self.isa, features(data), width, mine, unsafe { self.h[0].part_mut(elements) }),
+        }
         if let Some(dropout) = self.dropout(0, self.plan.input_dropout, step, part.start, 0, width) {
             // SAFETY: as above.
             dropout_rows(self.isa, unsafe { self.h[0].block_mut(rows_of(width), part.clone(), 0..width) }, dropout);
@@ -106,8 +113,8 @@ impl Net {
     }
 
     /// h[l + 1] = dropout(act(h[l]·W + b)) (+ h[l]).
-    fn forward(&self, worker: &Worker<'_>, scratch: &mut Scratch, l: usize, batch: usize, step: u64) {
-        let layer = &self.plan.layers[l];
+    fn forward(&self, worker: &Worker<'_>, scratch: &mut Scratch, l: usize, at: Step<'_>) {
+        let (layer, batch, step) = (&self.plan.layers[l], at.rows.len(), at.step);
         let (rows, cols) = worker.block((batch, layer.inputs, layer.outputs), panel_width(self.isa));
         let (inputs, width) = (layer.inputs, layer.outputs);
         // SAFETY: phase rule: weights and h[l] are only read, and each worker writes its own block of h[l + 1] and z.
@@ -116,8 +123,12 @@ impl Net {
             let z = keeps_z(layer).then(|| self.z[l].block_mut(rows_of(width), rows.clone(), cols.clone()));
             let dropout = self.dropout(l + 1, layer.dropout, step, rows.start, cols.start, width);
             let residual = layer.residual.then(|| self.h[l].block(rows_of(width), rows.clone(), cols.clone()));
+            let a = match l {
+                0 => self.batch(at.byte, rows.clone(), 0..inputs),
+                _ => self.h[l].block(rows_of(inputs), rows.clone(), 0..inputs).into(),
+            };
             let args = Gemm {
-                a: self.h[l].block(rows_of(inputs), rows.clone(), 0..inputs),
+                a,
                 b: Right::Packed(self.packed(l).cols(cols.clone())),
                 c: self.h[l + 1].block_mut(rows_of(width), rows, cols),
                 beta: Beta::Zero,
@@ -129,7 +140,7 @@ impl Net {
                     residual,
                 }),
             };
-            gemm_by(self.isa, self.method(batch, inputs, width), args, scratch);
+            gemm_by(self.isa, self.method(l, at.byte, batch, inputs, width), args, scratch);
         }
     }
 
@@ -200,7 +211,7 @@ impl Net {
         let (width, outputs) = (layer.inputs, layer.outputs);
         let (rows, cols) = worker.block((batch, outputs, width), panel_width(self.isa));
         let dropout = self.dropout(l, before.dropout, step, rows.start, cols.start, width);
-        let method = self.method(batch, outputs, width);
+        let method = self.method(l, None, batch, outputs, width);
         // SAFETY: phase rule: what is read was written before the last barrier; each worker writes its own block of
         // dL/dh and dL/dz of the layer before.
         unsafe {
@@ -212,7 +223,7 @@ impl Net {
                 _ => Derivative::FromOutput(self.h[l].block(rows_of(width), rows.clone(), cols.clone())),
             };
             let through = Backward { input, activation: before.activation, dropout };
-            let a = self.dz(l).block(rows_of(outputs), rows.clone(), 0..outputs);
+            let a = self.dz(l).block(rows_of(outputs), rows.clone(), 0..outputs).into();
             let b = Right::Transposed(self.packed(l).rows(cols.clone()));
             let mut dz = self.dz(l - 1).block_mut(rows_of(width), rows.clone(), cols.clone());
             // With a skip connection into this layer, its own dL/dh is added; with one into the layer before, that

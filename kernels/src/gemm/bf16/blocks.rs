@@ -5,13 +5,13 @@
 //! which the last k is done is scaled back, checked, added to the old C or stored, while it is in L1; the epilogue
 //! runs over whole rows of the groups.
 
-use super::pack::{CHUNK, Lines, PANEL, SCALE, Source, Terms, WORDS};
+use super::pack::{Bytes, CHUNK, Lines, PANEL, SCALE, Source, Terms, WORDS};
 use super::ring::{self, Ring};
 use super::{Block, Unit};
 use crate::epilogue::Epilogue;
 use crate::gemm::blocks::{Buffer, Cut};
 use crate::gemm::parts::Parts;
-use crate::gemm::{Beta, Gemm, PackedMut, Right, Scratch, blocks};
+use crate::gemm::{Beta, Gemm, Left, PackedMut, Right, Scratch, blocks};
 use crate::isa::{Op, Simd};
 use crate::matrix::{Matrix, MatrixMut};
 use std::ops::Range;
@@ -34,13 +34,13 @@ pub(in crate::gemm) struct Memory {
 
 impl Memory {
     #[inline(always)]
-    pub(super) fn grow<U: Unit>(&mut self, terms: Terms, m: usize, k: usize, n: usize) {
-        let words = k.div_ceil(CHUNK) * terms.count() * WORDS;
-        let (groups, most) = (m.div_ceil(U::ROWS), groups_at_once::<U>(words));
+    pub(super) fn grow<U: Unit>(&mut self, left: Terms, terms: Terms, m: usize, k: usize, n: usize) {
+        let [left, right] = [left, terms].map(|terms| k.div_ceil(CHUNK) * terms.count() * WORDS);
+        let (groups, most) = (m.div_ceil(U::ROWS), groups_at_once::<U>(left));
         let panels = if groups > most { n.min(NC).div_ceil(PANEL) } else { COLS / PANEL };
         let rows = groups.min(most).next_multiple_of(U::GROUPS) * U::ROWS;
-        self.a.grow(rows * words);
-        self.b.grow((panels.next_multiple_of(COLS / PANEL) * PANEL * words).max(ring::words(terms)));
+        self.a.grow(rows * left);
+        self.b.grow((panels.next_multiple_of(COLS / PANEL) * PANEL * right).max(ring::words(terms)));
         self.sums.grow(rows * COLS);
         self.repaired.grow(U::ROWS * COLS);
     }
@@ -88,7 +88,7 @@ impl Out<'_> {
 /// Operands, as those of [`Gemm`].
 #[derive(Debug)]
 pub(in crate::gemm) struct Args<'a> {
-    pub a: Matrix<'a>,
+    pub a: Left<'a>,
     pub b: Right<'a>,
     pub c: Out<'a>,
     pub beta: Beta,
@@ -107,8 +107,10 @@ pub(super) struct Product<'a, 's, U> {
 
 /// What the loops share.
 struct Plan<'a> {
-    a: Matrix<'a>,
+    a: Left<'a>,
     b: Right<'a>,
+    /// Of A, and of B.
+    left: Terms,
     terms: Terms,
     cut: Cut,
     /// Most rows of a group.
@@ -132,23 +134,25 @@ impl<U: Unit> Op for Product<'_, '_, U> {
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
         let (m, k, n) = (self.args.a.rows(), self.args.a.cols(), self.args.b.cols());
-        self.memory.grow::<U>(self.terms, m, k, n);
+        let left = if let Left::Bytes(..) = self.args.a { Terms::One } else { self.terms };
+        self.memory.grow::<U>(left, self.terms, m, k, n);
         let cut = Cut::new(m, U::ROWS);
         let chunks = k.div_ceil(CHUNK);
-        let words = chunks * self.terms.count() * WORDS;
-        let most_groups = groups_at_once::<U>(words);
+        let words = |terms: Terms| chunks * terms.count() * WORDS;
+        let most_groups = groups_at_once::<U>(words(left));
         // Blocks of k as even as possible; one, of none, where k = 0.
         let most = U::CHUNKS / self.terms.count();
         let plan = Plan {
             a: self.args.a,
             b: self.args.b,
+            left,
             terms: self.terms,
             cut,
             rows: U::ROWS,
             keep: cut.strips > most_groups,
             chunks: chunks.div_ceil(chunks.div_ceil(most).max(1)),
-            group: words * U::ROWS,
-            panel: words * PANEL,
+            group: words(left) * U::ROWS,
+            panel: words(self.terms) * PANEL,
             to_a: self.memory.a.as_mut_ptr().cast(),
             to_b: self.memory.b.as_mut_ptr().cast(),
             sums: self.memory.sums.as_mut_ptr(),
@@ -178,10 +182,16 @@ impl Plan<'_> {
 
     #[inline(always)]
     fn pack_left<S: Simd>(&self, s: S, groups: Range<usize>) {
+        let stored = self.rows;
         for t in groups.clone() {
-            let from = Source::Matrix(self.a.block(self.rows(t), 0..self.a.cols()));
-            let to = self.to_a.wrapping_add((t - groups.start) * self.group);
-            s.call(Lines { from, terms: self.terms, stored: self.rows, next: 0, together: true, to });
+            let (rows, to) = (self.rows(t), self.to_a.wrapping_add((t - groups.start) * self.group));
+            match self.a {
+                Left::Strided(a) => {
+                    let from = Source::Matrix(a.block(rows, 0..a.cols()));
+                    s.call(Lines { from, terms: self.left, stored, next: 0, together: true, to });
+                }
+                Left::Bytes(from, _) => s.call(Bytes { from, lines: rows.len(), first: rows.start, stored, to }),
+            }
         }
     }
 
@@ -232,11 +242,12 @@ impl<U: Unit> Product<'_, '_, U> {
                 };
                 for t in groups.clone().step_by(U::GROUPS) {
                     let group = t - groups.start;
-                    let offset = part.start * plan.terms.count() * WORDS;
+                    let offset = part.start * plan.left.count() * WORDS;
                     // Sums that no later block of k adds to make room for the next at once.
                     let place = if plan.chunks == chunks { 0 } else { group * U::ROWS * COLS };
                     let block = Block {
                         chunks: part.len(),
+                        left: plan.left,
                         terms: plan.terms,
                         a: plan.to_a.wrapping_add(group * plan.group + offset * U::ROWS),
                         a_next: plan.group,
@@ -271,8 +282,12 @@ impl<U: Unit> Product<'_, '_, U> {
     /// C from the sums of that block of it, one group's rows by at most [`COLS`] columns.
     #[inline(always)]
     fn finish<S: Simd>(&mut self, s: S, rows: Range<usize>, cols: Range<usize>, sums: *const f32) {
-        let sums = Sums { rows, cols, at: sums };
-        let Args { c, beta, .. } = &mut self.args;
+        let Args { a, c, beta, .. } = &mut self.args;
+        let back = match a {
+            Left::Strided(_) => 1.0 / (SCALE * SCALE),
+            Left::Bytes(_, scale) => *scale / SCALE,
+        };
+        let sums = Sums { rows, cols, at: sums, back };
         let finite = match beta {
             // Where it is in vain, the block is written again.
             Beta::Zero => sums.check::<S, true, false>(s, c),
@@ -297,13 +312,15 @@ struct Sums {
     cols: Range<usize>,
     /// Rows of [`COLS`].
     at: *const f32,
+    /// What they are multiplied by.
+    back: f32,
 }
 
 impl Sums {
     /// Whether all are finite; `STORE`: C becomes what they stand for, or (`ADD`) has it added.
     #[inline(always)]
     fn check<S: Simd, const STORE: bool, const ADD: bool>(&self, s: S, c: &mut Out) -> bool {
-        let (back, zero) = (s.splat(1.0 / (SCALE * SCALE)), s.splat(0.0));
+        let (back, zero) = (s.splat(self.back), s.splat(0.0));
         // 0 for finite numbers, else NaN.
         let mut check = zero;
         for v in (0..self.cols.len()).step_by(S::LANES) {
@@ -344,7 +361,7 @@ impl Op for Repair<'_, '_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Repair { args, sums: Sums { rows, cols, at: sums }, to, scratch } = self;
+        let Repair { args, sums: Sums { rows, cols, at: sums, back }, to, scratch } = self;
         let Args { a, b, c, beta, .. } = args;
         let k = a.cols();
         // SAFETY: `grow` made room, which is this call's alone.
@@ -361,14 +378,23 @@ impl Op for Repair<'_, '_> {
             Right::Packed(b) => Right::Packed(b.cols(cols.clone())),
             Right::Transposed(b) => Right::Transposed(b.rows(cols.clone())),
         };
-        let args = Gemm { a: a.block(rows.clone(), 0..k), b: right, c: exact, beta: *beta, epilogue: Epilogue::None };
+        let mut numbers = Vec::new();
+        let a = match a.block(rows.clone()) {
+            Left::Bytes(a, scale) => {
+                let line = |i: usize| (0..k).map(move |p| f32::from(a.get(i, p)) * scale);
+                numbers.extend((0..a.rows()).flat_map(line));
+                Matrix::row_major(&numbers, a.rows(), k).into()
+            }
+            strided => strided,
+        };
+        let args = Gemm { a, b: right, c: exact, beta: *beta, epilogue: Epilogue::None };
         s.call(blocks::Product { args, scratch });
         let mut exact = block();
         for (r, i) in rows.enumerate() {
             for (j, exact) in exact.row_mut(r).iter().enumerate() {
                 // SAFETY: a sum of this block, and an element of C.
                 let (sum, c) = unsafe { (*sums.add(r * COLS + j), &mut *c.at(i, cols.start + j).0) };
-                let scaled = sum * (1.0 / (SCALE * SCALE));
+                let scaled = sum * back;
                 *c = match beta {
                     _ if !sum.is_finite() => *exact,
                     Beta::Zero => scaled,

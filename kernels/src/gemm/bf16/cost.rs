@@ -17,6 +17,8 @@ struct Unit {
     rate: f64,
     /// Seconds to pack an element as one term, two and three.
     pack: [f64; 3],
+    /// Seconds to pack a byte.
+    byte: f64,
     /// Seconds an element of C.
     finish: f64,
     /// Seconds a product.
@@ -32,6 +34,7 @@ const TILES: Unit = Unit {
     f32_rate: 152e9,
     rate: 2_000e9,
     pack: [0.14e-9, 0.185e-9, 0.26e-9],
+    byte: 0.08e-9,
     finish: 0.22e-9,
     fixed: 250e-9,
     rows: tiles::ROWS,
@@ -44,10 +47,14 @@ const PAIRS: Unit = Unit {
     f32_rate: 245e9,
     rate: 470e9,
     pack: [0.13e-9, f64::INFINITY, f64::INFINITY],
+    byte: 0.08e-9,
     finish: 0.2e-9,
     fixed: 200e-9,
     rows: 1,
 };
+
+/// Seconds to make an f32 of a byte of a batch.
+const WIDEN: f64 = 0.2e-9;
 
 /// Operations a second of sets without a unit, roughly.
 fn chains(isa: Isa) -> f64 {
@@ -59,7 +66,8 @@ fn chains(isa: Isa) -> f64 {
 }
 
 /// Estimated seconds of a product m × k × n on one core.
-pub(super) fn seconds(isa: Isa, method: Method, m: usize, k: usize, n: usize) -> f64 {
+/// `bytes`: A are bytes, of one term each, and of chains f32 numbers that have to be made of them.
+pub(super) fn seconds(isa: Isa, method: Method, bytes: bool, m: usize, k: usize, n: usize) -> f64 {
     let unit = match isa.bf16() {
         #[cfg(target_arch = "x86_64")]
         Some(Bf16::Pairs) => PAIRS,
@@ -67,13 +75,17 @@ pub(super) fn seconds(isa: Isa, method: Method, m: usize, k: usize, n: usize) ->
     };
     let f32_rate = if isa.bf16().is_some() { unit.f32_rate } else { chains(isa) };
     let flops = |m: usize, k: usize, n: usize| 2.0 * m as f64 * k as f64 * n as f64;
-    let packed = (m + n) as f64 * k as f64;
     let tiled = flops(m.next_multiple_of(unit.rows), k.next_multiple_of(CHUNK), n.next_multiple_of(PANEL));
-    let (products, pack) = match method {
-        Method::F32 => return flops(m, k, n.next_multiple_of(isa.lanes())) / f32_rate,
-        Method::Bf16 => (1.0, unit.pack[0]),
-        Method::Bf16x3 => (3.0, unit.pack[1]),
-        Method::Bf16x6 => (6.0, unit.pack[2]),
+    let (products, terms) = match method {
+        Method::F32 => {
+            let made = if bytes { WIDEN * m as f64 * k as f64 } else { 0.0 };
+            return flops(m, k, n.next_multiple_of(isa.lanes())) / f32_rate + made;
+        }
+        Method::Bf16 => (1, 1),
+        Method::Bf16x3 => (3, 2),
+        Method::Bf16x6 => (6, 3),
     };
-    products * tiled / unit.rate + pack * packed + unit.finish * m as f64 * n as f64 + unit.fixed
+    let (products, left) = if bytes { (terms, unit.byte) } else { (products, unit.pack[terms - 1]) };
+    let packed = (left * m as f64 + unit.pack[terms - 1] * n as f64) * k as f64;
+    products as f64 * tiled / unit.rate + packed + unit.finish * m as f64 * n as f64 + unit.fixed
 }

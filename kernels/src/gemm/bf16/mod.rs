@@ -29,6 +29,10 @@
 //! k = 16 on, 1e-5·Σ|a·b| holds for random data of one sign too, with deviations of a few 1e-6; [`Method::choose`]
 //! takes it from k = 32 on. `Bf16` drops up to 2⁻⁷·Σ|a·b|.
 //!
+//! **Bytes.** A of bytes has one term, the byte, which is a bf16: of `Bf16x6` and `Bf16x3` three and two products are
+//! left. What is dropped is of B alone: nothing with three terms, at most 2⁻¹⁶·|a·b| with two. The scale is one rounding of
+//! the sum, where an f32 operand has one in each of its numbers.
+//!
 //! **Range.** Operands are scaled by 2²³ and sums by 2⁻⁴⁶, both exact, so subnormals count in full; a result below
 //! 2⁻¹²⁶ is off by no more than f32's own rounding there (plus 2⁻¹⁷² for each of 3k or 6k products that are
 //! flushed). Where a scaled
@@ -76,7 +80,17 @@ impl Method {
     /// The fastest method for a product m × k × n that is at least as exact as this one: chosen from the shape and the
     /// instruction set alone. A caller that divides C among threads asks for the whole product.
     pub fn choose(self, isa: Isa, m: usize, k: usize, n: usize) -> Method {
-        let seconds = |method: &Method| method.seconds(isa, m, k, n);
+        self.chosen(isa, false, (m, k, n))
+    }
+
+    /// The same where A may be bytes ([`Left::Bytes`](super::Left::Bytes)), or else, for [`Method::F32`], the numbers that
+    /// they stand for.
+    pub fn choose_of_bytes(self, isa: Isa, m: usize, k: usize, n: usize) -> Method {
+        self.chosen(isa, true, (m, k, n))
+    }
+
+    fn chosen(self, isa: Isa, bytes: bool, (m, k, n): (usize, usize, usize)) -> Method {
+        let seconds = |method: &Method| cost::seconds(isa, *method, bytes, m, k, n);
         // Errors of sums of few terms do not average out, and no unit is faster there.
         let allowed = if k < pack::CHUNK { Method::F32 } else { self };
         let exact_enough = Method::ALL.into_iter().filter(|method| *method <= allowed && method.is_native(isa));
@@ -86,7 +100,7 @@ impl Method {
     /// Estimated seconds of a product m × k × n by this method on one core: a model of work, fitted to a processor of each
     /// kind, which knows nothing of this one's clock or memory.
     pub fn seconds(self, isa: Isa, m: usize, k: usize, n: usize) -> f64 {
-        cost::seconds(isa, self, m, k, n)
+        cost::seconds(isa, self, false, m, k, n)
     }
 
     /// Whether the set has a unit for this method.
@@ -131,6 +145,8 @@ impl PartialOrd for Method {
 struct Block {
     /// Chunks of k.
     chunks: usize,
+    /// Of A: as many as of B, or one.
+    left: Terms,
     terms: Terms,
     /// The first group of A, at its first chunk.
     a: *const u32,
@@ -229,12 +245,16 @@ pub(super) fn reserve(isa: Isa, method: Method, memory: &mut Memory, m: usize, k
         return;
     }
     let terms = method.terms();
-    match isa.bf16() {
-        None => {}
-        Some(Bf16::EmulatedTiles) => memory.grow::<tiles::Tiled<emulated::Emulated<Portable>>>(terms, m, k, n),
-        #[cfg(target_arch = "x86_64")]
-        Some(Bf16::Tiles) => memory.grow::<tiles::Tiled<amx::Amx>>(terms, m, k, n),
-        #[cfg(target_arch = "x86_64")]
-        Some(Bf16::Pairs) => memory.grow::<pairs::Pairs>(terms, m, k, n),
+    for left in [terms, Terms::One] {
+        match isa.bf16() {
+            None => {}
+            Some(Bf16::EmulatedTiles) => {
+                memory.grow::<tiles::Tiled<emulated::Emulated<Portable>>>(left, terms, m, k, n);
+            }
+            #[cfg(target_arch = "x86_64")]
+            Some(Bf16::Tiles) => memory.grow::<tiles::Tiled<amx::Amx>>(left, terms, m, k, n),
+            #[cfg(target_arch = "x86_64")]
+            Some(Bf16::Pairs) => memory.grow::<pairs::Pairs>(left, terms, m, k, n),
+        }
     }
 }

@@ -8,7 +8,8 @@
 //! reach no element of C, are anything.
 //!
 //! Numbers are multiplied by 2²³ first: then the last bit of any f32, 2⁻¹⁴⁹, is the smallest normal one, and no term
-//! of anything, subnormals included, is flushed to zero by units that know no subnormals.
+//! of anything, subnormals included, is flushed to zero by units that know no subnormals. Bytes are whole numbers and not
+//! multiplied.
 
 #![allow(clippy::needless_range_loop, reason = "lines and words are coordinates")]
 
@@ -248,6 +249,108 @@ impl Vectors {
             (x, y, to) = (x.wrapping_add(self.step), y.wrapping_add(self.step), to.wrapping_add(WORDS));
         }
     }
+}
+
+/// Packs rows of bytes, each of which is one term as it is, unscaled: 8 bits are those of bf16.
+#[derive(Clone, Copy)]
+pub(super) struct Bytes<'a> {
+    /// All of A, so that vectors may reach beyond these lines into others of it.
+    pub from: Matrix<'a, u8>,
+    /// Lines of a group, at most 16.
+    pub lines: usize,
+    pub first: usize,
+    /// Lines that there is room for.
+    pub stored: usize,
+    /// `chunks · stored · 16` words.
+    pub to: *mut u32,
+}
+
+impl Op for Bytes<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        match S::LANES {
+            16 => self.pack::<S, 16>(s),
+            _ => self.pack::<S, 8>(s),
+        }
+    }
+}
+
+impl Bytes<'_> {
+    #[inline(always)]
+    fn pack<S: Simd, const L: usize>(&self, s: S) {
+        let Bytes { from, lines, first, stored, .. } = *self;
+        let (k, line, place) = (from.cols(), from.row_stride(), from.col_stride());
+        for p in (0..k).step_by(CHUNK) {
+            let to = self.to.wrapping_add(p / CHUNK * stored * WORDS);
+            let at = from.as_ptr().wrapping_add(first * line + p * place);
+            let whole = p + CHUNK <= k;
+            // SAFETY: bytes of the matrix, and words of a chunk that is stored.
+            unsafe {
+                if whole && place == 1 {
+                    self.along(s, at, line, to);
+                } else if whole && line == 1 && first + PANEL <= from.rows() {
+                    self.across::<S, L>(s, at, place, to);
+                } else {
+                    let mut bytes = [[0u8; CHUNK]; PANEL];
+                    for (i, bytes) in bytes[..lines].iter_mut().enumerate() {
+                        for (q, byte) in bytes[..CHUNK.min(k - p)].iter_mut().enumerate() {
+                            *byte = *at.add(i * line + q * place);
+                        }
+                    }
+                    self.along(s, bytes.as_ptr().cast(), CHUNK, to);
+                }
+            }
+        }
+    }
+
+    /// A chunk of lines that lie `step` bytes apart.
+    ///
+    /// # Safety
+    /// They are readable, and as many lines of words writable.
+    #[inline(always)]
+    unsafe fn along<S: Simd>(&self, s: S, mut at: *const u8, step: usize, to: *mut u32) {
+        for i in 0..self.lines {
+            for v in (0..WORDS).step_by(S::LANES) {
+                // SAFETY: by the caller's promise.
+                unsafe {
+                    let word = pair(s, s.load_bytes(at.add(v)), s.load_bytes(at.add(v + WORDS)));
+                    s.store_ptr(to.add(i * WORDS + v).cast(), word);
+                }
+            }
+            at = at.wrapping_add(step);
+        }
+    }
+
+    /// A chunk whose places lie `step` bytes apart, and 16 lines of each together.
+    ///
+    /// # Safety
+    /// As for `along`.
+    #[inline(always)]
+    unsafe fn across<S: Simd, const L: usize>(&self, s: S, at: *const u8, step: usize, to: *mut u32) {
+        for q in (0..WORDS).step_by(L) {
+            for v in (0..PANEL).step_by(L) {
+                let (mut x, mut square) = (at.wrapping_add(q * step + v), [s.splat(0.0); L]);
+                for word in &mut square {
+                    // SAFETY: by the caller's promise.
+                    *word = unsafe { pair(s, s.load_bytes(x), s.load_bytes(x.add(WORDS * step))) };
+                    x = x.wrapping_add(step);
+                }
+                transpose(s, &mut square);
+                for (i, &words) in square.iter().enumerate().take(self.lines.saturating_sub(v)) {
+                    // SAFETY: by the caller's promise.
+                    unsafe { s.store_ptr(to.add((v + i) * WORDS + q).cast(), words) };
+                }
+            }
+        }
+    }
+}
+
+/// The words of numbers that are bf16.
+#[inline(always)]
+fn pair<S: Simd>(s: S, first: S::F, second: S::F) -> S::F {
+    s.from_bits(s.or(s.shr::<16>(s.to_bits(first)), s.to_bits(second)))
 }
 
 /// Stores the words of two vectors.

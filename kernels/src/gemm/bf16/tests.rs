@@ -10,7 +10,9 @@ use crate::activation::Activation;
 use crate::dropout::Dropout;
 use crate::epilogue::{self, Backward, Derivative, Epilogue, Forward};
 use crate::gemm::tests::{LAYOUTS, Layout, Stored, bits, by_parts, noise, whole};
-use crate::gemm::{Beta, Gemm, Packed, PackedMut, Right, gemm, gemm_by, gemm_panels, pack, packed_len, panel_width};
+use crate::gemm::{
+    Beta, Gemm, Left, Packed, PackedMut, Right, gemm, gemm_by, gemm_panels, pack, packed_len, panel_width,
+};
 use crate::matrix::Matrix;
 use crate::philox::Key;
 
@@ -52,7 +54,7 @@ fn multiply(
 ) -> Vec<f32> {
     let (a, b) = (case.a.view(), case.b.view());
     let mut c = Stored::new(layout, a.rows(), b.cols(), old);
-    let args = Gemm { a, b: Right::Strided(b), c: c.view_mut(), beta: case.beta, epilogue: Epilogue::None };
+    let args = Gemm { a: a.into(), b: Right::Strided(b), c: c.view_mut(), beta: case.beta, epilogue: Epilogue::None };
     gemm_by(isa, method, args, &mut Scratch::default());
     c.take()
 }
@@ -249,7 +251,7 @@ fn a_block_of_c_has_the_bits_of_the_whole() {
         for (rows, cols) in [(0..1, 0..n), (7..40, 0..n), (0..m, 32..n), (0..m, 5..6), (13..61, 17..50)] {
             let mut c = Stored::new(Layout::WideRows, rows.len(), cols.len(), |_, _| f32::NAN);
             let right = Right::Strided(b.view().block(0..k, cols.clone()));
-            let (a, c_view) = (a.view().block(rows.clone(), 0..k), c.view_mut());
+            let (a, c_view) = (a.view().block(rows.clone(), 0..k).into(), c.view_mut());
             let args = Gemm { a, b: right, c: c_view, beta: Beta::Zero, epilogue: Epilogue::None };
             gemm_by(unit.0, unit.1, args, &mut Scratch::default());
             let part: Vec<f32> = rows.clone().flat_map(|i| all[i * n..][cols.clone()].to_vec()).collect();
@@ -270,7 +272,7 @@ fn rows_of_one_block_have_the_bits_of_many() {
                 let expected = bits(&all[rows.start * n..rows.end * n]);
                 for right in [Right::Strided(b.view()), Right::Packed(Packed::new(isa, &packed, k, n))] {
                     let mut c = Stored::new(Layout::Rows, rows.len(), n, |_, _| f32::NAN);
-                    let a = a.view().block(rows.clone(), 0..k);
+                    let a = a.view().block(rows.clone(), 0..k).into();
                     let args = Gemm { a, b: right, c: c.view_mut(), beta: Beta::Zero, epilogue: Epilogue::None };
                     gemm_by(isa, method, args, &mut Scratch::default());
                     assert_eq!(bits(&c.take()), expected, "{} {method:?} {rows:?}×{k}×{n} {right:?}", isa.name());
@@ -310,7 +312,7 @@ fn operands_and_results_in_panels_have_the_same_bits() {
                         "packed" => Right::Packed(straight.cols(cols.clone())),
                         _ => Right::Transposed(turned.rows(cols.clone())),
                     };
-                    let (a, c) = (a.view(), c.view_mut().block(0..m, cols));
+                    let (a, c) = (a.view().into(), c.view_mut().block(0..m, cols));
                     let args = Gemm { a, b: right, c, beta: Beta::Zero, epilogue: Epilogue::None };
                     gemm_by(isa, method, args, &mut Scratch::default());
                 }
@@ -320,16 +322,143 @@ fn operands_and_results_in_panels_have_the_same_bits() {
             for rows in [0..m / 2, m / 2..m] {
                 // SAFETY: the vector holds the packed matrix.
                 let c = unsafe { PackedMut::from_raw(isa, there.as_mut_ptr(), m, n) }.row_block(rows.clone());
-                let a = a.view().block(rows, 0..k);
+                let a = a.view().block(rows, 0..k).into();
                 gemm_panels(isa, method, a, Right::Strided(b.view()), c, &mut Scratch::default());
             }
             Packed::new(isa, &there, m, n).unpack(&mut unpacked);
             same(&unpacked, "into panels");
-            let parts = by_parts(isa, method, a.view(), Right::Strided(b.view()));
+            let parts = by_parts(isa, method, a.view().into(), Right::Strided(b.view()));
             Packed::new(isa, &parts, m, n).unpack(&mut unpacked);
             same(&unpacked, "by parts");
         }
     }
+}
+
+/// Bytes are numbers of one term: their products have the bits of f32 operands of the same whole numbers, whose further terms
+/// are zeros, and are then multiplied by the scale.
+#[test]
+fn bytes_have_the_bits_of_whole_numbers() {
+    const SCALE: f32 = 1.0 / 255.0;
+    for (isa, method) in units() {
+        for (m, k, n) in [(1, 1, 1), (5, 31, 17), (17, 33, 31), (33, 290, 65), (150, 64, 40), (48, 2_100, 70)] {
+            let byte = |i: usize, p: usize| (i * 89 + p * 57 + i * p) as u8;
+            let (by_rows, by_columns): (Vec<u8>, Vec<u8>) = (
+                (0..m * k).map(|at| byte(at / k, at % k)).collect(),
+                (0..m * k).map(|at| byte(at % m, at / m)).collect(),
+            );
+            let apart: Vec<u8> = by_rows.iter().flat_map(|&byte| [byte, 255]).collect();
+            let a = Stored::new(Layout::Rows, m, k, |i, p| f32::from(byte(i, p)));
+            let b = Stored::new(Layout::WideRows, k, n, noise(2));
+            let turned = panels(isa, b.view().t());
+            let whole =
+                multiply((isa, method), &Case { a: &a, b: &b, beta: Beta::Zero }, Layout::Rows, |_, _| f32::NAN);
+            let expected: Vec<f32> = whole.iter().map(|x| x * SCALE).collect();
+            for (what, bytes) in [
+                ("by rows", Matrix::row_major(&by_rows, m, k)),
+                ("by columns", Matrix::row_major(&by_columns, k, m).t()),
+                ("apart", Matrix::new(&apart, m, k, 2 * k, 2)),
+            ] {
+                let (left, name) = (Left::Bytes(bytes, SCALE), format!("{} {method:?} {m}×{k}×{n} {what}", isa.name()));
+                for rights in [Right::Strided(b.view()), Right::Transposed(Packed::new(isa, &turned, n, k))] {
+                    let mut c = Stored::new(Layout::Rows, m, n, |_, _| f32::NAN);
+                    for rows in [0..m / 3, m / 3..m] {
+                        let (a, c) = (left.block(rows.clone()), c.view_mut().block(rows, 0..n));
+                        let args = Gemm { a, b: rights, c, beta: Beta::Zero, epilogue: Epilogue::None };
+                        gemm_by(isa, method, args, &mut Scratch::default());
+                    }
+                    assert_eq!(bits(&c.take()), bits(&expected), "{name}");
+                }
+                for layout in [Layout::Columns, Layout::Scattered] {
+                    let mut c = Stored::new(layout, m, n, noise(3));
+                    let (b, sums) = (Right::Strided(b.view()), |(at, x): (usize, &f32)| noise(3)(at / n, at % n) + x);
+                    let args = Gemm { a: left, b, c: c.view_mut(), beta: Beta::One, epilogue: Epilogue::None };
+                    gemm_by(isa, method, args, &mut Scratch::default());
+                    let sums: Vec<f32> = expected.iter().enumerate().map(sums).collect();
+                    assert_eq!(bits(&c.take()), bits(&sums), "{name} into {layout:?}");
+                }
+                let (mut there, mut unpacked) = (vec![f32::NAN; packed_len(isa, m, n)], vec![f32::NAN; m * n]);
+                // SAFETY: the vector holds the packed matrix.
+                let c = unsafe { PackedMut::from_raw(isa, there.as_mut_ptr(), m, n) };
+                gemm_panels(isa, method, left, Right::Strided(b.view()), c, &mut Scratch::default());
+                Packed::new(isa, &there, m, n).unpack(&mut unpacked);
+                assert_eq!(bits(&unpacked), bits(&expected), "{name} into panels");
+                let parts = by_parts(isa, method, left, Right::Strided(b.view()));
+                Packed::new(isa, &parts, m, n).unpack(&mut unpacked);
+                assert_eq!(bits(&unpacked), bits(&expected), "{name} by parts");
+            }
+        }
+    }
+}
+
+/// Against the oracle: what is left out is of B alone, and nothing is where B has three terms.
+#[test]
+fn bytes_are_more_exact_than_numbers() {
+    for (isa, method) in units() {
+        for (m, k, n) in [(32, 784, 64), (100, 32, 33), (16, 2_500, 19)] {
+            let bytes: Vec<u8> = (0..m * k).map(|i| (i * 7919 % 256) as u8).collect();
+            let a = Stored::new(Layout::Rows, m, k, |i, p| f32::from(bytes[i * k + p]));
+            let b = Stored::new(Layout::Rows, k, n, |i, j| noise(2)(i, j) + 0.25);
+            let mut c = Stored::new(Layout::Rows, m, n, |_, _| f32::NAN);
+            let (left, b_view) = (Left::Bytes(Matrix::row_major(&bytes, m, k), 0.5), Right::Strided(b.view()));
+            let args = Gemm { a: left, b: b_view, c: c.view_mut(), beta: Beta::Zero, epilogue: Epilogue::None };
+            gemm_by(isa, method, args, &mut Scratch::default());
+            let exact: Vec<_> = oracle(a.view(), b.view()).iter().map(|(sum, size)| (sum / 2.0, size / 2.0)).collect();
+            let terms = [0.0, 3.0, 2.0, 1.0][method as usize];
+            let left_out = [0.0, 0.0, 2f64.powi(-16), 2f64.powi(-8) + k as f64 * 2f64.powi(-24)][method as usize];
+            let sums = (terms * k.div_ceil(CHUNK) as f64 + 18.0) * (1.0 + 2f64.powi(-6)) * 2f64.powi(-24);
+            let error = worst(&c.take(), &exact);
+            assert!(error <= left_out + sums, "{} {method:?} {m}×{k}×{n}: {error:e}", isa.name());
+        }
+    }
+}
+
+/// Where a sum does not fit, f32 computes the element, of the numbers that the bytes stand for.
+#[test]
+fn bytes_by_what_does_not_fit_are_f32() {
+    for (isa, method) in units() {
+        let (m, k, n) = (19, 70, 40);
+        let bytes: Vec<u8> = (0..m * k).map(|i| (i % 251) as u8).collect();
+        let special = |p: usize, j: usize| match (p, j) {
+            (_, 3) => 3e38,
+            (9, 7) => f32::INFINITY,
+            (60, 33) => f32::NAN,
+            _ => noise(2)(p, j),
+        };
+        let b = Stored::new(Layout::Rows, k, n, special);
+        let numbers = Stored::new(Layout::Rows, m, k, |i, p| f32::from(bytes[i * k + p]) * 0.1);
+        let run = |method: Method, a: Left| {
+            let mut c = Stored::new(Layout::Rows, m, n, |_, _| 0.0);
+            let (b, c_view) = (Right::Strided(b.view()), c.view_mut());
+            gemm_by(
+                isa,
+                method,
+                Gemm { a, b, c: c_view, beta: Beta::Zero, epilogue: Epilogue::None },
+                &mut Scratch::default(),
+            );
+            c.take()
+        };
+        let f32 = run(Method::F32, numbers.view().into());
+        let c = run(method, Left::Bytes(Matrix::row_major(&bytes, m, k), 0.1));
+        for (at, (x, same)) in c.iter().zip(&f32).enumerate() {
+            let equal = x.to_bits() == same.to_bits() || (x.is_nan() && same.is_nan());
+            let near = (x - same).abs() <= 0.02 * 25.0 * k as f32;
+            assert!(
+                if [3, 7, 33].contains(&(at % n)) { equal } else { near },
+                "{} {method:?} {at}: {x} {same}",
+                isa.name()
+            );
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "bytes are for products of bf16 terms")]
+fn chains_take_no_bytes() {
+    let (bytes, b, mut c) = ([1u8; 4], [1.0; 4], [0.0; 4]);
+    let (a, b) = (Left::Bytes(Matrix::row_major(&bytes, 2, 2), 1.0), Right::Strided(Matrix::row_major(&b, 2, 2)));
+    let c = crate::matrix::MatrixMut::row_major(&mut c, 2, 2);
+    let isa = Isa::by_name("portable").expect("every machine has it");
+    gemm(isa, Gemm { a, b, c, beta: Beta::Zero, epilogue: Epilogue::None }, &mut Scratch::default());
 }
 
 #[test]
@@ -342,7 +471,7 @@ fn epilogues_match_a_separate_pass() {
             let dropout =
                 Dropout { key: Key::new(1), step: 9, purpose: 2, probability: 0.3, row: 5, col: 64, width: n + 100 };
             let run = |c: &mut Stored, epilogue: Epilogue| {
-                let (a, b, c) = (a.view(), Right::Strided(b.view()), c.view_mut());
+                let (a, b, c) = (a.view().into(), Right::Strided(b.view()), c.view_mut());
                 gemm_by(isa, method, Gemm { a, b, c, beta: Beta::Zero, epilogue }, &mut Scratch::default());
             };
             let plain = multiply(unit, &Case { a: &a, b: &b, beta: Beta::Zero }, Layout::Rows, |_, _| f32::NAN);
@@ -389,7 +518,7 @@ fn a_prepared_scratch_never_grows() {
             let (a, b) = (Stored::new(Layout::Rows, m, k, noise(1)), Stored::new(Layout::Columns, k, n, noise(2)));
             let mut c = Stored::new(Layout::Rows, m, n, |_, _| 0.0);
             let args = Gemm {
-                a: a.view(),
+                a: a.view().into(),
                 b: Right::Strided(b.view()),
                 c: c.view_mut(),
                 beta: Beta::Zero,
@@ -588,7 +717,7 @@ fn f32_is_the_same_on_every_set_of_the_same_vectors() {
     let run = |isa| {
         let mut c = Stored::new(Layout::Rows, 40, 60, |_, _| f32::NAN);
         let (a, b) = (a.view(), Right::Strided(b.view()));
-        let args = Gemm { a, b, c: c.view_mut(), beta: Beta::Zero, epilogue: Epilogue::None };
+        let args = Gemm { a: a.into(), b, c: c.view_mut(), beta: Beta::Zero, epilogue: Epilogue::None };
         gemm(isa, args, &mut Scratch::default());
         c.take()
     };

@@ -55,21 +55,23 @@ impl<T: Tiles> Unit for Tiled<T> {
 impl<T: Tiles> Tiled<T> {
     #[inline(always)]
     fn sum<S: Simd, B: Supply>(&mut self, s: S, block: &Block, b: B) {
-        match block.terms {
-            Terms::One => self.terms::<S, B, 1>(s, block, b),
-            Terms::Two => self.terms::<S, B, 2>(s, block, b),
-            Terms::Three => self.terms::<S, B, 3>(s, block, b),
+        match (block.left, block.terms) {
+            (_, Terms::One) => self.terms::<S, B, 1, 1>(s, block, b),
+            (Terms::One, Terms::Two) => self.terms::<S, B, 1, 2>(s, block, b),
+            (Terms::One, Terms::Three) => self.terms::<S, B, 1, 3>(s, block, b),
+            (_, Terms::Two) => self.terms::<S, B, 2, 2>(s, block, b),
+            (_, Terms::Three) => self.terms::<S, B, 3, 3>(s, block, b),
         }
     }
 
     #[inline(always)]
-    fn terms<S: Simd, B: Supply, const TERMS: usize>(&mut self, s: S, block: &Block, b: B) {
+    fn terms<S: Simd, B: Supply, const LEFT: usize, const TERMS: usize>(&mut self, s: S, block: &Block, b: B) {
         let tiles = &mut self.0;
         match (block.groups, block.panels) {
-            (1, 1) => s.call(Sum::<_, _, 1, 1, TERMS> { tiles, block, b }),
-            (1, _) => s.call(Sum::<_, _, 1, 2, TERMS> { tiles, block, b }),
-            (_, 1) => s.call(Sum::<_, _, 2, 1, TERMS> { tiles, block, b }),
-            (_, _) => s.call(Sum::<_, _, 2, 2, TERMS> { tiles, block, b }),
+            (1, 1) => s.call(Sum::<_, _, 1, 1, LEFT, TERMS> { tiles, block, b }),
+            (1, _) => s.call(Sum::<_, _, 1, 2, LEFT, TERMS> { tiles, block, b }),
+            (_, 1) => s.call(Sum::<_, _, 2, 1, LEFT, TERMS> { tiles, block, b }),
+            (_, _) => s.call(Sum::<_, _, 2, 2, LEFT, TERMS> { tiles, block, b }),
         }
     }
 }
@@ -113,14 +115,16 @@ impl Supply for &mut Ring<'_> {
     }
 }
 
-/// G × P tiles of sums.
-struct Sum<'a, T, B, const G: usize, const P: usize, const TERMS: usize> {
+/// G × P tiles of sums, of so many terms of A and of B.
+struct Sum<'a, T, B, const G: usize, const P: usize, const LEFT: usize, const TERMS: usize> {
     tiles: &'a mut T,
     block: &'a Block,
     b: B,
 }
 
-impl<T: Tiles, B: Supply, const G: usize, const P: usize, const TERMS: usize> Op for Sum<'_, T, B, G, P, TERMS> {
+impl<T: Tiles, B: Supply, const G: usize, const P: usize, const LEFT: usize, const TERMS: usize> Op
+    for Sum<'_, T, B, G, P, LEFT, TERMS>
+{
     type Output = ();
 
     #[inline(always)]
@@ -142,19 +146,15 @@ impl<T: Tiles, B: Supply, const G: usize, const P: usize, const TERMS: usize> Op
                 start::<T, 3>(t, block.add, corner(1, 1), step);
             }
             for chunk in 0..block.chunks {
-                let (a, b) = (block.a.add(chunk * TERMS * tile), supply.step::<S>());
+                let (a, b) = (block.a.add(chunk * LEFT * tile), supply.step::<S>());
                 let mut at = Chunk { tiles: t, block, a, b, supply: &mut supply };
                 // Written out, as a loop is not always unrolled.
-                at.product::<S, G, P, TERMS, 0>(s);
-                if TERMS > 1 {
-                    at.product::<S, G, P, TERMS, 1>(s);
-                    at.product::<S, G, P, TERMS, 2>(s);
-                }
-                if TERMS > 2 {
-                    at.product::<S, G, P, TERMS, 3>(s);
-                    at.product::<S, G, P, TERMS, 4>(s);
-                    at.product::<S, G, P, TERMS, 5>(s);
-                }
+                at.product::<S, G, P, LEFT, TERMS, 0>(s);
+                at.product::<S, G, P, LEFT, TERMS, 1>(s);
+                at.product::<S, G, P, LEFT, TERMS, 2>(s);
+                at.product::<S, G, P, LEFT, TERMS, 3>(s);
+                at.product::<S, G, P, LEFT, TERMS, 4>(s);
+                at.product::<S, G, P, LEFT, TERMS, 5>(s);
             }
             t.store::<0>(corner(0, 0), step);
             if P == 2 {
@@ -173,10 +173,13 @@ impl<T: Tiles, B: Supply, const G: usize, const P: usize, const TERMS: usize> Op
 /// The products of terms of A and of B, in an order in which each differs from the one before in one of both alone, so
 /// that few tiles are loaded twice. What they leave out is of the order of the rounding that so many terms allow.
 #[inline(always)]
-const fn order(terms: usize) -> &'static [(usize, usize)] {
-    match terms {
-        1 => &[(0, 0)],
-        2 => &[(0, 1), (0, 0), (1, 0)],
+const fn order(left: usize, terms: usize) -> &'static [(usize, usize)] {
+    match (left, terms) {
+        (_, 1) => &[(0, 0)],
+        // Of one term nothing is left out.
+        (1, 2) => &[(0, 1), (0, 0)],
+        (1, _) => &[(0, 2), (0, 1), (0, 0)],
+        (_, 2) => &[(0, 1), (0, 0), (1, 0)],
         _ => &[(0, 2), (0, 1), (1, 1), (1, 0), (0, 0), (2, 0)],
     }
 }
@@ -192,13 +195,26 @@ struct Chunk<'a, T, B> {
 }
 
 impl<T: Tiles, B: Supply> Chunk<'_, T, B> {
-    /// Product `I` of the order, and the parts of the supply's work that follow it.
+    /// Product `I` of the order, if there is one, and the parts of the supply's work that follow it.
     ///
     /// # Safety
     /// As [`Unit::block`].
     #[inline(always)]
-    unsafe fn product<S: Simd, const G: usize, const P: usize, const TERMS: usize, const I: usize>(&mut self, s: S) {
-        let (order, tile) = (order(TERMS), ROWS * WORDS);
+    unsafe fn product<
+        S: Simd,
+        const G: usize,
+        const P: usize,
+        const LEFT: usize,
+        const TERMS: usize,
+        const I: usize,
+    >(
+        &mut self,
+        s: S,
+    ) {
+        let (order, tile) = (order(LEFT, TERMS), ROWS * WORDS);
+        if I >= order.len() {
+            return;
+        }
         let (left, right) = order[I];
         let (same_left, same_right) =
             if I == 0 { (false, false) } else { (order[I - 1].0 == left, order[I - 1].1 == right) };
