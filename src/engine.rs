@@ -38,7 +38,7 @@ use crate::backend::cuda::{Cuda, Pace, Products, Timed, Took, data_bytes};
 use crate::backend::{Backend, Caps, Cpu, Member, Precision, Reference, UpdateRule, cores, cpu_gain, gpus};
 use crate::bench::{CohortRate, CohortRow};
 use crate::check::{self, Choice, Finding, Findings};
-use crate::data::{Dataset, Sketch, Targets};
+use crate::data::{Dataset, Features, Sketch, Targets};
 use crate::model::{Head, Model, ModelSpec, Plan, Training, initialise};
 use crate::train::{
     Checkpoint, Control, Epoch, Paused, Scores, Stopped, TrainSpec, Trained, Trainer, evaluate, go_on, resume, train,
@@ -81,15 +81,16 @@ impl Device {
     }
 }
 
-/// Threads that a training over so many rows makes good use of: one where waiting for each other would cost more than it
+/// Threads that a training on that data makes good use of: one where waiting for each other would cost more than it
 /// saves, else one a core.
-pub fn useful_threads(plan: &Plan, train: &TrainSpec, rows: usize) -> usize {
-    if threads_gain(plan, train, rows) > 1.0 { cores() } else { 1 }
+pub fn useful_threads(plan: &Plan, train: &TrainSpec, data: &Dataset) -> usize {
+    if threads_gain(plan, train, data) > 1.0 { cores() } else { 1 }
 }
 
-/// How many times as fast a training over so many rows is estimated to be on two threads of a CPU.
-pub fn threads_gain(plan: &Plan, train: &TrainSpec, rows: usize) -> f64 {
-    let gain = |isa| cpu_gain(isa, plan, train.batch_size.min(rows), train.precision);
+/// How many times as fast a training on that data is estimated to be on two threads of a CPU.
+pub fn threads_gain(plan: &Plan, train: &TrainSpec, data: &Dataset) -> f64 {
+    let (batch, bytes) = (train.batch_size.min(data.rows), matches!(data.features, Features::U8 { .. }));
+    let gain = |isa| cpu_gain(isa, plan, batch, bytes, train.precision);
     // Whoever asks for an instruction set that is not there hears of it when the device is opened.
     Isa::detect().map_or(1.0, gain)
 }

@@ -181,6 +181,8 @@ fn bytes_that_are_needed_as_numbers_train_as_those() {
         };
         let (bytes, numbers) = (of(&bytes), of(&numbers));
         for tier in tiers().into_iter().chain(highest_by_tiles()) {
+            let plain = method(tier.1).choose_of_bytes(tier.0, 128, inputs, inputs);
+            assert_ne!(plain, Method::F32, "{tier:?}: nobody would multiply bytes");
             let (bytes, numbers) = (bytes.train(tier, 2, 1, 3), numbers.train(tier, 2, 1, 3));
             assert!(bytes.weights == numbers.weights, "{tier:?}, dropout {input_dropout}");
         }

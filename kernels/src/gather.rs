@@ -113,6 +113,9 @@ mod tests {
                 out.fill(f32::NAN);
                 gather(isa, Rows::U8 { values: &bytes, scale: 0.5 }, width, &rows, &mut out);
                 assert_eq!(out, expected);
+                let mut whole = vec![0; out.len()];
+                gather_bytes(isa, &bytes, width, &rows, &mut whole);
+                assert_eq!(whole.iter().map(|&byte| f32::from(byte) * 0.5).collect::<Vec<_>>(), expected);
             }
         }
     }

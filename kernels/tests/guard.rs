@@ -141,7 +141,18 @@ fn each_method(mut check: impl FnMut(Isa, Method, Against)) {
 const SHAPES: &[(usize, usize, usize)] = if cfg!(miri) {
     &[(3, 7, 17)]
 } else {
-    &[(1, 1, 1), (1, 33, 1), (5, 7, 17), (14, 54, 33), (31, 64, 10), (17, 100, 65), (3, 300, 47), (65, 31, 129)]
+    &[
+        (1, 1, 1),
+        (1, 33, 1),
+        (16, 32, 1),
+        (5, 7, 17),
+        (14, 54, 33),
+        (31, 64, 10),
+        (32, 64, 17),
+        (17, 100, 65),
+        (3, 300, 47),
+        (65, 31, 129),
+    ]
 };
 
 fn packed(isa: Isa, side: Against, b: Matrix) -> Guarded<f32> {
@@ -150,8 +161,8 @@ fn packed(isa: Isa, side: Against, b: Matrix) -> Guarded<f32> {
     panels
 }
 
-/// Every way to give the operands of a product m × k × n, with `bytes` those of bytes too. With `huge`, A holds numbers that bf16 terms do not fit, whose
-/// elements of C the f32 kernel computes again.
+/// Every way to give the operands of a product m × k × n, with `bytes` those of bytes too. With `huge`, A holds numbers that
+/// bf16 terms do not fit, whose elements of C the f32 kernel computes again; bytes always fit, so it is B then.
 fn operands(
     isa: Isa,
     side: Against,
@@ -164,21 +175,24 @@ fn operands(
     if huge {
         a[0] = 1e30;
         a[m * k - 1] = f32::INFINITY;
-        b[0] = if bytes { f32::NAN } else { b[0] };
     }
-    let whole = Guarded::new(side, &(0..m * k).map(|i| i as u8).collect::<Vec<_>>());
-    let by_rows = Matrix::row_major(&b, k, n);
-    let (panels, turned) = (packed(isa, side, by_rows), packed(isa, side, by_rows.t()));
-    let rights = [
-        Right::Strided(by_rows),
-        Right::Strided(Matrix::row_major(&b, n, k).t()),
-        Right::Packed(Packed::new(isa, &panels, k, n)),
-        Right::Transposed(Packed::new(isa, &turned, n, k)),
-    ];
-    let lefts = [Matrix::row_major(&a, m, k), Matrix::row_major(&a, k, m).t()].map(Left::Strided);
-    let of_bytes = [Matrix::row_major(&whole, m, k), Matrix::row_major(&whole, k, m).t()];
-    for a in lefts.into_iter().chain(of_bytes.map(|a| Left::Bytes(a, 0.5)).into_iter().filter(|_| bytes)) {
-        rights.into_iter().for_each(|b| check(a, b));
+    let mut all = |lefts: [Left; 2], b: &[f32]| {
+        let by_rows = Matrix::row_major(b, k, n);
+        let (panels, turned) = (packed(isa, side, by_rows), packed(isa, side, by_rows.t()));
+        let rights = [
+            Right::Strided(by_rows),
+            Right::Strided(Matrix::row_major(b, n, k).t()),
+            Right::Packed(Packed::new(isa, &panels, k, n)),
+            Right::Transposed(Packed::new(isa, &turned, n, k)),
+        ];
+        lefts.into_iter().for_each(|a| rights.into_iter().for_each(|b| check(a, b)));
+    };
+    all([Matrix::row_major(&a, m, k), Matrix::row_major(&a, k, m).t()].map(Left::Strided), &b);
+    if bytes {
+        let whole = Guarded::new(side, &(0..m * k).map(|i| i as u8).collect::<Vec<_>>());
+        b[0] = if huge { f32::NAN } else { b[0] };
+        let lefts = [Matrix::row_major(&whole, m, k), Matrix::row_major(&whole, k, m).t()];
+        all(lefts.map(|a| Left::Bytes(a, 0.5)), &b);
     }
 }
 

@@ -55,6 +55,10 @@ impl Op for Basics {
             s.store_u(&mut words[..S::LANES], v);
             words
         };
+        let bytes: Vec<u8> = (0..S::LANES as u8).map(|i| 255 - 17 * (i % 16)).collect();
+        // SAFETY: there are as many as lanes.
+        let numbers = lanes(unsafe { s.load_bytes(bytes.as_ptr()) });
+        assert_eq!(numbers, bytes.iter().map(|&byte| f32::from(byte)).collect::<Vec<_>>());
         let (many, all) = (s.iota(0xffff_fff0), s.splat_u(0xffff_ffff));
         let products = words(s.mul_even(all, many));
         let (high, pair) = (words(s.high_halves(many)), words(s.pair(many, s.iota(7))));

@@ -71,7 +71,7 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
     let sets = prepared.sets(config.preprocess)?;
     let plan = Plan::new(&config.model, sets.train.inputs, sets.train.targets.outputs())?;
     let batch = config.train.batch_size.min(sets.train.rows);
-    let threads = if threads == 0 { useful_threads(&plan, &config.train, sets.train.rows) } else { threads };
+    let threads = if threads == 0 { useful_threads(&plan, &config.train, &sets.train) } else { threads };
     let engine = match named {
         Some(engine) => engine.with_threads(threads)?,
         None => choose(console, &sets, &config, plan.step_flops(batch), threads)?,

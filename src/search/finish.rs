@@ -76,7 +76,7 @@ fn training_seconds(bridge: &Bridge<'_>, best: &Trial) -> f64 {
         let config = settings_of(&bridge.spec.fixed, &best.params)?.resolve()?;
         let sets = bridge.prepared.sets(config.preprocess)?;
         let plan = Plan::new(&config.model, sets.train.inputs, sets.train.targets.outputs())?;
-        Ok::<f64, Error>(threads_gain(&plan, &config.train, sets.train.rows))
+        Ok::<f64, Error>(threads_gain(&plan, &config.train, &sets.train))
     };
     // A GPU that trained many at once has room for one alone.
     let faster = match bridge.engine.makes_cohorts() {
@@ -153,7 +153,7 @@ pub(super) fn retrain(bridge: &Bridge<'_>, best: &Trial, cancelled: &(dyn Fn() -
     let sets = bridge.prepared.final_sets(config.preprocess)?;
     let plan = Plan::new(&config.model, sets.train.inputs, sets.train.targets.outputs())?;
     let threads = match bridge.spec.threads {
-        0 => useful_threads(&plan, &config.train, sets.train.rows),
+        0 => useful_threads(&plan, &config.train, &sets.train),
         threads => threads,
     };
     let fit = Fit {

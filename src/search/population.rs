@@ -442,7 +442,7 @@ impl Replay<'_> {
             let mut config = settings_of(&bridge.spec.fixed, &trial.params)?.resolve()?;
             config.train.metric = Some(bridge.watched);
             let plan = Plan::new(&config.model, sets.train.inputs, sets.train.targets.outputs())?;
-            let useful = useful_threads(&plan, &config.train, sets.train.rows);
+            let useful = useful_threads(&plan, &config.train, &sets.train);
             let fit = Fit {
                 validation: sets.validation.as_ref(),
                 seed: bridge.spec.seed,

@@ -63,7 +63,7 @@ impl Objective<'_> {
         let parameters = plan.parameters;
         self.price(context, parameters, None)?;
         let threads = match spec.threads {
-            0 => self.bridge.threads.min(useful_threads(&plan, &config.train, sets.train.rows)),
+            0 => self.bridge.threads.min(useful_threads(&plan, &config.train, &sets.train)),
             threads => threads,
         };
         let fit = Fit { validation: sets.validation.as_ref(), ..Fit::new(&sets.train, &config.model, &config.train) };

@@ -17,6 +17,7 @@ mod team;
 
 use super::{Backend, Caps, Member, Precision, Run};
 use crate::data::Dataset;
+use crate::model::{Layer, Plan};
 use crate::{Error, Result};
 pub use cost::threads_gain;
 use hpt_kernels::gemm::Method;
@@ -97,6 +98,14 @@ pub fn method(precision: Precision) -> Method {
         Precision::High => Method::Bf16x3,
         Precision::Medium | Precision::Bf16 => Method::Bf16,
     }
+}
+
+/// Whether the first layer of a network multiplies `batch` rows of bytes as they are: where nothing has to be made of them
+/// (dropout, or a sum with the outputs), and units of bf16 are the fastest for both of its products.
+fn multiplies_bytes(isa: Isa, plan: &Plan, batch: usize, allowed: Method) -> bool {
+    let Some(&Layer { inputs, outputs, residual, .. }) = plan.layers.first() else { return false };
+    let by_units = |m, k, n| allowed.choose_of_bytes(isa, m, k, n) != Method::F32;
+    plan.input_dropout == 0.0 && !residual && by_units(batch, inputs, outputs) && by_units(inputs, batch, outputs)
 }
 
 /// The precision that products have on an instruction set where `wanted` is asked for: the lowest that is no lower and

@@ -3,7 +3,7 @@
 use super::adapt::Adapt;
 use super::arena::Arena;
 use super::memory::{Shared, rows_of};
-use super::{Cpu, Member};
+use super::{Cpu, Member, multiplies_bytes};
 use crate::backend::{Run, UpdateRule, keeps_z};
 use crate::data::{Dataset, Features};
 use crate::model::{Criterion, Layer, Loss, Plan};
@@ -92,9 +92,7 @@ impl Net {
         let classes = member.criterion.loss == Loss::CrossEntropy;
         let widths = std::iter::once(plan.inputs).chain(plan.layers.iter().map(|layer| layer.outputs));
         let most = if method.is_native(isa) { method } else { Method::F32 };
-        // Dropout makes other numbers of the inputs, and a skip connection adds them to the outputs.
-        let plain = plan.input_dropout == 0.0 && plan.layers.first().is_some_and(|first| !first.residual);
-        let bytes = if plain && most != Method::F32 { batch * plan.inputs } else { 0 };
+        let bytes = if multiplies_bytes(isa, &plan, batch, method) { batch * plan.inputs } else { 0 };
         let worker = || {
             let (widest, rows) = (plan.widest(), batch.max(EVAL_ROWS));
             let mut scratch = Scratch::default();
@@ -172,21 +170,17 @@ impl Net {
 
     /// How a product m × k × n of layer `l` is computed, whichever part of it a worker has; `byte` is that of the step.
     pub fn method(&self, l: usize, byte: Option<f32>, m: usize, k: usize, n: usize) -> Method {
-        if l == 0 && byte.is_some() { self.method_of_bytes(m, k, n) } else { self.method.choose(self.isa, m, k, n) }
+        match byte {
+            Some(_) if l == 0 => self.method.choose_of_bytes(self.isa, m, k, n),
+            _ => self.method.choose(self.isa, m, k, n),
+        }
     }
 
-    fn method_of_bytes(&self, m: usize, k: usize, n: usize) -> Method {
-        self.method.choose_of_bytes(self.isa, m, k, n)
-    }
-
-    /// What a byte stands for, where the first layer multiplies those of `batch` rows of `data` as they are: where they are
-    /// bytes, and the units of bf16 the fastest for both of its products.
+    /// What a byte stands for, where `batch` rows of `data` are multiplied as bytes; a smaller last batch may not be.
     fn byte(&self, data: &Dataset, batch: usize) -> Option<f32> {
-        let (Features::U8 { scale, .. }, Some(first)) = (&data.features, self.plan.layers.first()) else { return None };
-        let (k, n) = (first.inputs, first.outputs);
-        let by_f32 = |m, k, n| self.method_of_bytes(m, k, n) == Method::F32;
-        let plain = self.bytes.len() == 0 || by_f32(batch, k, n) || by_f32(k, batch, n);
-        (!plain).then_some(*scale)
+        let Features::U8 { scale, .. } = &data.features else { return None };
+        let room = batch * self.plan.inputs <= self.bytes.len();
+        (room && multiplies_bytes(self.isa, &self.plan, batch, self.method)).then_some(*scale)
     }
 
     /// Rows of the batch.

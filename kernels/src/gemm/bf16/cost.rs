@@ -66,7 +66,8 @@ fn chains(isa: Isa) -> f64 {
 }
 
 /// Estimated seconds of a product m × k × n on one core.
-/// `bytes`: A are bytes, of one term each, and of chains f32 numbers that have to be made of them.
+/// `bytes`: A are bytes, of one term each; for chains f32 numbers have to be made of them (in a step once for two products:
+/// nobody takes bytes where that would change the choice).
 pub(super) fn seconds(isa: Isa, method: Method, bytes: bool, m: usize, k: usize, n: usize) -> f64 {
     let unit = match isa.bf16() {
         #[cfg(target_arch = "x86_64")]

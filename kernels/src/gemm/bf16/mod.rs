@@ -30,13 +30,13 @@
 //! takes it from k = 32 on. `Bf16` drops up to 2⁻⁷·Σ|a·b|.
 //!
 //! **Bytes.** A of bytes has one term, the byte, which is a bf16: of `Bf16x6` and `Bf16x3` three and two products are
-//! left. What is dropped is of B alone: nothing with three terms, at most 2⁻¹⁶·|a·b| with two. The scale is one rounding of
+//! left. What is dropped is of B alone: nothing with three terms, at most 2⁻¹⁷·|a·b| with two. The scale is one rounding of
 //! the sum, where an f32 operand has one in each of its numbers.
 //!
 //! **Range.** Operands are scaled by 2²³ and sums by 2⁻⁴⁶, both exact, so subnormals count in full; a result below
 //! 2⁻¹²⁶ is off by no more than f32's own rounding there (plus 2⁻¹⁷² for each of 3k or 6k products that are
 //! flushed). Where a scaled
-//! number or sum does not fit (an infinity, a NaN, |x| ≥ 2⁸⁹, |Σ| ≥ 2⁸²), the element's sum is not finite, and the
+//! number or sum does not fit (an infinity, a NaN, |x| ≥ 2⁸⁹, |Σ| ≥ 2⁸², 2¹⁰⁵ of bytes, which are not scaled), the element's sum is not finite, and the
 //! element is computed by the f32 kernel instead: there the results are those of f32, to the bit.
 
 #[cfg(target_arch = "x86_64")]
@@ -90,17 +90,17 @@ impl Method {
     }
 
     fn chosen(self, isa: Isa, bytes: bool, (m, k, n): (usize, usize, usize)) -> Method {
-        let seconds = |method: &Method| cost::seconds(isa, *method, bytes, m, k, n);
+        let seconds = |method: &Method| method.seconds(isa, bytes, m, k, n);
         // Errors of sums of few terms do not average out, and no unit is faster there.
         let allowed = if k < pack::CHUNK { Method::F32 } else { self };
         let exact_enough = Method::ALL.into_iter().filter(|method| *method <= allowed && method.is_native(isa));
         exact_enough.min_by(|a, b| seconds(a).total_cmp(&seconds(b))).unwrap_or(Method::F32)
     }
 
-    /// Estimated seconds of a product m × k × n by this method on one core: a model of work, fitted to a processor of each
-    /// kind, which knows nothing of this one's clock or memory.
-    pub fn seconds(self, isa: Isa, m: usize, k: usize, n: usize) -> f64 {
-        cost::seconds(isa, self, false, m, k, n)
+    /// Estimated seconds of a product m × k × n by this method on one core, `bytes` where A are bytes: a model of work, fitted
+    /// to a processor of each kind, which knows nothing of this one's clock or memory.
+    pub fn seconds(self, isa: Isa, bytes: bool, m: usize, k: usize, n: usize) -> f64 {
+        cost::seconds(isa, self, bytes, m, k, n)
     }
 
     /// Whether the set has a unit for this method.
