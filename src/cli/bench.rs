@@ -190,8 +190,7 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<(), Failure> {
     let wanted = Selection(matches.get_many::<String>("filter").unwrap_or_default().cloned().collect());
     let precision = matches.get_one::<String>("precision").map(|name| Precision::by_name(name)).transpose()?;
     if let Some(device) = matches.get_one::<String>("device") {
-        let precision = precision.unwrap_or(Precision::Highest);
-        return cohorts::run(Device::by_name(device)?, precision, threads, &wanted, console);
+        return cohorts::run(Device::by_name(device)?, isa, precision, threads, &wanted, console);
     }
     let precisions = precisions(isa, precision)?;
     let plot = matches.get_one::<PathBuf>("roofline");

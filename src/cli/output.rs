@@ -16,16 +16,18 @@ pub fn file(path: &str) -> Result<(), Failure> {
 pub fn existing_place(option: &str, path: &Path) -> Result<(), Failure> {
     let refused = |why: String| Failure::input(format!("{option} {}: {why}", path.display()));
     let folder = folder_of(path);
-    if path.as_os_str().is_empty() || path.is_dir() {
+    if path.is_dir() {
         return Err(refused("is a directory, the name of a file is expected".to_owned()));
     }
     if !folder.is_dir() {
-        return Err(refused(format!("the folder {} is not there", folder.display())));
+        let what = if folder.exists() { "is no folder" } else { "is not there" };
+        return Err(refused(format!("{} {what}; give another", folder.display())));
     }
-    // What is there is not emptied before there is something to put in its place.
-    let tried = match path.exists() {
-        true => std::fs::OpenOptions::new().append(true).open(path).map(drop),
-        false => tempfile::tempfile_in(folder).map(drop),
+    // What is there is not emptied before there is something to put in its place; a pipe would wait for its reader.
+    let tried = match std::fs::metadata(path) {
+        Ok(there) if there.is_file() => std::fs::OpenOptions::new().append(true).open(path).map(drop),
+        Ok(_) => Ok(()),
+        Err(_) => tempfile::tempfile_in(folder).map(drop),
     };
     tried.map_err(|error| refused(format!("cannot be written ({error}); give another")))
 }

@@ -193,6 +193,9 @@ fn bench_knows_where_it_can_draw_before_it_measures() {
         let ran = folder.run(&format!("bench sigmoid --threads 1 --roofline {place}"));
         ran.fails(2, &["--roofline", place]);
     }
+    folder.run("bench sigmoid --threads 1 --roofline file/x.svg").fails(2, &["file is no folder"]);
+    let unnamed = folder.command(&["bench", "sigmoid", "--roofline", ""]).output().unwrap();
+    Ran::of(unnamed).fails(2, &["--roofline", "a value is missing"]);
     assert_eq!(folder.names(), ["file"]);
     folder.run("bench nothing-like-that --roofline x.svg").fails(2, &["nothing to measure"]);
     folder.run("bench nothing-like-that --roofline file").fails(2, &["nothing to measure"]);
@@ -231,6 +234,9 @@ fn a_precision_chooses_the_rows_of_bench() {
         Ran::of(command.output().unwrap())
     };
     run("medium", Some("portable")).fails(2, &["--precision medium", "portable", "it has highest"]);
+    let on_device = ["bench", "--device", "cpu", "cohort", "--precision", "high"];
+    let ran = Folder::new().command(&on_device).env("HPT_ISA", "portable").output().unwrap();
+    Ran::of(ran).fails(2, &["--precision high", "portable", "it has highest"]);
     run("lowest", None).fails(2, &["precision", "lowest"]);
     let cpu = Folder::new().json("devices --json")["cpu"].clone();
     let used = cpu["tiers"].as_array().unwrap().iter().find(|tier| tier["isa"] == cpu["isa"]).unwrap();

@@ -3,12 +3,13 @@
 use super::super::console::Console;
 use super::super::failure::Failure;
 use super::super::table;
-use super::{Meter, Selection};
+use super::{Meter, Selection, precisions};
 use hpt_engine::Error;
 use hpt_engine::backend::Precision;
 use hpt_engine::backend::cuda::{Pace, Shape};
 use hpt_engine::bench::{COHORTS, CohortRow};
 use hpt_engine::engine::{Device, Engine};
+use hpt_kernels::isa::Isa;
 use serde::Serialize;
 use serde_json::json;
 
@@ -29,12 +30,17 @@ struct Cohort {
 /// Cohorts on one device, and products on a GPU: what `benches/peers/gpu` has too.
 pub fn run(
     device: Device,
-    precision: Precision,
+    isa: Isa,
+    precision: Option<Precision>,
     threads: usize,
     wanted: &Selection,
     console: &Console,
 ) -> Result<(), Failure> {
     let engine = Engine::new(device, threads)?;
+    if engine.gpus() == 0 {
+        precisions(isa, precision)?;
+    }
+    let precision = precision.unwrap_or(Precision::Highest);
     // Of what only a GPU measures there is nothing on a CPU.
     let on_gpu = |group: &str, name: &str| engine.gpus() > 0 && wanted.takes(group, name);
     let rows: Vec<&CohortRow> = COHORTS.iter().filter(|row| wanted.takes("cohorts", row.name)).collect();
