@@ -288,7 +288,8 @@ impl Curve {
         if self.undefined.iter().any(|&row| times[row as usize] > 0) {
             return f64::NAN;
         }
-        // Twice the area, in pairs of rows, of which there are less than 2³² (their numbers are stored so); `true_here` and `false_here` have the score of the last one.
+        // Twice the area, in pairs of rows, of which there are less than 2³² (their numbers are stored so); `true_here` and
+        // `false_here` have the score of the last one.
         let (mut twice, mut positives, mut below) = (0_u64, 0_u64, 0_u64);
         let (mut true_here, mut false_here) = (0_u64, 0_u64);
         for &(row, truth, above) in &self.order {
