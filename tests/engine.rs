@@ -111,21 +111,24 @@ fn the_cpu_follows_the_oracle_in_every_instruction_set() {
     for case in cases() {
         let data = case.data();
         let (losses, weights) = steps(&Reference, &case, &data, 10);
-        for isa in Isa::available() {
-            let (fast_losses, fast_weights) = steps(&Cpu::with_isa(isa, 1).unwrap(), &case, &data, 10);
+        // Whole batches, and three blocks of each.
+        let cpus = |isa| [BATCH, 8].map(|rows| (isa, rows, Cpu::with_isa(isa, 1).unwrap().in_blocks_of(rows)));
+        for (isa, rows, cpu) in Isa::available().flat_map(cpus) {
+            let isa = format!("{isa:?}, {rows} rows at a time,");
+            let (fast_losses, fast_weights) = steps(&cpu, &case, &data, 10);
             for (i, (fast, exact)) in fast_losses.iter().zip(&losses).enumerate() {
                 let name = &case.name;
                 assert!(
                     (fast - exact).abs() <= 2e-5 * (1.0 + exact.abs()),
-                    "{name} {isa:?} step {i}: {fast} is not {exact}"
+                    "{name} {isa} step {i}: {fast} is not {exact}"
                 );
             }
             // Adam's and RMSprop's first steps divide by √v, which magnifies rounding where a gradient is near zero.
             let worst = fast_weights.iter().zip(&weights).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-            assert!(worst <= 2e-3, "{} {isa:?}: a weight is off by {worst}", case.name);
+            assert!(worst <= 2e-3, "{} {isa}: a weight is off by {worst}", case.name);
             let mean =
                 fast_weights.iter().zip(&weights).map(|(a, b)| (a - b).abs()).sum::<f32>() / weights.len() as f32;
-            assert!(mean <= 2e-6, "{} {isa:?}: weights are off by {mean} on average", case.name);
+            assert!(mean <= 2e-6, "{} {isa}: weights are off by {mean} on average", case.name);
         }
     }
 }
@@ -134,11 +137,13 @@ fn the_cpu_follows_the_oracle_in_every_instruction_set() {
 fn numbers_are_the_same_bits_for_every_number_of_threads() {
     for case in cases() {
         let data = case.data();
-        for isa in Isa::available() {
-            let one = steps(&Cpu::with_isa(isa, 1).unwrap(), &case, &data, 4);
+        for (isa, rows) in Isa::available().flat_map(|isa| [(isa, BATCH), (isa, 8)]) {
+            let cpu = |threads| Cpu::with_isa(isa, threads).unwrap().in_blocks_of(rows);
+            let one = steps(&cpu(1), &case, &data, 4);
             for threads in [2, 3, 5] {
-                let several = steps(&Cpu::with_isa(isa, threads).unwrap(), &case, &data, 4);
-                assert!(one == several, "{}: {threads} threads of {isa:?} differ from one", case.name);
+                let several = steps(&cpu(threads), &case, &data, 4);
+                let name = &case.name;
+                assert!(one == several, "{name}: {threads} threads of {isa:?}, {rows} rows at a time, differ from one");
             }
         }
     }

@@ -6,7 +6,7 @@
 use super::memory::rows_of;
 use super::net::{Net, Step, WorkerMemory};
 use super::team::{Split, Worker};
-use hpt_kernels::gemm::{Left, Method, PackedMut, Right, Take, gemm_panels, gemm_parts};
+use hpt_kernels::gemm::{Left, Right, Take, gemm_parts};
 use hpt_kernels::matrix::Matrix;
 use hpt_kernels::optimizer::{Update, update};
 use hpt_kernels::reduce::{CHUNK, column_sums, sum_of_squares_chunks};
@@ -31,21 +31,37 @@ impl Net {
             (0..panels, worker.share(layer.inputs, 1), worker.share(layer.outputs, 16))
         };
         let method = self.method(l, at.byte, layer.inputs, at.rows.len(), layer.outputs);
-        if self.needs_whole_gradient() {
-            self.gradient(memory, method, l, mine, rows, at);
-        } else {
-            self.learn_panels(memory, method, l, mine, rows, at);
-        }
-        // SAFETY: phase rule: dz is only read; each worker writes its own part of b, of its gradient and state.
+        let WorkerMemory { scratch, sums, .. } = memory;
+        // SAFETY: phase rule: h and dz are only read; each worker takes its own part of W and of b.
         unsafe {
+            let (x, dz) = self.factors(l, &mine, rows.clone(), at);
+            let mut taker = Part { net: self, l, panel: mine.start, row: rows.start, at };
+            gemm_parts(self.isa, method, x.t(), Right::Strided(dz), scratch, &mut taker);
             let dz = self.dz(l).block(rows_of(layer.outputs), 0..at.rows.len(), part.clone());
-            let start = self.arena.areas[l].bias.start;
-            let range = start + part.start..start + part.end;
-            let db = self.gradients.part_mut(range.clone());
-            column_sums(self.isa, dz, db);
-            if !self.needs_whole_gradient() {
-                self.update(range, db, 1.0, at);
-            }
+            let (start, sums) = (self.arena.areas[l].bias.start, &mut sums[..part.len()]);
+            column_sums(self.isa, dz, sums);
+            self.take(start + part.start..start + part.end, sums, at);
+        }
+    }
+
+    /// A block's part of the gradient, of a range of the arena: into the sum over the batch's blocks, and with the last of
+    /// them into new weights, unless these need the whole gradient.
+    ///
+    /// # Safety
+    /// Nobody else reads or writes this range of gradients, weights and state.
+    unsafe fn take(&self, range: Range<usize>, gradient: &[f32], at: Step<'_>) {
+        let whole = self.needs_whole_gradient();
+        if at.first == 0 && at.is_last() && !whole {
+            // SAFETY: by the caller's promise, here and below.
+            return unsafe { self.update(range, gradient, 1.0, at) };
+        }
+        let sum = unsafe { self.gradients.part_mut(range.clone()) };
+        match at.first {
+            0 => sum.copy_from_slice(gradient),
+            _ => sum.iter_mut().zip(gradient).for_each(|(sum, g)| *sum += g),
+        }
+        if at.is_last() && !whole {
+            unsafe { self.update(range, sum, 1.0, at) }
         }
     }
 
@@ -65,41 +81,6 @@ impl Net {
             };
             (x, self.dz(l).block(rows_of(layer.outputs), 0..batch, cols))
         }
-    }
-
-    /// Those rows of those panels of dW, into the arena.
-    fn gradient(
-        &self,
-        memory: &mut WorkerMemory,
-        method: Method,
-        l: usize,
-        panels: Range<usize>,
-        rows: Range<usize>,
-        at: Step<'_>,
-    ) {
-        // SAFETY: phase rule: h and dz are only read; these rows of these panels are this worker's.
-        unsafe {
-            let (x, dz) = self.factors(l, &panels, rows.clone(), at);
-            let c = self.gradients.start_of(self.arena.elements(l, &panels));
-            let c = PackedMut::from_raw(self.isa, c, self.plan.layers[l].inputs, dz.cols()).row_block(rows);
-            gemm_panels(self.isa, method, x.t(), Right::Strided(dz), c, &mut memory.scratch);
-        }
-    }
-
-    /// The same part by part, and the new weights.
-    fn learn_panels(
-        &self,
-        memory: &mut WorkerMemory,
-        method: Method,
-        l: usize,
-        panels: Range<usize>,
-        rows: Range<usize>,
-        at: Step<'_>,
-    ) {
-        // SAFETY: phase rule: h and dz are only read.
-        let (x, dz) = unsafe { self.factors(l, &panels, rows.clone(), at) };
-        let mut part = Part { net: self, l, panel: panels.start, row: rows.start, at };
-        gemm_parts(self.isa, method, x.t(), Right::Strided(dz), &mut memory.scratch, &mut part);
     }
 
     /// New weights from the whole gradient, scaled to a norm of at most `limit`; each worker for its own chunks.
@@ -164,7 +145,7 @@ impl Part<'_> {
 impl Take for Part<'_> {
     fn take(&mut self, rows: Range<usize>, panel: usize, gradient: &[f32]) {
         // SAFETY: phase rule: these rows of this panel are this worker's.
-        unsafe { self.net.update(self.place(rows, panel), gradient, 1.0, self.at) }
+        unsafe { self.net.take(self.place(rows, panel), gradient, self.at) }
     }
 
     fn needs(&self, rows: Range<usize>, panel: usize) -> [&[f32]; 3] {

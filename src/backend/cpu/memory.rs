@@ -61,11 +61,6 @@ impl<T: Copy + Default> Shared<T> {
         unsafe { std::slice::from_raw_parts(cells.as_ptr().cast(), cells.len()) }
     }
 
-    /// Where a part begins.
-    pub fn start_of(&self, range: Range<usize>) -> *mut T {
-        UnsafeCell::raw_get(self.cells()[range].as_ptr())
-    }
-
     /// Writes a part.
     ///
     /// # Safety

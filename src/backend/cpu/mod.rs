@@ -35,6 +35,8 @@ pub struct Cpu {
     threads: usize,
     pool: Option<rayon::ThreadPool>,
     sharers: Option<Arc<AtomicUsize>>,
+    /// Rows of a batch at a time, where it is said.
+    block: Option<usize>,
 }
 
 impl Cpu {
@@ -60,7 +62,14 @@ impl Cpu {
                 Some(pool.map_err(|e| Error::Device(format!("cannot start {threads} threads: {e}")))?)
             }
         };
-        Ok(Cpu { isa, threads, pool, sharers: None })
+        Ok(Cpu { isa, threads, pool, sharers: None, block: None })
+    }
+
+    /// The same device, on which batches go through a network so many rows (at least one) at a time, instead of as many
+    /// as stay in the caches. Numbers change with it in their last digits: each block's gradients are summed first.
+    #[must_use]
+    pub fn in_blocks_of(self, rows: usize) -> Self {
+        Cpu { block: Some(rows.max(1)), ..self }
     }
 
     /// The same device among others: every run of steps takes the share of the cores that `sharers` devices leave it at
@@ -149,7 +158,7 @@ impl Backend for Cpu {
     }
 
     fn begin(&self, members: &[Member<'_>]) -> Result<Cohort> {
-        Ok(Cohort { nets: members.iter().map(|member| Net::new(member, self.isa, self.threads)).collect() })
+        Ok(Cohort { nets: members.iter().map(|member| Net::new(member, self)).collect() })
     }
 
     fn advance(&self, cohort: &mut Cohort, data: &Arc<Dataset>, runs: &mut [Run<'_>]) -> Result<()> {

@@ -19,6 +19,25 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// Rows of one block of an evaluation: enough to amortise packing the weights, few enough to stay in the cache.
 pub(super) const EVAL_ROWS: usize = 256;
 
+/// Bytes of features, activations and their gradients that a block of rows may have: about what stays in the caches of a
+/// core.
+const BLOCK: usize = 3 << 20;
+
+/// Blocks have a multiple of so many rows, the last of a batch excepted.
+const BLOCK_ROWS: usize = 32;
+
+/// Rows of a batch that go through the network together, forward and back. Large batches go block by block, and what
+/// forward products write is still in the cache when dW reads it. Every block adds its gradient to the sum of those before
+/// it, which takes a pass over the weights: so the larger the network, the larger its blocks.
+///
+/// From shapes alone, since sums are rounded block by block: nothing depends on the threads or on the machine.
+fn block_rows(plan: &Plan, batch: usize) -> usize {
+    let outputs: usize = plan.layers.iter().map(|layer| layer.outputs).sum();
+    let row = 4 * (plan.inputs + 2 * outputs);
+    let most = (BLOCK.max(16 * plan.parameters) / row.max(1)).max(BLOCK_ROWS);
+    batch.div_ceil(batch.div_ceil(most).max(1)).next_multiple_of(BLOCK_ROWS).min(batch)
+}
+
 pub(super) struct Net {
     pub plan: Plan,
     pub arena: Arena,
@@ -36,16 +55,19 @@ pub(super) struct Net {
     pub adapt: Option<Adapt>,
     /// The weights kept last by `snapshot`.
     kept: Vec<f32>,
-    /// h[0] is the batch, h[l + 1] the output of layer l: batch × width.
+    /// Rows of a batch that go through the network together ([`block_rows`]).
+    pub block: usize,
+    /// h[0] are the rows of a block, h[l + 1] the output of layer l: rows × width.
     pub h: Vec<Shared<f32>>,
-    /// The batch of a dataset of bytes, in place of h[0]; empty where bytes are never multiplied.
+    /// The rows of a dataset of bytes, in place of h[0]; empty where bytes are never multiplied.
     pub bytes: Shared<u8>,
     /// Pre-activations of the layers whose derivative needs them, else empty.
     pub z: Vec<Shared<f32>>,
-    /// dL/dz of every layer but the last: batch × width.
+    /// dL/dz of every layer but the last: rows × width.
     pub dz: Vec<Shared<f32>>,
-    /// dL/dh of one layer and of the one before it, in turn: batch × widest, where layers have skip connections.
+    /// dL/dh of one layer and of the one before it, in turn: rows × widest, where layers have skip connections.
     pub dh: [Shared<f32>; 2],
+    /// Targets and losses of the whole batch.
     pub labels: Shared<u32>,
     pub values: Shared<f32>,
     pub row_losses: Shared<f32>,
@@ -56,55 +78,76 @@ pub(super) struct Net {
     pub workers: Vec<Mutex<WorkerMemory>>,
 }
 
-/// Which step.
+/// Which step, and which rows of its batch.
 #[derive(Clone, Copy)]
 pub(super) struct Step<'a> {
     /// Rows of the dataset.
     pub rows: &'a [u32],
+    /// Where they begin in the batch …
+    pub first: usize,
+    /// … and how many that has.
+    pub batch: usize,
     /// Its number, from 0.
     pub step: u64,
     /// Learning rate.
     pub rate: f32,
     /// What the optimizer makes of both.
     pub scalars: Scalars,
-    /// What a byte of the batch stands for, where the first layer multiplies bytes.
+    /// What a byte of these rows stands for, where the first layer multiplies bytes.
     pub byte: Option<f32>,
+}
+
+impl Step<'_> {
+    /// Whether these are the last rows of the batch.
+    pub fn is_last(&self) -> bool {
+        self.first + self.rows.len() == self.batch
+    }
+
+    /// Where some of these rows lie in the batch.
+    pub fn in_batch(&self, rows: &Range<usize>) -> Range<usize> {
+        self.first + rows.start..self.first + rows.end
+    }
 }
 
 /// What a worker needs for itself.
 pub(super) struct WorkerMemory {
     pub scratch: Scratch,
+    /// db of a layer: at most the widest.
+    pub sums: Vec<f32>,
     /// Two layers' outputs of an evaluation block: EVAL_ROWS × widest.
     pub eval: [Vec<f32>; 2],
     pub losses: Vec<f32>,
 }
 
 impl Net {
-    pub fn new(member: &Member<'_>, isa: Isa, threads: usize) -> Self {
+    pub fn new(member: &Member<'_>, cpu: &Cpu) -> Self {
+        let Cpu { isa, threads, .. } = *cpu;
         let (plan, batch, method) = (member.plan.clone(), member.batch_size, super::method(member.precision));
+        let block = cpu.block.unwrap_or_else(|| block_rows(&plan, batch));
         let arena = Arena::new(&plan, isa);
         let slot = |i: usize| Shared::new(if i < member.update.optimizer.slots() { arena.len } else { 0 });
         let mut weights = Shared::new(arena.len);
         arena.arrange(&plan, member.weights, weights.get_mut());
         let widest_output = plan.layers.iter().map(|layer| layer.outputs).max().unwrap_or(0);
         let residual = plan.layers.iter().any(|layer| layer.residual);
-        let dh = || Shared::new(if residual { batch * widest_output } else { 0 });
+        let dh = || Shared::new(if residual { block * widest_output } else { 0 });
         let classes = member.criterion.loss == Loss::CrossEntropy;
         let widths = std::iter::once(plan.inputs).chain(plan.layers.iter().map(|layer| layer.outputs));
         let most = if method.is_native(isa) { method } else { Method::F32 };
-        let bytes = if multiplies_bytes(isa, &plan, batch, method) { batch * plan.inputs } else { 0 };
+        let bytes = if multiplies_bytes(isa, &plan, block, method) { block * plan.inputs } else { 0 };
         let worker = || {
-            let (widest, rows) = (plan.widest(), batch.max(EVAL_ROWS));
+            let (widest, rows) = (plan.widest(), block.max(EVAL_ROWS));
             let mut scratch = Scratch::default();
             for &Layer { inputs, outputs, .. } in &plan.layers {
                 // Forward (and evaluation), dX, dW; a smaller last batch may be computed by another method than the others.
                 scratch.reserve_for(isa, rows, inputs, outputs);
-                scratch.reserve_by(isa, most, batch, inputs, outputs);
-                scratch.reserve_by(isa, most, batch, outputs, inputs);
-                scratch.reserve_parts(isa, most, inputs, batch, outputs);
+                scratch.reserve_by(isa, most, block, inputs, outputs);
+                scratch.reserve_by(isa, most, block, outputs, inputs);
+                scratch.reserve_parts(isa, most, inputs, block, outputs);
             }
             Mutex::new(WorkerMemory {
                 scratch,
+                sums: vec![0.0; widest],
                 eval: [vec![0.0; EVAL_ROWS * widest], vec![0.0; EVAL_ROWS * widest]],
                 losses: vec![0.0; EVAL_ROWS],
             })
@@ -120,10 +163,11 @@ impl Net {
             adapt: member.update.hypergradient.map(|beta| Adapt::new(beta, arena.len)),
             kept: weights.get_mut().to_vec(),
             weights,
-            h: widths.map(|width| Shared::new(batch * width)).collect(),
+            h: widths.map(|width| Shared::new(block * width)).collect(),
+            block,
             bytes: Shared::new(bytes),
-            z: plan.layers.iter().map(|l| Shared::new(if keeps_z(l) { batch * l.outputs } else { 0 })).collect(),
-            dz: plan.layers.iter().rev().skip(1).rev().map(|l| Shared::new(batch * l.outputs)).collect(),
+            z: plan.layers.iter().map(|l| Shared::new(if keeps_z(l) { block * l.outputs } else { 0 })).collect(),
+            dz: plan.layers.iter().rev().skip(1).rev().map(|l| Shared::new(block * l.outputs)).collect(),
             dh: [dh(), dh()],
             labels: Shared::new(if classes { batch } else { 0 }),
             values: Shared::new(if classes { 0 } else { batch * plan.outputs }),
@@ -149,8 +193,8 @@ impl Net {
                 let step = steps_of.first_step + i as u64;
                 let rate = steps_of.rates[i];
                 let rows = steps_of.step_rows(i);
-                let byte = net.byte(data, rows.len());
-                let at = Step { rows, step, rate, scalars: net.scalars(rate, step), byte };
+                let scalars = net.scalars(rate, step);
+                let at = Step { rows, first: 0, batch: rows.len(), step, rate, scalars, byte: None };
                 let loss = net.step(worker, &mut memory, data, at);
                 if let Some(losses) = &mut losses {
                     losses[i] = loss;
@@ -176,14 +220,14 @@ impl Net {
         }
     }
 
-    /// What a byte stands for, where `batch` rows of `data` are multiplied as bytes; a smaller last batch may not be.
-    fn byte(&self, data: &Dataset, batch: usize) -> Option<f32> {
+    /// What a byte stands for, where `rows` rows of `data` are multiplied as bytes; a smaller last block may not be.
+    pub fn byte(&self, data: &Dataset, rows: usize) -> Option<f32> {
         let Features::U8 { scale, .. } = &data.features else { return None };
-        let room = batch * self.plan.inputs <= self.bytes.len();
-        (room && multiplies_bytes(self.isa, &self.plan, batch, self.method)).then_some(*scale)
+        let room = rows * self.plan.inputs <= self.bytes.len();
+        (room && multiplies_bytes(self.isa, &self.plan, rows, self.method)).then_some(*scale)
     }
 
-    /// Rows of the batch.
+    /// Features of those rows of a block.
     ///
     /// # Safety
     /// Nobody writes them while the view lives.
@@ -243,5 +287,27 @@ impl Net {
                 None => slot.get_mut().fill(0.0),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Activation, ModelSpec};
+
+    #[test]
+    fn blocks_are_even_and_no_smaller_than_the_pass_over_the_weights_is_worth() {
+        let block = |inputs, hidden: &[usize], batch| {
+            let plan = Plan::new(&ModelSpec::uniform(hidden, Activation::Relu, 0.0), inputs, 10).expect("a network");
+            block_rows(&plan, batch)
+        };
+        assert_eq!(block(784, &[64, 64], 1), 1);
+        assert_eq!(block(784, &[64, 64], 512), 512);
+        assert_eq!(block(784, &[64, 64], 1024), 512);
+        assert_eq!(block(784, &[64, 64], 4096), 704);
+        // Large networks: adding up gradients would cost more than the caches save.
+        assert_eq!(block(784, &[2048, 2048, 2048], 2048), 2048);
+        assert_eq!(block(54, &[], 100_000), 9_120);
+        assert_eq!(block(5_000_000, &[], 100), 100);
     }
 }

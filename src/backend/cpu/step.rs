@@ -20,12 +20,40 @@ use hpt_kernels::matrix::{Matrix, MatrixMut};
 use std::ops::Range;
 
 impl Net {
-    /// Makes one step over `rows` of `data` and returns its mean loss (on every worker).
+    /// Makes one step over the rows of a batch and returns its mean loss (on every worker).
+    pub fn step(&self, worker: &Worker<'_>, memory: &mut WorkerMemory, data: &Dataset, batch: Step<'_>) -> f64 {
+        let blocks = || {
+            let starts = (0..batch.rows.len()).step_by(self.block);
+            starts.map(|first| self.block_of(data, batch, first..batch.rows.len().min(first + self.block)))
+        };
+        // All targets first, each by who will read it: with class weights the mean needs those of all rows.
+        blocks().for_each(|at| self.gather_targets(worker, data, at));
+        let scale = blocks().fold(1.0, |_, at| self.step_block(worker, memory, data, at));
+        // SAFETY: phase rule; losses were written before the last block's barriers and are written next after the last one.
+        let losses = unsafe { self.row_losses.part(0..batch.rows.len()) };
+        let loss = losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() * scale;
+        if let Some(adapt) = &self.adapt {
+            self.learn_adapted(worker, adapt, batch);
+        } else if let Some(limit) = self.rule.clip_norm {
+            self.learn_clipped(worker, limit, batch);
+        }
+        worker.wait();
+        loss
+    }
+
+    /// Those rows of a batch.
+    fn block_of<'a>(&self, data: &Dataset, batch: Step<'a>, rows: Range<usize>) -> Step<'a> {
+        let byte = self.byte(data, rows.len());
+        Step { rows: &batch.rows[rows.clone()], first: rows.start, byte, ..batch }
+    }
+
+    /// From the features of a block's rows to its part of the gradient and, with the last block, new weights where these
+    /// need no more than their own part. Returns the scale of the mean loss.
     ///
     /// A worker that goes on in the rows that it has itself written need not wait: a network of narrow layers, all
-    /// divided by rows, has two barriers a step.
-    pub fn step(&self, worker: &Worker<'_>, memory: &mut WorkerMemory, data: &Dataset, at: Step<'_>) -> f64 {
-        let Step { rows, step, .. } = at;
+    /// divided by rows, has two barriers a block.
+    fn step_block(&self, worker: &Worker<'_>, memory: &mut WorkerMemory, data: &Dataset, at: Step<'_>) -> f64 {
+        let rows = at.rows;
         let (scratch, layers) = (&mut memory.scratch, self.plan.layers.len());
         let mut written = Split::Rows;
         let meet = |written: &mut Split, next: Split| {
@@ -43,27 +71,22 @@ impl Net {
         // Class weights: the mean needs the labels of all rows.
         let all = self.criterion.class_weights.is_some();
         meet(&mut written, if all { Split::Columns } else { Split::Rows });
-        let scale = self.loss(worker, rows.len());
+        let scale = self.loss(worker, at);
         written = Split::Rows;
         for l in (1..layers).rev() {
             let layer = &self.plan.layers[l];
             meet(&mut written, self.split(worker, (rows.len(), layer.outputs, layer.inputs)));
-            self.backward_input(worker, scratch, l, rows.len(), step);
+            self.backward_input(worker, scratch, l, at);
         }
         worker.wait();
-        // SAFETY: phase rule; losses were written before the barrier and are written next after the last one.
-        let losses = unsafe { self.row_losses.part(0..rows.len()) };
-        let loss = losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() * scale;
         for l in (0..layers).rev() {
             self.learn(worker, memory, l, at);
         }
-        if let Some(adapt) = &self.adapt {
-            self.learn_adapted(worker, adapt, at);
-        } else if let Some(limit) = self.rule.clip_norm {
-            self.learn_clipped(worker, limit, at);
+        if !at.is_last() {
+            // What the next block overwrites is read no more.
+            worker.wait();
         }
-        worker.wait();
-        loss
+        scale
     }
 
     /// How the workers divide the result of a product m × k × n.
@@ -71,9 +94,9 @@ impl Net {
         worker.split(product, panel_width(self.isa))
     }
 
-    /// The batch's features and targets.
+    /// The features of a block's rows.
     fn gather(&self, worker: &Worker<'_>, data: &Dataset, at: Step<'_>) {
-        let Step { rows, step, byte, .. } = at;
+        let Step { rows, step, first, byte, .. } = at;
         let (part, width) = (worker.share(rows.len(), 1), self.plan.inputs);
         let mine = &rows[part.clone()];
         let elements = part.start * width..part.end * width;
@@ -85,13 +108,19 @@ impl Net {
             // SAFETY: as above.
             _ => gather(self.isa, features(data), width, mine, unsafe { self.h[0].part_mut(elements) }),
         }
-        if let Some(dropout) = self.dropout(0, self.plan.input_dropout, step, part.start, 0, width) {
+        if let Some(dropout) = self.dropout(0, self.plan.input_dropout, step, first + part.start, 0, width) {
             // SAFETY: as above.
-            dropout_rows(self.isa, unsafe { self.h[0].block_mut(rows_of(width), part.clone(), 0..width) }, dropout);
+            dropout_rows(self.isa, unsafe { self.h[0].block_mut(rows_of(width), part, 0..width) }, dropout);
         }
+    }
+
+    /// The targets of a block's rows, to their places in the batch.
+    fn gather_targets(&self, worker: &Worker<'_>, data: &Dataset, at: Step<'_>) {
+        let part = worker.share(at.rows.len(), 1);
+        let (mine, part) = (&at.rows[part.clone()], at.in_batch(&part));
         match &data.targets {
             Targets::Classes { labels, .. } => {
-                // SAFETY: as above.
+                // SAFETY: phase rule: each worker writes its own rows, here and below.
                 let out = unsafe { self.labels.part_mut(part) };
                 out.iter_mut().zip(mine).for_each(|(out, &row)| *out = labels[row as usize]);
             }
@@ -114,14 +143,14 @@ impl Net {
 
     /// h[l + 1] = dropout(act(h[l]·W + b)) (+ h[l]).
     fn forward(&self, worker: &Worker<'_>, scratch: &mut Scratch, l: usize, at: Step<'_>) {
-        let (layer, batch, step) = (&self.plan.layers[l], at.rows.len(), at.step);
-        let (rows, cols) = worker.block((batch, layer.inputs, layer.outputs), panel_width(self.isa));
+        let (layer, count, step) = (&self.plan.layers[l], at.rows.len(), at.step);
+        let (rows, cols) = worker.block((count, layer.inputs, layer.outputs), panel_width(self.isa));
         let (inputs, width) = (layer.inputs, layer.outputs);
         // SAFETY: phase rule: weights and h[l] are only read, and each worker writes its own block of h[l + 1] and z.
         unsafe {
             let bias = &self.weights.part(self.arena.areas[l].bias.clone())[cols.clone()];
             let z = keeps_z(layer).then(|| self.z[l].block_mut(rows_of(width), rows.clone(), cols.clone()));
-            let dropout = self.dropout(l + 1, layer.dropout, step, rows.start, cols.start, width);
+            let dropout = self.dropout(l + 1, layer.dropout, step, at.first + rows.start, cols.start, width);
             let residual = layer.residual.then(|| self.h[l].block(rows_of(width), rows.clone(), cols.clone()));
             let a = match l {
                 0 => self.batch(at.byte, rows.clone(), 0..inputs),
@@ -140,7 +169,7 @@ impl Net {
                     residual,
                 }),
             };
-            gemm_by(self.isa, self.method(l, at.byte, batch, inputs, width), args, scratch);
+            gemm_by(self.isa, self.method(l, at.byte, count, inputs, width), args, scratch);
         }
     }
 
@@ -154,16 +183,16 @@ impl Net {
         self.arena.weights(area, unsafe { self.weights.part(area.weights.clone()) })
     }
 
-    /// Row losses, and the outputs overwritten by dL/dz of the last layer. Returns the scale of the mean.
-    fn loss(&self, worker: &Worker<'_>, batch: usize) -> f64 {
-        let (part, width) = (worker.share(batch, 1), self.plan.outputs);
-        let range = part.start * width..part.end * width;
+    /// Row losses, and the outputs overwritten by dL/dz of the last layer. Returns the scale of the batch's mean.
+    fn loss(&self, worker: &Worker<'_>, at: Step<'_>) -> f64 {
+        let (mine, width, batch) = (worker.share(at.rows.len(), 1), self.plan.outputs, at.batch);
+        let (range, part) = (mine.start * width..mine.end * width, at.in_batch(&mine));
         let last = &self.h[self.plan.layers.len()];
         // Class weights: the mean needs the labels of all rows, which a barrier has made readable.
         let seen = if self.criterion.class_weights.is_some() { 0..batch } else { part.clone() };
         // SAFETY: phase rule: targets are only read, each worker writes its own rows of outputs and losses.
         let (labels, logits, losses) =
-            unsafe { (self.batch_labels(&seen), last.part_mut(range.clone()), self.row_losses.part_mut(part.clone())) };
+            unsafe { (self.batch_labels(&seen), last.part_mut(range), self.row_losses.part_mut(part.clone())) };
         let scale = self.criterion.scale(labels, batch, width);
         let weights = self.criterion.class_weights.as_deref();
         let (gradient, gradient_scale) = (Gradient::Write, scale as f32);
@@ -183,7 +212,7 @@ impl Net {
             ),
             Some(kind) => {
                 // SAFETY: as above.
-                let targets = unsafe { self.values.part(range) };
+                let targets = unsafe { self.values.part(part.start * width..part.end * width) };
                 let outputs = logits;
                 let scale = gradient_scale;
                 pointwise(self.isa, Pointwise { kind, outputs, width, targets, weights, scale, gradient, losses });
@@ -206,12 +235,13 @@ impl Net {
     }
 
     /// dL/dh of the layer before `l`, and from it that layer's dL/dz.
-    fn backward_input(&self, worker: &Worker<'_>, scratch: &mut Scratch, l: usize, batch: usize, step: u64) {
+    fn backward_input(&self, worker: &Worker<'_>, scratch: &mut Scratch, l: usize, at: Step<'_>) {
+        let (count, step) = (at.rows.len(), at.step);
         let (layer, before) = (&self.plan.layers[l], &self.plan.layers[l - 1]);
         let (width, outputs) = (layer.inputs, layer.outputs);
-        let (rows, cols) = worker.block((batch, outputs, width), panel_width(self.isa));
-        let dropout = self.dropout(l, before.dropout, step, rows.start, cols.start, width);
-        let method = self.method(l, None, batch, outputs, width);
+        let (rows, cols) = worker.block((count, outputs, width), panel_width(self.isa));
+        let dropout = self.dropout(l, before.dropout, step, at.first + rows.start, cols.start, width);
+        let method = self.method(l, None, count, outputs, width);
         // SAFETY: phase rule: what is read was written before the last barrier; each worker writes its own block of
         // dL/dh and dL/dz of the layer before.
         unsafe {
