@@ -27,7 +27,8 @@ fn units() -> Vec<(Isa, Method)> {
     pairs.filter(|(isa, method)| method.is_available(*isa)).collect()
 }
 
-/// Roundings of the sums of so many products of terms, and one more: of an old C, which is added last, or of bytes' scale.
+/// Roundings of the sums of so many products of terms, and one more: of an old C, which is added last, or of bytes'
+/// scale.
 fn roundings(products: f64, k: usize) -> f64 {
     ((products * k.div_ceil(CHUNK) as f64 + 18.0) * (1.0 + 2f64.powi(-6)) + 1.0) * 2f64.powi(-24)
 }

@@ -1,6 +1,6 @@
-//! Errors of the products against their bounds, in data of several kinds: sums of many numbers that are like one another,
-//! and sums of which a few terms are nearly all. `cargo test -p hpt-kernels errors -- --nocapture` prints what the
-//! documentation of this module's parent says was measured.
+//! Errors of the products against their bounds, in data of several kinds: sums of many numbers that are like one
+//! another, and sums of which a few terms are nearly all. `cargo test -p hpt-kernels errors -- --nocapture` prints
+//! what the documentation of this module's parent says was measured.
 
 use super::*;
 
@@ -10,7 +10,7 @@ type Value = Box<dyn Fn(usize, usize) -> f32>;
 /// A kind of data.
 struct Family {
     name: &'static str,
-    /// Whether an element is a sum of many products of like size.
+    /// Whether an element is a sum of many random products of like size.
     alike: bool,
     a: Value,
     b: Value,
@@ -62,7 +62,7 @@ fn normal(seed: u32) -> Value {
 const SHAPES: [(usize, usize, usize); 5] =
     [(33, 300, 1_051), (75, 700, 70), (16, 16, 600), (150, 32, 301), (5, 2_500, 19)];
 
-/// What three products keep in sums of many like terms, and two of bytes in all.
+/// What three products keep in sums of many random terms of like size, and two of bytes in all.
 const OFTEN: f64 = 1e-5;
 
 /// The share of elements whose error is beyond [`OFTEN`].
@@ -71,7 +71,7 @@ fn beyond(c: &[f32], exact: &[(f64, f64)]) -> f64 {
     count as f64 / c.len() as f64
 }
 
-/// Every bound is kept in data of any kind; sums of many like products are within 1e-5 by three products.
+/// Every bound is kept in data of any kind; sums of many random terms of like size are within 1e-5 by three.
 #[test]
 fn errors_of_every_kind_of_data_stay_within_the_bound() {
     for Family { name, alike, a, b } in families() {
