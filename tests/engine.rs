@@ -1,9 +1,9 @@
 //! The training engine held against the oracle and against itself: gradients by finite differences, the CPU
 //! against the f64 reference step by step, bit-identity over threads, no allocation in a step, learning at all.
 
-use hpt_engine::backend::{Backend, Cpu, Member, Precision, Reference, Run, UpdateRule};
+use hpt_engine::backend::{Backend, Cpu, Member, Precision, Reference, Run, UpdateRule, method};
 use hpt_engine::check::{self, Case, Kind};
-use hpt_engine::data::Dataset;
+use hpt_engine::data::{Dataset, Features};
 use hpt_engine::engine::{Device, Engine, Fit};
 use hpt_engine::model::{Activation, Init, LayerSpec, ModelSpec, Plan, initialise};
 use hpt_engine::random::{Purpose, Stream};
@@ -47,16 +47,14 @@ fn cases() -> Vec<Case> {
 const INPUTS: usize = 11;
 const BATCH: usize = 19;
 
-/// Losses of each step and the weights after them.
-fn steps<B: Backend>(backend: &B, case: &Case, data: &Arc<Dataset>, steps: usize) -> (Vec<f64>, Vec<f32>) {
-    let plan = Plan::new(&case.model, INPUTS, data.targets.outputs()).unwrap();
-    let weights = initialise(&plan, Init::Torch, 5, 1);
-    let mut cohort = backend.begin(&[member(case, &plan, &weights, data)]).unwrap();
+/// Losses of each step and the weights after them, with the rates of the steps.
+fn steps<B: Backend>(backend: &B, member: &Member<'_>, data: &Arc<Dataset>, rates: &[f32]) -> (Vec<f64>, Vec<f32>) {
+    let mut cohort = backend.begin(std::slice::from_ref(member)).unwrap();
     let uploaded = backend.upload(data.clone()).unwrap();
-    let rows: Vec<u32> = (0..steps * BATCH).map(|i| (i * 7 % data.rows) as u32).collect();
-    let rates = vec![case.train.learning_rate as f32; steps];
-    let mut losses = vec![0.0; steps];
-    let run = Run { first_step: 0, rows: &rows, batch_size: BATCH, rates: &rates, losses: &mut losses };
+    let batch_size = member.batch_size;
+    let rows: Vec<u32> = (0..rates.len() * batch_size).map(|i| (i * 7 % data.rows) as u32).collect();
+    let mut losses = vec![0.0; rates.len()];
+    let run = Run { first_step: 0, rows: &rows, batch_size, rates, losses: &mut losses };
     backend.advance(&mut cohort, &uploaded, &mut [run]).unwrap();
     (losses, backend.weights(&cohort, 0).unwrap())
 }
@@ -110,12 +108,15 @@ fn the_oracles_gradients_are_those_of_finite_differences() {
 fn the_cpu_follows_the_oracle_in_every_instruction_set() {
     for case in cases() {
         let data = case.data();
-        let (losses, weights) = steps(&Reference, &case, &data, 10);
+        let plan = Plan::new(&case.model, INPUTS, data.targets.outputs()).unwrap();
+        let start = initialise(&plan, Init::Torch, 5, 1);
+        let (member, rates) = (member(&case, &plan, &start, &data), [case.train.learning_rate as f32; 10]);
+        let (losses, weights) = steps(&Reference, &member, &data, &rates);
         // Whole batches, and three blocks of each.
         let cpus = |isa| [BATCH, 8].map(|rows| (isa, rows, Cpu::with_isa(isa, 1).unwrap().in_blocks_of(rows)));
         for (isa, rows, cpu) in Isa::available().flat_map(cpus) {
             let isa = format!("{isa:?}, {rows} rows at a time,");
-            let (fast_losses, fast_weights) = steps(&cpu, &case, &data, 10);
+            let (fast_losses, fast_weights) = steps(&cpu, &member, &data, &rates);
             for (i, (fast, exact)) in fast_losses.iter().zip(&losses).enumerate() {
                 let name = &case.name;
                 assert!(
@@ -133,15 +134,85 @@ fn the_cpu_follows_the_oracle_in_every_instruction_set() {
     }
 }
 
+/// As wide as tiles want it: at every precision the products are those of its method, of numbers and of bytes, and the
+/// updates are as near to the oracle's as the method promises.
+#[test]
+fn products_by_tiles_follow_the_oracle() {
+    const RATES: [f32; 4] = [0.5; 4];
+    let isa = Isa::by_name("amx-emulated").unwrap();
+    let (batch, inputs, units) = (128, 96, 192);
+    let numbers = Kind::Classes(10).data(300, inputs, 4);
+    let mut stream = Stream::new(4, 0, Purpose::Bootstrap, 2);
+    let values = (0..300 * inputs).map(|_| stream.below(256) as u8).collect();
+    let bytes = Arc::new(Dataset { features: Features::U8 { values, scale: 1.0 / 255.0 }, ..(*numbers).clone() });
+    // Smooth, so that what is near in every product is near in its gradient.
+    let mut model = ModelSpec::uniform(&[units, units], Activation::Silu, 0.1);
+    model.residual = true;
+    let plan = Plan::new(&model, inputs, 10).unwrap();
+    let start = initialise(&plan, Init::Torch, 5, 1);
+    let norm = |weights: &[f32], from: &[f32]| {
+        weights.iter().zip(from).map(|(w, from)| (f64::from(*w) - f64::from(*from)).powi(2)).sum::<f64>().sqrt()
+    };
+    for (what, data) in [("numbers", &numbers), ("bytes", &bytes)] {
+        let criterion = TrainSpec::default().criterion(data).unwrap();
+        let plain =
+            UpdateRule { optimizer: Optimizer::Sgd, weight_decay: 0.0, l1: 0.0, clip_norm: None, hypergradient: None };
+        let of = |precision| Member {
+            plan: &plan,
+            weights: &start,
+            batch_size: batch,
+            criterion: criterion.clone(),
+            update: plain,
+            seed: 5,
+            slot: 1,
+            precision,
+        };
+        let (exact_losses, exact) = steps(&Reference, &of(Precision::Highest), data, &RATES);
+        let moved = norm(&exact, &start);
+        let mut last = 0.0;
+        // Of six products the bound is that of a chain.
+        let chain = units as f64 * 2f64.powi(-24);
+        for (precision, product) in
+            [(Precision::Highest, chain), (Precision::High, 2f64.powi(-15)), (Precision::Medium, 2f64.powi(-7))]
+        {
+            let allowed = method(precision);
+            let first = [(batch, inputs, units), (inputs, batch, units)].map(|(m, k, n)| match what {
+                "bytes" => allowed.choose_of_bytes(isa, m, k, n),
+                _ => allowed.choose(isa, m, k, n),
+            });
+            // The second layer's, of which that of its inputs' gradient has the shape of the first.
+            let second = [(batch, units, units), (units, batch, units)].map(|(m, k, n)| allowed.choose(isa, m, k, n));
+            assert_eq!([first, second], [[allowed; 2]; 2], "{what}, {precision:?}: another method would be tested");
+            let (losses, weights) = steps(&Cpu::with_isa(isa, 1).unwrap(), &of(precision), data, &RATES);
+            // A weight's gradient is behind a product of each layer forward and back. A step rounds the weight once.
+            let products = 2.0 * plan.layers.len() as f64;
+            let rounded = RATES.len() as f64 * 2f64.powi(-24) * norm(&exact, &vec![0.0; exact.len()]);
+            let (error, limit) = (norm(&weights, &exact) / moved, products * product + rounded / moved);
+            println!("{what}, {precision:?}: updates are off by {error:e} of their norm, limit {limit:e}");
+            assert!(error <= limit, "{what}, {precision:?}: updates are off by {error:e} of their norm");
+            // What is f32 at every precision leaves 1e-6, products of `high` 4e-6.
+            assert!(error > 2.0 * last, "{what}, {precision:?}: no less exact than the precision above, {last:e}");
+            for (fast, exact) in losses.iter().zip(&exact_losses) {
+                let off = (fast - exact).abs() / exact.abs();
+                assert!(off <= limit, "{what}, {precision:?}: the loss {fast} is not {exact}");
+            }
+            last = error;
+        }
+    }
+}
+
 #[test]
 fn numbers_are_the_same_bits_for_every_number_of_threads() {
     for case in cases() {
         let data = case.data();
+        let plan = Plan::new(&case.model, INPUTS, data.targets.outputs()).unwrap();
+        let weights = initialise(&plan, Init::Torch, 5, 1);
+        let (member, rates) = (member(&case, &plan, &weights, &data), [case.train.learning_rate as f32; 4]);
         for (isa, rows) in Isa::available().flat_map(|isa| [(isa, BATCH), (isa, 8)]) {
             let cpu = |threads| Cpu::with_isa(isa, threads).unwrap().in_blocks_of(rows);
-            let one = steps(&cpu(1), &case, &data, 4);
+            let one = steps(&cpu(1), &member, &data, &rates);
             for threads in [2, 3, 5] {
-                let several = steps(&cpu(threads), &case, &data, 4);
+                let several = steps(&cpu(threads), &member, &data, &rates);
                 let name = &case.name;
                 assert!(one == several, "{name}: {threads} threads of {isa:?}, {rows} rows at a time, differ from one");
             }
@@ -183,13 +254,7 @@ fn large_networks_are_the_same_bits_for_every_number_of_threads() {
                 slot: 2,
                 precision,
             };
-            let cpu = Cpu::new(threads).unwrap();
-            let mut cohort = cpu.begin(&[member]).unwrap();
-            let (rows, rates): (Vec<u32>, _) = ((0..257 * 3).map(|i| i % 257).collect(), [0.01f32; 3]);
-            let mut losses = [0.0; 3];
-            let run = Run { first_step: 0, rows: &rows, batch_size: 257, rates: &rates, losses: &mut losses };
-            cpu.advance(&mut cohort, &data, &mut [run]).unwrap();
-            (losses, cpu.weights(&cohort, 0).unwrap())
+            steps(&Cpu::new(threads).unwrap(), &member, &data, &[0.01; 3])
         };
         let one = run(1);
         for threads in [2, 3, 4, 16] {

@@ -37,8 +37,12 @@ struct Digits {
 
 impl Digits {
     fn new(hidden: &[usize], dropout: f64) -> Self {
+        Self::prepared(hidden, dropout, Preprocess::Standard)
+    }
+
+    fn prepared(hidden: &[usize], dropout: f64, preprocess: Preprocess) -> Self {
         let prepared = Prepared::load(&DataSpec::new("digits"), &SplitSpec::default()).unwrap();
-        let sets = prepared.sets(Preprocess::Standard).unwrap();
+        let sets = prepared.sets(preprocess).unwrap();
         let mut model = ModelSpec::uniform(hidden, Activation::Relu, dropout);
         model.residual = true;
         let plan = Plan::new(&model, sets.train.inputs, 10).unwrap();
@@ -191,11 +195,8 @@ fn bytes_that_are_needed_as_numbers_train_as_those() {
 
 /// Twenty seeds, validation losses after 10 epochs, paired with those of `highest`: the 95 % interval of the mean
 /// difference, as a share of the mean loss. Takes minutes: `cargo test --release --test precision -- --ignored
-/// --nocapture`.
-#[test]
-#[ignore = "takes minutes; the recorded result stands in benches/record/precision.md"]
-fn trainings_end_with_the_same_losses() {
-    let digits = Digits::new(&[256, 256], 0.0);
+/// --nocapture end_with_the_same_losses`.
+fn compare_losses(digits: &Digits) {
     const SEEDS: u64 = 20;
     /// Student's t, 19 degrees of freedom, 97.5 %.
     const T: f64 = 2.093;
@@ -212,8 +213,35 @@ fn trainings_end_with_the_same_losses() {
         let half = T * (variance / SEEDS as f64).sqrt();
         let (low, high) = ((difference - half) / exact * 100.0, (difference + half) / exact * 100.0);
         println!("{} {}: loss {exact:.5}, difference {low:+.3} % to {high:+.3} %", tier.0.name(), tier.1.name());
+        assert!(difference != 0.0, "{tier:?} did what highest does");
         if tier.1 == Precision::High {
             assert!(low >= -1.0 && high <= 1.0, "{tier:?}: {low:.3} % to {high:.3} %");
         }
     }
+}
+
+#[test]
+#[ignore = "takes minutes; the recorded result stands in benches/record/precision.md"]
+fn trainings_end_with_the_same_losses() {
+    compare_losses(&Digits::new(&[256, 256], 0.0));
+}
+
+/// The pixels as the data have them, 0 to 16, which the first layer multiplies as bytes.
+#[test]
+#[ignore = "takes minutes; the recorded result stands in benches/record/precision.md"]
+fn trainings_by_bytes_end_with_the_same_losses() {
+    let mut digits = Digits::prepared(&[256, 256], 0.0, Preprocess::None);
+    for data in [&mut digits.training, &mut digits.validation] {
+        let Features::F32(numbers) = &data.features else { panic!("columns of a table are f32") };
+        let values: Vec<u8> = numbers.iter().map(|&x| x as u8).collect();
+        assert!(values.iter().zip(numbers).all(|(&byte, &x)| f32::from(byte) == x), "a pixel is no byte");
+        *data = Arc::new(Dataset { features: Features::U8 { values, scale: 1.0 / 16.0 }, ..(**data).clone() });
+    }
+    let (batch, inputs) = (TrainSpec::default().batch_size, digits.training.inputs);
+    assert!(!digits.plan.layers[0].residual, "a sum with the inputs needs them as numbers");
+    for (m, k, n) in [(batch, inputs, 256), (inputs, batch, 256)] {
+        let chosen = method(Precision::High).choose_of_bytes(emulated(), m, k, n);
+        assert_eq!(chosen, Method::Bf16x3, "the test would compare something else");
+    }
+    compare_losses(&digits);
 }

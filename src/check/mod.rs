@@ -37,7 +37,7 @@ pub struct Bounds {
 
 impl Bounds {
     /// After some steps of networks as small as the cases', by what products are computed with: f32, or several
-    /// products of terms, which round alike; one product of TF32 or bf16, whose error is of the order of 1e-3.
+    /// products of terms, which round alike; one product of TF32 or bf16, with errors of up to 1e-3 or 8e-3.
     pub fn of(precision: Precision) -> Self {
         match precision {
             Precision::Highest | Precision::High => {
