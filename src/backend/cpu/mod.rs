@@ -23,8 +23,8 @@ pub use cost::threads_gain;
 use hpt_kernels::gemm::Method;
 use hpt_kernels::isa::Isa;
 use net::Net;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use team::Barrier;
 pub use team::Worker;
 
@@ -116,9 +116,11 @@ pub fn natively(wanted: Precision, isa: Isa) -> Precision {
     fitting.find(|&precision| method(precision).is_native(isa)).unwrap_or(Precision::Highest)
 }
 
-/// Cores that this process may use.
+/// Cores that this process may use. Asked once: the answer is in files of the control groups, which take longer to read
+/// than some runs of steps.
 pub fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
 /// Models in training on the CPU.
