@@ -19,7 +19,7 @@ use super::{Backend, Caps, Member, Precision, Run};
 use crate::data::Dataset;
 use crate::model::{Layer, Plan};
 use crate::{Error, Result};
-pub use cost::threads_gain;
+pub use cost::StepCost;
 use hpt_kernels::gemm::Method;
 use hpt_kernels::isa::Isa;
 use net::Net;
