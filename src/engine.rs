@@ -300,6 +300,12 @@ impl Engine {
         }
     }
 
+    /// How many threads the steps of its trainings had on average, those of the share that the device had at the time; 1 on
+    /// other devices than the CPU.
+    pub fn mean_threads(&self) -> f64 {
+        if let Ready::Cpu(cpu) = &self.0 { cpu.mean_workers() } else { 1.0 }
+    }
+
     /// What the device is.
     pub fn caps(&self) -> Caps {
         on_device!(self, backend => backend.caps())
