@@ -35,7 +35,7 @@
 //! ```
 
 use crate::backend::cuda::{Cuda, Pace, Products, Timed, Took, data_bytes};
-use crate::backend::{Backend, Caps, Cpu, Member, Precision, Reference, UpdateRule, cores, cpu_gain, gpus};
+use crate::backend::{Backend, Caps, Cpu, Member, Precision, Reference, StepCost, UpdateRule, cores, gpus};
 use crate::bench::{CohortRate, CohortRow};
 use crate::check::{self, Choice, Finding, Findings};
 use crate::data::{Dataset, Features, Sketch, Targets};
@@ -81,18 +81,26 @@ impl Device {
     }
 }
 
-/// Threads that a training on that data makes good use of: one where waiting for each other would cost more than it
-/// saves, else one a core.
+/// Threads of a CPU on which a training on that data is estimated to be the fastest: as many as save more than it costs
+/// them to wait for each other, and at most one a core.
 pub fn useful_threads(plan: &Plan, train: &TrainSpec, data: &Dataset) -> usize {
-    if threads_gain(plan, train, data) > 1.0 { cores() } else { 1 }
+    step_cost(plan, train, data).map_or(1, |cost| cost.threads(cores()))
 }
 
-/// How many times as fast a training on that data is estimated to be on two threads of a CPU.
-pub fn threads_gain(plan: &Plan, train: &TrainSpec, data: &Dataset) -> f64 {
+/// How many times as fast as on `threads`, a mean number of them, a training on that data is estimated to be on the useful
+/// ones; the number of these, too.
+pub fn threads_gain(plan: &Plan, train: &TrainSpec, data: &Dataset, threads: f64) -> (f64, usize) {
+    step_cost(plan, train, data).map_or((1.0, 1), |cost| {
+        let useful = cost.threads(cores());
+        (cost.seconds(threads) / cost.seconds(useful as f64), useful)
+    })
+}
+
+/// What a step costs on this CPU. Whoever asks for an instruction set that is not there hears of it when the device is opened.
+fn step_cost(plan: &Plan, train: &TrainSpec, data: &Dataset) -> Option<StepCost> {
     let (batch, bytes) = (train.batch_size.min(data.rows), matches!(data.features, Features::U8 { .. }));
-    let gain = |isa| cpu_gain(isa, plan, batch, bytes, train.precision);
-    // Whoever asks for an instruction set that is not there hears of it when the device is opened.
-    Isa::detect().map_or(1.0, gain)
+    let isa = Isa::detect().ok()?;
+    Some(StepCost::new(isa, plan, batch, bytes, train.precision))
 }
 
 /// Operations of a step from which [`Device::Auto`] gives a single training to a GPU: below, its launches take as long as
@@ -290,6 +298,12 @@ impl Engine {
             Ready::Cpu(cpu) => Engine(Ready::Cpu(cpu.shared(sharers))),
             other => Engine(other),
         }
+    }
+
+    /// How many threads the steps of its trainings had on average, those of the share that the device had at the time; 1 on
+    /// other devices than the CPU.
+    pub fn mean_threads(&self) -> f64 {
+        if let Ready::Cpu(cpu) = &self.0 { cpu.mean_workers() } else { 1.0 }
     }
 
     /// What the device is.

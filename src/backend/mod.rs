@@ -7,7 +7,7 @@ mod cpu;
 pub mod cuda;
 mod reference;
 
-pub use cpu::{Cpu, Worker, cores, method, natively, threads_gain as cpu_gain};
+pub use cpu::{Cpu, StepCost, Worker, cores, method, natively};
 pub use cuda::{Gpu, gpus};
 pub use reference::Reference;
 

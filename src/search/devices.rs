@@ -41,7 +41,6 @@ pub(super) fn workers(
     space: &Space,
     sets: &Sets,
 ) -> Result<(usize, usize)> {
-    let cores = cores();
     let all = spec.population.map(|population| population.members).or(spec.trials);
     if engine.makes_cohorts() {
         let jobs = match (spec.cohort, spec.jobs) {
@@ -52,12 +51,17 @@ pub(super) fn workers(
         // More than there are trials would only wait.
         return Ok((all.map_or(jobs, |all| jobs.min(all.max(1) as usize)), 1));
     }
-    let jobs = match (spec.jobs, spec.threads) {
-        (0, 0) => all.map_or(cores, |trials| cores.min(trials.max(1) as usize)),
+    Ok(on_cores(cores(), spec.jobs, spec.threads, all))
+}
+
+/// The same on a CPU; 0 is what is not said.
+fn on_cores(cores: usize, jobs: usize, threads: usize, trials: Option<u64>) -> (usize, usize) {
+    let jobs = match (jobs, threads) {
+        (0, 0) => trials.map_or(cores, |trials| cores.min(trials.max(1) as usize)),
         (0, threads) => (cores / threads).max(1),
         (jobs, _) => jobs,
     };
-    Ok((jobs, if spec.threads == 0 { cores } else { spec.threads }))
+    (jobs, if threads == 0 { cores } else { threads })
 }
 
 /// Trials at once on a GPU: all members of a population; all trials of a sampler that does not look at results, a quarter
@@ -117,5 +121,27 @@ impl Bridge<'_> {
                 self.study.set_attribute("tier", &now)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trials_come_before_threads() {
+        assert_eq!(on_cores(8, 0, 0, None), (8, 8), "a trial a core, until they are fewer");
+        assert_eq!(on_cores(8, 0, 0, Some(100)), (8, 8));
+        assert_eq!(on_cores(8, 0, 0, Some(3)), (3, 8), "no job without a trial");
+        assert_eq!(on_cores(8, 0, 0, Some(0)), (1, 8));
+        assert_eq!(on_cores(1, 0, 0, Some(3)), (1, 1));
+    }
+
+    #[test]
+    fn what_is_said_holds() {
+        assert_eq!(on_cores(8, 2, 0, Some(100)), (2, 8), "each takes its share of the cores");
+        assert_eq!(on_cores(8, 20, 3, Some(1)), (20, 3));
+        assert_eq!(on_cores(8, 0, 3, None), (2, 3), "as many as have cores");
+        assert_eq!(on_cores(8, 0, 9, None), (1, 9));
     }
 }

@@ -61,7 +61,8 @@ pub(super) fn costs(bridge: &Bridge<'_>, best: &Trial) -> Costs {
 }
 
 /// Seconds that the last training takes: the trial's own, for more rows and fewer epochs, less where more threads share it
-/// (two make a large training 1.8 times as fast; 1.5 is counted on, or what is estimated where that is less).
+/// (two make a large training 1.8 times as fast; 1.5 is counted on, three quarters of their number, or what is estimated
+/// where that is less).
 fn training_seconds(bridge: &Bridge<'_>, best: &Trial) -> f64 {
     let number = |name: &str| best.user.get(name).and_then(Json::as_f64);
     let (Some(seconds), Some(run), Some(epochs)) = (number("train_seconds"), number("epochs_run"), number(EPOCHS))
@@ -70,22 +71,23 @@ fn training_seconds(bridge: &Bridge<'_>, best: &Trial) -> f64 {
     };
     let (train, validation, _) = bridge.prepared.rows();
     let rows = (train + validation) as f64 / train.max(1) as f64;
-    // A training that got one thread beside others may get all of them.
-    let shared = number("threads") == Some(1.0) && bridge.jobs > 1 && bridge.spec.threads == 0;
+    let (threads, shared) = (number("threads").unwrap_or(1.0).max(1.0), bridge.spec.threads == 0);
+    // A training that got fewer threads beside others may get more.
     let gain = || {
         let config = settings_of(&bridge.spec.fixed, &best.params)?.resolve()?;
         let sets = bridge.prepared.sets(config.preprocess)?;
         let plan = Plan::new(&config.model, sets.train.inputs, sets.train.targets.outputs())?;
-        Ok::<f64, Error>(threads_gain(&plan, &config.train, &sets.train))
+        let (gain, useful) = threads_gain(&plan, &config.train, &sets.train, threads);
+        Ok::<f64, Error>(gain.min(0.75 * useful as f64 / threads).max(1.0))
     };
     // A GPU that trained many at once has room for one alone.
     let faster = match bridge.engine.makes_cohorts() {
         true if bridge.jobs > 1 => 2.0,
-        false if shared => gain().unwrap_or(1.0).clamp(1.0, 1.5),
+        false if shared => gain().unwrap_or(1.0),
         _ => 1.0,
     };
-    // More jobs than cores took turns.
-    let turns = (number("threads").unwrap_or(1.0) * bridge.jobs as f64 / cores() as f64).max(1.0);
+    // More jobs than cores took turns; those that share have one core each then.
+    let turns = (if shared { 1.0 } else { threads } * bridge.jobs as f64 / cores() as f64).max(1.0);
     let turns = if bridge.engine.makes_cohorts() { 1.0 } else { turns };
     // A member of a population trained its own piece only, up to an epoch of the whole.
     seconds * rows * (epochs / run.max(1.0)) / faster / turns

@@ -4,7 +4,6 @@
 
 use super::measure::{self, Constraint, Measure};
 use super::trial::Objective;
-use crate::backend::cores;
 use crate::engine::{Engine, Fit, training_bytes, useful_threads};
 use crate::model::Plan;
 use crate::prepared::Sets;
@@ -14,7 +13,6 @@ use crate::study::{Context, ObjectiveEnd};
 use crate::{Error, Result};
 use serde_json::json;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 /// A trial that is ready to train.
@@ -23,7 +21,6 @@ pub(super) struct Ready {
     pub config: Config,
     pub sets: Arc<Sets>,
     pub parameters: usize,
-    pub threads: usize,
     pub engine: Engine,
 }
 
@@ -68,16 +65,10 @@ impl Objective<'_> {
         };
         let fit = Fit { validation: sets.validation.as_ref(), ..Fit::new(&sets.train, &config.model, &config.train) };
         let mut engine = self.bridge.engine_for(&fit, threads)?;
-        let sharers = context.workers();
-        let threads = match spec.threads {
-            _ if engine.makes_cohorts() => 1,
-            0 => (cores() / sharers.load(Relaxed).max(1)).clamp(1, threads),
-            threads => threads,
-        };
         if spec.threads == 0 {
-            engine = engine.shared(sharers);
+            engine = engine.shared(context.workers());
         }
-        Ok(Ready { settings, config, sets, parameters, threads, engine })
+        Ok(Ready { settings, config, sets, parameters, engine })
     }
 
     /// Does not train a network whose size, or whose inference time where that is known by now, breaks a constraint: such a

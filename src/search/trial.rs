@@ -138,7 +138,7 @@ impl Objective<'_> {
         place: &Place,
         parts: &mut Parts,
     ) -> Result<(Vec<f64>, Option<Limit>), ObjectiveEnd> {
-        let Ready { config, sets: first_sets, parameters, threads, engine, .. } = ready;
+        let Ready { config, sets: first_sets, parameters, engine, .. } = ready;
         let of_parts = self.bridge.method.pruner()?.of_parts();
         let inference_seconds = self.inference_seconds(engine, config, first_sets)?;
         // What was measured now is the trial's value, however it is trained.
@@ -146,7 +146,7 @@ impl Objective<'_> {
         let fixed = Fixed { parameters: *parameters as f64, inference_seconds };
         match self.tell_again(context, config, parts, fixed)? {
             Verdict::Continue => {}
-            verdict => return Err(self.ended_by(context, verdict, parts, *threads)),
+            verdict => return Err(self.ended_by(context, verdict, parts, engine)),
         }
         let of = self.bridge.parts;
         let (mut cut, mut partial) = (None, None);
@@ -175,7 +175,7 @@ impl Objective<'_> {
                     _ if parts.measured.len() == of => {}
                     Verdict::Continue => parts.passed = parts.measured.len(),
                     Verdict::Stop if self.budget.delivers() => cut = Some(Limit::Search),
-                    verdict => return Err(self.ended_by(context, verdict, parts, *threads)),
+                    verdict => return Err(self.ended_by(context, verdict, parts, engine)),
                 }
             }
             if cut.is_some() {
@@ -224,7 +224,7 @@ impl Objective<'_> {
         };
         self.keep(context, (&ready.sets, &ready.settings), fit.model_of(first)?, &values, violation);
         context.set_user(SCORING, json!(scoring + saving.elapsed().as_secs_f64()));
-        record(context, first, ready.threads);
+        record(context, first, &ready.engine);
         context.set_user("parameters", json!(ready.parameters));
         self.record_parts(context, shown);
         if !violations.is_empty() {
@@ -264,12 +264,12 @@ impl Objective<'_> {
     }
 
     /// How a trial ends that a verdict ends between trainings.
-    fn ended_by(&self, context: &mut Context<'_>, verdict: Verdict, parts: &Parts, threads: usize) -> ObjectiveEnd {
+    fn ended_by(&self, context: &mut Context<'_>, verdict: Verdict, parts: &Parts, engine: &Engine) -> ObjectiveEnd {
         if verdict != Verdict::Prune {
             return ObjectiveEnd::Stopped;
         }
         if let Some(first) = &parts.first {
-            record(context, first, threads);
+            record(context, first, engine);
         }
         self.record_parts(context, &parts.measured);
         ObjectiveEnd::Pruned
@@ -388,7 +388,7 @@ impl Objective<'_> {
         context: &mut Context<'_>,
         segment: &Segment<'_>,
     ) -> Result<(f64, Option<Checkpoint>), ObjectiveEnd> {
-        let Ready { settings, config, sets, threads, engine, .. } = self.prepare(context)?;
+        let Ready { settings, config, sets, engine, .. } = self.prepare(context)?;
         let cancelled = || self.budget.spent();
         let fit = Fit {
             validation: sets.validation.as_ref(),
@@ -421,7 +421,7 @@ impl Objective<'_> {
         }
         self.keep(context, (&sets, &settings), model, &[value], 0.0);
         context.set_user(SCORING, json!(ended.elapsed().as_secs_f64()));
-        record(context, &trained, threads);
+        record(context, &trained, &engine);
         Ok((value, (!cut).then_some(checkpoint)))
     }
 
@@ -504,7 +504,7 @@ impl Objective<'_> {
         parts: &mut Parts,
     ) -> Result<(Model, Trained, Option<Limit>), ObjectiveEnd> {
         let Training { ready, place, sets, slot, reports, fixed } = *training;
-        let Ready { config, threads, engine, .. } = ready;
+        let Ready { config, engine, .. } = ready;
         // The study stops by a rule of its own.
         let told = AtomicBool::new(false);
         let (mut verdict, mut from) = (Verdict::Continue, parts.paused.take());
@@ -566,7 +566,7 @@ impl Objective<'_> {
         match verdict {
             _ if ended => Ok((model, trained, None)),
             Verdict::Prune => {
-                record(context, &trained, *threads);
+                record(context, &trained, engine);
                 Err(ObjectiveEnd::Pruned)
             }
             // What it has learned by then is its result.
@@ -634,12 +634,15 @@ struct Training<'a> {
     fixed: Fixed,
 }
 
-/// History and timing, as attributes of the trial.
-fn record(context: &mut Context<'_>, trained: &Trained, threads: usize) {
+/// History and timing, as attributes of the trial. Its threads are the mean of its steps: they change with the trials that it
+/// shares the cores with.
+fn record(context: &mut Context<'_>, trained: &Trained, engine: &Engine) {
     context.set_user("history", json!(trained.history));
     context.set_user("train_seconds", json!(trained.seconds));
     context.set_user("epochs_run", json!(trained.history.len()));
     context.set_user(EPOCHS, json!(trained.epoch));
     context.set_user("parameters", json!(trained.weights.len()));
-    context.set_user("threads", json!(threads));
+    let threads = (100.0 * engine.mean_threads()).round() / 100.0;
+    let whole = threads.fract() == 0.0;
+    context.set_user("threads", if whole { json!(threads as u64) } else { json!(threads) });
 }

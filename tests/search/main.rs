@@ -4,15 +4,16 @@ mod limits;
 mod stopped;
 
 use hpt_engine::Error;
+use hpt_engine::backend::cores;
 use hpt_engine::data::{DataSpec, Features, Folds, Preprocess, ReadTargets, SplitSpec};
-use hpt_engine::engine::{Device, Engine, Fit};
+use hpt_engine::engine::{Device, Engine, Fit, useful_threads};
 use hpt_engine::history::{State, Trial};
-use hpt_engine::model::Model;
+use hpt_engine::model::{Activation, Model, ModelSpec, Plan};
 use hpt_engine::prepared::Prepared;
 use hpt_engine::search::{Constraint, Measure, Progress, SearchOutcome, SearchSpec, search};
 use hpt_engine::space::{Domain, Parameter, Space, Value};
 use hpt_engine::study::{Stopped, Storage, Study, Told, ToldOption};
-use hpt_engine::train::{Control, Metric};
+use hpt_engine::train::{Control, Metric, TrainSpec};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -54,6 +55,44 @@ fn numbers(study: &Study) -> Vec<(u64, String)> {
         .collect();
     rows.sort_by_key(|row| row.0);
     rows
+}
+
+/// Whoever is alone has the threads that its network makes use of, and comes to the same.
+#[test]
+fn fewer_trials_than_cores_take_several_threads() {
+    let folder = tempfile::tempdir().unwrap();
+    let (wide, narrow) = ("256,256", "8");
+    let of = |name: &str, hidden: &str, trials: u64, threads: usize| {
+        let folder = folder.path().join(name);
+        std::fs::create_dir(&folder).unwrap();
+        let mut spec = SearchSpec { device: Device::Cpu, threads, retrain: false, ..spec(&folder, trials) };
+        let rate = spec.space.as_ref().unwrap().parameters().iter().find(|one| one.name == "learning_rate").cloned();
+        spec.space = Some(Space::new(rate.into_iter().collect()).unwrap());
+        spec.fixed.set("hidden", "hidden", &Value::Text(hidden.into())).unwrap();
+        spec.fixed.set("batch_size", "batch_size", &Value::Int(256)).unwrap();
+        run(&spec).study
+    };
+    let threads = |study: &Study| -> Vec<f64> {
+        study.trials().unwrap().iter().map(|trial| trial.user["threads"].as_f64().unwrap()).collect()
+    };
+    let useful = |hidden: &[usize]| {
+        let sets = Prepared::load(&DataSpec::new("digits"), &SplitSpec::default()).unwrap();
+        let sets = sets.sets(Preprocess::default()).unwrap();
+        let model = ModelSpec::uniform(hidden, Activation::Relu, 0.0);
+        let train = TrainSpec { batch_size: 256, ..TrainSpec::default() };
+        useful_threads(&Plan::new(&model, 64, 10).unwrap(), &train, &sets.train)
+    };
+    assert_eq!(useful(&[256, 256]) > 1, cores() > 1, "a network that several threads are for");
+    let alone = of("alone", wide, 1, 0);
+    assert_eq!(threads(&alone), [useful(&[256, 256]) as f64]);
+    assert_eq!(threads(&of("narrow", narrow, 1, 0)), [1.0]);
+    // One more than cores: the last ones have more threads from when the first have ended.
+    let trials = cores() as u64 + 1;
+    let (shared, by_one) = (of("shared", wide, trials, 0), of("by one", wide, trials, 1));
+    assert!(threads(&shared).iter().all(|&mean| (1.0..=useful(&[256, 256]) as f64).contains(&mean)));
+    assert_eq!(threads(&by_one), vec![1.0; trials as usize]);
+    assert_eq!(numbers(&shared), numbers(&by_one));
+    assert_eq!(numbers(&alone)[0], numbers(&by_one)[0]);
 }
 
 #[test]

@@ -19,12 +19,12 @@ use super::{Backend, Caps, Member, Precision, Run};
 use crate::data::Dataset;
 use crate::model::{Layer, Plan};
 use crate::{Error, Result};
-pub use cost::threads_gain;
+pub use cost::StepCost;
 use hpt_kernels::gemm::Method;
 use hpt_kernels::isa::Isa;
 use net::Net;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use team::Barrier;
 pub use team::Worker;
 
@@ -37,6 +37,10 @@ pub struct Cpu {
     sharers: Option<Arc<AtomicUsize>>,
     /// Rows of a batch at a time, where it is said.
     block: Option<usize>,
+    /// Steps that were made, …
+    steps: AtomicU64,
+    /// … and the sum of their workers.
+    worked: AtomicU64,
 }
 
 impl Cpu {
@@ -62,7 +66,8 @@ impl Cpu {
                 Some(pool.map_err(|e| Error::Device(format!("cannot start {threads} threads: {e}")))?)
             }
         };
-        Ok(Cpu { isa, threads, pool, sharers: None, block: None })
+        let (steps, worked) = (AtomicU64::new(0), AtomicU64::new(0));
+        Ok(Cpu { isa, threads, pool, sharers: None, block: None, steps, worked })
     }
 
     /// The same device, on which batches go through a network so many rows (at least one) at a time, instead of as many
@@ -81,12 +86,25 @@ impl Cpu {
 
     /// How many workers a run would have now.
     fn workers(&self) -> usize {
-        let share = |sharers: &Arc<AtomicUsize>| (cores() / sharers.load(Relaxed).max(1)).clamp(1, self.threads);
+        let share = |sharers: &Arc<AtomicUsize>| share_of(cores(), sharers.load(Relaxed)).min(self.threads);
         self.sharers.as_ref().map_or(self.threads, share)
     }
 
-    /// Runs `work` on every worker of the team at once, and returns when all have ended.
-    pub fn team(&self, work: impl Fn(&Worker<'_>) + Sync) {
+    /// How many workers its steps had, on average; before the first one as many as it would have now.
+    pub fn mean_workers(&self) -> f64 {
+        match self.steps.load(Relaxed) {
+            0 => self.workers() as f64,
+            steps => self.worked.load(Relaxed) as f64 / steps as f64,
+        }
+    }
+
+    fn count(&self, steps: usize, workers: usize) {
+        self.steps.fetch_add(steps as u64, Relaxed);
+        self.worked.fetch_add((steps * workers) as u64, Relaxed);
+    }
+
+    /// Runs `work` on every worker of the team at once, and returns when all have ended: how many they were.
+    pub fn team(&self, work: impl Fn(&Worker<'_>) + Sync) -> usize {
         let (barrier, size) = (Barrier::default(), self.workers());
         match &self.pool {
             Some(pool) if size > 1 => {
@@ -97,7 +115,13 @@ impl Cpu {
             }
             _ => work(&Worker::new(0, 1, &barrier)),
         }
+        size
     }
+}
+
+/// The cores of each of `sharers` trainings: together they have no more than there are, but one each at the least.
+fn share_of(cores: usize, sharers: usize) -> usize {
+    (cores / sharers.max(1)).max(1)
 }
 
 /// The least exact method that a precision allows.
@@ -125,9 +149,11 @@ pub fn natively(wanted: Precision, isa: Isa) -> Precision {
     fitting.find(|&precision| method(precision).is_native(isa)).unwrap_or(Precision::Highest)
 }
 
-/// Cores that this process may use.
+/// Cores that this process may use. Asked once: the answer is in files of the control groups, which take longer to read
+/// than some runs of steps.
 pub fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
 /// Models in training on the CPU.
@@ -197,5 +223,58 @@ impl Backend for Cpu {
 
     fn rate_offset(&self, cohort: &Cohort, member: usize) -> f64 {
         cohort.nets[member].adapt.as_ref().map_or(0.0, adapt::Adapt::offset)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trainings_share_the_cores() {
+        let shares = |cores, most| (1..=most).map(|sharers| share_of(cores, sharers)).collect::<Vec<_>>();
+        assert_eq!(shares(1, 3), [1, 1, 1]);
+        assert_eq!(shares(2, 3), [2, 1, 1], "the last of two gets both");
+        assert_eq!(shares(8, 9), [8, 4, 2, 2, 1, 1, 1, 1, 1]);
+        assert_eq!(share_of(2, 0), 2, "nobody counts the one that asks: it has left");
+        for cores in 1..=70 {
+            for sharers in 1..=80 {
+                let all = share_of(cores, sharers) * sharers;
+                assert!(all <= cores.max(sharers), "{sharers} of {cores} cores have {all} threads");
+            }
+        }
+    }
+
+    #[test]
+    fn a_team_has_the_share_of_the_moment() {
+        let sharers = Arc::new(AtomicUsize::new(1));
+        let threads = cores() + 1;
+        let cpu = Cpu::new(threads).expect("threads").shared(Arc::clone(&sharers));
+        let workers = |now: usize| {
+            sharers.store(now, Relaxed);
+            let seen = AtomicUsize::new(0);
+            let size = cpu.team(|worker| {
+                assert!(worker.index < worker.size);
+                seen.fetch_add(1, Relaxed);
+                worker.wait();
+            });
+            assert_eq!(seen.into_inner(), size);
+            size
+        };
+        assert_eq!([1, 2, 1000, 1].map(workers), [1, 2, 1000, 1].map(|now| share_of(cores(), now)));
+        let alone = Cpu::new(threads).expect("threads");
+        assert_eq!(alone.team(|_| {}), threads, "a device that shares with nobody has what it was made with");
+    }
+
+    #[test]
+    fn the_mean_of_workers_is_over_steps() {
+        let sharers = Arc::new(AtomicUsize::new(1000));
+        let cpu = Cpu::new(cores()).expect("threads").shared(Arc::clone(&sharers));
+        assert_eq!(cpu.mean_workers(), 1.0, "what it would have now");
+        sharers.store(1, Relaxed);
+        assert_eq!(cpu.mean_workers(), cores() as f64);
+        cpu.count(30, 1);
+        cpu.count(10, 5);
+        assert_eq!(cpu.mean_workers(), 2.0);
     }
 }

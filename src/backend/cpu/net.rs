@@ -186,7 +186,7 @@ impl Net {
         // Only the first worker writes losses; the lock, never contended, says so to the compiler.
         let losses = Mutex::new(std::mem::take(&mut run.losses));
         let (net, steps_of) = (&*self, &*run);
-        cpu.team(|worker| {
+        let workers = cpu.team(|worker| {
             let mut memory = net.memory(worker.index);
             let mut losses = (worker.index == 0).then(|| losses.lock().unwrap_or_else(PoisonError::into_inner));
             for i in 0..steps {
@@ -201,6 +201,7 @@ impl Net {
                 }
             }
         });
+        cpu.count(steps, workers);
         if let Some(adapt) = &mut self.adapt {
             adapt.settle(run.first_step + steps as u64);
         }

@@ -19,6 +19,12 @@ const ROWS: usize = 32;
 /// was not.
 const SMALL: usize = 1 << 16;
 
+/// The most workers that find enough of a result of `m` rows and `n` columns: rows, or two panels each. Two at the least,
+/// whatever there is, as the constants of `cost.rs` were fitted to.
+pub(super) fn most_parts((m, n): (usize, usize), panel: usize) -> usize {
+    (m / ROWS).max(n / (2 * panel)).max(2)
+}
+
 /// Where the workers of a team meet. A worker that panics poisons it, so that the others do not wait for ever.
 #[derive(Debug, Default)]
 pub(super) struct Barrier {
