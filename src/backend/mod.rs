@@ -7,7 +7,7 @@ mod cpu;
 pub mod cuda;
 mod reference;
 
-pub use cpu::{Cpu, Worker, cores, method, natively, threads_gain as cpu_gain};
+pub use cpu::{Cpu, StepProduct, Worker, cores, method, natively, products, threads_gain as cpu_gain};
 pub use cuda::{Gpu, gpus};
 pub use reference::Reference;
 

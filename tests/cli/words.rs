@@ -164,6 +164,8 @@ fn bench_measures_what_is_named() {
         assert!(plot.contains(&format!("● {precision}")) && plot.contains(&format!(", {precision}<")), "{plot}");
         let beside = row["side_by_side"].as_f64();
         assert_eq!(beside.is_some_and(|rate| rate > 0.0), row["unit"] == "samples/s", "{row}");
+        // What is made by units of bf16 has a share of their peak, where there is one.
+        assert_eq!(row["share_of_peak"].is_number(), report["bf16_peak_gflops"].is_number(), "{row}");
     }
     folder.run("bench nothing-like-that").fails(2, &["nothing to measure", "`product`"]);
 

@@ -20,20 +20,57 @@ const EXCHANGE: f64 = 0.02e-9;
 /// Xeon with AMX: networks with steps of 30 to 480 µs at three precisions (`benches/record/threads.md`).
 const PACK: f64 = 7e-6;
 
-/// How many times as fast a step over `batch` rows, `bytes` where they are that, is on two threads. What more threads add
-/// to each other's work was not measured, so the question is that of two.
-pub fn threads_gain(isa: Isa, plan: &Plan, batch: usize, bytes: bool, precision: Precision) -> f64 {
+/// A product of a step: C (m × n) ← A (m × k) · B (k × n).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepProduct {
+    /// Whether A are bytes.
+    pub bytes: bool,
+    /// Rows of A and C.
+    pub m: usize,
+    /// Length of the sums.
+    pub k: usize,
+    /// Columns of B and C.
+    pub n: usize,
+    /// How it is computed.
+    pub method: Method,
+}
+
+impl StepProduct {
+    /// Additions and multiplications.
+    pub fn flops(&self) -> f64 {
+        2.0 * self.m as f64 * self.k as f64 * self.n as f64
+    }
+}
+
+/// The products of a step over `batch` rows, `bytes` where they are that: forward, dW and, but for the first, dX of
+/// each layer.
+pub fn products(
+    isa: Isa,
+    plan: &Plan,
+    batch: usize,
+    bytes: bool,
+    precision: Precision,
+) -> impl Iterator<Item = StepProduct> {
     let allowed = method(precision);
     let bytes = bytes && multiplies_bytes(isa, plan, batch, allowed);
-    let product = |(bytes, m, k, n)| {
-        let method = if bytes { allowed.choose_of_bytes(isa, m, k, n) } else { allowed.choose(isa, m, k, n) };
-        (method.seconds(isa, bytes, m, k, n), usize::from(method != Method::F32))
-    };
-    let layers = plan.layers.iter().enumerate().flat_map(|(l, &Layer { inputs, outputs, .. })| {
+    let layers = plan.layers.iter().enumerate().flat_map(move |(l, &Layer { inputs, outputs, .. })| {
         let (bytes, back) = (bytes && l == 0, (l > 0).then_some((false, batch, outputs, inputs)));
         [Some((bytes, batch, inputs, outputs)), Some((bytes, inputs, batch, outputs)), back].into_iter().flatten()
     });
-    let (products, packed) = layers.map(product).fold((0.0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+    layers.map(move |(bytes, m, k, n)| {
+        let method = if bytes { allowed.choose_of_bytes(isa, m, k, n) } else { allowed.choose(isa, m, k, n) };
+        StepProduct { bytes, m, k, n, method }
+    })
+}
+
+/// How many times as fast a step over `batch` rows, `bytes` where they are that, is on two threads. What more threads add
+/// to each other's work was not measured, so the question is that of two.
+pub fn threads_gain(isa: Isa, plan: &Plan, batch: usize, bytes: bool, precision: Precision) -> f64 {
+    let all: Vec<StepProduct> = products(isa, plan, batch, bytes, precision).collect();
+    let bytes = all.iter().any(|product| product.bytes);
+    let packed = all.iter().filter(|product| product.method != Method::F32).count();
+    let products: f64 =
+        all.iter().map(|&StepProduct { bytes, m, k, n, method }| method.seconds(isa, bytes, m, k, n)).sum();
     let rows = batch as f64 * (ROW + ELEMENT[usize::from(bytes)] * plan.inputs as f64);
     let one = products + LEARN * plan.parameters as f64 + rows;
     one / (one / 2.0 + MEET + EXCHANGE * exchanged(plan, batch, bytes) as f64 + PACK * packed as f64)

@@ -19,7 +19,7 @@ use super::{Backend, Caps, Member, Precision, Run};
 use crate::data::Dataset;
 use crate::model::{Layer, Plan};
 use crate::{Error, Result};
-pub use cost::threads_gain;
+pub use cost::{StepProduct, products, threads_gain};
 use hpt_kernels::gemm::Method;
 use hpt_kernels::isa::Isa;
 use net::Net;
@@ -61,6 +61,11 @@ impl Cpu {
             }
         };
         Ok(Cpu { isa, threads, pool, sharers: None })
+    }
+
+    /// Its instruction set.
+    pub fn isa(&self) -> Isa {
+        self.isa
     }
 
     /// The same device among others: every run of steps takes the share of the cores that `sharers` devices leave it at
