@@ -519,7 +519,8 @@ fn text(report: &Report) -> String {
     add(header(&["product m×k×n", "GFLOP/s", "of peak"], &[many]), rows, note(&report.products));
 
     let cells = |row: &Row| {
-        let gflops = format!("{:.1}", row.point.gflops);
+        let none = row.point.gflops == 0.0;
+        let gflops = if none { "–".to_owned() } else { format!("{:.1}", row.point.gflops) };
         vec![row.name.clone(), format!("{:.1}", row.one_thread), gflops]
     };
     add(header(&["pass", "GB/s", "GFLOP/s"], &[]), report.passes.iter().map(cells).collect(), "");

@@ -188,6 +188,13 @@ fn bench_measures_what_is_named() {
 }
 
 #[test]
+fn a_pass_without_arithmetic_has_no_rate_of_it() {
+    let ran = Folder::new().run("bench gather --threads 1").ok();
+    let line = |name: &str| ran.out.lines().find(|line| line.starts_with(name)).expect("it is there").to_owned();
+    assert!(line("gather of f32").ends_with('–') && !line("gather of bytes").contains('–'), "{}", ran.out);
+}
+
+#[test]
 fn bench_knows_where_it_can_draw_before_it_measures() {
     let folder = Folder::new();
     folder.write("file", "kept");
