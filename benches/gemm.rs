@@ -1,6 +1,6 @@
-//! `cargo bench --bench gemm [-- FILTER]`: the matrix product on one thread, in GFLOP/s, as a share of the FMA peak of the
+//! `cargo bench --bench gemm [-- FILTER]`: the matrix product on one thread, in GFLOP/s, as a share of the peak of the
 //! instruction set (`HPT_ISA` chooses it), and beside `matrixmultiply` and `gemm` in the same run.
-//! Ours are those of `--precision highest`: on AMX larger ones are six bf16 products (`*`), which that peak does not bound.
+//! Ours are those of `--precision highest`: on AMX larger ones are six bf16 products (`*`), which share the peak of bf16.
 //!
 //! Each row times the peak and the three in turn, P A B C P A B C, and prints medians and ratios: a clock that goes up and
 //! down does so for all of them. Operands are not zero, and where they are larger than a cache, several copies are used in
@@ -9,9 +9,9 @@
 #![allow(missing_docs)]
 
 use hpt_engine::backend::Cpu;
-use hpt_engine::bench::{PRODUCTS, Product, Timer, median};
+use hpt_engine::bench::{PRODUCTS, Product, Timer, in_turn};
 use hpt_kernels::gemm::Method;
-use hpt_kernels::isa::{Isa, multiply_adds};
+use hpt_kernels::isa::Isa;
 use hpt_kernels::matrix::Matrix;
 use std::time::Instant;
 
@@ -52,31 +52,25 @@ fn main() -> hpt_engine::Result<()> {
     for product in PRODUCTS {
         let (name, shape) = (product.kind.name(), product.shape());
         let fits = |f: &String| name.contains(f.as_str()) || shape.contains(&f.replace('x', "×"));
-        if !filter.is_empty() && !filter.iter().any(fits) {
+        if product.kind.of_bytes() || (!filter.is_empty() && !filter.iter().any(fits)) {
             continue;
         }
         let timer = Timer::new(isa, *product);
         let mut c = vec![f32::NAN; product.m * product.n];
-        let calls = ((2e-3 * 100e9 / product.flops()) as usize).max(1);
-        let (mut times, mut peaks, mut shares) = ([const { Vec::new() }; 3], Vec::new(), Vec::new());
-        for round in 0..23 {
-            let peak = multiply_adds(isa);
-            let round_times = [
+        let calls = product.calls();
+        let rates = in_turn(isa, timer.work(calls), 21, || {
+            Ok(vec![
                 timer.run(&cpu, calls),
                 theirs(&timer, calls, |a, b| matrixmultiply(product, a, b, c.as_mut_ptr())),
                 theirs(&timer, calls, |a, b| gemm_crate(product, a, b, c.as_mut_ptr())),
-            ];
-            if round >= 2 {
-                peaks.push(peak / 1e9);
-                shares.push(product.flops() * calls as f64 / round_times[0] / peak);
-                times.iter_mut().zip(round_times).for_each(|(times, time)| times.push(time / calls as f64));
-            }
-        }
-        let [ours, first, second] = times.map(|mut times| product.flops() / median(&mut times) / 1e9);
+            ])
+        })?;
+        let [ours, first, second] = [0, 1, 2].map(|who| rates[who].per_second / 1e9);
+        let share = rates[0].share.unwrap_or(f64::NAN);
         println!(
             "{name:>8} {shape:>15} {ours:>8.1} {:>8.1} {:>7.0}% {first:>15.1} {:>6.2} {second:>8.1} {:>6.2} {}",
-            median(&mut peaks),
-            100.0 * median(&mut shares),
+            ours / share,
+            100.0 * share,
             ours / first,
             ours / second,
             if timer.method() == Method::F32 { "" } else { "*" }

@@ -7,7 +7,7 @@
 #![allow(missing_docs)]
 
 use hpt_engine::backend::{Cpu, Precision, cores, method, natively};
-use hpt_engine::bench::{Kind, PRODUCTS, STEPS, Timer, median};
+use hpt_engine::bench::{Kind, PRODUCTS, STEPS, Timer, in_turn};
 use hpt_kernels::gemm::Method;
 use hpt_kernels::isa::{Isa, peak};
 
@@ -22,37 +22,32 @@ fn main() -> hpt_engine::Result<()> {
     println!("{}: FMA peak {:.0} GFLOP/s a core; {}", isa.name(), peak(isa) / 1e9, precision.name());
     let wanted = |name: &str| filter.is_empty() || filter.iter().any(|f| name.contains(f.as_str()));
     // What is there is measured, also where trainings do not take it.
-    let method = method(asked.unwrap_or(precision));
-    if method.is_available(isa) {
-        products(isa, method, &wanted)?;
+    let asked = asked.unwrap_or(precision);
+    if method(asked).is_available(isa) {
+        products(isa, asked, &wanted)?;
     } else {
         println!("no unit for it");
     }
     if precision == Precision::Highest { Ok(()) } else { steps(isa, precision, &wanted) }
 }
 
-fn products(isa: Isa, method: Method, wanted: &dyn Fn(&str) -> bool) -> hpt_engine::Result<()> {
+fn products(isa: Isa, precision: Precision, wanted: &dyn Fn(&str) -> bool) -> hpt_engine::Result<()> {
     println!(
         "{:>8} {:>15} {:>9} {:>9} {:>6}  GFLOP/s, one thread, medians of 11 rounds",
         "product", "m×k×n", "chains", "method", "ratio"
     );
-    let cpu = Cpu::with_isa(isa, 1)?;
+    let (cpu, method) = (Cpu::with_isa(isa, 1)?, method(precision));
     for product in PRODUCTS.iter().filter(|product| product.kind != Kind::Packed) {
         let name = format!("{} {}", product.kind.name(), product.shape());
         if !wanted(&name) {
             continue;
         }
         let [chains, other] = [Method::F32, method].map(|method| Timer::new(isa, *product).by(method));
-        let calls = ((2e-3 * 100e9 / product.flops()) as usize).max(1);
-        let mut times = [const { Vec::new() }; 2];
-        for round in 0..13 {
-            let pair = [chains.run(&cpu, calls), other.run(&cpu, calls)];
-            if round >= 2 {
-                times.iter_mut().zip(pair).for_each(|(times, time)| times.push(time / calls as f64));
-            }
-        }
-        let [chains, other] = times.map(|mut times| product.flops() / median(&mut times) / 1e9);
-        let chosen = if method.choose(isa, product.m, product.k, product.n) == method { "*" } else { "" };
+        let calls = product.calls();
+        let turn = || Ok(vec![chains.run(&cpu, calls), other.run(&cpu, calls)]);
+        let rates = in_turn(isa, other.work(calls), 11, turn)?;
+        let [chains, other] = [0, 1].map(|who| rates[who].per_second / 1e9);
+        let chosen = if product.method(isa, precision) == method { "*" } else { "" };
         println!(
             "{:>8} {:>15} {chains:>9.1} {other:>9.1} {:>6.2} {chosen}",
             product.kind.name(),
@@ -73,8 +68,8 @@ fn steps(isa: Isa, precision: Precision, wanted: &dyn Fn(&str) -> bool) -> hpt_e
         let data = row.data();
         let mut line = format!("{:>28} {:>6}", row.name(), row.batch);
         for cpu in &devices {
-            let exact = row.rate_at(&data, cpu, Precision::Highest)?;
-            let lower = row.rate_at(&data, cpu, precision)?;
+            let [exact, lower] = [Precision::Highest, precision].map(|precision| row.rates(&data, &[cpu], precision));
+            let (exact, lower) = (exact?[0].per_second, lower?[0].per_second);
             line += &format!(" {exact:>12.0} {lower:>12.0} {:>6.2}", lower / exact);
         }
         println!("{line}");

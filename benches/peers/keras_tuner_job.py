@@ -1,6 +1,6 @@
 """The whole job of a Keras Tuner tutorial on MNIST: 10 random trials of 10 epochs, batch 32, validation split 0.2.
 
-    .venv/peers/bin/python benches/peers/keras_tuner_job.py FOLDER_OF_MNIST
+    .venv/peers/bin/python benches/peers/keras_tuner_job.py FOLDER_OF_MNIST [SEED]
 
 Ours is `hpt-engine search benches/studies/mnist-keras-tuner.toml --data FOLDER_OF_MNIST --trials 10 --epochs 10`. The space
 is the same: one to five layers of 32 to 512 units in steps of 32 each, learning rate 1e-4 to 1e-2 (log), Adam, SGD or
@@ -36,9 +36,10 @@ def build(hp):
 
 
 start = time.perf_counter()
+seed = int(sys.argv[2]) if len(sys.argv) > 2 else 0
 x, y, x_test, y_test = mnist(Path(sys.argv[1]))
 with tempfile.TemporaryDirectory() as folder:
-    tuner = keras_tuner.RandomSearch(build, "val_accuracy", max_trials=10, seed=0, directory=folder)
+    tuner = keras_tuner.RandomSearch(build, "val_accuracy", max_trials=10, seed=seed, directory=folder)
     tuner.search(x, y, epochs=10, batch_size=32, validation_split=0.2, verbose=0)
     accuracy = tuner.get_best_models(1)[0].evaluate(x_test, y_test, verbose=0)[1]
 print(json.dumps({"seconds": time.perf_counter() - start, "test_accuracy": accuracy}))

@@ -6,28 +6,34 @@
 FOLDER holds `mnist/` (the four IDX files, gzipped) and `covertype.csv.gz` (header, target last). On the first call it makes
 a virtual environment with the pinned versions and builds the program. Every contestant is a process of its own that trains
 whole epochs; the first is not timed. Printed are medians over the rounds with their range, and the ratio of ours to the
-best of the peers; `--record` keeps every round, and of each work the commit that it was measured at.
+best of the peers; `--record` keeps every round, and of each work the commit and the times that it was measured at.
+
+`--works keras-tuner` is the whole job of a Keras Tuner tutorial (keras_tuner_job.py), which takes minutes a round, beside
+`hpt-engine search`, pruned by ASHA and with a last training on all rows, or without.
 """
 
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import venv
+from datetime import datetime, timezone
 from pathlib import Path
 
+from machine import CORES, commit, machine
 from networks import WORKS
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-CORES = len(os.sched_getaffinity(0))
 # Of hpt-engine, most exact first.
 PRECISIONS = ("highest", "high", "medium")
+JOB = "keras-tuner"
+# Of hpt-engine for that job.
+SEARCHES = ([], ["--pruner", "none"], ["--retrain", "none"], ["--pruner", "none", "--retrain", "none"])
 
 
 def ours_at(precision):
@@ -44,6 +50,26 @@ def environment():
     subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r",
                     HERE / "requirements.txt"], check=True)
     return python
+
+
+def document(*command, stderr=None):
+    """The JSON document that a program prints."""
+    ran = subprocess.run([str(word) for word in command], check=True, stdout=subprocess.PIPE, stderr=stderr)
+    return json.loads(ran.stdout)
+
+
+def native(binary):
+    """The precisions that this machine has for themselves."""
+    cpu = document(binary, "devices", "--json")["cpu"]
+    own = next(tier["precisions"] for tier in cpu["tiers"] if tier["isa"] == cpu["isa"])
+    return [precision for precision in PRECISIONS if precision in own]
+
+
+def rounds(count, times):
+    """Numbers of the rounds; `times` receives when each began."""
+    for number in range(count):
+        times.append(datetime.now(timezone.utc).isoformat(timespec="minutes"))
+        yield number
 
 
 def contestants(work, precisions):
@@ -70,7 +96,7 @@ def ours(binary, work, folder, data, threads, precision, seed):
             "--learning-rate", "1e-3", "--threads", str(threads), "--precision", precision, "--seed", str(seed), "--json", "-q",
             "--out", Path(scratch) / "model.safetensors",
         ]
-        report = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+        report = document(*command)
     seconds = [epoch["seconds"] for epoch in report["history"]]
     rate = report["rows"]["train"] * len(seconds[1:]) / sum(seconds[1:])
     return {"samples_per_second": rate, "epoch_seconds": seconds, "test_accuracy": report["test"]["accuracy"],
@@ -78,16 +104,16 @@ def ours(binary, work, folder, data, threads, precision, seed):
 
 
 def peer(python, program, name, folder, threads, precision, seed):
-    command = [python, HERE / f"peer_{program}.py", name, folder, str(threads), precision, str(seed)]
-    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout)
+    program = HERE / f"peer_{program}.py"
+    return document(python, program, name, folder, threads, precision, seed, stderr=subprocess.DEVNULL)
 
 
-def compare(args, python, binary, cache, name, work):
+def compare(args, python, binary, cache, name, work, times):
     data = args.data / ("mnist" if work.data == "mnist" else "covertype.csv.gz")
     folder = prepare(work, data, cache)
     rows = contestants(work, args.precisions)
     results = {f"{who}, {threads}": [] for who, threads, *_ in rows}
-    for seed in range(args.rounds):
+    for seed in rounds(args.rounds, times):
         for who, threads, precision, program in rows:
             start = time.perf_counter()
             if program is None:
@@ -106,6 +132,8 @@ def product_rates(report, precisions):
     lower = {(row["precision"], row["name"]): rate(row) for row in report["lower"]}
     results = {}
     for row in report["products"]:
+        if row["name"].startswith("forward of bytes"):
+            continue
         mine, here = {}, rate(row)
         for precision in PRECISIONS:
             here = lower.get((precision, row["name"]), here)
@@ -115,15 +143,13 @@ def product_rates(report, precisions):
     return results
 
 
-def compare_products(args, python, binary):
+def compare_products(args, python, binary, times):
     """GFLOP/s of the products of `bench` by PyTorch and by us, one after the other in every round."""
     results = {}
-    for _ in range(args.rounds):
-        command = [binary, "bench", "forward", "--json", "-q", "--threads", str(CORES)]
-        report = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    for _ in rounds(args.rounds, times):
+        report = document(binary, "bench", "forward", "--json", "-q", "--threads", CORES)
         rates = product_rates(report, args.precisions)
-        command = [python, HERE / "products_torch.py", str(CORES), *rates]
-        theirs = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+        theirs = document(python, HERE / "products_torch.py", CORES, *rates)
         for shape, mine in rates.items():
             for who, pair in {**mine, "torch": theirs[shape]}.items():
                 results.setdefault(shape, {}).setdefault(who, []).append(pair)
@@ -142,6 +168,39 @@ def show_products(results):
             print(f"{shape:<16} {middle['torch']:>9.1f}{cells}", flush=True)
 
 
+def our_job(binary, data, options, seed):
+    """The same search by ours, from the first second to the last."""
+    study = ROOT / "benches" / "studies" / "mnist-keras-tuner.toml"
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory() as scratch:
+        places = ["--storage", Path(scratch) / "study.db", "--out", Path(scratch) / "models"]
+        report = document(binary, "search", study, "--data", data, "--trials", 10, "--epochs", 10, "--seed", seed,
+                          *options, *places, "--json", "-q")
+    return {"seconds": time.perf_counter() - start, "test_accuracy": report["test"]["accuracy"]}
+
+
+def compare_job(args, python, binary, times):
+    """Seconds and test accuracy of the whole job, ours in all its ways and theirs in turn."""
+    data, results = args.data / "mnist", {}
+    for seed in rounds(args.rounds, times):
+        for options in SEARCHES:
+            results.setdefault(" ".join(["hpt-engine", *options]), []).append(our_job(binary, data, options, seed))
+        theirs = document(python, HERE / "keras_tuner_job.py", data, seed)
+        results.setdefault("Keras Tuner", []).append(theirs)
+    return results
+
+
+def show_job(results):
+    middle = {who: statistics.median(r["seconds"] for r in ran) for who, ran in results.items()}
+    print(f"\n{JOB}: 10 trials of 10 epochs")
+    print(f"{'contestant':<44} {'seconds':>8} {'range':>15} {'times':>6} {'accuracy':>16}")
+    for who, ran in results.items():
+        seconds, accuracy = ([r[key] for r in ran] for key in ("seconds", "test_accuracy"))
+        spread = f"{min(seconds):.1f}–{max(seconds):.1f}"
+        print(f"{who:<44} {middle[who]:>8.1f} {spread:>15} {middle['Keras Tuner'] / middle[who]:>6.1f} "
+              f"{f'{min(accuracy):.4f}–{max(accuracy):.4f}':>16}", flush=True)
+
+
 def show(name, work, results):
     rate = lambda rounds: statistics.median(r["samples_per_second"] for r in rounds)
     peers = {who: rate(rounds) for who, rounds in results.items() if not who.startswith("hpt-engine")}
@@ -158,20 +217,6 @@ def show(name, work, results):
               f"{rate(rounds) / pytorch:>8.2f} {accuracy:>9.4f}", flush=True)
 
 
-def machine():
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-    flags = next((line for line in lines if line.startswith("flags")), "")
-    units = [unit for unit in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if f" {unit}" in flags]
-    return {"cpu": model, "cores": CORES, "units": units, "python": platform.python_version()}
-
-
-def commit():
-    """What the program was built from."""
-    described = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    return described.stdout.strip() or "unknown"
-
-
 def several(known):
     """The type of an argument that is names of these, with commas between them."""
     def names(text):
@@ -186,11 +231,13 @@ def several(known):
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     works = ["products", *WORKS]
+    known = [*works, JOB]
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--works", type=several(works), default=works, help=",".join(works))
+    parser.add_argument("--works", type=several(known), default=works,
+                        help=f"{','.join(known)}; default all but {JOB}")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--precisions", type=several(PRECISIONS), default=["highest"],
-                        help=f"of hpt-engine, {','.join(PRECISIONS)}; default highest")
+    parser.add_argument("--precisions", type=several(PRECISIONS), 
+                        help=f"of hpt-engine, {','.join(PRECISIONS)}; default those that the machine has for themselves")
     parser.add_argument("--record", type=Path, help="a JSON file that receives every round; works in it stay")
     return parser.parse_args()
 
@@ -200,19 +247,24 @@ def main(args):
     binary, python = ROOT / "target" / "release" / "hpt-engine", sys.executable
     cache = ROOT / "target" / "peers"
     record = {"machine": machine(), "versions": (HERE / "requirements.txt").read_text().split("\n")[1:-1],
-              "commits": {}, "works": {}}
-    built = commit()
+              "commits": {}, "times": {}, "works": {}}
+    built = commit(ROOT, args.record)
+    args.precisions = args.precisions or native(binary)
     if args.record and args.record.exists():
         before = json.loads(args.record.read_text())
-        record |= {part: before.get(part, {}) for part in ("commits", "works")}
+        record |= {part: before.get(part, {}) for part in ("commits", "times", "works")}
     for name in args.works:
+        times = []
         if name == "products":
-            results = compare_products(args, python, binary)
+            results = compare_products(args, python, binary, times)
             show_products(results)
+        elif name == JOB:
+            results = compare_job(args, python, binary, times)
+            show_job(results)
         else:
-            results = compare(args, python, binary, cache, name, WORKS[name])
+            results = compare(args, python, binary, cache, name, WORKS[name], times)
             show(name, WORKS[name], results)
-        record["works"][name], record["commits"][name] = results, built
+        record["works"][name], record["commits"][name], record["times"][name] = results, built, times
         if args.record:
             args.record.parent.mkdir(parents=True, exist_ok=True)
             args.record.write_text(json.dumps(record, indent=1) + "\n")

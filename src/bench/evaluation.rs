@@ -1,7 +1,7 @@
 //! Outputs, loss and accuracy of many rows, as a validation has them: forward alone, by f32 multiply-adds.
 
-use super::median;
-use super::steps::{ROUNDS, ROWS, STEPS, StepRow};
+use super::steps::{ROWS, STEPS, StepRow};
+use super::{ROUNDS, Rate, Units, Work, in_turn};
 use crate::Result;
 use crate::backend::{Backend, Cpu, Precision};
 use crate::data::Dataset;
@@ -51,24 +51,27 @@ impl Evaluation {
         self.0.data_of(self.rows())
     }
 
-    /// Samples a second on `cpu`: the median of rounds of some 50 ms.
+    /// Samples a second on each of these devices, in turn; rounds take some 50 ms.
     ///
     /// # Errors
-    /// The device failed.
-    pub fn rate(&self, data: &Arc<Dataset>, cpu: &Cpu) -> Result<f64> {
-        let (plan, mut cohort) = self.0.begin(data, cpu, Precision::Highest)?;
-        let mut outputs = vec![0.0; data.rows * plan.outputs];
+    /// A device failed.
+    pub fn rates(&self, data: &Arc<Dataset>, cpus: &[&Cpu]) -> Result<Vec<Rate>> {
+        let Some(isa) = cpus.first().map(|cpu| cpu.isa()) else { return Ok(Vec::new()) };
+        let begin = |cpu: &&Cpu| self.0.begin(data, cpu, Precision::Highest);
+        let mut begun = cpus.iter().map(begin).collect::<Result<Vec<_>>>()?;
+        let mut outputs = vec![0.0; data.rows * self.0.classes];
         let times = ((5e9 / (self.flops() * data.rows as f64)) as usize).max(1);
-        let mut round = || -> Result<f64> {
+        let mut round = |cpu: &Cpu, cohort: &mut <Cpu as Backend>::Cohort| -> Result<f64> {
             let start = Instant::now();
             for _ in 0..times {
-                let loss = cpu.evaluate(&mut cohort, 0, data, &mut outputs)?;
+                let loss = cpu.evaluate(cohort, 0, data, &mut outputs)?;
                 black_box(Metric::Accuracy.score(&outputs, &data.targets, loss));
             }
             Ok(start.elapsed().as_secs_f64())
         };
-        let mut seconds = (0..ROUNDS.0 + ROUNDS.1).map(|_| round()).collect::<Result<Vec<f64>>>()?;
-        Ok((times * data.rows) as f64 / median(&mut seconds[ROUNDS.1..]))
+        let count = (times * data.rows) as f64;
+        let work = Work { count, flops: count * self.flops(), units: Units::F32 };
+        in_turn(isa, work, ROUNDS.1, || cpus.iter().zip(&mut begun).map(|(cpu, (_, one))| round(cpu, one)).collect())
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod cohort;
 mod evaluation;
+mod limits;
 mod passes;
 mod products;
 mod roofline;
@@ -14,38 +15,11 @@ mod steps;
 
 pub use cohort::{COHORTS, CohortRate, CohortRow};
 pub use evaluation::{Evaluation, evaluations};
+pub use limits::{Rate, Roofs, Units, Work, in_turn};
 pub use passes::{Pass, passes};
 pub use products::{Kind, PRODUCTS, Product, Timer};
-pub use roofline::{Mark, Units, svg};
+pub use roofline::{Mark, svg};
 pub use steps::{STEPS, StepRow};
-
-use hpt_kernels::isa::{Isa, bandwidth, peak};
-use serde::Serialize;
-
-/// The limits of this machine, measured.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Roofs {
-    /// Multiply-adds on registers, two operations each, of one core: 10⁹ operations a second.
-    pub peak_gflops: f64,
-    /// Two streams read and one written by one core, 10⁹ bytes a second: in a first-level cache …
-    pub l1_gbytes: f64,
-    /// … in a second-level cache …
-    pub l2_gbytes: f64,
-    /// … and from memory.
-    pub memory_gbytes: f64,
-}
-
-impl Roofs {
-    /// Measures them; takes some tenths of a second.
-    pub fn measure(isa: Isa) -> Self {
-        Roofs {
-            peak_gflops: peak(isa) / 1e9,
-            l1_gbytes: bandwidth(isa, 16 << 10) / 1e9,
-            l2_gbytes: bandwidth(isa, 384 << 10) / 1e9,
-            memory_gbytes: bandwidth(isa, 256 << 20) / 1e9,
-        }
-    }
-}
 
 /// The median of times, which are sorted by this.
 pub fn median(times: &mut [f64]) -> f64 {
@@ -63,14 +37,20 @@ fn values(count: usize, seed: u64) -> Vec<f32> {
     (0..count).map(|_| next()).collect()
 }
 
-/// Rounds of which the median is taken, and those before them that are not counted.
-const ROUNDS: (usize, usize) = (11, 2);
+/// Rounds of products and passes, and of trainings and evaluations, which take longer.
+const ROUNDS: (usize, usize) = (11, 9);
+/// Rounds before them that are not counted.
+const WARM_UP: usize = 2;
+
+/// Calls of a round of `target` seconds, at rates that any machine of today has.
+fn calls(target: f64, flops: f64, bytes: f64) -> usize {
+    ((target / (flops / 100e9).max(bytes / 20e9).max(1e-9)) as usize).max(1)
+}
 
 /// Seconds a call of `call`, which is told how many calls to make and returns the seconds they took.
 fn seconds(flops: f64, bytes: f64, mut call: impl FnMut(usize) -> f64) -> f64 {
-    // About two milliseconds a round at rates that any machine of today has.
-    let calls = ((2e-3 / (flops / 100e9).max(bytes / 20e9).max(1e-9)) as usize).max(1);
-    let mut times: Vec<f64> = (0..ROUNDS.0 + ROUNDS.1).map(|_| call(calls) / calls as f64).skip(ROUNDS.1).collect();
+    let calls = calls(2e-3, flops, bytes);
+    let mut times: Vec<f64> = (0..ROUNDS.0 + WARM_UP).map(|_| call(calls) / calls as f64).skip(WARM_UP).collect();
     median(&mut times)
 }
 
@@ -78,6 +58,7 @@ fn seconds(flops: f64, bytes: f64, mut call: impl FnMut(usize) -> f64) -> f64 {
 mod tests {
     use super::*;
     use crate::backend::Cpu;
+    use hpt_kernels::isa::Isa;
 
     #[test]
     fn what_is_measured_is_positive_and_below_the_roofs() {
@@ -86,14 +67,15 @@ mod tests {
         let cpu = Cpu::with_isa(isa, 2).expect("threads can be started");
         assert!(roofs.peak_gflops > 0.0 && roofs.memory_gbytes > 0.0 && roofs.l1_gbytes > 0.0, "{roofs:?}");
         let product = Product { kind: Kind::Forward, m: 33, k: 17, n: 19 };
-        let rate = product.flops() / Timer::new(isa, product).median(&cpu) / 1e9;
+        let timer = Timer::new(isa, product);
+        let rate = timer.rates(&[&cpu]).expect("it is measured")[0].per_second / 1e9;
         // Two cores; a debug build is far below, a broken clock far above.
         assert!(rate > 0.0 && rate < 4.0 * roofs.peak_gflops, "{rate}");
         for pass in passes() {
             assert!(pass.seconds(isa) > 0.0, "{}", pass.name);
         }
         let small = evaluations().into_iter().min_by(|a, b| a.flops().total_cmp(&b.flops())).expect("there are some");
-        let rate = small.rate(&small.data(), &cpu).expect("it is measured") * small.flops() / 1e9;
+        let rate = small.rates(&small.data(), &[&cpu]).expect("it is measured")[0].per_second * small.flops() / 1e9;
         assert!(rate > 0.0 && rate < 4.0 * roofs.peak_gflops, "{rate}");
     }
 

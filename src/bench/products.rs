@@ -1,9 +1,10 @@
 //! Matrix products of the shapes that training steps have, on one thread or divided as a step divides them.
 
-use super::{seconds, values};
+use super::{ROUNDS, Rate, Units, Work, calls, in_turn, values};
+use crate::Result;
 use crate::backend::{Cpu, Precision, method};
 use hpt_kernels::epilogue::Epilogue;
-use hpt_kernels::gemm::{Beta, Gemm, Method, Packed, Right, Scratch, gemm_by, pack, packed_len, panel_width};
+use hpt_kernels::gemm::{Beta, Gemm, Left, Method, Packed, Right, Scratch, gemm_by, pack, packed_len, panel_width};
 use hpt_kernels::isa::Isa;
 use hpt_kernels::matrix::{Matrix, MatrixMut};
 use std::sync::Mutex;
@@ -20,6 +21,10 @@ pub enum Kind {
     Dw,
     /// dX = dZ·Wᵀ, with W stored n × k.
     Dx,
+    /// Y = X·W of bytes where units of bf16 multiply; chains of f32 have their numbers instead.
+    ForwardBytes,
+    /// The same of dW.
+    DwBytes,
 }
 
 impl Kind {
@@ -30,7 +35,18 @@ impl Kind {
             Kind::Packed => "packed",
             Kind::Dw => "dW",
             Kind::Dx => "dX",
+            Kind::ForwardBytes => "forward of bytes",
+            Kind::DwBytes => "dW of bytes",
         }
+    }
+
+    /// Whether A may be bytes.
+    pub fn of_bytes(self) -> bool {
+        matches!(self, Kind::ForwardBytes | Kind::DwBytes)
+    }
+
+    fn turned(self) -> bool {
+        matches!(self, Kind::Dw | Kind::DwBytes)
     }
 }
 
@@ -62,7 +78,11 @@ pub const PRODUCTS: &[Product] = &[
     product(Kind::Forward, 256, 1024, 1024),
     product(Kind::Forward, 512, 512, 512),
     product(Kind::Forward, 2048, 2048, 2048),
+    product(Kind::Forward, 1, 784, 64),
+    product(Kind::Forward, 8, 784, 64),
     product(Kind::Forward, 32, 784, 64),
+    product(Kind::Forward, 64, 784, 64),
+    product(Kind::Forward, 4096, 784, 64),
     product(Kind::Forward, 32, 784, 512),
     product(Kind::Forward, 32, 64, 64),
     product(Kind::Forward, 128, 512, 10),
@@ -76,7 +96,9 @@ pub const PRODUCTS: &[Product] = &[
     product(Kind::Dw, 784, 128, 512),
     product(Kind::Dw, 512, 128, 512),
     product(Kind::Dw, 54, 256, 256),
+    product(Kind::Dw, 784, 8, 64),
     product(Kind::Dw, 784, 32, 64),
+    product(Kind::Dw, 784, 4096, 64),
     product(Kind::Dw, 64, 32, 10),
     product(Kind::Dw, 512, 128, 10),
     product(Kind::Dx, 128, 512, 512),
@@ -84,6 +106,12 @@ pub const PRODUCTS: &[Product] = &[
     product(Kind::Dx, 32, 64, 64),
     product(Kind::Dx, 128, 10, 512),
     product(Kind::Dx, 256, 7, 256),
+    product(Kind::ForwardBytes, 32, 784, 64),
+    product(Kind::ForwardBytes, 128, 784, 512),
+    product(Kind::ForwardBytes, 4096, 784, 64),
+    product(Kind::DwBytes, 784, 32, 64),
+    product(Kind::DwBytes, 784, 128, 512),
+    product(Kind::DwBytes, 784, 4096, 64),
 ];
 
 impl Product {
@@ -99,7 +127,19 @@ impl Product {
 
     /// Bytes of the three matrices, each moved once.
     pub fn bytes(&self) -> f64 {
-        4.0 * (self.m * self.k + self.k * self.n + self.m * self.n) as f64
+        let a = self.m * self.k * if self.kind.of_bytes() { 1 } else { 4 };
+        (a + 4 * (self.k * self.n + self.m * self.n)) as f64
+    }
+
+    /// How trainings compute it.
+    pub fn method(&self, isa: Isa, precision: Precision) -> Method {
+        let (allowed, Product { m, k, n, .. }) = (method(precision), *self);
+        if self.kind.of_bytes() { allowed.choose_of_bytes(isa, m, k, n) } else { allowed.choose(isa, m, k, n) }
+    }
+
+    /// Products of a round of some two milliseconds.
+    pub fn calls(&self) -> usize {
+        calls(2e-3, self.flops(), self.bytes())
     }
 }
 
@@ -115,6 +155,8 @@ pub struct Timer {
 #[derive(Debug)]
 struct Operands {
     a: Vec<f32>,
+    /// A of bytes.
+    bytes: Vec<u8>,
     b: Vec<f32>,
     packed: Vec<f32>,
 }
@@ -131,9 +173,14 @@ impl Timer {
             if product.kind == Kind::Packed {
                 pack(isa, Matrix::row_major(&b, k, n), 0..n.div_ceil(panel_width(isa)), &mut packed);
             }
-            Operands { a, b, packed }
+            let bytes = if product.kind.of_bytes() {
+                a.iter().map(|x| (128.0 + 127.0 * x) as u8 | 1).collect()
+            } else {
+                Vec::new()
+            };
+            Operands { a, bytes, b, packed }
         };
-        let method = method(Precision::Highest).choose(isa, m, k, n);
+        let method = product.method(isa, Precision::Highest);
         Timer { isa, product, method, copies: (0..copies).map(operands).collect() }
     }
 
@@ -148,9 +195,20 @@ impl Timer {
         self.method
     }
 
-    /// Seconds a product, the median of rounds.
-    pub fn median(&self, cpu: &Cpu) -> f64 {
-        seconds(self.product.flops(), self.product.bytes(), |calls| self.run(cpu, calls))
+    /// A round of so many products.
+    pub fn work(&self, calls: usize) -> Work {
+        let flops = calls as f64 * self.product.flops();
+        Work { count: flops, flops, units: Units::of(self.method, self.product.kind.of_bytes()) }
+    }
+
+    /// Operations a second on each of these devices, in turn.
+    ///
+    /// # Errors
+    /// There are none; rounds of trainings may fail.
+    pub fn rates(&self, cpus: &[&Cpu]) -> Result<Vec<Rate>> {
+        let calls = self.product.calls();
+        let round = || Ok(cpus.iter().map(|cpu| self.run(cpu, calls)).collect());
+        in_turn(self.isa, self.work(calls), ROUNDS.0, round)
     }
 
     /// Seconds that `calls` products take. The workers divide C as they do in a step, and meet after each product.
@@ -158,23 +216,21 @@ impl Timer {
         let (isa, Product { kind, m, k, n }) = (self.isa, self.product);
         let took = Mutex::new(0.0);
         cpu.team(|worker| {
-            let (rows, cols) = match kind {
-                Kind::Dw => (0..m, worker.share(n, panel_width(isa))),
-                _ => worker.block((m, k, n), panel_width(isa)),
-            };
+            let width = panel_width(isa);
+            let (rows, cols) =
+                if kind.turned() { (0..m, worker.share(n, width)) } else { worker.block((m, k, n), width) };
             let mut c = vec![f32::NAN; rows.len() * cols.len()];
             let mut scratch = Scratch::with_capacity_for(isa, m, k, n);
             scratch.reserve_by(isa, self.method, m, k, n);
             let mut call = |i: usize| {
-                let (a, b) = self.operands(i);
-                let b = match b {
+                let a = self.left(i).block(rows.clone());
+                let b = match self.operands(i).1 {
                     Right::Strided(b) => Right::Strided(b.block(0..k, cols.clone())),
                     Right::Packed(b) => Right::Packed(b.cols(cols.clone())),
                     Right::Transposed(b) => Right::Transposed(b.rows(cols.clone())),
                 };
                 let c = MatrixMut::row_major(&mut c, rows.len(), cols.len());
-                let args =
-                    Gemm { a: a.block(rows.clone(), 0..k).into(), b, c, beta: Beta::Zero, epilogue: Epilogue::None };
+                let args = Gemm { a, b, c, beta: Beta::Zero, epilogue: Epilogue::None };
                 gemm_by(isa, self.method, args, &mut scratch);
                 worker.wait();
             };
@@ -191,15 +247,23 @@ impl Timer {
     /// The operands of call `i`, as A and B of the product: what another library multiplies, too.
     pub fn operands(&self, i: usize) -> (Matrix<'_>, Right<'_>) {
         let (Product { kind, m, k, n }, copy) = (self.product, &self.copies[i % self.copies.len()]);
-        let a = match kind {
-            Kind::Dw => Matrix::row_major(&copy.a, k, m).t(),
-            _ => Matrix::row_major(&copy.a, m, k),
-        };
+        let a = if kind.turned() { Matrix::row_major(&copy.a, k, m).t() } else { Matrix::row_major(&copy.a, m, k) };
         let b = match kind {
             Kind::Packed => Right::Packed(Packed::new(self.isa, &copy.packed, k, n)),
             _ => Right::Strided(self.right(i)),
         };
         (a, b)
+    }
+
+    /// A of call `i` as the method takes it.
+    fn left(&self, i: usize) -> Left<'_> {
+        let (Product { kind, m, k, .. }, copy) = (self.product, &self.copies[i % self.copies.len()]);
+        let bytes = |rows, cols| Left::Bytes(Matrix::row_major(&copy.bytes, rows, cols), 1.0 / 255.0);
+        match kind {
+            _ if self.method == Method::F32 || !kind.of_bytes() => self.operands(i).0.into(),
+            Kind::DwBytes => bytes(k, m).t(),
+            _ => bytes(m, k),
+        }
     }
 
     /// B of call `i`, not packed.

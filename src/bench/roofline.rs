@@ -1,10 +1,10 @@
 //! The roofline plot (Williams, Waterman and Patterson, 2009): what was reached against what a byte allows.
 //!
 //! A self-contained SVG: the limits of one core as lines, every measurement as a numbered mark, and below them the list
-//! that the numbers stand for. Both axes are logarithmic; a disc on a roof cannot be faster. A diamond can: its products
-//! have units of bf16, which the peak of f32 multiply-adds does not bound.
+//! that the numbers stand for. Both axes are logarithmic; a disc on a roof cannot be faster. The roof of a diamond is the
+//! peak of bf16 over the products of bf16 that stand for one of its own.
 
-use super::Roofs;
+use super::{Roofs, Units};
 use std::fmt::Write;
 
 /// One measurement.
@@ -22,13 +22,12 @@ pub struct Mark {
     pub units: Units,
 }
 
-/// What a measurement's products are made by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Units {
-    /// f32 multiply-adds.
-    F32,
-    /// Units of bf16, wholly or in part.
-    Bf16,
+impl Mark {
+    /// 10⁹ operations a second that L1 and the peak of its units allow, where that is known.
+    fn limit(&self, roofs: &Roofs) -> Option<f64> {
+        let peak = self.units.peak(|| roofs.peak_gflops, || roofs.bf16_peak_gflops)?;
+        Some(peak.min(self.intensity * roofs.l1_gbytes))
+    }
 }
 
 /// Width and height of the plot, in SVG's units.
@@ -88,9 +87,10 @@ pub fn svg(title: &str, roofs: &Roofs, marks: &[Mark]) -> String {
     let lines = marks.len().div_ceil(COLUMNS);
     let list = PLOT.1 + 20.0;
     let height = list + LINE * (lines + 4) as f64;
-    let ridge = roofs.peak_gflops / roofs.memory_gbytes;
+    let ridge = highest(roofs) / roofs.memory_gbytes;
     let x = Axis::around(marks.iter().map(|mark| mark.intensity).chain([ridge, 0.1]), MARGIN, PLOT.0 - 20.0);
-    let y = Axis::around(marks.iter().map(|mark| mark.gflops).chain([roofs.peak_gflops, 10.0]), PLOT.1 - MARGIN, 80.0);
+    let rates = marks.iter().map(|mark| mark.gflops).chain(peaks(roofs).map(|peak| peak.1));
+    let y = Axis::around(rates.chain([10.0]), PLOT.1 - MARGIN, 80.0);
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {} {height}\" font-family=\"sans-serif\" \
          font-size=\"11\">\n<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n\
@@ -110,16 +110,11 @@ pub fn svg(title: &str, roofs: &Roofs, marks: &[Mark]) -> String {
     put(&mut out, 10.0, list, "start", "#000000", "Number, name, GFLOP/s, and share of what L1 and the peak allow");
     for (i, mark) in marks.iter().enumerate() {
         let (left, at) = (10.0 + width * (i / lines) as f64, list + LINE * (i % lines + 1) as f64);
-        let share = match mark.units {
-            Units::F32 => {
-                format!("{:.0} %", 100.0 * mark.gflops / roofs.peak_gflops.min(mark.intensity * roofs.l1_gbytes))
-            }
-            Units::Bf16 => "◆".to_owned(),
-        };
+        let share = mark.limit(roofs).map_or("–".to_owned(), |limit| format!("{:.0} %", 100.0 * mark.gflops / limit));
         put(&mut out, left + 22.0, at, "end", colour(mark.group), &(i + 1).to_string());
         put(&mut out, left + 28.0, at, "start", "#000000", &mark.name);
-        put(&mut out, left + width - 60.0, at, "end", "#000000", &format!("{:.1}", mark.gflops));
-        put(&mut out, left + width - 20.0, at, "end", "#000000", &share);
+        put(&mut out, left + width - 45.0, at, "end", "#000000", &format!("{:.1}", mark.gflops));
+        put(&mut out, left + width - 12.0, at, "end", "#000000", &share);
     }
     if !others.is_empty() {
         let names: Vec<&str> = others.iter().map(|mark| mark.name.as_str()).collect();
@@ -140,21 +135,20 @@ fn draw(out: &mut String, mark: &Mark, number: usize, (x, y): (f64, f64), label:
             label.0, label.1
         );
     }
-    let shape = match mark.units {
-        Units::F32 => format!("circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{r}\""),
-        Units::Bf16 => {
-            format!("path d=\"M{:.1} {y:.1}L{x:.1} {:.1}L{:.1} {y:.1}L{x:.1} {:.1}Z\"", x - r, y - r, x + r, y + r)
-        }
+    let (element, place) = if mark.units.by_bf16() {
+        let (left, right, top, bottom) = (x - r, x + r, y - r, y + r);
+        ("path", format!("d=\"M{left:.1} {y:.1}L{x:.1} {top:.1}L{right:.1} {y:.1}L{x:.1} {bottom:.1}Z\""))
+    } else {
+        ("circle", format!("cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{r}\""))
     };
     let _ = writeln!(
         out,
-        "<{shape} fill=\"{colour}\" fill-opacity=\"0.85\"><title>{}: {:.1} GFLOP/s at {:.2} operations a \
-         byte</title></{}>\n<text x=\"{:.1}\" y=\"{:.1}\" font-size=\"8\" fill=\"{colour}\" text-anchor=\"middle\" \
+        "<{element} {place} fill=\"{colour}\" fill-opacity=\"0.85\"><title>{}: {:.1} GFLOP/s at {:.2} operations a \
+         byte</title></{element}>\n<text x=\"{:.1}\" y=\"{:.1}\" font-size=\"8\" fill=\"{colour}\" text-anchor=\"middle\" \
          class=\"number\">{number}</text>",
         escape(&mark.name),
         mark.gflops,
         mark.intensity,
-        if mark.units == Units::F32 { "circle" } else { "path" },
         label.0,
         label.1 + 3.0
     );
@@ -221,43 +215,54 @@ fn legend(out: &mut String, marks: &[&Mark]) {
         put(out, at, 46.0, "start", colour, &format!("● {group}"));
         at += 90.0;
     }
-    if marks.iter().any(|mark| mark.units == Units::Bf16) {
-        put(out, at, 46.0, "start", "#000000", "◆ by units of bf16, which the FMA peak does not bound");
+    if marks.iter().any(|mark| mark.units.by_bf16()) {
+        let text = "◆ by products of bf16: several stand for one above medium, and share their peak";
+        put(out, at, 46.0, "start", "#000000", text);
     }
 }
 
-/// The roofs: what bandwidth gives, up to the peak. Names stand along the lines at their low ends, where no mark is.
+/// Names and heights of the roofs that units have.
+fn peaks(roofs: &Roofs) -> impl Iterator<Item = (&'static str, f64)> + Clone {
+    let bf16 = roofs.bf16_peak_gflops.map(|peak| ("peak of bf16", peak));
+    [("FMA peak", roofs.peak_gflops)].into_iter().chain(bf16)
+}
+
+fn highest(roofs: &Roofs) -> f64 {
+    peaks(roofs).map(|peak| peak.1).fold(0.0, f64::max)
+}
+
+/// The roofs: what bandwidth gives, up to the peaks. Names stand along the lines at their low ends, where no mark is.
 fn roof_lines(out: &mut String, roofs: &Roofs, x: &Axis, y: &Axis) {
-    let peak = roofs.peak_gflops;
     let low = 10f64.powf(x.low);
-    let levels = [("L1", roofs.l1_gbytes), ("L2", roofs.l2_gbytes), ("memory", roofs.memory_gbytes)];
-    for (name, gbytes) in levels {
-        // From the left edge, or from where the line enters the plot from below.
-        let start = low.max(10f64.powf(y.low) / gbytes);
-        let ridge = peak / gbytes;
-        let (from, to) = ((x.at(start), y.at(start * gbytes)), (x.at(ridge), y.at(peak)));
+    let highest = highest(roofs);
+    let line = |out: &mut String, from: (f64, f64), to: (f64, f64)| {
+        let ((x1, y1), (x2, y2)) = (from, to);
         let _ = writeln!(
             out,
-            "<line x1=\"{:.1}\" y1=\"{:.1}\" x2=\"{:.1}\" y2=\"{:.1}\" stroke=\"#555555\" stroke-width=\"1.5\"/>\n\
-             <text transform=\"translate({:.1} {:.1}) rotate({:.1})\" x=\"10\" y=\"-5\" fill=\"#555555\">{name} \
+            "<line x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\" stroke=\"#555555\" \
+             stroke-width=\"1.5\"/>"
+        );
+    };
+    for (name, gbytes) in [("L1", roofs.l1_gbytes), ("L2", roofs.l2_gbytes), ("memory", roofs.memory_gbytes)] {
+        // From the left edge, or from where the line enters the plot from below.
+        let start = low.max(10f64.powf(y.low) / gbytes);
+        let (from, to) = ((x.at(start), y.at(start * gbytes)), (x.at(highest / gbytes), y.at(highest)));
+        line(out, from, to);
+        let _ = writeln!(
+            out,
+            "<text transform=\"translate({:.1} {:.1}) rotate({:.1})\" x=\"10\" y=\"-5\" fill=\"#555555\">{name} \
              {gbytes:.0} GB/s</text>",
-            from.0,
-            from.1,
-            to.0,
-            to.1,
             from.0,
             from.1,
             (to.1 - from.1).atan2(to.0 - from.0).to_degrees()
         );
     }
-    let ridge = levels.iter().map(|level| peak / level.1).fold(f64::INFINITY, f64::min);
-    let (from, at) = (x.at(ridge), y.at(peak));
-    let _ = writeln!(
-        out,
-        "<line x1=\"{from:.1}\" y1=\"{at:.1}\" x2=\"{:.1}\" y2=\"{at:.1}\" stroke=\"#555555\" stroke-width=\"1.5\"/>",
-        x.to
-    );
-    put(out, x.to, at - 6.0, "end", "#555555", &format!("FMA peak {peak:.0} GFLOP/s"));
+    let widest = roofs.l1_gbytes.max(roofs.l2_gbytes).max(roofs.memory_gbytes);
+    for (name, peak) in peaks(roofs) {
+        let at = y.at(peak);
+        line(out, (x.at(peak / widest), at), (x.to, at));
+        put(out, x.to, at - 6.0, "end", "#555555", &format!("{name} {peak:.0} GFLOP/s"));
+    }
 }
 
 fn escape(text: &str) -> String {
@@ -268,7 +273,8 @@ fn escape(text: &str) -> String {
 mod tests {
     use super::*;
 
-    const ROOFS: Roofs = Roofs { peak_gflops: 200.0, l1_gbytes: 400.0, l2_gbytes: 200.0, memory_gbytes: 20.0 };
+    const ROOFS: Roofs =
+        Roofs { peak_gflops: 200.0, bf16_peak_gflops: None, l1_gbytes: 400.0, l2_gbytes: 200.0, memory_gbytes: 20.0 };
 
     fn mark(name: &str, intensity: f64, gflops: f64) -> Mark {
         Mark { name: name.to_owned(), group: "product", intensity, gflops, units: Units::F32 }
@@ -290,14 +296,20 @@ mod tests {
     }
 
     #[test]
-    fn what_the_peak_does_not_bound_is_a_diamond_and_has_no_share() {
-        let tiles = Mark { group: "high", units: Units::Bf16, ..mark("by tiles", 64.0, 400.0) };
-        let text = svg("m", &ROOFS, &[mark("by f32", 64.0, 150.0), tiles]);
+    fn products_of_bf16_are_diamonds_under_a_roof_of_their_own() {
+        let high = Units { f32: 0.0, bf16: 3.0 };
+        let tiles = Mark { group: "high", units: high, ..mark("by tiles", 64.0, 400.0) };
+        let roofs = Roofs { bf16_peak_gflops: Some(2400.0), ..ROOFS };
+        let text = svg("m", &roofs, &[mark("by f32", 64.0, 150.0), tiles.clone()]);
         assert_eq!((text.matches("<circle").count(), text.matches("<path").count()), (1, 1), "{text}");
-        assert!(text.contains("75 %") && !text.contains("200 %"), "{text}");
-        assert!(text.contains("● high") && text.contains("the FMA peak does not bound"), "{text}");
+        assert!(text.contains(">75 %<") && text.contains(">50 %<"), "{text}");
+        assert!(text.contains("● high") && text.contains("◆ by products of bf16"), "{text}");
+        assert!(text.contains("peak of bf16 2400 GFLOP/s"), "{text}");
+        // Emulated, there is no peak to compare with.
+        let text = svg("m", &ROOFS, &[tiles]);
+        assert!(text.contains(">–<") && !text.contains("peak of bf16"), "{text}");
         let plain = svg("m", &ROOFS, &[mark("by f32", 64.0, 150.0)]);
-        assert!(!plain.contains("● high") && !plain.contains("does not bound"), "{plain}");
+        assert!(!plain.contains("● high") && !plain.contains("◆"), "{plain}");
     }
 
     #[test]

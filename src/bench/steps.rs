@@ -2,14 +2,13 @@
 //!
 //! The data are random with the shapes of MNIST (bytes) and Covertype, more rows than a cache holds, in shuffled order.
 
-use super::{Units, median};
+use super::{ROUNDS, Rate, Units, WARM_UP, Work, calls, in_turn, median};
 use crate::Result;
-use crate::backend::{Backend, Cpu, Member, Precision, Run, UpdateRule, method};
+use crate::backend::{Backend, Cpu, Member, Precision, Run, UpdateRule, products};
 use crate::data::{Dataset, Features, Targets};
 use crate::model::{Activation, Init, ModelSpec, Plan, initialise};
 use crate::random::{Purpose, Stream};
 use crate::train::TrainSpec;
-use hpt_kernels::gemm::Method;
 use hpt_kernels::isa::Isa;
 use std::sync::{Arc, Barrier};
 use std::time::Instant;
@@ -39,17 +38,23 @@ pub const STEPS: &[StepRow] = &[
     StepRow { dropout: 0.3, ..row(784, &[512, 512], 10, 128) },
     row(784, &[448], 10, 128),
     row(784, &[448], 10, 32),
+    row(784, &[64, 64], 10, 1),
+    row(784, &[64, 64], 10, 8),
     row(784, &[64, 64], 10, 32),
+    row(784, &[64, 64], 10, 64),
     row(784, &[64, 64], 10, 128),
+    row(784, &[64, 64], 10, 512),
+    row(784, &[64, 64], 10, 4096),
     row(54, &[64, 64], 7, 128),
+    row(54, &[256, 256], 7, 32),
     row(54, &[256, 256], 7, 256),
+    row(54, &[256, 256], 7, 1024),
+    row(54, &[256, 256], 7, 4096),
     row(784, &[2048, 2048, 2048], 10, 512),
 ];
 
 /// Rows of the data.
 pub(super) const ROWS: usize = 20_000;
-/// Rounds that are counted, and those before them that are not.
-pub(super) const ROUNDS: (usize, usize) = (9, 2);
 
 impl StepRow {
     /// `784-512-512-10`, and its dropout.
@@ -81,25 +86,33 @@ impl StepRow {
         self.feature_bytes() + 28.0 * self.weights() as f64 / self.batch as f64
     }
 
-    /// What the products of a step are made by: units of bf16 where one of them is, forward, dW or (not of the first layer)
-    /// dX.
-    pub fn units(&self, isa: Isa, precision: Precision) -> Units {
-        let (method, batch) = (method(precision), self.batch);
-        let by_f32 = |m, k, n| method.choose(isa, m, k, n) == Method::F32;
-        let widths = [&[self.inputs], self.hidden, &[self.classes]].concat();
-        let mut layers = widths.windows(2).enumerate();
-        let all_f32 = layers.all(|(l, layer)| {
-            let (inputs, outputs) = (layer[0], layer[1]);
-            by_f32(batch, inputs, outputs)
-                && by_f32(inputs, batch, outputs)
-                && (l == 0 || by_f32(batch, outputs, inputs))
-        });
-        if all_f32 { Units::F32 } else { Units::Bf16 }
+    /// What the products of a step are made by.
+    ///
+    /// # Errors
+    /// The network has no plan.
+    pub fn units(&self, isa: Isa, precision: Precision) -> Result<Units> {
+        let plan = self.plan()?;
+        let mut units = Units { f32: 0.0, bf16: 0.0 };
+        for product in products(isa, &plan, self.batch, self.of_bytes(), precision) {
+            let of = Units::of(product.method, product.bytes);
+            let share = product.flops() / (self.flops() * self.batch as f64);
+            (units.f32, units.bf16) = (units.f32 + share * of.f32, units.bf16 + share * of.bf16);
+        }
+        Ok(units)
+    }
+
+    /// Whether its features are bytes, as MNIST's.
+    fn of_bytes(&self) -> bool {
+        self.inputs == 784
+    }
+
+    fn plan(&self) -> Result<Plan> {
+        Plan::new(&ModelSpec::uniform(self.hidden, Activation::Relu, self.dropout), self.inputs, self.classes)
     }
 
     /// Bytes of a sample's features.
     pub(super) fn feature_bytes(&self) -> f64 {
-        (self.inputs * if self.inputs == 784 { 1 } else { 4 }) as f64
+        (self.inputs * if self.of_bytes() { 1 } else { 4 }) as f64
     }
 
     /// Data of its shape.
@@ -111,31 +124,29 @@ impl StepRow {
     pub(super) fn data_of(&self, rows: usize) -> Arc<Dataset> {
         let mut stream = Stream::new(1, 0, Purpose::Bootstrap, 0);
         let count = rows * self.inputs;
-        let features = match self.inputs {
-            784 => Features::U8 { values: (0..count).map(|_| stream.below(256) as u8).collect(), scale: 1.0 / 255.0 },
-            _ => Features::F32((0..count).map(|_| stream.uniform() as f32 * 2.0 - 1.0).collect()),
+        let features = match self.of_bytes() {
+            true => Features::U8 { values: (0..count).map(|_| stream.below(256) as u8).collect(), scale: 1.0 / 255.0 },
+            false => Features::F32((0..count).map(|_| stream.uniform() as f32 * 2.0 - 1.0).collect()),
         };
         let labels = (0..rows).map(|_| stream.below(self.classes as u64) as u32).collect();
         let targets = Targets::Classes { labels, classes: self.classes };
         Arc::new(Dataset { rows, inputs: self.inputs, features, targets })
     }
 
-    /// Samples a second of one training on `cpu`: the median of rounds of some 50 ms.
+    /// Samples a second of one training on each of these devices with products of that precision, in turn; rounds take
+    /// some 50 ms.
     ///
     /// # Errors
-    /// The device failed.
-    pub fn rate(&self, data: &Arc<Dataset>, cpu: &Cpu) -> Result<f64> {
-        self.rate_at(data, cpu, Precision::Highest)
-    }
-
-    /// As `rate`, with products of that precision.
-    ///
-    /// # Errors
-    /// The device failed.
-    pub fn rate_at(&self, data: &Arc<Dataset>, cpu: &Cpu, precision: Precision) -> Result<f64> {
-        let mut training = Training::new(self, data, cpu, precision)?;
-        let mut times = (0..ROUNDS.0 + ROUNDS.1).map(|_| training.round(cpu, data)).collect::<Result<Vec<f64>>>()?;
-        Ok(training.rows() as f64 / median(&mut times[ROUNDS.1..]))
+    /// A device failed.
+    pub fn rates(&self, data: &Arc<Dataset>, cpus: &[&Cpu], precision: Precision) -> Result<Vec<Rate>> {
+        let begin = |cpu: &&Cpu| Training::new(self, data, cpu, precision);
+        let mut trainings = cpus.iter().map(begin).collect::<Result<Vec<Training>>>()?;
+        let Some(first) = trainings.first() else { return Ok(Vec::new()) };
+        let (isa, count) = (cpus[0].isa(), first.rows() as f64);
+        let work = Work { count, flops: count * self.flops(), units: self.units(isa, precision)? };
+        in_turn(isa, work, ROUNDS.1, || {
+            cpus.iter().zip(&mut trainings).map(|(cpu, one)| one.round(cpu, data)).collect()
+        })
     }
 
     /// Samples a second of `jobs` trainings side by side with products of that precision, one thread each, all together:
@@ -150,7 +161,7 @@ impl StepRow {
             // Before the question mark: one that failed must not let the others wait for ever.
             start.wait();
             let (mut training, cpu) = prepared?;
-            let times = (0..ROUNDS.0 + ROUNDS.1).map(|_| training.round(&cpu, data)).collect::<Result<Vec<f64>>>()?;
+            let times = (0..ROUNDS.1 + WARM_UP).map(|_| training.round(&cpu, data)).collect::<Result<Vec<f64>>>()?;
             Ok((training.rows(), times))
         };
         let outcomes: Vec<_> = std::thread::scope(|scope| {
@@ -160,7 +171,7 @@ impl StepRow {
         let mut total = 0.0;
         for outcome in outcomes {
             let (rows, mut times) = outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-            total += rows as f64 / median(&mut times[ROUNDS.1..]);
+            total += rows as f64 / median(&mut times[WARM_UP..]);
         }
         Ok(total)
     }
@@ -173,8 +184,7 @@ impl StepRow {
         precision: Precision,
     ) -> Result<(Plan, <Cpu as Backend>::Cohort)> {
         let spec = TrainSpec::default();
-        let network = ModelSpec::uniform(self.hidden, Activation::Relu, self.dropout);
-        let plan = Plan::new(&network, self.inputs, self.classes)?;
+        let plan = self.plan()?;
         let weights = initialise(&plan, Init::Torch, 1, 0);
         let update =
             UpdateRule { optimizer: spec.optimizer, weight_decay: 0.0, l1: 0.0, clip_norm: None, hypergradient: None };
@@ -205,8 +215,9 @@ struct Training {
 
 impl Training {
     fn new(row: &StepRow, data: &Arc<Dataset>, cpu: &Cpu, precision: Precision) -> Result<Self> {
-        let (plan, cohort) = row.begin(data, cpu, precision)?;
-        let steps = ((5e9 / plan.step_flops(row.batch)) as usize).clamp(1, ROWS / row.batch);
+        let (_, cohort) = row.begin(data, cpu, precision)?;
+        let of_step = |sample: f64| sample * row.batch as f64;
+        let steps = calls(50e-3, of_step(row.flops()), of_step(row.bytes())).min(ROWS / row.batch);
         let mut order: Vec<u32> = (0..ROWS as u32).collect();
         Stream::new(1, 0, Purpose::Shuffle, 0).shuffle(&mut order);
         order.truncate(steps * row.batch);

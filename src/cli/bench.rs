@@ -8,7 +8,9 @@ use super::{Verb, output, table};
 use clap::{Arg, ArgMatches, value_parser};
 use hpt_engine::Error;
 use hpt_engine::backend::{Cpu, Precision, cores, method, natively};
-use hpt_engine::bench::{Kind, Mark, PRODUCTS, Product, Roofs, STEPS, StepRow, Timer, Units, evaluations, passes, svg};
+use hpt_engine::bench::{
+    Kind, Mark, PRODUCTS, Product, Rate, Roofs, STEPS, StepRow, Timer, Units, evaluations, passes, svg,
+};
 use hpt_engine::engine::Device;
 use hpt_kernels::gemm::Method;
 use hpt_kernels::isa::Isa;
@@ -46,7 +48,7 @@ pub const VERB: Verb = Verb {
                     .value_name("FILE.svg")
                     .value_parser(value_parser!(PathBuf))
                     .conflicts_with("device")
-                    .help("Draw every measurement against the limits of one core in f32"),
+                    .help("Draw every measurement against the limits of one core"),
             )
     },
     run,
@@ -83,6 +85,9 @@ struct Lower {
     /// Trainings side by side, one thread each, all together.
     #[serde(skip_serializing_if = "Option::is_none")]
     side_by_side: Option<f64>,
+    /// As of a [`Row`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    share_of_peak: Option<f64>,
     #[serde(skip)]
     point: Point,
 }
@@ -103,8 +108,11 @@ struct Row {
     /// Trainings side by side, one thread each, all together.
     #[serde(skip_serializing_if = "Option::is_none")]
     side_by_side: Option<f64>,
-    /// Of the FMA peak of one core, by one thread.
-    share_of_peak: f64,
+    /// Of the peak of one core, by one thread: that of multiply-adds, and of bf16 over how many of its products stand for
+    /// one. Measured in turn with the rate, but of passes, which have the peak of the start; absent where units are
+    /// emulated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    share_of_peak: Option<f64>,
     #[serde(skip)]
     point: Point,
 }
@@ -121,15 +129,24 @@ struct Point {
 /// Rates of the same work by one thread, by all together, and many times side by side.
 struct Rates {
     one: f64,
+    share: Option<f64>,
     all: Option<f64>,
     beside: Option<f64>,
 }
 
+impl Rates {
+    /// By one thread and, if there is a second rate, by all.
+    fn of(rates: &[Rate], scale: f64) -> Self {
+        let (one, all) = (rates[0], rates.get(1).map(|rate| rate.per_second * scale));
+        Rates { one: one.per_second * scale, share: one.share, all, beside: None }
+    }
+}
+
 impl Row {
-    fn new(name: String, unit: &'static str, rates: Rates, point: Point, roofs: &Roofs) -> Self {
-        let Rates { one, all, beside } = rates;
-        let share_of_peak = point.gflops / roofs.peak_gflops;
-        Row { name, batch: None, unit, one_thread: one, all_threads: all, side_by_side: beside, share_of_peak, point }
+    fn new(name: String, unit: &'static str, rates: Rates, point: Point) -> Self {
+        let Rates { one, share, all, beside } = rates;
+        let (one_thread, share_of_peak, all_threads, side_by_side) = (one, share, all, beside);
+        Row { name, batch: None, unit, one_thread, all_threads, side_by_side, share_of_peak, point }
     }
 }
 
@@ -245,7 +262,7 @@ fn measure(
     };
     for &precision in precisions {
         if precision == Precision::Highest {
-            report.products = bench.products();
+            report.products = bench.products()?;
             report.passes = bench.passes();
             report.steps = bench.steps()?;
             report.evaluations = bench.evaluations()?;
@@ -280,26 +297,32 @@ struct Bench {
 }
 
 impl Bench {
-    fn products(&self) -> Vec<Row> {
+    /// One thread and, where there is something to divide, all.
+    fn cpus(&self, divided: bool) -> Vec<&Cpu> {
+        if divided && self.threads > 1 { vec![&self.one, &self.all] } else { vec![&self.one] }
+    }
+
+    fn products(&self) -> Result<Vec<Row>, Failure> {
         let mut rows = Vec::new();
         for product in PRODUCTS {
             let name = name_of(product);
-            if self.wanted.takes("products", &name) {
+            // Chains of f32 multiply no bytes.
+            let numbers = product.kind.of_bytes() && product.method(self.isa, Precision::Highest) == Method::F32;
+            if !numbers && self.wanted.takes("products", &name) {
                 self.meter.now(&name);
-                let timer = Timer::new(self.isa, *product);
-                let rates = self.product_rates(product, &timer);
-                let point = point_of(product, &timer, rates.one);
-                rows.push(Row::new(name, "GFLOP/s", rates, point, &self.roofs));
+                let (rates, point) = self.product_rates(product, &Timer::new(self.isa, *product))?;
+                rows.push(Row::new(name, "GFLOP/s", rates, point));
             }
         }
-        rows
+        Ok(rows)
     }
 
     /// In 10⁹ operations a second.
-    fn product_rates(&self, product: &Product, timer: &Timer) -> Rates {
-        let rate = |cpu: &Cpu| product.flops() / timer.median(cpu) / 1e9;
-        let divided = self.threads > 1 && product.kind != Kind::Packed;
-        Rates { one: rate(&self.one), all: divided.then(|| rate(&self.all)), beside: None }
+    fn product_rates(&self, product: &Product, timer: &Timer) -> Result<(Rates, Point), Failure> {
+        let rates = Rates::of(&timer.rates(&self.cpus(product.kind != Kind::Packed))?, 1e-9);
+        let intensity = product.flops() / product.bytes();
+        let point = Point { intensity, gflops: rates.one, units: timer.work(1).units };
+        Ok((rates, point))
     }
 
     fn passes(&self) -> Vec<Row> {
@@ -312,9 +335,10 @@ impl Bench {
                 self.meter.now(&name);
                 let rate = pass.elements() as f64 / pass.seconds(self.isa) / 1e9;
                 let (intensity, gflops) = (pass.flops / pass.bytes, rate * pass.flops);
-                let rates = Rates { one: rate * pass.bytes, all: None, beside: None };
+                let share = Some(gflops / self.roofs.peak_gflops);
+                let rates = Rates { one: rate * pass.bytes, share, all: None, beside: None };
                 let point = Point { intensity, gflops, units: Units::F32 };
-                rows.push(Row::new(name, "GB/s", rates, point, &self.roofs));
+                rows.push(Row::new(name, "GB/s", rates, point));
             }
         }
         rows
@@ -325,7 +349,7 @@ impl Bench {
         for step in self.wanted_steps() {
             self.meter.now(&step.name());
             let (rates, point) = self.step_rates(step, Precision::Highest)?;
-            let row = Row::new(step.name(), "samples/s", rates, point, &self.roofs);
+            let row = Row::new(step.name(), "samples/s", rates, point);
             rows.push(Row { batch: Some(step.batch), ..row });
         }
         Ok(rows)
@@ -338,16 +362,13 @@ impl Bench {
     /// In samples a second.
     fn step_rates(&self, step: &StepRow, precision: Precision) -> Result<(Rates, Point), Failure> {
         let data = step.data();
-        let one = step.rate_at(&data, &self.one, precision)?;
-        let (all, beside) = match self.threads {
-            1 => (None, None),
-            threads => (
-                Some(step.rate_at(&data, &self.all, precision)?),
-                Some(step.rate_side_by_side(&data, self.isa, threads, precision)?),
-            ),
-        };
-        let (intensity, units) = (step.flops() / step.bytes(), step.units(self.isa, precision));
-        Ok((Rates { one, all, beside }, Point { intensity, gflops: one * step.flops() / 1e9, units }))
+        let mut rates = Rates::of(&step.rates(&data, &self.cpus(true), precision)?, 1.0);
+        if self.threads > 1 {
+            rates.beside = Some(step.rate_side_by_side(&data, self.isa, self.threads, precision)?);
+        }
+        let (intensity, units) = (step.flops() / step.bytes(), step.units(self.isa, precision)?);
+        let gflops = rates.one * step.flops() / 1e9;
+        Ok((rates, Point { intensity, gflops, units }))
     }
 
     fn evaluations(&self) -> Result<Vec<Row>, Failure> {
@@ -356,12 +377,10 @@ impl Bench {
             let name = evaluation.name();
             if self.wanted.takes("evaluations", &name) {
                 self.meter.now(&name);
-                let data = evaluation.data();
-                let one = evaluation.rate(&data, &self.one)?;
-                let all = if self.threads > 1 { Some(evaluation.rate(&data, &self.all)?) } else { None };
-                let (intensity, gflops) = (evaluation.flops() / evaluation.bytes(), one * evaluation.flops() / 1e9);
-                let point = Point { intensity, gflops, units: Units::F32 };
-                rows.push(Row::new(name, "samples/s", Rates { one, all, beside: None }, point, &self.roofs));
+                let rates = Rates::of(&evaluation.rates(&evaluation.data(), &self.cpus(true))?, 1.0);
+                let gflops = rates.one * evaluation.flops() / 1e9;
+                let point = Point { intensity: evaluation.flops() / evaluation.bytes(), gflops, units: Units::F32 };
+                rows.push(Row::new(name, "samples/s", rates, point));
             }
         }
         Ok(rows)
@@ -377,24 +396,29 @@ impl Bench {
         };
         for product in PRODUCTS {
             let name = name_of(product);
-            let chosen = method.choose(self.isa, product.m, product.k, product.n) == method;
+            let chosen = product.method(self.isa, precision) == method;
             if product.kind == Kind::Packed || !chosen || !self.wanted.takes("products", &name) {
                 continue;
             }
             self.meter.now(&format!("{name} at {}", precision.name()));
-            let at_highest = || product.flops() / Timer::new(self.isa, *product).median(&self.one) / 1e9;
-            let highest = measured(&report.products, &name, None).unwrap_or_else(at_highest);
-            let timer = Timer::new(self.isa, *product).by(method);
-            let rates = self.product_rates(product, &timer);
-            let point = point_of(product, &timer, rates.one);
+            let timer = Timer::new(self.isa, *product);
+            let highest = match measured(&report.products, &name, None) {
+                Some(rate) => rate,
+                None => timer.rates(&[&self.one])?[0].per_second / 1e9,
+            };
+            let (rates, point) = self.product_rates(product, &timer.by(method))?;
             rows.push(Lower::new(precision, (name, None, "GFLOP/s"), rates, highest, point));
         }
         for step in self.wanted_steps() {
+            // Where no product changes, the row would be that of `highest`.
+            if step.units(self.isa, precision)? == step.units(self.isa, Precision::Highest)? {
+                continue;
+            }
             let (name, batch) = (step.name(), Some(step.batch));
             self.meter.now(&format!("{name} at {}", precision.name()));
             let highest = match measured(&report.steps, &name, batch) {
                 Some(rate) => rate,
-                None => step.rate(&step.data(), &self.one)?,
+                None => step.rates(&step.data(), &[&self.one], Precision::Highest)?[0].per_second,
             };
             let (rates, point) = self.step_rates(step, precision)?;
             rows.push(Lower::new(precision, (name, batch, "samples/s"), rates, highest, point));
@@ -411,20 +435,15 @@ impl Lower {
         highest: f64,
         point: Point,
     ) -> Self {
-        let Rates { one, all, beside } = rates;
+        let Rates { one, share, all, beside } = rates;
         let (precision, of_highest) = (precision.name(), one / highest);
-        let (one_thread, all_threads, side_by_side) = (one, all, beside);
-        Lower { precision, name, batch, unit, one_thread, of_highest, all_threads, side_by_side, point }
+        let (one_thread, share_of_peak, all_threads, side_by_side) = (one, share, all, beside);
+        Lower { precision, name, batch, unit, one_thread, of_highest, all_threads, side_by_side, share_of_peak, point }
     }
 }
 
 fn name_of(product: &Product) -> String {
     format!("{} {}", product.kind.name(), product.shape())
-}
-
-fn point_of(product: &Product, timer: &Timer, gflops: f64) -> Point {
-    let units = if timer.method() == Method::F32 { Units::F32 } else { Units::Bf16 };
-    Point { intensity: product.flops() / product.bytes(), gflops, units }
 }
 
 fn draw(report: &Report, path: &Path, console: &Console) -> Result<(), Failure> {
@@ -460,8 +479,10 @@ fn marks(report: &Report) -> Vec<Mark> {
 
 fn text(report: &Report) -> String {
     let Report { roofs, threads, .. } = report;
+    let bf16 = roofs.bf16_peak_gflops.map_or_else(String::new, |peak| format!(", of bf16 {peak:.0}"));
     let mut parts = vec![format!(
-        "{}: FMA peak {:.0} GFLOP/s a core; {:.0} GB/s in L1, {:.0} in L2, {:.0} from memory; medians of 9 rounds or more",
+        "{}: FMA peak {:.0} GFLOP/s a core{bf16}; {:.0} GB/s in L1, {:.0} in L2, {:.0} from memory; medians of 9 rounds or \
+         more",
         report.isa, roofs.peak_gflops, roofs.l1_gbytes, roofs.l2_gbytes, roofs.memory_gbytes
     )];
     // With one thread there is nothing to compare it with.
@@ -478,24 +499,30 @@ fn text(report: &Report) -> String {
         }
     };
     let note = |rows: &[Row]| {
-        let by_terms = rows.iter().any(|row| row.point.units == Units::Bf16);
-        if by_terms { "\n* by six bf16 products as exact as f32, which the FMA peak does not bound" } else { "" }
+        let by_terms = rows.iter().any(|row| row.point.units.by_bf16());
+        if by_terms {
+            "\n* by six bf16 products as exact as f32 (three of bytes), which share the peak of bf16"
+        } else {
+            ""
+        }
     };
     let more = |many: Option<f64>, one: f64, digits: usize| -> Vec<String> {
         if *threads > 1 { against(many, one, digits).to_vec() } else { Vec::new() }
     };
     // Name, rate, share, rate of all threads and its ratio.
     let line = |row: &Row, digits: usize| -> Vec<String> {
-        let star = if row.point.units == Units::Bf16 { " *" } else { "" };
-        let share = format!("{:.0} %", 100.0 * row.share_of_peak);
-        let cells = vec![format!("{}{star}", row.name), rate(row.one_thread, digits), share];
+        let star = if row.point.units.by_bf16() { " *" } else { "" };
+        let cells = vec![format!("{}{star}", row.name), rate(row.one_thread, digits), share(row.share_of_peak)];
         [cells, more(row.all_threads, row.one_thread, digits)].concat()
     };
     let rows: Vec<_> = report.products.iter().map(|row| line(row, 1)).collect();
     add(header(&["product m×k×n", "GFLOP/s", "of peak"], &[many]), rows, note(&report.products));
 
-    let cells =
-        |row: &Row| vec![row.name.clone(), format!("{:.1}", row.one_thread), format!("{:.1}", row.point.gflops)];
+    let cells = |row: &Row| {
+        let none = row.point.gflops == 0.0;
+        let gflops = if none { "–".to_owned() } else { format!("{:.1}", row.point.gflops) };
+        vec![row.name.clone(), format!("{:.1}", row.one_thread), gflops]
+    };
     add(header(&["pass", "GB/s", "GFLOP/s"], &[]), report.passes.iter().map(cells).collect(), "");
 
     let cells = |row: &Row| {
@@ -513,11 +540,11 @@ fn text(report: &Report) -> String {
         let digits = usize::from(row.batch.is_none());
         let batch = row.batch.map_or_else(String::new, |batch| batch.to_string());
         let mut cells = vec![row.name.clone(), batch, row.precision.to_owned(), row.unit.to_owned()];
-        cells.extend([rate(row.one_thread, digits), format!("{:.2}", row.of_highest)]);
+        cells.extend([rate(row.one_thread, digits), share(row.share_of_peak), format!("{:.2}", row.of_highest)]);
         let all = more(row.all_threads, row.one_thread, digits);
         [cells, all, more(row.side_by_side, row.one_thread, digits)].concat()
     };
-    let names = header(&["lower precision", "batch", "", "", "one thread", "of highest"], &[many, beside]);
+    let names = header(&["lower precision", "batch", "", "", "one thread", "of peak", "of highest"], &[many, beside]);
     add(names, report.lower.iter().map(cells).collect(), "");
     parts.join("\n\n")
 }
@@ -527,6 +554,10 @@ fn against(many: Option<f64>, one: f64, digits: usize) -> [String; 2] {
         Some(many) => [rate(many, digits), format!("{:.2}", many / one)],
         None => ["–".to_owned(), "–".to_owned()],
     }
+}
+
+fn share(of_peak: Option<f64>) -> String {
+    of_peak.map_or("–".to_owned(), |share| format!("{:.0} %", 100.0 * share))
 }
 
 fn rate(value: f64, digits: usize) -> String {

@@ -6,6 +6,7 @@ use super::{Verb, table};
 use clap::ArgMatches;
 use hpt_engine::Error;
 use hpt_engine::backend::{Gpu, Precision, cores, gpus, natively};
+use hpt_kernels::gemm::bf16_peak;
 use hpt_kernels::isa::{Isa, peak};
 use serde::Serialize;
 use std::fs;
@@ -41,6 +42,9 @@ struct Tier {
     lanes: usize,
     /// Fused multiply-adds in registers, one thread, 10⁹ floating-point operations a second.
     peak_gflops: f64,
+    /// The same of bf16, one product, where there is a unit for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bf16_peak_gflops: Option<f64>,
     /// Precisions of products that it computes natively; others it computes at the next more exact one.
     precisions: Vec<&'static str>,
 }
@@ -60,7 +64,8 @@ fn run(_: &ArgMatches, console: &Console) -> Result<(), Failure> {
     let tier = |isa: Isa| {
         let native = Precision::NAMES.iter().filter(|&&(_, precision)| natively(precision, isa) == precision);
         let precisions = native.map(|row| row.0).collect();
-        Tier { isa: isa.name(), lanes: isa.lanes(), peak_gflops: peak(isa) / 1e9, precisions }
+        let bf16_peak_gflops = bf16_peak(isa).map(|peak| peak / 1e9);
+        Tier { isa: isa.name(), lanes: isa.lanes(), peak_gflops: peak(isa) / 1e9, bf16_peak_gflops, precisions }
     };
     // One that is only ever named is not among those of the machine.
     let named = (!Isa::available().any(|other| other == isa)).then_some(isa);
@@ -92,8 +97,9 @@ fn text(devices: &Devices) -> String {
     for tier in cpu.tiers.iter().rev() {
         let used = if tier.isa == cpu.isa { "  (used)" } else { "" };
         let precisions = tier.precisions.join(", ");
+        let bf16 = tier.bf16_peak_gflops.map_or_else(String::new, |peak| format!(", bf16 {peak:.1}"));
         lines.push(format!(
-            "tier    {:<12} {:>6.1} GFLOP/s a thread, f32; {precisions}{used}",
+            "tier    {:<12} {:>6.1} GFLOP/s a thread, f32{bf16}; {precisions}{used}",
             tier.isa, tier.peak_gflops
         ));
     }

@@ -164,6 +164,8 @@ fn bench_measures_what_is_named() {
         assert!(plot.contains(&format!("● {precision}")) && plot.contains(&format!(", {precision}<")), "{plot}");
         let beside = row["side_by_side"].as_f64();
         assert_eq!(beside.is_some_and(|rate| rate > 0.0), row["unit"] == "samples/s", "{row}");
+        // What is made by units of bf16 has a share of their peak, where there is one.
+        assert_eq!(row["share_of_peak"].is_number(), report["bf16_peak_gflops"].is_number(), "{row}");
     }
     folder.run("bench nothing-like-that").fails(2, &["nothing to measure", "`product`"]);
 
@@ -183,6 +185,13 @@ fn bench_measures_what_is_named() {
     let words = ["bench", "54-64-64", "--threads", "1", "--json"];
     let plain = Ran::of(folder.command(&words).env("HPT_ISA", "portable").output().unwrap()).json();
     assert!(lower(&plain).is_empty(), "{plain}");
+}
+
+#[test]
+fn a_pass_without_arithmetic_has_no_rate_of_it() {
+    let ran = Folder::new().run("bench gather --threads 1").ok();
+    let line = |name: &str| ran.out.lines().find(|line| line.starts_with(name)).expect("it is there").to_owned();
+    assert!(line("gather of f32").ends_with('–') && !line("gather of bytes").contains('–'), "{}", ran.out);
 }
 
 #[test]

@@ -14,7 +14,7 @@ mod parts;
 mod tests;
 mod tile;
 
-pub use bf16::Method;
+pub use bf16::{Method, bf16_multiply_adds, bf16_peak};
 pub use blocks::Scratch;
 use pack::PANEL_VECTORS;
 pub use pack::{Packed, PackedMut, pack, pack_raw, packed_len, panel_width};

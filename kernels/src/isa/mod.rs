@@ -15,6 +15,7 @@ mod avx512;
 mod peak;
 mod portable;
 
+pub(crate) use peak::best;
 pub use peak::{bandwidth, multiply_adds, peak};
 pub use portable::Portable;
 #[cfg(target_arch = "x86_64")]

@@ -37,7 +37,12 @@ pub fn multiply_adds(isa: Isa) -> f64 {
 /// Floating-point operations a second of one core with this set at the highest clock that it was seen to have: the best
 /// of thirty measurements of [`multiply_adds`], which take a few milliseconds in all.
 pub fn peak(isa: Isa) -> f64 {
-    (0..30).map(|_| multiply_adds(isa)).fold(0.0, f64::max)
+    best(|| multiply_adds(isa))
+}
+
+/// The best of thirty measurements.
+pub(crate) fn best(measure: impl Fn() -> f64) -> f64 {
+    (0..30).map(|_| measure()).fold(0.0, f64::max)
 }
 
 /// `a ← a·s + b` over two slices.

@@ -29,6 +29,49 @@ const EXCHANGE: f64 = 0.02e-9;
 /// Xeon with AMX: networks with steps of 30 to 480 µs at three precisions (`benches/record/threads.md`).
 const PACK: f64 = 7e-6;
 
+/// A product of a step: C (m × n) ← A (m × k) · B (k × n).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepProduct {
+    /// Whether A are bytes.
+    pub bytes: bool,
+    /// Rows of A and C.
+    pub m: usize,
+    /// Length of the sums.
+    pub k: usize,
+    /// Columns of B and C.
+    pub n: usize,
+    /// How it is computed.
+    pub method: Method,
+}
+
+impl StepProduct {
+    /// Additions and multiplications.
+    pub fn flops(&self) -> f64 {
+        2.0 * self.m as f64 * self.k as f64 * self.n as f64
+    }
+}
+
+/// The products of a step over `batch` rows, `bytes` where they are that: forward, dW and, but for the first, dX of
+/// each layer.
+pub fn products(
+    isa: Isa,
+    plan: &Plan,
+    batch: usize,
+    bytes: bool,
+    precision: Precision,
+) -> impl Iterator<Item = StepProduct> {
+    let allowed = method(precision);
+    let bytes = bytes && multiplies_bytes(isa, plan, batch, allowed);
+    let layers = plan.layers.iter().enumerate().flat_map(move |(l, &Layer { inputs, outputs, .. })| {
+        let (bytes, back) = (bytes && l == 0, (l > 0).then_some((false, batch, outputs, inputs)));
+        [Some((bytes, batch, inputs, outputs)), Some((bytes, inputs, batch, outputs)), back].into_iter().flatten()
+    });
+    layers.map(move |(bytes, m, k, n)| {
+        let method = if bytes { allowed.choose_of_bytes(isa, m, k, n) } else { allowed.choose(isa, m, k, n) };
+        StepProduct { bytes, m, k, n, method }
+    })
+}
+
 /// What a step costs, to say how many threads suit it.
 #[derive(Debug)]
 pub struct StepCost {
@@ -43,18 +86,14 @@ pub struct StepCost {
 impl StepCost {
     /// A step over `batch` rows, `bytes` where they are that.
     pub fn new(isa: Isa, plan: &Plan, batch: usize, bytes: bool, precision: Precision) -> Self {
-        let (allowed, panel) = (method(precision), panel_width(isa));
-        let bytes = bytes && multiplies_bytes(isa, plan, batch, allowed);
-        let products = plan.layers.iter().enumerate().flat_map(|(l, &Layer { inputs, outputs, .. })| {
-            let (bytes, back) = (bytes && l == 0, (l > 0).then_some((false, batch, outputs, inputs)));
-            [Some((bytes, batch, inputs, outputs)), Some((bytes, inputs, batch, outputs)), back].into_iter().flatten()
-        });
-        let (mut work, mut packed) = (Vec::new(), 0);
-        for (bytes, m, k, n) in products {
-            let method = if bytes { allowed.choose_of_bytes(isa, m, k, n) } else { allowed.choose(isa, m, k, n) };
-            work.push((method.seconds(isa, bytes, m, k, n), most_parts((m, n), panel)));
-            packed += usize::from(method != Method::F32);
-        }
+        let panel = panel_width(isa);
+        let all: Vec<StepProduct> = products(isa, plan, batch, bytes, precision).collect();
+        let bytes = all.iter().any(|product| product.bytes);
+        let packed = all.iter().filter(|product| product.method != Method::F32).count();
+        let cost = |&StepProduct { bytes, m, k, n, method }: &StepProduct| {
+            (method.seconds(isa, bytes, m, k, n), most_parts((m, n), panel))
+        };
+        let mut work: Vec<(f64, usize)> = all.iter().map(cost).collect();
         let most = work.iter().map(|&(_, parts)| parts).max().unwrap_or(1);
         work.push((LEARN * plan.parameters as f64, most));
         work.push((batch as f64 * (ROW + ELEMENT[usize::from(bytes)] * plan.inputs as f64), most));

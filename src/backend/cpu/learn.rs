@@ -1,7 +1,8 @@
 //! From dL/dz to new weights: dW and db of a layer, and the optimizer on them.
 //!
 //! Where no norm is clipped, the gradient of a part of W goes into the optimizer while it is in the cache, so that it is
-//! never written to memory ([`gemm_parts`]). Clipping needs the whole gradient first.
+//! never written to memory ([`gemm_parts`]). Clipping needs the whole gradient first, and where a batch goes block by
+//! block the last block completes it.
 
 use super::memory::rows_of;
 use super::net::{Net, Step, WorkerMemory};
@@ -52,15 +53,17 @@ impl Net {
     unsafe fn take(&self, range: Range<usize>, gradient: &[f32], at: Step<'_>) {
         let whole = self.needs_whole_gradient();
         if at.first == 0 && at.is_last() && !whole {
-            // SAFETY: by the caller's promise, here and below.
+            // SAFETY: by the caller's promise.
             return unsafe { self.update(range, gradient, 1.0, at) };
         }
+        // SAFETY: by the caller's promise.
         let sum = unsafe { self.gradients.part_mut(range.clone()) };
         match at.first {
             0 => sum.copy_from_slice(gradient),
             _ => sum.iter_mut().zip(gradient).for_each(|(sum, g)| *sum += g),
         }
         if at.is_last() && !whole {
+            // SAFETY: by the caller's promise.
             unsafe { self.update(range, sum, 1.0, at) }
         }
     }

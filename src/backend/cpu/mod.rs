@@ -19,7 +19,7 @@ use super::{Backend, Caps, Member, Precision, Run};
 use crate::data::Dataset;
 use crate::model::{Layer, Plan};
 use crate::{Error, Result};
-pub use cost::StepCost;
+pub use cost::{StepCost, StepProduct, products};
 use hpt_kernels::gemm::Method;
 use hpt_kernels::isa::Isa;
 use net::Net;
@@ -75,6 +75,11 @@ impl Cpu {
     #[must_use]
     pub fn in_blocks_of(self, rows: usize) -> Self {
         Cpu { block: Some(rows.max(1)), ..self }
+    }
+
+    /// Its instruction set.
+    pub fn isa(&self) -> Isa {
+        self.isa
     }
 
     /// The same device among others: every run of steps takes the share of the cores that `sharers` devices leave it at

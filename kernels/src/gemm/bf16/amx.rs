@@ -6,8 +6,12 @@
 //! (`.ci/amx`). Instructions: Intel SDM, volumes 2A to 2D, LDTILECFG, TILELOADD, TILESTORED,
 //! TILEZERO, TDPBF16PS, TILERELEASE.
 
-use super::tiles::Tiles;
+use super::pack::{CHUNK, PANEL};
+use super::peak::WORD;
+use super::tiles::{ROWS, SUMS, Tiles, on_tiles};
 use std::arch::asm;
+use std::hint::black_box;
+use std::time::Instant;
 
 /// Eight tiles of 16 rows of 64 bytes, configured.
 pub(super) struct Amx(());
@@ -98,4 +102,17 @@ impl Tiles for Amx {
             );
         }
     }
+}
+
+/// Operations a second of products of loaded tiles.
+///
+/// # Safety
+/// As [`Amx::new`].
+pub(super) unsafe fn multiply_adds() -> f64 {
+    let steps = 1_500;
+    // SAFETY: by the caller's promise.
+    let mut unit = unsafe { Amx::new() };
+    let start = Instant::now();
+    black_box(on_tiles(&mut unit, WORD, steps));
+    (steps * SUMS * 2 * ROWS * CHUNK * PANEL) as f64 / start.elapsed().as_secs_f64()
 }

@@ -77,16 +77,12 @@ pub(super) fn seconds(isa: Isa, method: Method, bytes: bool, m: usize, k: usize,
     let f32_rate = if isa.bf16().is_some() { unit.f32_rate } else { chains(isa) };
     let flops = |m: usize, k: usize, n: usize| 2.0 * m as f64 * k as f64 * n as f64;
     let tiled = flops(m.next_multiple_of(unit.rows), k.next_multiple_of(CHUNK), n.next_multiple_of(PANEL));
-    let (products, terms) = match method {
-        Method::F32 => {
-            let made = if bytes { WIDEN * m as f64 * k as f64 } else { 0.0 };
-            return flops(m, k, n.next_multiple_of(isa.lanes())) / f32_rate + made;
-        }
-        Method::Bf16 => (1, 1),
-        Method::Bf16x3 => (3, 2),
-        Method::Bf16x6 => (6, 3),
-    };
-    let (products, left) = if bytes { (terms, unit.byte) } else { (products, unit.pack[terms - 1]) };
-    let packed = (left * m as f64 + unit.pack[terms - 1] * n as f64) * k as f64;
-    products as f64 * tiled / unit.rate + packed + unit.finish * m as f64 * n as f64 + unit.fixed
+    if method == Method::F32 {
+        let made = if bytes { WIDEN * m as f64 * k as f64 } else { 0.0 };
+        return flops(m, k, n.next_multiple_of(isa.lanes())) / f32_rate + made;
+    }
+    let pack = unit.pack[method.terms().count() - 1];
+    let left = if bytes { unit.byte } else { pack };
+    let packed = (left * m as f64 + pack * n as f64) * k as f64;
+    method.products(bytes) as f64 * tiled / unit.rate + packed + unit.finish * m as f64 * n as f64 + unit.fixed
 }

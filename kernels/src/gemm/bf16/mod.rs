@@ -5,9 +5,9 @@
 //! (as XLA's `BF16_BF16_F32_X6`, which is JAX's `highest` on a TPU); [`Method::Bf16x3`] has two and adds
 //! hi·hi + hi·lo + lo·hi; [`Method::Bf16`] takes hi alone. `pack.rs` makes the terms in the order of a unit,
 //! `blocks.rs` holds the loops, `tiles.rs` the order of tile operations, which `amx.rs` does by instructions and
-//! `emulated.rs` in plain arithmetic, `pairs.rs` AVX-512's dot products, `cost.rs` which method a shape gets. A result
-//! depends on its row of A, its column of B and the unit alone, not on the block of C that was asked for. Of different
-//! units' results the last bits differ.
+//! `emulated.rs` in plain arithmetic, `pairs.rs` AVX-512's dot products, `cost.rs` which method a shape gets, `peak.rs`
+//! measures what a unit does at most. A result depends on its row of A, its column of B and the unit alone, not on the
+//! block of C that was asked for. Of different units' results the last bits differ.
 //!
 //! **Error of the sums.** A tile adds 16 products to each of two sums of a chunk, these two, and their sum to C: of p
 //! products of terms the roundings are at most (p·⌈k/32⌉ + 18)·2⁻²⁴ of Σ|terms' products|, which is within 2⁻⁶ of
@@ -52,12 +52,14 @@ mod emulated;
 mod pack;
 #[cfg(target_arch = "x86_64")]
 mod pairs;
+mod peak;
 mod ring;
 #[cfg(test)]
 mod tests;
 mod tiles;
 
 pub(super) use blocks::{Args, COLS, Memory, Out};
+pub use peak::{bf16_multiply_adds, bf16_peak};
 
 use super::Scratch;
 use crate::isa::{Bf16, Isa, Op, Portable, Simd};
@@ -126,6 +128,15 @@ impl Method {
             return false;
         }
         self.is_available(isa)
+    }
+
+    /// How many products of bf16 make one of numbers, or of bytes (A) by numbers; chains of f32 make theirs of none.
+    pub fn products(self, bytes: bool) -> usize {
+        if self == Method::F32 {
+            return 0;
+        }
+        let terms = self.terms().count();
+        tiles::order(if bytes { 1 } else { terms }, terms).len()
     }
 
     fn terms(self) -> Terms {

@@ -9,15 +9,20 @@
 #![allow(clippy::needless_range_loop, reason = "rows and vectors of a tile are its coordinates")]
 
 use super::pack::{PANEL, Terms, WORDS};
+use super::peak::WORD;
 use super::ring::Ring;
 use super::{Block, Unit};
 use crate::gemm::tile::each_row;
 use crate::isa::Simd;
 use std::arch::x86_64::*;
+use std::hint::black_box;
 use std::sync::OnceLock;
+use std::time::Instant;
 
 /// Most rows of a block, as many as leave registers for B and a broadcast.
 const MAX_ROWS: usize = 14;
+/// Independent sums of the measurement: enough to hide the latency on two ports.
+const SUMS: usize = 12;
 
 /// Whether these instructions pay, which goes by the maker: seen on AMD's Zen 5, and on Intel's Xeons that they do not.
 pub(super) fn fast() -> bool {
@@ -104,6 +109,24 @@ unsafe fn sum<const MR: usize, const NV: usize>(block: &Block) {
             }
         });
     }
+}
+
+/// Operations a second of dot products on registers.
+///
+/// # Safety
+/// The machine has AVX-512 F and BF16.
+#[target_feature(enable = "avx512f,avx512bf16")]
+pub(super) unsafe fn multiply_adds() -> f64 {
+    let (steps, word) = (20_000, _mm512_set1_epi32(black_box(WORD) as i32));
+    let mut sums = [_mm512_setzero_ps(); SUMS];
+    let start = Instant::now();
+    for _ in 0..steps {
+        for sum in &mut sums {
+            *sum = dot(*sum, word, word);
+        }
+    }
+    black_box(sums);
+    (steps * SUMS * 2 * 2 * PANEL) as f64 / start.elapsed().as_secs_f64()
 }
 
 /// `c + x.low·w.low + x.high·w.high`, lane by lane.

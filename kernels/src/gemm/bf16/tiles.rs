@@ -76,6 +76,31 @@ impl<T: Tiles> Tiled<T> {
     }
 }
 
+/// Tiles of sums of a block.
+#[cfg(any(test, target_arch = "x86_64"))]
+pub(super) const SUMS: usize = 4;
+
+/// [`SUMS`] products of tiles that are loaded once with `word`, so many times; returns the first tile of sums.
+#[cfg(any(test, target_arch = "x86_64"))]
+#[inline(always)]
+pub(super) fn on_tiles<T: Tiles>(tiles: &mut T, word: u32, steps: usize) -> [u32; ROWS * WORDS] {
+    let mut tile = [word; ROWS * WORDS];
+    // SAFETY: the memory is 16 rows of 16 words, and both tiles of an operand are loaded from it.
+    unsafe {
+        tiles.zero::<0>();
+        tiles.zero::<1>();
+        tiles.zero::<2>();
+        tiles.zero::<3>();
+        load_a::<T, 2>(tiles, tile.as_ptr(), 0);
+        load_b::<T, 2>(tiles, tile.as_ptr(), 0);
+        for _ in 0..steps {
+            dots::<T, 2, 2>(tiles);
+        }
+        tiles.store::<0>(tile.as_mut_ptr(), WORDS);
+    }
+    tile
+}
+
 /// Where the chunks of B's panels come from.
 trait Supply {
     /// Where the next one lies.
@@ -173,7 +198,7 @@ impl<T: Tiles, B: Supply, const G: usize, const P: usize, const LEFT: usize, con
 /// The products of terms of A and of B, in an order in which each differs from the one before in one of both alone, so
 /// that few tiles are loaded twice. What they leave out is of the order of the rounding that so many terms allow.
 #[inline(always)]
-const fn order(left: usize, terms: usize) -> &'static [(usize, usize)] {
+pub(super) const fn order(left: usize, terms: usize) -> &'static [(usize, usize)] {
     match (left, terms) {
         (_, 1) => &[(0, 0)],
         // Of one term nothing is left out.

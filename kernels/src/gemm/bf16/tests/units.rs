@@ -119,3 +119,28 @@ fn tiles_match_their_emulation_to_the_bit() {
         }
     }
 }
+
+/// Every product of the measurement is made: each adds 32 squares to every sum, here exactly.
+#[test]
+fn the_peak_of_tiles_counts_what_is_multiplied() {
+    let half = 0x3f00_3f00;
+    let sums = tiles::on_tiles(&mut Emulated::new(Portable::new()), half, 5);
+    assert!(sums.iter().all(|&sum| f32::from_bits(sum) == 5.0 * 32.0 * 0.25), "{sums:?}");
+}
+
+#[test]
+fn a_peak_is_measured_where_there_is_a_unit() {
+    for isa in Isa::available() {
+        let (rate, peak) = (bf16_multiply_adds(isa), bf16_peak(isa));
+        assert_eq!(rate.is_some(), Method::Bf16.is_available(isa), "{}", isa.name());
+        assert!(rate.is_none_or(|rate| rate > 1e9) && peak.is_none_or(|peak| peak > 1e9), "{rate:?} {peak:?}");
+    }
+    let emulated = Isa::by_name("amx-emulated").expect("every machine can emulate");
+    assert_eq!((bf16_multiply_adds(emulated), bf16_peak(emulated)), (None, None));
+}
+
+#[test]
+fn products_of_bf16_are_counted() {
+    assert_eq!(Method::ALL.map(|method| method.products(false)), [0, 6, 3, 1]);
+    assert_eq!(Method::ALL.map(|method| method.products(true)), [0, 3, 2, 1]);
+}
