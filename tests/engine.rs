@@ -191,7 +191,7 @@ fn products_by_tiles_follow_the_oracle() {
             println!("{what}, {precision:?}: updates are off by {error:e} of their norm, limit {limit:e}");
             assert!(error <= limit, "{what}, {precision:?}: updates are off by {error:e} of their norm");
             // What is f32 at every precision leaves 1e-6, products of `high` 4e-6.
-            assert!(error > 2.0 * last, "{what}, {precision:?}: no less exact than the precision above, {last:e}");
+            assert!(error > last, "{what}, {precision:?}: no less exact than the precision above, {last:e}");
             for (fast, exact) in losses.iter().zip(&exact_losses) {
                 let off = (fast - exact).abs() / exact.abs();
                 assert!(off <= limit, "{what}, {precision:?}: the loss {fast} is not {exact}");

@@ -410,10 +410,6 @@ impl Bench {
             rows.push(Lower::new(precision, (name, None, "GFLOP/s"), rates, highest, point));
         }
         for step in self.wanted_steps() {
-            // Where no product changes, the row would be that of `highest`.
-            if step.units(self.isa, precision)? == step.units(self.isa, Precision::Highest)? {
-                continue;
-            }
             let (name, batch) = (step.name(), Some(step.batch));
             self.meter.now(&format!("{name} at {}", precision.name()));
             let highest = match measured(&report.steps, &name, batch) {
