@@ -235,7 +235,7 @@ fn large_networks_are_the_same_bits_for_every_number_of_threads() {
         model.residual = true;
         let plan = Plan::new(&model, 37, 5).unwrap();
         let weights = initialise(&plan, Init::Torch, 5, 1);
-        let run = |threads: usize| {
+        let run = |threads: usize, rows: usize| {
             let update = UpdateRule {
                 optimizer: Optimizer::by_name(optimizer).unwrap(),
                 weight_decay: 1e-4,
@@ -254,13 +254,17 @@ fn large_networks_are_the_same_bits_for_every_number_of_threads() {
                 slot: 2,
                 precision,
             };
-            steps(&Cpu::new(threads).unwrap(), &member, &data, &[0.01; 3])
+            steps(&Cpu::new(threads).unwrap().in_blocks_of(rows), &member, &data, &[0.01; 3])
         };
-        let one = run(1);
-        for threads in [2, 3, 4, 16] {
-            // A race shows in some runs only.
-            for _ in 0..5 {
-                assert!(run(threads) == one, "{optimizer}: {threads} threads differ from one");
+        // Whole batches, and blocks of which the last is smaller.
+        for rows in [257, 96] {
+            let one = run(1, rows);
+            for threads in [2, 3, 4, 16] {
+                // A race shows in some runs only.
+                for _ in 0..5 {
+                    let several = run(threads, rows);
+                    assert!(several == one, "{optimizer}, {rows} rows at a time: {threads} threads differ from one");
+                }
             }
         }
     }
