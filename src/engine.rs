@@ -35,7 +35,7 @@
 //! ```
 
 use crate::backend::cuda::{Cuda, Pace, Products, Timed, Took, data_bytes};
-use crate::backend::{Backend, Caps, Cpu, Member, Precision, Reference, StepCost, UpdateRule, cores, gpus};
+use crate::backend::{Backend, Caps, Cpu, Member, Precision, Reference, StepCost, UpdateRule, block_rows, cores, gpus};
 use crate::bench::{CohortRate, CohortRow};
 use crate::check::{self, Choice, Finding, Findings};
 use crate::data::{Dataset, Features, Sketch, Targets};
@@ -260,6 +260,16 @@ impl Engine {
         matches!(self.0, Ready::Cuda(_))
     }
 
+    /// Bytes that a training of this network takes, its data aside: initial and kept weights, weights, gradient and two
+    /// moments; of each layer output, pre-activation and gradient of the rows that go through the network together; targets
+    /// and loss of the whole batch. In f32; an estimate from above.
+    pub fn training_bytes(&self, plan: &Plan, batch: usize) -> f64 {
+        let widths: usize = plan.layers.iter().map(|layer| layer.outputs).sum::<usize>() + plan.inputs;
+        let together = if matches!(self.0, Ready::Cpu(_)) { block_rows(plan, batch) } else { batch };
+        let (parameters, together) = (plan.parameters as f64, together as f64);
+        4.0 * (6.0 * parameters + 3.0 * widths as f64 * together + (plan.outputs + 1) as f64 * batch as f64)
+    }
+
     /// How many GPUs it is.
     pub fn gpus(&self) -> usize {
         if let Ready::Cuda(cuda) = &self.0 { cuda.limits().count() } else { 0 }
@@ -273,7 +283,29 @@ impl Engine {
         let plan = fit.shape()?;
         match &self.0 {
             Ready::Cuda(cuda) => cuda.check(&fit.sized(&plan)?, fit.data_bytes()),
-            _ => check_memory(&plan, fit.train.batch_size.min(fit.training.rows)),
+            _ => self.check_memory(fit, &plan),
+        }
+    }
+
+    /// Refuses a network that does not fit the memory that is free, where the system says how much that is.
+    fn check_memory(&self, fit: &Fit<'_>, plan: &Plan) -> Result<()> {
+        let batch = fit.train.batch_size.min(fit.training.rows);
+        let needed = self.training_bytes(plan, batch);
+        let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        let line = info.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+        let free =
+            line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok()).map(|kib| kib * 1024.0);
+        match free {
+            Some(free) if needed > free => {
+                let gib = |bytes: f64| format!("{:.1} GiB", bytes / f64::from(1 << 30));
+                Err(Error::TooLarge(format!(
+                    "a network of {} parameters with batches of {batch} needs {} to train; {} are free: fewer units or layers, or a smaller batch, help",
+                    plan.parameters,
+                    gib(needed),
+                    gib(free)
+                )))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -485,33 +517,6 @@ impl Engine {
     }
 }
 
-/// Bytes that a training of this network takes, its data aside: initial and kept weights, weights, gradient and two
-/// moments; of each layer output, pre-activation and gradient of a batch of so many rows. In f32; an estimate from above.
-pub fn training_bytes(plan: &Plan, batch: usize) -> f64 {
-    let widths: usize = plan.layers.iter().map(|layer| layer.outputs).sum::<usize>() + plan.inputs;
-    4.0 * (6.0 * plan.parameters as f64 + 3.0 * widths as f64 * batch as f64)
-}
-
-/// Refuses a network that does not fit the memory that is free, where the system says how much that is.
-fn check_memory(plan: &Plan, batch: usize) -> Result<()> {
-    let needed = training_bytes(plan, batch);
-    let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = info.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    let free = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok()).map(|kib| kib * 1024.0);
-    match free {
-        Some(free) if needed > free => {
-            let gib = |bytes: f64| format!("{:.1} GiB", bytes / f64::from(1 << 30));
-            Err(Error::TooLarge(format!(
-                "a network of {} parameters with batches of {batch} needs {} to train; {} are free: fewer units or layers, or a smaller batch, help",
-                plan.parameters,
-                gib(needed),
-                gib(free)
-            )))
-        }
-        _ => Ok(()),
-    }
-}
-
 /// The median of some measurements of a product.
 fn median(cuda: &Cuda, timed: Timed, rounds: usize) -> Result<Option<Took>> {
     let took = (0..rounds).map(|_| cuda.time_product(timed)).collect::<Result<Option<Vec<Took>>>>()?;
@@ -531,7 +536,7 @@ impl Fit<'_> {
     fn plan(&self, engine: &Engine) -> Result<Plan> {
         let plan = self.shape()?;
         if !engine.makes_cohorts() {
-            check_memory(&plan, self.train.batch_size.min(self.training.rows))?;
+            engine.check_memory(self, &plan)?;
         }
         Ok(plan)
     }

@@ -2,12 +2,12 @@
 //! close to `highest` from step to step, `highest` to f32, and no worse after a training. They run on tiles where the
 //! machine has them and on their emulation everywhere.
 
-use hpt_engine::backend::{Backend, Caps, Cpu, Precision, method, natively};
-use hpt_engine::data::{DataSpec, Dataset, Features, Preprocess, SplitSpec};
+use hpt_engine::backend::{Backend, Caps, Cpu, Precision, Reference, evaluation_products, method, natively};
+use hpt_engine::data::{DataSpec, Dataset, Features, Preprocess, SplitSpec, Targets};
 use hpt_engine::engine::{Device, Engine};
-use hpt_engine::model::{Activation, Init, ModelSpec, Plan, initialise};
+use hpt_engine::model::{Activation, Criterion, Init, Loss, ModelSpec, Plan, initialise};
 use hpt_engine::prepared::Prepared;
-use hpt_engine::train::{Control, TrainSpec, Trained, Trainer, train};
+use hpt_engine::train::{Control, TrainSpec, Trained, Trainer, evaluate, train};
 use hpt_kernels::gemm::Method;
 use hpt_kernels::isa::Isa;
 use std::sync::Arc;
@@ -54,11 +54,14 @@ impl Digits {
     }
 
     fn train_by(&self, spec: &TrainSpec, isa: Isa, threads: usize, seed: u64) -> Trained {
-        let cpu = Cpu::with_isa(isa, threads).unwrap();
+        self.train_on(&Cpu::with_isa(isa, threads).unwrap(), spec, seed)
+    }
+
+    fn train_on(&self, cpu: &Cpu, spec: &TrainSpec, seed: u64) -> Trained {
         let weights = initialise(&self.plan, Init::Torch, seed, 0);
         let plan = &self.plan;
         let trainer = Trainer { plan, spec, weights: &weights, seed, slot: 0, last_epoch: None, cancelled: &|| false };
-        train(&cpu, &trainer, &self.training, Some(&self.validation), &mut |_| Control::Continue).unwrap()
+        train(cpu, &trainer, &self.training, Some(&self.validation), &mut |_| Control::Continue).unwrap()
     }
 }
 
@@ -169,6 +172,76 @@ fn bytes_train_as_their_numbers_do() {
             }
         }
     }
+}
+
+/// The same of a batch that goes block by block, the last of which is multiplied as numbers.
+#[test]
+fn bytes_train_in_blocks_as_their_numbers_do() {
+    let [bytes, numbers] = Digits::new(&[192, 192], 0.2).in_bytes();
+    let inputs = bytes.training.inputs;
+    for (isa, precision) in tiers().into_iter().chain(highest_by_tiles()) {
+        let by_units = |m, k, n| method(precision).choose_of_bytes(isa, m, k, n) != Method::F32;
+        let of_bytes = |&block: &usize| by_units(block, inputs, 192) && by_units(inputs, block, 192);
+        let block = (96..400).find(of_bytes).expect("a number of rows that are multiplied as bytes");
+        let last = (1..32).find(|rows| !of_bytes(rows)).expect("a number that are not");
+        let spec = TrainSpec { epochs: 2, precision, batch_size: 2 * block + last, ..TrainSpec::default() };
+        let cpu = |threads| Cpu::with_isa(isa, threads).unwrap().in_blocks_of(block);
+        let (one, exact) = (bytes.train_on(&cpu(1), &spec, 3), numbers.train_on(&cpu(1), &spec, 3));
+        let limit = [1e-5, 1e-4, 1e-2][precision as usize];
+        for (one, exact) in one.history.iter().zip(&exact.history) {
+            let ratio = one.train_loss / exact.train_loss - 1.0;
+            assert!(ratio.abs() <= limit, "{isa:?} {precision:?}: epoch {}: {ratio:e}", one.epoch);
+        }
+        assert_ne!(one.weights, exact.weights, "{isa:?} {precision:?}: no bytes were multiplied");
+        let several = bytes.train_on(&cpu(3), &spec, 3);
+        assert!(one.weights == several.weights, "{isa:?} {precision:?}: three threads differ from one");
+    }
+}
+
+/// Forward alone is by tiles too, of numbers and of bytes: as exact as by chains of f32, and a row's outputs depend neither on
+/// the number of threads nor on where it stands.
+#[test]
+fn evaluations_by_tiles_are_as_exact_as_f32() {
+    let digits = Digits::new(&[192, 192], 0.0);
+    let (plan, weights) = (digits.plan.clone(), initialise(&digits.plan, Init::Torch, 3, 0));
+    let criterion = Criterion { loss: Loss::Mse, label_smoothing: 0.0, class_weights: None };
+    let on = |isa, threads, data: &Arc<Dataset>| {
+        let cpu = Cpu::with_isa(isa, threads).unwrap();
+        evaluate(&cpu, &plan, &weights, criterion.clone(), data).unwrap().0
+    };
+    let portable = Isa::by_name("portable").unwrap();
+    for data in digits.in_bytes() {
+        let data = Arc::new(Dataset { targets: Targets::None, ..(*data.training).clone() });
+        let exact = evaluate(&Reference, &plan, &weights, criterion.clone(), &data).unwrap().0;
+        let error = |outputs: &[f32]| {
+            let squares = outputs.iter().zip(&exact).map(|(a, b)| f64::from(a - b).powi(2));
+            (squares.sum::<f64>() / exact.len() as f64).sqrt()
+        };
+        let chains = on(portable, 1, &data);
+        for (isa, _) in highest_by_tiles() {
+            let bytes = matches!(data.features, Features::U8 { .. });
+            let products: Vec<_> = evaluation_products(isa, &plan, data.rows, bytes).collect();
+            assert!(products[..2].iter().all(|product| product.method == Method::Bf16x6), "{products:?}");
+            assert_eq!(products[0].bytes, bytes);
+            let tiles = on(isa, 1, &data);
+            assert!(error(&tiles) <= error(&chains), "{isa:?}: {:e} of {:e}", error(&tiles), error(&chains));
+            assert!(on(isa, 3, &data) == tiles, "{isa:?}: three threads differ from one");
+            let backwards: Vec<f32> = tiles.rchunks(plan.outputs).flatten().copied().collect();
+            assert!(on(isa, 1, &reversed(&data)) == backwards, "{isa:?}: a row's outputs depend on its place");
+        }
+    }
+}
+
+/// The last row first.
+fn reversed(data: &Dataset) -> Arc<Dataset> {
+    fn turned<T: Copy>(values: &[T], width: usize) -> Vec<T> {
+        values.rchunks(width).flatten().copied().collect()
+    }
+    let features = match &data.features {
+        Features::F32(values) => Features::F32(turned(values, data.inputs)),
+        Features::U8 { values, scale } => Features::U8 { values: turned(values, data.inputs), scale: *scale },
+    };
+    Arc::new(Dataset { features, ..data.clone() })
 }
 
 /// Dropout of the inputs and skip connections around the first layer need its numbers.

@@ -7,7 +7,7 @@ mod cpu;
 pub mod cuda;
 mod reference;
 
-pub use cpu::{Cpu, StepCost, StepProduct, Worker, cores, method, natively, products};
+pub use cpu::{Cpu, StepCost, StepProduct, Worker, block_rows, cores, evaluation_products, method, natively, products};
 pub use cuda::{Gpu, gpus};
 pub use reference::Reference;
 

@@ -1,11 +1,12 @@
-//! Outputs, loss and accuracy of many rows, as a validation has them: forward alone, by f32 multiply-adds.
+//! Outputs, loss and accuracy of many rows, as a validation has them: forward alone, as exact as f32.
 
 use super::steps::{ROWS, STEPS, StepRow};
 use super::{ROUNDS, Rate, Units, Work, in_turn};
 use crate::Result;
-use crate::backend::{Backend, Cpu, Precision};
+use crate::backend::{Backend, Cpu, Precision, evaluation_products};
 use crate::data::Dataset;
 use crate::train::Metric;
+use hpt_kernels::isa::Isa;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
@@ -41,6 +42,14 @@ impl Evaluation {
         self.0.feature_bytes() + 4.0 * self.0.classes as f64 + 4.0 * self.0.weights() as f64 / self.rows() as f64
     }
 
+    /// What its products are made by.
+    ///
+    /// # Errors
+    /// The network has no plan.
+    pub fn units(&self, isa: Isa) -> Result<Units> {
+        Ok(Units::of_all(evaluation_products(isa, &self.0.plan()?, self.rows(), self.0.of_bytes())))
+    }
+
     /// Rows of its data: as many as a training's, fewer where they would take more than some 100 ms.
     fn rows(&self) -> usize {
         ((2e10 / self.flops()) as usize).clamp(1024, ROWS)
@@ -70,7 +79,7 @@ impl Evaluation {
             Ok(start.elapsed().as_secs_f64())
         };
         let count = (times * data.rows) as f64;
-        let work = Work { count, flops: count * self.flops(), units: Units::F32 };
+        let work = Work { count, flops: count * self.flops(), units: self.units(isa)? };
         in_turn(isa, work, ROUNDS.1, || cpus.iter().zip(&mut begun).map(|(cpu, (_, one))| round(cpu, one)).collect())
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{WARM_UP, median};
 use crate::Result;
+use crate::backend::StepProduct;
 use hpt_kernels::gemm::{Method, bf16_multiply_adds, bf16_peak};
 use hpt_kernels::isa::{Isa, bandwidth, multiply_adds, peak};
 use serde::Serialize;
@@ -55,6 +56,16 @@ impl Units {
             Method::F32 => Units::F32,
             method => Units { f32: 0.0, bf16: method.products(bytes) as f64 },
         }
+    }
+
+    /// Those of several products together.
+    pub fn of_all(products: impl Iterator<Item = StepProduct>) -> Self {
+        let (mut all, mut flops) = (Units { f32: 0.0, bf16: 0.0 }, 0.0);
+        for product in products {
+            let (of, own) = (Units::of(product.method, product.bytes), product.flops());
+            (all.f32, all.bf16, flops) = (all.f32 + own * of.f32, all.bf16 + own * of.bf16, flops + own);
+        }
+        Units { f32: all.f32 / flops, bf16: all.bf16 / flops }
     }
 
     /// Whether there are products of bf16.

@@ -92,21 +92,15 @@ impl StepRow {
     /// The network has no plan.
     pub fn units(&self, isa: Isa, precision: Precision) -> Result<Units> {
         let plan = self.plan()?;
-        let mut units = Units { f32: 0.0, bf16: 0.0 };
-        for product in products(isa, &plan, self.batch, self.of_bytes(), precision) {
-            let of = Units::of(product.method, product.bytes);
-            let share = product.flops() / (self.flops() * self.batch as f64);
-            (units.f32, units.bf16) = (units.f32 + share * of.f32, units.bf16 + share * of.bf16);
-        }
-        Ok(units)
+        Ok(Units::of_all(products(isa, &plan, self.batch, self.of_bytes(), precision)))
     }
 
     /// Whether its features are bytes, as MNIST's.
-    fn of_bytes(&self) -> bool {
+    pub(super) fn of_bytes(&self) -> bool {
         self.inputs == 784
     }
 
-    fn plan(&self) -> Result<Plan> {
+    pub(super) fn plan(&self) -> Result<Plan> {
         Plan::new(&ModelSpec::uniform(self.hidden, Activation::Relu, self.dropout), self.inputs, self.classes)
     }
 

@@ -379,7 +379,8 @@ impl Bench {
                 self.meter.now(&name);
                 let rates = Rates::of(&evaluation.rates(&evaluation.data(), &self.cpus(true))?, 1.0);
                 let gflops = rates.one * evaluation.flops() / 1e9;
-                let point = Point { intensity: evaluation.flops() / evaluation.bytes(), gflops, units: Units::F32 };
+                let (intensity, units) = (evaluation.flops() / evaluation.bytes(), evaluation.units(self.isa)?);
+                let point = Point { intensity, gflops, units };
                 rows.push(Row::new(name, "samples/s", rates, point));
             }
         }

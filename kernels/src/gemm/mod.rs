@@ -90,6 +90,14 @@ impl<'a> Left<'a> {
         }
     }
 
+    /// The numbers, unless they are bytes.
+    pub fn strided(self) -> Option<Matrix<'a>> {
+        match self {
+            Left::Strided(a) => Some(a),
+            Left::Bytes(..) => None,
+        }
+    }
+
     /// The operand of a chain of f32.
     ///
     /// # Panics

@@ -1,13 +1,15 @@
 //! What a step costs on a number of threads: a model of work, from its shapes, precision and instruction set alone.
 //!
 //! Seconds on n threads = Σ seconds of a product on one core / min(n, its parts) + the optimizer and the rows / min(n, the
-//! most parts) + (n − 1) · meetings + 2 (n − 1)/n · (exchange + packing).
+//! most parts) + (n − 1) · meetings + 2 (n − 1)/n · (exchange + packing), of which products, meetings and packing are those of
+//! every block of rows that a batch goes in.
 //!
 //! The constants are fitted to n = 1 and 2 on one machine; from 3 on this is an extrapolation that nothing was measured of.
 //! Meetings grow with every worker, since all add to one counter and read its line. Of what others wrote a worker reads
 //! (n − 1)/n, and of the packing of an operand that all need as much is repeated: twice what it is for two, at the most. What
 //! more cores do to each other in a shared cache and in memory is left out.
 
+use super::net::{EVAL_ROWS, block_rows};
 use super::team::most_parts;
 use super::{method, multiplies_bytes};
 use crate::backend::Precision;
@@ -21,7 +23,7 @@ const LEARN: f64 = 0.3e-9;
 const ROW: f64 = 70e-9;
 /// … and of each of its elements as f32 and as a byte.
 const ELEMENT: [f64; 2] = [0.34e-9, 0.05e-9];
-/// Seconds that two threads add to a step: for their meetings, …
+/// Seconds that two threads add to a block: for their meetings, …
 const MEET: f64 = 18e-6;
 /// … for each byte of the batch, activations and gradients, a part of which one worker writes and another reads, …
 const EXCHANGE: f64 = 0.02e-9;
@@ -29,7 +31,7 @@ const EXCHANGE: f64 = 0.02e-9;
 /// Xeon with AMX: networks with steps of 30 to 480 µs at three precisions (`benches/record/threads.md`).
 const PACK: f64 = 7e-6;
 
-/// A product of a step: C (m × n) ← A (m × k) · B (k × n).
+/// A product of a step or of an evaluation: C (m × n) ← A (m × k) · B (k × n).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepProduct {
     /// Whether A are bytes.
@@ -51,9 +53,38 @@ impl StepProduct {
     }
 }
 
-/// The products of a step over `batch` rows, `bytes` where they are that: forward, dW and, but for the first, dX of
-/// each layer.
+/// The products of a step over `batch` rows, `bytes` where they are that, block of rows by block: forward, dW and, but for
+/// the first, dX of each layer.
 pub fn products(
+    isa: Isa,
+    plan: &Plan,
+    batch: usize,
+    bytes: bool,
+    precision: Precision,
+) -> impl Iterator<Item = StepProduct> {
+    blocks(plan, batch).flat_map(move |rows| block_products(isa, plan, rows, bytes, precision))
+}
+
+/// Rows of each block of a batch.
+fn blocks(plan: &Plan, batch: usize) -> impl Iterator<Item = usize> + use<> {
+    let block = block_rows(plan, batch);
+    (0..batch).step_by(block.max(1)).map(move |first| block.min(batch - first))
+}
+
+/// The products of an evaluation of `rows` rows in all, `bytes` where they are that: of a block of them, or of them all where
+/// they are fewer. They are as exact as f32 whatever the training's precision, and all blocks' methods are the same.
+pub fn evaluation_products(isa: Isa, plan: &Plan, rows: usize, bytes: bool) -> impl Iterator<Item = StepProduct> {
+    let (m, allowed) = (rows.min(EVAL_ROWS), method(Precision::Highest));
+    plan.layers.iter().enumerate().map(move |(l, &Layer { inputs: k, outputs: n, residual, .. })| {
+        // What is added to the outputs has to be numbers.
+        let bytes = bytes && l == 0 && !residual;
+        let method = if bytes { allowed.choose_of_bytes(isa, m, k, n) } else { allowed.choose(isa, m, k, n) };
+        StepProduct { bytes: bytes && method != Method::F32, m, k, n, method }
+    })
+}
+
+/// The products of a block of rows.
+fn block_products(
     isa: Isa,
     plan: &Plan,
     batch: usize,
@@ -77,7 +108,9 @@ pub fn products(
 pub struct StepCost {
     /// Seconds of each piece of work on one core, and the most workers that it is divided among.
     work: Vec<(f64, usize)>,
-    /// Seconds that two workers exchange what they wrote, …
+    /// Seconds that two workers meet, …
+    meet: f64,
+    /// … exchange what they wrote, …
     exchange: f64,
     /// … and pack the same.
     pack: f64,
@@ -88,6 +121,7 @@ impl StepCost {
     pub fn new(isa: Isa, plan: &Plan, batch: usize, bytes: bool, precision: Precision) -> Self {
         let panel = panel_width(isa);
         let all: Vec<StepProduct> = products(isa, plan, batch, bytes, precision).collect();
+        let blocks = blocks(plan, batch).count();
         let bytes = all.iter().any(|product| product.bytes);
         let packed = all.iter().filter(|product| product.method != Method::F32).count();
         let cost = |&StepProduct { bytes, m, k, n, method }: &StepProduct| {
@@ -97,14 +131,15 @@ impl StepCost {
         let most = work.iter().map(|&(_, parts)| parts).max().unwrap_or(1);
         work.push((LEARN * plan.parameters as f64, most));
         work.push((batch as f64 * (ROW + ELEMENT[usize::from(bytes)] * plan.inputs as f64), most));
-        StepCost { work, exchange: EXCHANGE * exchanged(plan, batch, bytes) as f64, pack: PACK * packed as f64 }
+        let exchange = EXCHANGE * exchanged(plan, batch, bytes) as f64;
+        StepCost { work, meet: MEET * blocks as f64, exchange, pack: PACK * packed as f64 }
     }
 
     /// Seconds of the step on so many threads; a mean number of them need not be whole.
     pub fn seconds(&self, threads: f64) -> f64 {
         let work: f64 = self.work.iter().map(|&(seconds, parts)| seconds / threads.min(parts as f64)).sum();
         let foreign = 2.0 * (threads - 1.0) / threads;
-        work + (threads - 1.0) * MEET + foreign * self.exchange + foreign * self.pack
+        work + (threads - 1.0) * self.meet + foreign * self.exchange + foreign * self.pack
     }
 
     /// The number of threads, at least 1 and at most `cores`, on which the step takes the least time.
@@ -154,7 +189,7 @@ mod tests {
         for (hidden, batch) in [(&[512, 512][..], 128), (&[32], 16), (&[1], 3), (&[], 1)] {
             let step = cost(784, hidden, batch, Precision::High);
             let one = step.seconds(1.0);
-            assert_eq!(step.seconds(2.0), one / 2.0 + MEET + step.exchange + step.pack);
+            assert_eq!(step.seconds(2.0), one / 2.0 + step.meet + step.exchange + step.pack);
             assert_eq!(one, step.work.iter().map(|&(seconds, _)| seconds).sum::<f64>());
         }
     }

@@ -1,13 +1,13 @@
 //! Outputs and loss of a whole dataset, in blocks of rows that the workers take independently.
 
-use super::Cpu;
 use super::net::{EVAL_ROWS, Net, WorkerMemory};
 use super::step::{features, pointwise_kind};
+use super::{Cpu, StepProduct, evaluation_products};
 use crate::data::{Dataset, Features, Targets};
 use crate::model::Loss;
 use hpt_kernels::epilogue::{Epilogue, Forward};
 use hpt_kernels::gather::gather;
-use hpt_kernels::gemm::{Beta, Gemm, Right, gemm};
+use hpt_kernels::gemm::{Beta, Gemm, Left, Right, gemm_by};
 use hpt_kernels::loss::{
     Gradient, Pointwise, SoftmaxCrossEntropy, pointwise, sigmoid_rows, softmax_cross_entropy, softmax_rows,
 };
@@ -32,13 +32,16 @@ impl Net {
         assert_eq!(outputs.len(), data.rows * width, "outputs are rows × outputs");
         let blocks = sums.iter_mut().zip(outputs.chunks_mut(EVAL_ROWS * width)).enumerate();
         let blocks = Mutex::new(blocks);
+        let of_bytes = matches!(data.features, Features::U8 { .. });
+        let products: Vec<StepProduct> = evaluation_products(self.isa, &self.plan, data.rows, of_bytes).collect();
         cpu.team(|worker| {
             let mut memory = self.memory(worker.index);
             loop {
                 let next = blocks.lock().unwrap_or_else(PoisonError::into_inner).next();
                 let Some((i, (sum, out))) = next else { break };
                 let start = i * EVAL_ROWS;
-                *sum = self.evaluate_block(&mut memory, data, start..data.rows.min(start + EVAL_ROWS), out);
+                let rows = start..data.rows.min(start + EVAL_ROWS);
+                *sum = self.evaluate_block(&mut memory, &products, data, rows, out);
             }
         });
         let labels = if let Targets::Classes { labels, .. } = &data.targets { labels.as_slice() } else { &[] };
@@ -48,23 +51,34 @@ impl Net {
         sums.iter().sum::<f64>() * self.criterion.scale(labels, data.rows, width)
     }
 
-    fn evaluate_block(&self, memory: &mut WorkerMemory, data: &Dataset, rows: Range<usize>, out: &mut [f32]) -> f64 {
+    fn evaluate_block(
+        &self,
+        memory: &mut WorkerMemory,
+        products: &[StepProduct],
+        data: &Dataset,
+        rows: Range<usize>,
+        out: &mut [f32],
+    ) -> f64 {
         let WorkerMemory { scratch, eval: [ping, pong], losses, .. } = memory;
         let (n, width) = (rows.len(), self.plan.inputs);
         let (mut from, mut to) = (ping, pong);
-        let mut x = match &data.features {
-            // f32 rows that lie in order are read where they are.
-            Features::F32(values) => Matrix::row_major(&values[rows.start * width..rows.end * width], n, width),
+        let elements = rows.start * width..rows.end * width;
+        // Rows lie in order: they are read where they are, unless bytes have to become numbers.
+        let mut x: Left = match &data.features {
+            Features::F32(values) => Matrix::row_major(&values[elements], n, width).into(),
+            Features::U8 { values, scale } if products.first().is_some_and(|first| first.bytes) => {
+                Left::Bytes(Matrix::row_major(&values[elements], n, width), *scale)
+            }
             Features::U8 { .. } => {
                 let mut numbers = [0u32; EVAL_ROWS];
                 numbers.iter_mut().zip(rows.clone()).for_each(|(number, row)| *number = row as u32);
                 gather(self.isa, features(data), width, &numbers[..n], &mut from[..n * width]);
-                Matrix::row_major(&from[..n * width], n, width)
+                Matrix::row_major(&from[..n * width], n, width).into()
             }
         };
         // SAFETY: no step runs during an evaluation, so nobody writes the weights.
         let weights = unsafe { self.weights.part(0..self.weights.len()) };
-        for (l, layer) in self.plan.layers.iter().enumerate() {
+        for (l, (layer, product)) in self.plan.layers.iter().zip(products).enumerate() {
             let area = &self.arena.areas[l];
             let last = l + 1 == self.plan.layers.len();
             let c = if last { &mut *out } else { &mut to[..n * layer.outputs] };
@@ -73,14 +87,15 @@ impl Net {
                 z: None,
                 activation: layer.activation,
                 dropout: None,
-                residual: layer.residual.then_some(x),
+                residual: x.strided().filter(|_| layer.residual),
             };
             let b = Right::Packed(self.arena.weights(area, &weights[area.weights.clone()]));
             let c = MatrixMut::row_major(c, n, layer.outputs);
-            gemm(self.isa, Gemm { a: x.into(), b, c, beta: Beta::Zero, epilogue: Epilogue::Forward(forward) }, scratch);
+            let args = Gemm { a: x, b, c, beta: Beta::Zero, epilogue: Epilogue::Forward(forward) };
+            gemm_by(self.isa, product.method, args, scratch);
             if !last {
                 std::mem::swap(&mut from, &mut to);
-                x = Matrix::row_major(&from[..n * layer.outputs], n, layer.outputs);
+                x = Matrix::row_major(&from[..n * layer.outputs], n, layer.outputs).into();
             }
         }
         self.loss_and_link(data, rows, out, &mut losses[..n])

@@ -4,7 +4,7 @@ use super::adapt::Adapt;
 use super::arena::Arena;
 use super::memory::{Shared, rows_of};
 use super::{Cpu, Member, multiplies_bytes};
-use crate::backend::{Run, UpdateRule, keeps_z};
+use crate::backend::{Precision, Run, UpdateRule, keeps_z};
 use crate::data::{Dataset, Features};
 use crate::model::{Criterion, Layer, Loss, Plan};
 use hpt_kernels::gemm::{Left, Method, Scratch};
@@ -31,7 +31,7 @@ const BLOCK_ROWS: usize = 32;
 /// it, which takes a pass over the weights: so the larger the network, the larger its blocks.
 ///
 /// From shapes alone, since sums are rounded block by block: nothing depends on the threads or on the machine.
-fn block_rows(plan: &Plan, batch: usize) -> usize {
+pub fn block_rows(plan: &Plan, batch: usize) -> usize {
     let outputs: usize = plan.layers.iter().map(|layer| layer.outputs).sum();
     let row = 4 * (plan.inputs + 2 * outputs);
     let most = (BLOCK.max(16 * plan.parameters) / row.max(1)).max(BLOCK_ROWS);
@@ -133,14 +133,15 @@ impl Net {
         let dh = || Shared::new(if residual { block * widest_output } else { 0 });
         let classes = member.criterion.loss == Loss::CrossEntropy;
         let widths = std::iter::once(plan.inputs).chain(plan.layers.iter().map(|layer| layer.outputs));
-        let most = if method.is_native(isa) { method } else { Method::F32 };
+        let native = |method: Method| if method.is_native(isa) { method } else { Method::F32 };
+        let (most, exact) = (native(method), native(super::method(Precision::Highest)));
         let bytes = if multiplies_bytes(isa, &plan, block, method) { block * plan.inputs } else { 0 };
         let worker = || {
-            let (widest, rows) = (plan.widest(), block.max(EVAL_ROWS));
+            let widest = plan.widest();
             let mut scratch = Scratch::default();
             for &Layer { inputs, outputs, .. } in &plan.layers {
-                // Forward (and evaluation), dX, dW; a smaller last batch may be computed by another method than the others.
-                scratch.reserve_for(isa, rows, inputs, outputs);
+                // Evaluation, forward, dX, dW; a smaller last batch may be computed by another method than the others.
+                scratch.reserve_by(isa, exact, EVAL_ROWS, inputs, outputs);
                 scratch.reserve_by(isa, most, block, inputs, outputs);
                 scratch.reserve_by(isa, most, block, outputs, inputs);
                 scratch.reserve_parts(isa, most, inputs, block, outputs);
