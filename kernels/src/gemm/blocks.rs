@@ -9,7 +9,7 @@
 use super::pack::Panels;
 use super::parts::Parts;
 use super::tile::{Ask, Kernel, Left, Strips, kernel};
-use super::{Beta, Gemm, Method, PANEL_VECTORS, PackedMut, Right, bf16};
+use super::{Beta, Gemm, Method, PANEL_VECTORS, Right, bf16};
 use crate::epilogue::Epilogue;
 use crate::isa::{Isa, Op, Simd};
 use crate::matrix::{Matrix, MatrixMut};
@@ -152,14 +152,6 @@ pub(super) struct Product<'a, 's> {
     pub scratch: &'s mut Scratch,
 }
 
-/// A product whose result goes to panels, m, n ≥ 1.
-pub(super) struct PanelProduct<'a, 's> {
-    pub a: Matrix<'a>,
-    pub b: Right<'a>,
-    pub c: PackedMut<'a>,
-    pub scratch: &'s mut Scratch,
-}
-
 /// A product whose result is used up part by part, m, n ≥ 1.
 pub(super) struct PartsProduct<'a, 's> {
     pub a: Matrix<'a>,
@@ -215,16 +207,6 @@ impl Target for Rows<'_> {
             }
         }
     }
-}
-
-impl Target for PackedMut<'_> {
-    #[inline(always)]
-    fn at(&mut self, row: usize, col: usize) -> (*mut f32, usize) {
-        self.panel(row, col)
-    }
-
-    #[inline(always)]
-    fn finish<S: Simd>(&mut self, _: S, _: Range<usize>, _: Range<usize>) {}
 }
 
 impl Target for Parts<'_> {
@@ -332,15 +314,6 @@ impl Op for Product<'_, '_> {
         let Gemm { a, b, c, beta, epilogue } = self.args;
         let a = a.numbers();
         multiply(s, a, b, beta, self.scratch, Rows { c, epilogue });
-    }
-}
-
-impl Op for PanelProduct<'_, '_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        multiply(s, self.a, self.b, Beta::Zero, self.scratch, self.c);
     }
 }
 

@@ -17,10 +17,10 @@ mod tile;
 pub use bf16::{Method, bf16_multiply_adds, bf16_peak};
 pub use blocks::Scratch;
 use pack::PANEL_VECTORS;
-pub use pack::{Packed, PackedMut, pack, pack_raw, packed_len, panel_width};
+pub use pack::{Packed, pack, pack_raw, packed_len, panel_width};
 pub use parts::{Take, gemm_parts};
 
-use blocks::{PanelProduct, Product};
+use blocks::Product;
 
 use crate::epilogue::Epilogue;
 use crate::isa::Isa;
@@ -205,29 +205,6 @@ fn run(isa: Isa, method: Method, args: Gemm, scratch: &mut Scratch) {
     }
     let Gemm { a, b, c, beta, epilogue } = args;
     bf16::run(isa, method, bf16::Args { a, b, c: bf16::Out::Rows(c), beta, epilogue }, scratch);
-}
-
-/// `C ← A·B` with C in panels, whose padding is not touched: the bits are those of [`gemm_by`] and [`pack`].
-///
-/// # Panics
-/// Shapes differ, C or B was packed for another instruction set, the set has no such method, or it is chains of f32 and
-/// A are bytes.
-pub fn gemm_panels(isa: Isa, method: Method, a: Left, b: Right, c: PackedMut, scratch: &mut Scratch) {
-    let (m, k, n) = (a.rows(), a.cols(), b.cols());
-    let fits = b.rows() == k && c.rows() == m && c.cols() == n;
-    assert!(fits, "{m}×{k} by {}×{n} into {}×{}", b.rows(), c.rows(), c.cols());
-    assert!(c.width() == panel_width(isa), "C is in panels of {} columns", c.width());
-    if let Right::Packed(b) | Right::Transposed(b) = &b {
-        assert!(b.width() == panel_width(isa), "B is packed in panels of {} columns", b.width());
-    }
-    match method {
-        _ if m == 0 || n == 0 => {}
-        Method::F32 => isa.run(PanelProduct { a: a.numbers(), b, c, scratch }),
-        method => {
-            let (beta, epilogue) = (Beta::Zero, Epilogue::None);
-            bf16::run(isa, method, bf16::Args { a, b, c: bf16::Out::Panels(c), beta, epilogue }, scratch);
-        }
-    }
 }
 
 /// Rows and columns of the tile through which a product reaches a C of which no stride is 1.

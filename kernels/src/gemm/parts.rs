@@ -22,7 +22,7 @@ pub trait Take {
 }
 
 /// `C ← A·B`, of which `to` gets every part as soon as it is computed, while it is in a near cache; every element comes
-/// once, with the bits of [`gemm_panels`](super::gemm_panels).
+/// once, with the bits of [`gemm_by`](super::gemm_by).
 ///
 /// # Panics
 /// Shapes differ, B was packed for another instruction set, the set has no such method, or it is chains of f32 and A are

@@ -136,53 +136,50 @@ enum Given {
     Transposed,
 }
 
-/// All parts, put together.
+/// A result of `n` columns put together from its parts, row-major; [`GUARD`] where none has come.
 struct All {
-    m: usize,
-    width: usize,
-    stored: usize,
+    isa: Isa,
+    n: usize,
     c: Vec<f32>,
 }
 
 impl All {
-    fn place(&self, rows: Range<usize>, panel: usize) -> Range<usize> {
-        let step = self.width.min(self.stored - panel * self.width);
-        let start = panel * self.width * self.m;
-        start + rows.start * step..start + rows.end * step
+    /// The first column of a panel, and how many it has.
+    fn columns(&self, panel: usize) -> (usize, usize) {
+        let first = panel * panel_width(self.isa);
+        (first, panel_width(self.isa).min(self.n - first))
     }
 }
 
 impl Take for All {
     fn take(&mut self, rows: Range<usize>, panel: usize, values: &[f32]) {
-        let place = self.place(rows.clone(), panel);
-        let to = &mut self.c[place];
-        assert!(to.iter().all(|x| x.is_nan()), "rows {rows:?} of panel {panel} came before");
-        to.copy_from_slice(values);
+        let (first, cols) = self.columns(panel);
+        let stored = cols.next_multiple_of(self.isa.lanes());
+        assert_eq!(values.len(), rows.len() * stored, "rows {rows:?} of panel {panel}");
+        for (i, row) in rows.zip(values.chunks_exact(stored)) {
+            let to = &mut self.c[i * self.n + first..][..cols];
+            assert!(to.iter().all(|&x| x == GUARD), "row {i} of panel {panel} came before");
+            to.copy_from_slice(&row[..cols]);
+            assert!(row[cols..].iter().all(|x| x.to_bits() == 0), "padding of row {i} of panel {panel}: {row:?}");
+        }
     }
 
     fn needs(&self, rows: Range<usize>, panel: usize) -> [&[f32]; 3] {
-        [&self.c[self.place(rows, panel)], &[], &[]]
+        [&self.c[rows.start * self.n..][..rows.len() * self.columns(panel).1], &[], &[]]
     }
 }
 
-/// The product in panels, put together from its parts: every element comes once, and 0 in the padding.
+/// The product, row-major, put together from its parts: every element comes once, and 0 in the padding.
 pub(super) fn by_parts(isa: Isa, method: Method, a: Left, b: Right) -> Vec<f32> {
     by_parts_in(isa, method, a, b, &mut Scratch::default())
 }
 
 fn by_parts_in(isa: Isa, method: Method, a: Left, b: Right, scratch: &mut Scratch) -> Vec<f32> {
-    let (m, n, width) = (a.rows(), b.cols(), panel_width(isa));
-    let mut all = All { m, width, stored: n.next_multiple_of(isa.lanes()), c: vec![f32::NAN; packed_len(isa, m, n)] };
+    let (m, n) = (a.rows(), b.cols());
+    let mut all = All { isa, n, c: vec![GUARD; m * n] };
     gemm_parts(isa, method, a, b, scratch, &mut all);
-    let c = all.c;
-    for (panel, j) in (0..n).step_by(width).enumerate() {
-        let (cols, step) = (width.min(n - j), width.min(n.next_multiple_of(isa.lanes()) - j));
-        for i in 0..m {
-            let row = &c[panel * width * m + i * step..][..step];
-            assert!(row[cols..].iter().all(|&x| x == 0.0), "padding of row {i}: {row:?}");
-        }
-    }
-    c
+    assert!(!all.c.contains(&GUARD), "{} {method:?} {m}×{}×{n}: a part is missing", isa.name(), a.cols());
+    all.c
 }
 
 /// Runs the case and holds it against the oracle: exactly, or within the bound.
@@ -213,6 +210,11 @@ fn check_given(isa: Isa, case: Case, given: Given, exact: bool, scratch: &mut Sc
     };
     let args = Gemm { a: a.view().into(), b: right, c: c.view_mut(), beta: case.beta, epilogue: Epilogue::None };
     gemm(isa, args, scratch);
+    let c = c.take();
+    if case.beta == Beta::Zero && case.c == Layout::Rows {
+        let parts = by_parts_in(isa, Method::F32, a.view().into(), right, scratch);
+        assert!(bits(&parts) == bits(&c), "{} {case:?} {given:?} by parts", isa.name());
+    }
 
     let wide = |x: &Stored, f: fn(f64) -> f64| -> Vec<f64> { x.take().iter().map(|&x| f(f64::from(x))).collect() };
     let product = |f: fn(f64) -> f64| {
@@ -220,7 +222,7 @@ fn check_given(isa: Isa, case: Case, given: Given, exact: bool, scratch: &mut Sc
         reference::gemm(reference::View::row_major(&a, m, k), reference::View::row_major(&b, k, n))
     };
     let (sums, sizes) = (product(|x| x), product(f64::abs));
-    for (at, got) in c.take().into_iter().enumerate() {
+    for (at, got) in c.into_iter().enumerate() {
         let (i, j) = (at / n, at % n);
         let start = if case.beta == Beta::One { f64::from(old(i, j)) } else { 0.0 };
         let bound = 2.0 * (k + 1) as f64 * f64::from(f32::EPSILON) / 2.0 * (sizes[at] + start.abs());
@@ -366,21 +368,11 @@ proptest! {
             }
             prop_assert_eq!(bits(&panels), bits(&whole), "{} by panels", isa.name());
 
-            let (edge, mut there) = (at(m), vec![f32::NAN; packed_len(isa, m, n)]);
-            for range in [0..edge, edge..m] {
-                // SAFETY: the vector holds the packed matrix.
-                let c = unsafe { PackedMut::from_raw(isa, there.as_mut_ptr(), m, n) }.row_block(range.clone());
-                gemm_panels(isa, Method::F32, a.block(range, 0..k).into(), Right::Strided(b), c, &mut Scratch::default());
+            for edge in [0, at(m)] {
+                let part = |rows| by_parts(isa, Method::F32, a.block(rows, 0..k).into(), Right::Strided(b));
+                let parts = [0..edge, edge..m].map(part).concat();
+                prop_assert_eq!(bits(&parts), bits(&whole), "{} by parts", isa.name());
             }
-            let mut unpacked = vec![f32::NAN; m * n];
-            Packed::new(isa, &there, m, n).unpack(&mut unpacked);
-            prop_assert_eq!(bits(&unpacked), bits(&whole), "{} to panels", isa.name());
-            let padding = packed_len(isa, m, n) - m * n;
-            prop_assert_eq!(there.iter().filter(|x| x.is_nan()).count(), padding, "padding is not touched");
-
-            let parts = by_parts(isa, Method::F32, a.into(), Right::Strided(b));
-            Packed::new(isa, &parts, m, n).unpack(&mut unpacked);
-            prop_assert_eq!(bits(&unpacked), bits(&whole), "{} by parts", isa.name());
 
             let mut transposed = vec![f32::NAN; m * n];
             let memory = packed_copy(isa, b.t());
@@ -471,7 +463,7 @@ fn narrow_parts_have_the_bits_of_products() {
             scratch.reserve_parts(isa, Method::F32, m, k, n);
             let size = scratch.size();
             let parts = by_parts_in(isa, Method::F32, left.into(), right, &mut scratch);
-            assert!(bits(&parts) == bits(&packed_copy(isa, c.view())), "{} {m}×{k}×{n}", isa.name());
+            assert!(bits(&parts) == bits(&c.take()), "{} {m}×{k}×{n}", isa.name());
             assert_eq!(scratch.size(), size, "{} {m}×{k}×{n}", isa.name());
         }
     }
@@ -508,7 +500,7 @@ fn a_prepared_scratch_never_grows() {
             let (a, b) = (a.view(), Right::Strided(b.view()));
             let args = Gemm { a: a.into(), b, c: c.view_mut(), beta: Beta::Zero, epilogue: Epilogue::None };
             gemm(isa, args, &mut Scratch::default());
-            assert!(bits(&parts) == bits(&packed_copy(isa, c.view())), "{} by parts", isa.name());
+            assert!(bits(&parts) == bits(&c.take()), "{} by parts", isa.name());
         }
     }
 }

@@ -11,7 +11,7 @@ use super::{Block, Unit};
 use crate::epilogue::Epilogue;
 use crate::gemm::blocks::{Buffer, Cut};
 use crate::gemm::parts::Parts;
-use crate::gemm::{Beta, Gemm, Left, PackedMut, Right, Scratch, blocks};
+use crate::gemm::{Beta, Gemm, Left, Right, Scratch, blocks};
 use crate::isa::{Op, Simd};
 use crate::matrix::{Matrix, MatrixMut};
 use std::ops::Range;
@@ -63,9 +63,7 @@ fn groups_at_once<U: Unit>(words: usize) -> usize {
 pub(in crate::gemm) enum Out<'a> {
     /// Rows of contiguous columns.
     Rows(MatrixMut<'a>),
-    /// Panels, for a product without an epilogue.
-    Panels(PackedMut<'a>),
-    /// Somebody who takes it part by part, likewise.
+    /// Somebody who takes it part by part, for a product without an epilogue.
     Parts(Parts<'a>),
 }
 
@@ -79,7 +77,6 @@ impl Out<'_> {
                 let step = c.row_stride();
                 (c.as_mut_ptr().wrapping_add(i * step + j), step)
             }
-            Out::Panels(c) => c.at(i, j),
             Out::Parts(c) => c.at(i, j),
         }
     }
