@@ -99,8 +99,8 @@ def in_turn(args, contestants, results, times, keep):
             result = measure(seed)
             result["process_seconds"] = time.perf_counter() - start
             results.setdefault(who, []).append(result)
-            keep()
             print(f"round {seed + 1}, {who}: {json.dumps(result)}", file=sys.stderr)
+            keep()
 
 
 def contestants(work, precisions):
@@ -172,12 +172,13 @@ def compare_products(args, python, binary, results, times, keep):
     """GFLOP/s of the products of `bench` by PyTorch and by us, one after the other in every round."""
     contestants = [*map(ours_at, args.precisions), "torch"]
     measured = [ran.get(who, []) for ran in results.values() for who in contestants]
-    for _ in rounds(args.rounds, measured, times):
+    for number in rounds(args.rounds, measured, times):
         report = document(binary, "bench", "forward", "--json", "-q", "--threads", CORES)
         rates = product_rates(report, args.precisions)
         theirs = document(python, HERE / "products_torch.py", CORES, *rates)
         for shape, mine in rates.items():
             for who, pair in {**mine, "torch": theirs[shape]}.items():
+                print(f"round {number + 1}, {shape}, {who}: {pair}", file=sys.stderr)
                 results.setdefault(shape, {}).setdefault(who, []).append(pair)
         keep()
 
