@@ -345,6 +345,6 @@ if __name__ == "__main__":
             os.execv(python, [str(python), __file__, *sys.argv[1:]])
         main(chosen)
     except KeyboardInterrupt:
-        sys.exit(f"\nstopped; {chosen.record or 'what is printed'} has all that was measured")
+        sys.exit("\nstopped; all that was measured is printed above, and kept where --record names a file")
     except (OSError, subprocess.CalledProcessError) as error:
         sys.exit(str(error))
