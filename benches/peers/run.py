@@ -3,16 +3,25 @@
 
     python3 benches/peers/run.py --data FOLDER [--works mnist-448,…] [--rounds 3] [--record benches/record/NAME.json]
 
-FOLDER holds `mnist/` (the four IDX files, gzipped) and `covertype.csv.gz` (header, target last). On the first call it makes
-a virtual environment with the pinned versions and builds the program. Every contestant is a process of its own that trains
-whole epochs; the first is not timed. Printed are medians over the rounds with their range, and the ratio of ours to the
-best of the peers; `--record` keeps every round, and of each work the commit and the times that it was measured at.
+FOLDER holds `mnist/` (the four IDX files, gzipped) and `covertype.csv.gz` (header, target last). On the first call it
+makes a virtual environment with the pinned versions and builds the program. Every contestant is a process of its own
+that trains whole epochs; the first is not timed. Printed are medians over the rounds with their range, and the ratio of
+ours to the best of the peers.
 
-`--works keras-tuner` is the whole job of a Keras Tuner tutorial (keras_tuner_job.py), which takes minutes a round, beside
-`hpt-engine search`, pruned by ASHA and with a last training on all rows, or without.
+`--record` keeps every round as soon as it is measured, and of each work the commit and the times at which its rounds
+began. A record belongs to one machine, and a work in it to one commit. The same command again goes on after an
+interruption, with all contestants of the first round that is not whole.
+
+`--works keras-tuner` is the whole job of a Keras Tuner tutorial (keras_tuner_job.py), which takes minutes a round,
+beside `hpt-engine search`, pruned by ASHA and with a last training on all rows, or without. Both are timed from
+outside, from the start of the process to its end.
+
+HPT_PEERS_HERE=1: the interpreter that runs this has the packages; nothing is installed.
+HPT_PEERS_SMALL=1: fewer epochs and trials, to see that everything runs; such times are not recorded.
 """
 
 import argparse
+import importlib.metadata
 import json
 import os
 import statistics
@@ -22,10 +31,11 @@ import tempfile
 import time
 import venv
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 
 from machine import CORES, commit, machine
-from networks import WORKS
+from networks import EPOCHS, FILES, SMALL, TRIALS, WORKS
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -52,10 +62,18 @@ def environment():
     return python
 
 
-def document(*command, stderr=None):
-    """The JSON document that a program prints."""
-    ran = subprocess.run([str(word) for word in command], check=True, stdout=subprocess.PIPE, stderr=stderr)
-    return json.loads(ran.stdout)
+def document(*command):
+    """The last JSON object that begins a line of what a program prints: libraries print around it."""
+    command = [str(word) for word in command]
+    ran = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", errors="replace")
+    why = f"failed with status {ran.returncode}"
+    if ran.returncode == 0:
+        try:
+            return json.JSONDecoder().raw_decode(ran.stdout, f"\n{ran.stdout}".rindex("\n{"))[0]
+        except ValueError:
+            why = "printed no JSON object"
+    said = [*ran.stdout.splitlines()[-5:], *ran.stderr.splitlines()[-15:]]
+    sys.exit("\n  ".join([f"{' '.join(command)}\n{why}; its last lines:", *said]))
 
 
 def native(binary):
@@ -65,11 +83,24 @@ def native(binary):
     return [precision for precision in PRECISIONS if precision in own]
 
 
-def rounds(count, times):
-    """Numbers of the rounds; `times` receives when each began."""
-    for number in range(count):
+def rounds(count, measured, times):
+    """Numbers of the rounds that the lists of what has been measured lack; `times` receives when each begins."""
+    for number in range(min(map(len, measured), default=0), count):
         times.append(datetime.now(timezone.utc).isoformat(timespec="minutes"))
         yield number
+
+
+def in_turn(args, contestants, results, times, keep):
+    """Rounds of all that are in {contestant: its measurement with a seed}; `keep` is called after each measurement."""
+    measured = [results.get(who, []) for who in contestants]
+    for seed in rounds(args.rounds, measured, times):
+        for who, measure in contestants.items():
+            start = time.perf_counter()
+            result = measure(seed)
+            result["process_seconds"] = time.perf_counter() - start
+            results.setdefault(who, []).append(result)
+            print(f"round {seed + 1}, {who}: {json.dumps(result)}", file=sys.stderr)
+            keep()
 
 
 def contestants(work, precisions):
@@ -93,8 +124,8 @@ def ours(binary, work, folder, data, threads, precision, seed):
         command = [
             binary, "train", *where, "--validation-split", "0", "--hidden", ",".join(map(str, work.hidden)),
             "--batch-size", str(work.batch), "--epochs", str(work.epochs), "--dropout", str(work.dropout),
-            "--learning-rate", "1e-3", "--threads", str(threads), "--precision", precision, "--seed", str(seed), "--json", "-q",
-            "--out", Path(scratch) / "model.safetensors",
+            "--learning-rate", "1e-3", "--threads", str(threads), "--precision", precision, "--seed", str(seed),
+            "--json", "-q", "--out", Path(scratch) / "model.safetensors",
         ]
         report = document(*command)
     seconds = [epoch["seconds"] for epoch in report["history"]]
@@ -103,31 +134,25 @@ def ours(binary, work, folder, data, threads, precision, seed):
             "precision": report["precision"], "isa": report["isa"]}
 
 
-def peer(python, program, name, folder, threads, precision, seed):
-    program = HERE / f"peer_{program}.py"
-    return document(python, program, name, folder, threads, precision, seed, stderr=subprocess.DEVNULL)
+def trainings(args, python, binary, name, work):
+    """{contestant: its training} of a work, with the data that they read prepared."""
+    from work import prepare
 
-
-def compare(args, python, binary, cache, name, work, times):
     data = args.data / ("mnist" if work.data == "mnist" else "covertype.csv.gz")
-    folder = prepare(work, data, cache)
-    rows = contestants(work, args.precisions)
-    results = {f"{who}, {threads}": [] for who, threads, *_ in rows}
-    for seed in rounds(args.rounds, times):
-        for who, threads, precision, program in rows:
-            start = time.perf_counter()
-            if program is None:
-                result = ours(binary, work, folder, data, threads, precision, seed)
-            else:
-                result = peer(python, program, name, folder, threads, precision, seed)
-            result["process_seconds"] = time.perf_counter() - start
-            results[f"{who}, {threads}"].append(result)
-    return results
+    folder = prepare(work, data, ROOT / "target" / "peers")
+    ran = {}
+    for who, threads, precision, program in contestants(work, args.precisions):
+        if program is None:
+            training = partial(ours, binary, work, folder, data, threads, precision)
+        else:
+            training = partial(document, python, HERE / f"peer_{program}.py", name, folder, threads, precision)
+        ran[f"{who}, {threads}"] = training
+    return ran
 
 
 def product_rates(report, precisions):
-    """{shape: {contestant: [GFLOP/s of one thread, of all]}} from a report of `bench forward`. Where a shape has no method
-    of its own at a precision, a training takes that of the precision before."""
+    """{shape: {contestant: [GFLOP/s of one thread, of all]}} from a report of `bench forward`. Where a shape has no
+    method of its own at a precision, a training takes that of the precision before."""
     rate = lambda row: [row["one_thread"], row.get("all_threads")]
     lower = {(row["precision"], row["name"]): rate(row) for row in report["lower"]}
     results = {}
@@ -143,17 +168,19 @@ def product_rates(report, precisions):
     return results
 
 
-def compare_products(args, python, binary, times):
+def compare_products(args, python, binary, results, times, keep):
     """GFLOP/s of the products of `bench` by PyTorch and by us, one after the other in every round."""
-    results = {}
-    for _ in rounds(args.rounds, times):
+    contestants = [*map(ours_at, args.precisions), "torch"]
+    measured = [ran.get(who, []) for ran in results.values() for who in contestants]
+    for number in rounds(args.rounds, measured, times):
         report = document(binary, "bench", "forward", "--json", "-q", "--threads", CORES)
         rates = product_rates(report, args.precisions)
         theirs = document(python, HERE / "products_torch.py", CORES, *rates)
         for shape, mine in rates.items():
             for who, pair in {**mine, "torch": theirs[shape]}.items():
+                print(f"round {number + 1}, {shape}, {who}: {pair}", file=sys.stderr)
                 results.setdefault(shape, {}).setdefault(who, []).append(pair)
-    return results
+        keep()
 
 
 def show_products(results):
@@ -169,33 +196,28 @@ def show_products(results):
 
 
 def our_job(binary, data, options, seed):
-    """The same search by ours, from the first second to the last."""
+    """The same search by ours."""
     study = ROOT / "benches" / "studies" / "mnist-keras-tuner.toml"
-    start = time.perf_counter()
     with tempfile.TemporaryDirectory() as scratch:
         places = ["--storage", Path(scratch) / "study.db", "--out", Path(scratch) / "models"]
-        report = document(binary, "search", study, "--data", data, "--trials", 10, "--epochs", 10, "--seed", seed,
-                          *options, *places, "--json", "-q")
-    return {"seconds": time.perf_counter() - start, "test_accuracy": report["test"]["accuracy"]}
+        report = document(binary, "search", study, "--data", data, "--trials", TRIALS, "--epochs", EPOCHS,
+                          "--seed", seed, *options, *places, "--json", "-q")
+    return {"test_accuracy": report["test"]["accuracy"]}
 
 
-def compare_job(args, python, binary, times):
-    """Seconds and test accuracy of the whole job, ours in all its ways and theirs in turn."""
-    data, results = args.data / "mnist", {}
-    for seed in rounds(args.rounds, times):
-        for options in SEARCHES:
-            results.setdefault(" ".join(["hpt-engine", *options]), []).append(our_job(binary, data, options, seed))
-        theirs = document(python, HERE / "keras_tuner_job.py", data, seed)
-        results.setdefault("Keras Tuner", []).append(theirs)
-    return results
+def jobs(args, python, binary):
+    """{contestant: the whole job}, ours in all its ways and theirs."""
+    data = args.data / "mnist"
+    ran = {" ".join(["hpt-engine", *options]): partial(our_job, binary, data, options) for options in SEARCHES}
+    return ran | {"Keras Tuner": partial(document, python, HERE / "keras_tuner_job.py", data)}
 
 
 def show_job(results):
-    middle = {who: statistics.median(r["seconds"] for r in ran) for who, ran in results.items()}
-    print(f"\n{JOB}: 10 trials of 10 epochs")
+    middle = {who: statistics.median(r["process_seconds"] for r in ran) for who, ran in results.items()}
+    print(f"\n{JOB}: {TRIALS} trials of {EPOCHS} epochs")
     print(f"{'contestant':<44} {'seconds':>8} {'range':>15} {'times':>6} {'accuracy':>16}")
     for who, ran in results.items():
-        seconds, accuracy = ([r[key] for r in ran] for key in ("seconds", "test_accuracy"))
+        seconds, accuracy = ([r[key] for r in ran] for key in ("process_seconds", "test_accuracy"))
         spread = f"{min(seconds):.1f}–{max(seconds):.1f}"
         print(f"{who:<44} {middle[who]:>8.1f} {spread:>15} {middle['Keras Tuner'] / middle[who]:>6.1f} "
               f"{f'{min(accuracy):.4f}–{max(accuracy):.4f}':>16}", flush=True)
@@ -224,8 +246,14 @@ def several(known):
         unknown = [name for name in chosen if name not in known]
         if unknown:
             raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)} (known: {', '.join(known)})")
-        return chosen
+        return list(dict.fromkeys(chosen))
     return names
+
+
+def positive(text):
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
+    return int(text)
 
 
 def arguments():
@@ -235,47 +263,88 @@ def arguments():
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--works", type=several(known), default=works,
                         help=f"{','.join(known)}; default all but {JOB}")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--precisions", type=several(PRECISIONS), 
-                        help=f"of hpt-engine, {','.join(PRECISIONS)}; default those that the machine has for themselves")
+    parser.add_argument("--rounds", type=positive, default=3)
+    parser.add_argument("--precisions", type=several(PRECISIONS),
+                        help=f"of hpt-engine, {','.join(PRECISIONS)}; default those that the machine has of its own")
     parser.add_argument("--record", type=Path, help="a JSON file that receives every round; works in it stay")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if SMALL and args.record:
+        parser.error("HPT_PEERS_SMALL=1 is for trying out: leave --record away")
+    kinds = {"mnist" if name == JOB else WORKS[name].data for name in args.works if name != "products"}
+    lacking = [file for kind in sorted(kinds) for file in FILES[kind] if not (args.data / file).exists()]
+    if lacking:
+        parser.error(f"{args.data} lacks {', '.join(lacking)}")
+    return args
+
+
+def versions():
+    """Of the packages in requirements.txt those that are installed."""
+    names = [line.partition("==")[0] for line in (HERE / "requirements.txt").read_text().split("\n")[1:-1]]
+    installed = {found.name.replace("_", "-"): found.version for found in importlib.metadata.distributions()}
+    return [f"{name}=={installed[name]}" for name in names if name in installed]
+
+
+def begin(file, works, built):
+    """A new record, or the one that is in the file, if these works may be added to it here."""
+    record = {"machine": machine(), "versions": versions(), "commits": {}, "times": {}, "works": {}}
+    if not (file and file.exists()):
+        return record
+    try:
+        before = json.loads(file.read_text())
+    except ValueError as error:
+        sys.exit(f"{file} is no record: {error}; name another file by --record")
+    for part in ("machine", "versions"):
+        if before.get(part) != record[part]:
+            sys.exit(f"{file} is of a different {part!r}; name another file by --record\n"
+                     f"  there: {json.dumps(before.get(part))}\n  here:  {json.dumps(record[part])}")
+    record |= {part: before.get(part, {}) for part in ("commits", "times", "works")}
+    for name in works:
+        commit = record["commits"].get(name)
+        if name in record["works"] and commit != built:
+            sys.exit(f"{file} has {name} of commit {commit}, and this is {built}: name another file by --record, "
+                     f"leave {name} out of --works, or remove it from the file")
+    return record
+
+
+def keep(record, file):
+    """Writes the record so that a reader, or an interruption, finds the whole one before or after."""
+    if file:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part = file.with_name(f"{file.name}.part")
+        part.write_text(json.dumps(record, indent=1) + "\n")
+        part.replace(file)
 
 
 def main(args):
-    os.environ.get("HPT_PEERS_HERE") or subprocess.run(["cargo", "build", "--release", "--quiet"], cwd=ROOT, check=True)
+    subprocess.run(["cargo", "build", "--release", "--quiet"], cwd=ROOT, check=True)
     binary, python = ROOT / "target" / "release" / "hpt-engine", sys.executable
-    cache = ROOT / "target" / "peers"
-    record = {"machine": machine(), "versions": (HERE / "requirements.txt").read_text().split("\n")[1:-1],
-              "commits": {}, "times": {}, "works": {}}
     built = commit(ROOT, args.record)
+    record = begin(args.record, args.works, built)
     args.precisions = args.precisions or native(binary)
-    if args.record and args.record.exists():
-        before = json.loads(args.record.read_text())
-        record |= {part: before.get(part, {}) for part in ("commits", "times", "works")}
     for name in args.works:
-        times = []
+        record["commits"][name] = built
+        results, times = (record[part].setdefault(name, empty) for part, empty in (("works", {}), ("times", [])))
+        places = results, times, partial(keep, record, args.record)
         if name == "products":
-            results = compare_products(args, python, binary, times)
+            compare_products(args, python, binary, *places)
             show_products(results)
         elif name == JOB:
-            results = compare_job(args, python, binary, times)
+            in_turn(args, jobs(args, python, binary), *places)
             show_job(results)
         else:
-            results = compare(args, python, binary, cache, name, WORKS[name], times)
+            in_turn(args, trainings(args, python, binary, name, WORKS[name]), *places)
             show(name, WORKS[name], results)
-        record["works"][name], record["commits"][name], record["times"][name] = results, built, times
-        if args.record:
-            args.record.parent.mkdir(parents=True, exist_ok=True)
-            args.record.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":
     chosen = arguments()
-    if Path(sys.prefix).name != "peers" and not os.environ.get("HPT_PEERS_HERE"):
-        # Once more, by the interpreter that has the packages.
-        python = environment()
-        os.execv(python, [str(python), __file__, *sys.argv[1:]])
-    from work import prepare
-
-    main(chosen)
+    try:
+        if Path(sys.prefix).name != "peers" and not os.environ.get("HPT_PEERS_HERE"):
+            # Once more, by the interpreter that has the packages.
+            python = environment()
+            os.execv(python, [str(python), __file__, *sys.argv[1:]])
+        main(chosen)
+    except KeyboardInterrupt:
+        sys.exit("\nstopped; all that was measured is printed above, and kept where --record names a file")
+    except (OSError, subprocess.CalledProcessError) as error:
+        sys.exit(str(error))

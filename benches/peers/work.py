@@ -44,7 +44,9 @@ def prepare(work, data, cache):
         folder.mkdir(parents=True, exist_ok=True)
         x, y, x_test, y_test = (mnist if work.data == "mnist" else covertype)(data)
         np.savez(folder / "train.npz", x=x[: work.rows], y=y[: work.rows])
-        np.savez(folder / "test.npz", x=x_test, y=y_test)
+        # Under its name at last: an interruption leaves no half of it.
+        np.savez(folder / "part.npz", x=x_test, y=y_test)
+        (folder / "part.npz").rename(folder / "test.npz")
     return folder
 
 

@@ -1,0 +1,130 @@
+"""What the comparison keeps and refuses, with contestants of a line each; needs no package.
+
+    python3 -m unittest discover --start-directory benches/peers
+"""
+
+import contextlib
+import io
+import json
+import sys
+import tempfile
+import unittest
+from argparse import Namespace
+from functools import partial
+from pathlib import Path
+from unittest import mock
+
+import run
+
+
+def script(text):
+    return run.document(sys.executable, "-c", text)
+
+
+class Documents(unittest.TestCase):
+    def test_libraries_may_print_around_the_object(self):
+        self.assertEqual(script(r"print('{2 trials}\nloading: {}\n{\"a\": {\n \"b\": 1\n}}\nbye')"), {"a": {"b": 1}})
+
+    def test_a_failure_shows_the_command_its_status_and_its_last_lines(self):
+        with self.assertRaisesRegex(SystemExit, r"(?s)exit.*failed with status 3.*\n  half way\n  no memory$"):
+            script("import sys; print('half way'); print('no memory', file=sys.stderr); sys.exit(3)")
+
+    def test_output_without_an_object_is_shown(self):
+        for text in ("12 epochs", '{"rate": 1', "", '[{"rate": 1}]'):
+            with self.assertRaises(SystemExit) as exit:
+                script(f"print({text!r}, end='')")
+            said = "\n  ".join(["printed no JSON object; its last lines:", *filter(None, [text])])
+            self.assertTrue(exit.exception.code.endswith(said), exit.exception.code)
+
+
+class Rounds(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.file = Path(folder.name) / "folder" / "record.json"
+
+    def measure(self, calls, interrupt=None):
+        """Three rounds of a and b into the record; the order of the calls is appended."""
+        def contestant(who, seed):
+            if len(calls) == interrupt:
+                raise KeyboardInterrupt
+            calls.append((who, seed))
+            return {"rate": len(calls)}
+
+        record = run.begin(self.file, ["work"], "abc")
+        record["commits"]["work"] = "abc"
+        results, times = record["works"].setdefault("work", {}), record["times"].setdefault("work", [])
+        both = {who: partial(contestant, who) for who in "ab"}
+        with contextlib.redirect_stderr(io.StringIO()):
+            run.in_turn(Namespace(rounds=3), both, results, times, partial(run.keep, record, self.file))
+
+    def rates(self):
+        work = json.loads(self.file.read_text())["works"]["work"]
+        return {who: [result["rate"] for result in results] for who, results in work.items()}
+
+    def test_contestants_take_turns(self):
+        calls = []
+        self.measure(calls)
+        self.assertEqual(calls, [(who, seed) for seed in range(3) for who in "ab"])
+        self.assertEqual(self.rates(), {"a": [1, 3, 5], "b": [2, 4, 6]})
+
+    def test_an_interruption_loses_nothing_and_whole_rounds_go_on(self):
+        calls = []
+        with self.assertRaises(KeyboardInterrupt):
+            self.measure(calls, interrupt=3)
+        self.assertEqual(self.rates(), {"a": [1, 3], "b": [2]})
+        self.measure(calls)
+        self.assertEqual(calls[3:], [("a", 1), ("b", 1), ("a", 2), ("b", 2)])
+        self.assertEqual(self.rates(), {"a": [1, 3, 4, 6], "b": [2, 5, 7]})
+        self.assertEqual(len(json.loads(self.file.read_text())["times"]["work"]), 4)
+        self.measure(calls)
+        self.assertEqual(len(calls), 7)
+
+    def test_a_record_belongs_to_one_machine_and_one_set_of_packages(self):
+        self.measure([])
+        before = self.file.read_text()
+        for part in ("machine", "versions"):
+            with mock.patch.object(run, part, lambda: {"is": "another"}):
+                said = rf"(?s)different '{part}'; .*--record.*there: .*here:  .*another"
+                with self.assertRaisesRegex(SystemExit, said):
+                    run.begin(self.file, ["new"], "abc")
+        with mock.patch.object(run, "machine", lambda: {"cpu": "a newer one"}):
+            with self.assertRaisesRegex(SystemExit, rf"(?s)\"cores\": {run.CORES}.*a newer one"):
+                run.begin(self.file, ["new"], "abc")
+        self.assertEqual(self.file.read_text(), before)
+
+    def test_a_work_in_a_record_belongs_to_one_commit(self):
+        self.measure([])
+        with self.assertRaisesRegex(SystemExit, "work of commit abc, and this is def"):
+            run.begin(self.file, ["work"], "def")
+        self.assertIn("work", run.begin(self.file, ["new"], "def")["works"])
+
+    def test_a_file_that_is_no_record_stays(self):
+        self.file.parent.mkdir()
+        self.file.write_text("notes")
+        with self.assertRaisesRegex(SystemExit, "record.json is no record.*--record"):
+            run.begin(self.file, ["work"], "abc")
+        self.assertEqual(self.file.read_text(), "notes")
+
+
+class Arguments(unittest.TestCase):
+    def refused(self, *words):
+        said = io.StringIO()
+        with mock.patch.object(sys, "argv", ["run.py", *words]), contextlib.redirect_stderr(said):
+            with self.assertRaises(SystemExit):
+                run.arguments()
+        return said.getvalue()
+
+    def test_wrong_ones_are_named(self):
+        with tempfile.TemporaryDirectory() as data:
+            self.assertIn("'0' is no number from 1 on", self.refused("--data", data, "--rounds", "0"))
+            self.assertIn("unknown: mnist (known: products,", self.refused("--data", data, "--works", "mnist"))
+            self.assertIn("lacks mnist/train-images-idx3", self.refused("--data", data, "--works", "keras-tuner"))
+            self.assertIn("lacks covertype.csv.gz", self.refused("--data", data, "--works", "covertype-256-256"))
+            with mock.patch.object(run, "SMALL", True):
+                self.assertIn("leave --record away",
+                              self.refused("--data", data, "--works", "products", "--record", "x.json"))
+
+
+if __name__ == "__main__":
+    unittest.main()
