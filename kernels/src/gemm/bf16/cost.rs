@@ -53,6 +53,19 @@ const PAIRS: Unit = Unit {
     rows: 1,
 };
 
+/// The same on Zen 4, which makes vectors of 512 bits in two halves, fitted to 37 products of `cargo bench --bench precision`:
+/// the method is chosen for one on which it was slower, dW 784×4096×64, and blocks of rows are not that long.
+#[cfg(target_arch = "x86_64")]
+const HALVES: Unit = Unit {
+    f32_rate: 98e9,
+    rate: 176e9,
+    pack: [0.136e-9, f64::INFINITY, f64::INFINITY],
+    byte: 0.08e-9,
+    finish: 0.1e-9,
+    fixed: 250e-9,
+    rows: 1,
+};
+
 /// Seconds to make an f32 of a byte of a batch.
 const WIDEN: f64 = 0.2e-9;
 
@@ -70,6 +83,8 @@ fn chains(isa: Isa) -> f64 {
 /// products of a layer, each of which counts them here: no choice differs for it from 784 inputs to 8 to 512 outputs.
 pub(super) fn seconds(isa: Isa, method: Method, bytes: bool, m: usize, k: usize, n: usize) -> f64 {
     let unit = match isa.bf16() {
+        #[cfg(target_arch = "x86_64")]
+        Some(Bf16::Pairs) if super::pairs::in_halves() => HALVES,
         #[cfg(target_arch = "x86_64")]
         Some(Bf16::Pairs) => PAIRS,
         _ => TILES,
