@@ -35,7 +35,9 @@
 //! ```
 
 use crate::backend::cuda::{Cuda, Pace, Products, Timed, Took, data_bytes};
-use crate::backend::{Backend, Caps, Cpu, Member, Precision, Reference, StepCost, UpdateRule, block_rows, cores, gpus};
+use crate::backend::{
+    Backend, Caps, Cpu, Member, Precision, Reference, StepCost, UpdateRule, cores, gpus, training_bytes,
+};
 use crate::bench::{CohortRate, CohortRow};
 use crate::check::{self, Choice, Finding, Findings};
 use crate::data::{Dataset, Features, Sketch, Targets};
@@ -260,16 +262,6 @@ impl Engine {
         matches!(self.0, Ready::Cuda(_))
     }
 
-    /// Bytes that a training of this network takes, its data aside: initial and kept weights, weights, gradient and two
-    /// moments; of each layer output, pre-activation and gradient of the rows that go through the network together; targets
-    /// and loss of the whole batch. In f32; an estimate from above.
-    pub fn training_bytes(&self, plan: &Plan, batch: usize) -> f64 {
-        let widths: usize = plan.layers.iter().map(|layer| layer.outputs).sum::<usize>() + plan.inputs;
-        let together = if matches!(self.0, Ready::Cpu(_)) { block_rows(plan, batch) } else { batch };
-        let (parameters, together) = (plan.parameters as f64, together as f64);
-        4.0 * (6.0 * parameters + 3.0 * widths as f64 * together + (plan.outputs + 1) as f64 * batch as f64)
-    }
-
     /// How many GPUs it is.
     pub fn gpus(&self) -> usize {
         if let Ready::Cuda(cuda) = &self.0 { cuda.limits().count() } else { 0 }
@@ -290,7 +282,7 @@ impl Engine {
     /// Refuses a network that does not fit the memory that is free, where the system says how much that is.
     fn check_memory(&self, fit: &Fit<'_>, plan: &Plan) -> Result<()> {
         let batch = fit.train.batch_size.min(fit.training.rows);
-        let needed = self.training_bytes(plan, batch);
+        let needed = training_bytes(plan, batch, self.caps().threads);
         let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
         let line = info.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
         let free =

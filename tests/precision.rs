@@ -198,8 +198,8 @@ fn bytes_train_in_blocks_as_their_numbers_do() {
     }
 }
 
-/// Forward alone is by tiles too, of numbers and of bytes: as exact as by chains of f32, and a row's outputs depend neither on
-/// the number of threads nor on where it stands.
+/// Forward alone is by tiles too, of numbers and of bytes: as exact as by chains of f32, and a row's outputs depend neither
+/// on the number of threads nor on where it stands, nor on how many there are.
 #[test]
 fn evaluations_by_tiles_are_as_exact_as_f32() {
     let digits = Digits::new(&[192, 192], 0.0);
@@ -220,7 +220,7 @@ fn evaluations_by_tiles_are_as_exact_as_f32() {
         let chains = on(portable, 1, &data);
         for (isa, _) in highest_by_tiles() {
             let bytes = matches!(data.features, Features::U8 { .. });
-            let products: Vec<_> = evaluation_products(isa, &plan, data.rows, bytes).collect();
+            let products: Vec<_> = evaluation_products(isa, &plan, bytes).collect();
             assert!(products[..2].iter().all(|product| product.method == Method::Bf16x6), "{products:?}");
             assert_eq!(products[0].bytes, bytes);
             let tiles = on(isa, 1, &data);
@@ -228,8 +228,22 @@ fn evaluations_by_tiles_are_as_exact_as_f32() {
             assert!(on(isa, 3, &data) == tiles, "{isa:?}: three threads differ from one");
             let backwards: Vec<f32> = tiles.rchunks(plan.outputs).flatten().copied().collect();
             assert!(on(isa, 1, &reversed(&data)) == backwards, "{isa:?}: a row's outputs depend on its place");
+            for rows in [1, 2, 17, 300] {
+                let few = on(isa, 1, &first_rows(&data, rows));
+                assert!(few == tiles[..few.len()], "{isa:?}: {rows} rows alone are not the same as among others");
+            }
         }
     }
+}
+
+/// Some rows alone.
+fn first_rows(data: &Dataset, rows: usize) -> Arc<Dataset> {
+    let count = rows * data.inputs;
+    let features = match &data.features {
+        Features::F32(values) => Features::F32(values[..count].to_vec()),
+        Features::U8 { values, scale } => Features::U8 { values: values[..count].to_vec(), scale: *scale },
+    };
+    Arc::new(Dataset { rows, features, ..data.clone() })
 }
 
 /// The last row first.

@@ -84,8 +84,12 @@ def native(binary):
 
 
 def rounds(count, measured, times):
-    """Numbers of the rounds that the lists of what has been measured lack; `times` receives when each begins."""
-    for number in range(min(map(len, measured), default=0), count):
+    """Numbers of the rounds that the lists of what has been measured lack; `times` receives when each begins. What an
+    interruption left of a round gives way to the whole one, which is measured at one time."""
+    whole = min(map(len, measured), default=0)
+    for done in (*measured, times):
+        del done[whole:]
+    for number in range(whole, count):
         times.append(datetime.now(timezone.utc).isoformat(timespec="minutes"))
         yield number
 
@@ -291,15 +295,20 @@ def begin(file, works, built):
         return record
     try:
         before = json.loads(file.read_text())
+        if not isinstance(before, dict):
+            raise ValueError("it holds no object")
     except ValueError as error:
         sys.exit(f"{file} is no record: {error}; name another file by --record")
     for part in ("machine", "versions"):
         if before.get(part) != record[part]:
             sys.exit(f"{file} is of a different {part!r}; name another file by --record\n"
                      f"  there: {json.dumps(before.get(part))}\n  here:  {json.dumps(record[part])}")
-    record |= {part: before.get(part, {}) for part in ("commits", "times", "works")}
+    record |= {part: before.get(part) or {} for part in ("commits", "times", "works")}
     for name in works:
         commit = record["commits"].get(name)
+        if name in record["works"] and str(commit).endswith("-dirty"):
+            sys.exit(f"{file} has {name} of {commit}, a tree that nobody can name: name another file by --record, "
+                     f"leave {name} out of --works, or remove it from the file")
         if name in record["works"] and commit != built:
             sys.exit(f"{file} has {name} of commit {commit}, and this is {built}: name another file by --record, "
                      f"leave {name} out of --works, or remove it from the file")

@@ -75,8 +75,8 @@ class Rounds(unittest.TestCase):
         self.assertEqual(self.rates(), {"a": [1, 3], "b": [2]})
         self.measure(calls)
         self.assertEqual(calls[3:], [("a", 1), ("b", 1), ("a", 2), ("b", 2)])
-        self.assertEqual(self.rates(), {"a": [1, 3, 4, 6], "b": [2, 5, 7]})
-        self.assertEqual(len(json.loads(self.file.read_text())["times"]["work"]), 4)
+        self.assertEqual(self.rates(), {"a": [1, 4, 6], "b": [2, 5, 7]})
+        self.assertEqual(len(json.loads(self.file.read_text())["times"]["work"]), 3)
         self.measure(calls)
         self.assertEqual(len(calls), 7)
 
@@ -99,12 +99,21 @@ class Rounds(unittest.TestCase):
             run.begin(self.file, ["work"], "def")
         self.assertIn("work", run.begin(self.file, ["new"], "def")["works"])
 
+    def test_a_work_of_a_changed_tree_does_not_go_on(self):
+        self.measure([])
+        record = json.loads(self.file.read_text())
+        record["commits"]["work"] = "abc-dirty"
+        self.file.write_text(json.dumps(record))
+        with self.assertRaisesRegex(SystemExit, "work of abc-dirty, a tree that nobody can name"):
+            run.begin(self.file, ["work"], "abc-dirty")
+
     def test_a_file_that_is_no_record_stays(self):
         self.file.parent.mkdir()
-        self.file.write_text("notes")
-        with self.assertRaisesRegex(SystemExit, "record.json is no record.*--record"):
-            run.begin(self.file, ["work"], "abc")
-        self.assertEqual(self.file.read_text(), "notes")
+        for text in ("notes", "[1]", '"notes"', "3"):
+            self.file.write_text(text)
+            with self.assertRaisesRegex(SystemExit, "record.json is no record.*--record"):
+                run.begin(self.file, ["work"], "abc")
+            self.assertEqual(self.file.read_text(), text)
 
 
 class Arguments(unittest.TestCase):

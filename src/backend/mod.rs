@@ -7,7 +7,9 @@ mod cpu;
 pub mod cuda;
 mod reference;
 
-pub use cpu::{Cpu, StepCost, StepProduct, Worker, block_rows, cores, evaluation_products, method, natively, products};
+pub use cpu::{
+    Cpu, StepCost, StepProduct, Worker, cores, evaluation_products, method, natively, products, training_bytes,
+};
 pub use cuda::{Gpu, gpus};
 pub use reference::Reference;
 
@@ -187,7 +189,7 @@ pub struct Member<'a> {
     /// Place in the plan of the search; keys dropout too.
     pub slot: u64,
     /// How the products of its steps are computed; the device takes the nearest that it has and that is no less exact.
-    /// Outputs ([`Backend::evaluate`]) are always computed by f32 multiply-adds.
+    /// Outputs ([`Backend::evaluate`]) are always as exact as f32's.
     pub precision: Precision,
 }
 

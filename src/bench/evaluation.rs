@@ -47,7 +47,7 @@ impl Evaluation {
     /// # Errors
     /// The network has no plan.
     pub fn units(&self, isa: Isa) -> Result<Units> {
-        Ok(Units::of_all(evaluation_products(isa, &self.0.plan()?, self.rows(), self.0.of_bytes())))
+        Ok(Units::of_all(evaluation_products(isa, &self.0.plan()?, self.0.of_bytes())))
     }
 
     /// Rows of its data: as many as a training's, fewer where they would take more than some 100 ms.

@@ -4,6 +4,7 @@
 
 use super::measure::{self, Constraint, Measure};
 use super::trial::Objective;
+use crate::backend::training_bytes;
 use crate::engine::{Engine, Fit, useful_threads};
 use crate::model::Plan;
 use crate::prepared::Sets;
@@ -55,16 +56,16 @@ impl Objective<'_> {
             spec.trial_time_limit.is_some() || self.budget.is_limited() || self.budget.may_deliver();
         let sets = self.bridge.prepared.sets(config.preprocess)?;
         let plan = Plan::new(&config.model, sets.train.inputs, sets.train.targets.outputs()).map_err(failed)?;
-        let parameters = plan.parameters;
-        self.price(context, parameters, None)?;
+        let batch = config.train.batch_size.min(sets.train.rows);
         let threads = match spec.threads {
             0 => self.bridge.threads.min(useful_threads(&plan, &config.train, &sets.train)),
             threads => threads,
         };
+        check_memory(&plan, batch, threads, spec.trial_memory_limit)?;
+        let parameters = plan.parameters;
+        self.price(context, parameters, None)?;
         let fit = Fit { validation: sets.validation.as_ref(), ..Fit::new(&sets.train, &config.model, &config.train) };
         let mut engine = self.bridge.engine_for(&fit, threads)?;
-        let batch = config.train.batch_size.min(sets.train.rows);
-        check_memory(&engine, &plan, batch, spec.trial_memory_limit)?;
         if spec.threads == 0 {
             engine = engine.shared(context.workers());
         }
@@ -132,8 +133,8 @@ impl Objective<'_> {
 }
 
 /// Fails a trial whose training would take more memory than one may.
-fn check_memory(engine: &Engine, plan: &Plan, batch: usize, limit: Option<u64>) -> Result<(), ObjectiveEnd> {
-    let needed = engine.training_bytes(plan, batch);
+fn check_memory(plan: &Plan, batch: usize, threads: usize, limit: Option<u64>) -> Result<(), ObjectiveEnd> {
+    let needed = training_bytes(plan, batch, threads);
     match limit {
         Some(limit) if needed > limit as f64 => {
             let mib = |bytes: f64| format!("{:.1} MiB", bytes / f64::from(1 << 20));

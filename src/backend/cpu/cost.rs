@@ -1,8 +1,8 @@
 //! What a step costs on a number of threads: a model of work, from its shapes, precision and instruction set alone.
 //!
 //! Seconds on n threads = Σ seconds of a product on one core / min(n, its parts) + the optimizer and the rows / min(n, the
-//! most parts) + (n − 1) · meetings + 2 (n − 1)/n · (exchange + packing), of which products, meetings and packing are those of
-//! every block of rows that a batch goes in.
+//! most parts) + (n − 1) · meetings + 2 (n − 1)/n · (exchange + packing), of which products, meetings and packing are
+//! those of every block of rows that a batch goes in.
 //!
 //! The constants are fitted to n = 1 and 2 on one machine; from 3 on this is an extrapolation that nothing was measured of.
 //! Meetings grow with every worker, since all add to one counter and read its line. Of what others wrote a worker reads
@@ -53,8 +53,8 @@ impl StepProduct {
     }
 }
 
-/// The products of a step over `batch` rows, `bytes` where they are that, block of rows by block: forward, dW and, but for
-/// the first, dX of each layer.
+/// The products of a step over `batch` rows, `bytes` where they are that, block of rows by block: forward, dW and, but
+/// for the first, dX of each layer.
 pub fn products(
     isa: Isa,
     plan: &Plan,
@@ -71,10 +71,11 @@ fn blocks(plan: &Plan, batch: usize) -> impl Iterator<Item = usize> + use<> {
     (0..batch).step_by(block.max(1)).map(move |first| block.min(batch - first))
 }
 
-/// The products of an evaluation of `rows` rows in all, `bytes` where they are that: of a block of them, or of them all where
-/// they are fewer. They are as exact as f32 whatever the training's precision, and all blocks' methods are the same.
-pub fn evaluation_products(isa: Isa, plan: &Plan, rows: usize, bytes: bool) -> impl Iterator<Item = StepProduct> {
-    let (m, allowed) = (rows.min(EVAL_ROWS), method(Precision::Highest));
+/// The products of an evaluation, `bytes` where the features are that: of a whole block of rows. Fewer rows are computed by
+/// the same methods, so that a row's outputs are the same alone as among others; they are as exact as f32 whatever the
+/// training's precision.
+pub fn evaluation_products(isa: Isa, plan: &Plan, bytes: bool) -> impl Iterator<Item = StepProduct> {
+    let (m, allowed) = (EVAL_ROWS, method(Precision::Highest));
     plan.layers.iter().enumerate().map(move |(l, &Layer { inputs: k, outputs: n, residual, .. })| {
         // What is added to the outputs has to be numbers.
         let bytes = bytes && l == 0 && !residual;
@@ -181,6 +182,21 @@ mod tests {
         // As much arithmetic, by instructions of which nothing is packed and by others.
         assert_eq!(threads(54, &[128, 128], 64, Precision::Highest), 2);
         assert_eq!(threads(54, &[128, 128], 64, Precision::Medium), 1);
+    }
+
+    /// All blocks but the last have the same rows, and that one fewer.
+    #[test]
+    fn a_large_batch_costs_what_its_blocks_do() {
+        let plan = Plan::new(&ModelSpec::uniform(&[64, 64], Activation::Relu, 0.0), 784, 10).expect("a network");
+        let (batch, block) = (4090, block_rows(&plan, 4090));
+        let rows: Vec<usize> = blocks(&plan, batch).collect();
+        assert!(rows.len() > 2 && rows.iter().sum::<usize>() == batch, "{rows:?}");
+        assert!(rows[..rows.len() - 1].iter().all(|&rows| rows == block) && rows[rows.len() - 1] < block, "{rows:?}");
+        let all: Vec<StepProduct> = products(isa(), &plan, batch, false, Precision::High).collect();
+        let each = rows.iter().flat_map(|&rows| products(isa(), &plan, rows, false, Precision::High));
+        assert_eq!(all, each.collect::<Vec<_>>());
+        let step = StepCost::new(isa(), &plan, batch, false, Precision::High);
+        assert_eq!(step.meet, rows.len() as f64 * MEET);
     }
 
     /// What `benches/record/threads.md` was fitted to: half the work, and everything else once.

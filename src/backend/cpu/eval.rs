@@ -2,7 +2,7 @@
 
 use super::net::{EVAL_ROWS, Net, WorkerMemory};
 use super::step::{features, pointwise_kind};
-use super::{Cpu, StepProduct, evaluation_products};
+use super::{Cpu, evaluation_products};
 use crate::data::{Dataset, Features, Targets};
 use crate::model::Loss;
 use hpt_kernels::epilogue::{Epilogue, Forward};
@@ -32,8 +32,6 @@ impl Net {
         assert_eq!(outputs.len(), data.rows * width, "outputs are rows × outputs");
         let blocks = sums.iter_mut().zip(outputs.chunks_mut(EVAL_ROWS * width)).enumerate();
         let blocks = Mutex::new(blocks);
-        let of_bytes = matches!(data.features, Features::U8 { .. });
-        let products: Vec<StepProduct> = evaluation_products(self.isa, &self.plan, data.rows, of_bytes).collect();
         cpu.team(|worker| {
             let mut memory = self.memory(worker.index);
             loop {
@@ -41,7 +39,7 @@ impl Net {
                 let Some((i, (sum, out))) = next else { break };
                 let start = i * EVAL_ROWS;
                 let rows = start..data.rows.min(start + EVAL_ROWS);
-                *sum = self.evaluate_block(&mut memory, &products, data, rows, out);
+                *sum = self.evaluate_block(&mut memory, data, rows, out);
             }
         });
         let labels = if let Targets::Classes { labels, .. } = &data.targets { labels.as_slice() } else { &[] };
@@ -51,22 +49,17 @@ impl Net {
         sums.iter().sum::<f64>() * self.criterion.scale(labels, data.rows, width)
     }
 
-    fn evaluate_block(
-        &self,
-        memory: &mut WorkerMemory,
-        products: &[StepProduct],
-        data: &Dataset,
-        rows: Range<usize>,
-        out: &mut [f32],
-    ) -> f64 {
+    fn evaluate_block(&self, memory: &mut WorkerMemory, data: &Dataset, rows: Range<usize>, out: &mut [f32]) -> f64 {
         let WorkerMemory { scratch, eval: [ping, pong], losses, .. } = memory;
         let (n, width) = (rows.len(), self.plan.inputs);
         let (mut from, mut to) = (ping, pong);
+        let of_bytes = matches!(data.features, Features::U8 { .. });
+        let products = || evaluation_products(self.isa, &self.plan, of_bytes);
         let elements = rows.start * width..rows.end * width;
         // Rows lie in order: they are read where they are, unless bytes have to become numbers.
         let mut x: Left = match &data.features {
             Features::F32(values) => Matrix::row_major(&values[elements], n, width).into(),
-            Features::U8 { values, scale } if products.first().is_some_and(|first| first.bytes) => {
+            Features::U8 { values, scale } if products().next().is_some_and(|first| first.bytes) => {
                 Left::Bytes(Matrix::row_major(&values[elements], n, width), *scale)
             }
             Features::U8 { .. } => {
@@ -78,7 +71,7 @@ impl Net {
         };
         // SAFETY: no step runs during an evaluation, so nobody writes the weights.
         let weights = unsafe { self.weights.part(0..self.weights.len()) };
-        for (l, (layer, product)) in self.plan.layers.iter().zip(products).enumerate() {
+        for (l, (layer, product)) in self.plan.layers.iter().zip(products()).enumerate() {
             let area = &self.arena.areas[l];
             let last = l + 1 == self.plan.layers.len();
             let c = if last { &mut *out } else { &mut to[..n * layer.outputs] };

@@ -23,7 +23,7 @@ pub use cost::{StepCost, StepProduct, evaluation_products, products};
 use hpt_kernels::gemm::Method;
 use hpt_kernels::isa::Isa;
 use net::Net;
-pub use net::block_rows;
+pub use net::training_bytes;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use team::Barrier;

@@ -38,6 +38,16 @@ pub fn block_rows(plan: &Plan, batch: usize) -> usize {
     batch.div_ceil(batch.div_ceil(most).max(1)).next_multiple_of(BLOCK_ROWS).min(batch)
 }
 
+/// Bytes that a training takes, its data aside: initial and kept weights, weights, gradient and two moments; of each layer
+/// output, pre-activation and gradient of a block of rows; targets and loss of the whole batch; of every worker two layers'
+/// outputs of a block of an evaluation. What operands are packed in is left out.
+pub fn training_bytes(plan: &Plan, batch: usize, threads: usize) -> f64 {
+    let widths: usize = plan.layers.iter().map(|layer| layer.outputs).sum::<usize>() + plan.inputs;
+    let (parameters, block) = (plan.parameters as f64, block_rows(plan, batch) as f64);
+    let workers = threads as f64 * 2.0 * EVAL_ROWS as f64 * plan.widest() as f64;
+    4.0 * (6.0 * parameters + 3.0 * widths as f64 * block + (plan.outputs + 1) as f64 * batch as f64 + workers)
+}
+
 pub(super) struct Net {
     pub plan: Plan,
     pub arena: Arena,
@@ -296,6 +306,15 @@ impl Net {
 mod tests {
     use super::*;
     use crate::model::{Activation, ModelSpec};
+
+    #[test]
+    fn memory_is_for_a_block_of_rows_and_for_every_worker() {
+        let plan = Plan::new(&ModelSpec::uniform(&[1000], Activation::Relu, 0.0), 8, 2).expect("a network");
+        let bytes = |batch, threads| training_bytes(&plan, batch, threads);
+        assert!(bytes(1_000_000, 1) < 100e6, "not 12 GB for all rows: {:e}", bytes(1_000_000, 1));
+        assert!(bytes(64, 1) >= 4.0 * (6 * plan.parameters + 2 * 256 * 1000) as f64);
+        assert_eq!(bytes(64, 3) - bytes(64, 1), 4.0 * (2 * 2 * 256 * 1000) as f64);
+    }
 
     #[test]
     fn blocks_are_even_and_no_smaller_than_the_pass_over_the_weights_is_worth() {

@@ -53,8 +53,9 @@ const PAIRS: Unit = Unit {
     rows: 1,
 };
 
-/// The same on Zen 4, which makes vectors of 512 bits in two halves, fitted to 37 products of `cargo bench --bench precision`:
-/// the method is chosen for one on which it was slower, dW 784×4096×64, and blocks of rows are not that long.
+/// The same on Zen 4, which makes vectors of 512 bits in two halves, fitted to 37 products of
+/// `cargo bench --bench precision`: the method is chosen for one on which it was slower, dW 784×4096×64, and blocks of
+/// rows are not that long.
 #[cfg(target_arch = "x86_64")]
 const HALVES: Unit = Unit {
     f32_rate: 98e9,

@@ -84,8 +84,8 @@ impl Method {
     /// Every method, most exact first.
     pub const ALL: [Method; 4] = [Method::F32, Method::Bf16x6, Method::Bf16x3, Method::Bf16];
 
-    /// The fastest method for a product m × k × n that is at least as exact as this one: chosen from the shape and the
-    /// instruction set alone. A caller that divides C among threads asks for the whole product.
+    /// The fastest method for a product m × k × n that is at least as exact as this one: chosen from the shape, the
+    /// instruction set and its unit of bf16 alone. A caller that divides C among threads asks for the whole product.
     pub fn choose(self, isa: Isa, m: usize, k: usize, n: usize) -> Method {
         self.chosen(isa, false, (m, k, n))
     }

@@ -24,7 +24,7 @@ const MAX_ROWS: usize = 14;
 /// Independent sums of the measurement: enough to hide the latency on two ports.
 const SUMS: usize = 12;
 
-/// Whether these instructions pay, which goes by the maker: seen on AMD's Zen 5, and on Intel's Xeons that they do not.
+/// Whether these instructions pay, which goes by the maker: seen on AMD's Zen 4 and 5, and on Intel's Xeons that they do not.
 pub(super) fn fast() -> bool {
     static FAST: OnceLock<bool> = OnceLock::new();
     *FAST.get_or_init(|| {
