@@ -42,13 +42,13 @@ use crate::bench::{CohortRate, CohortRow};
 use crate::check::{self, Choice, Finding, Findings};
 use crate::data::{Dataset, Features, Sketch, Targets};
 use crate::model::{Head, Model, ModelSpec, Plan, Training, initialise};
+use crate::sharers::Sharers;
 use crate::train::{
     Checkpoint, Control, Epoch, Paused, Scores, Stopped, TrainSpec, Trained, Trainer, evaluate, go_on, resume, train,
 };
 use crate::{Error, Result};
 use hpt_kernels::isa::Isa;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 /// Where to train.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -314,10 +314,10 @@ impl Engine {
         Ok(Some((cuda.capacity(first.data_bytes()) / (bytes / fits.len()).max(1)).max(1)))
     }
 
-    /// The same device as one of `sharers`, a number that may change: a CPU takes its share of the cores at each run of
-    /// steps, and at most the threads that it was made with.
+    /// The same device as one of those that share the cores: a CPU takes its share at each run of steps, and at most the
+    /// threads that it was made with.
     #[must_use]
-    pub fn shared(self, sharers: Arc<AtomicUsize>) -> Self {
+    pub fn shared(self, sharers: Arc<Sharers>) -> Self {
         match self.0 {
             Ready::Cpu(cpu) => Engine(Ready::Cpu(cpu.shared(sharers))),
             other => Engine(other),

@@ -17,6 +17,7 @@ pub mod report;
 pub mod sampler;
 pub mod search;
 pub mod settings;
+pub mod sharers;
 pub mod space;
 pub mod statistics;
 pub mod study;

@@ -7,12 +7,12 @@ use hpt_engine::data::{Dataset, Features};
 use hpt_engine::engine::{Device, Engine, Fit};
 use hpt_engine::model::{Activation, Init, LayerSpec, ModelSpec, Plan, initialise};
 use hpt_engine::random::{Purpose, Stream};
+use hpt_engine::sharers::Sharers;
 use hpt_engine::train::{Control, Optimizer, Schedule, ScheduleKind, TrainSpec};
 use hpt_kernels::isa::Isa;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Counts the allocations of each thread.
 struct Counting;
@@ -369,12 +369,17 @@ fn a_share_of_the_cores_that_changes_changes_no_bits() {
     let data = Kind::Classes(3).data(257, INPUTS, 4);
     let model = ModelSpec::uniform(&[300, 70], Activation::Relu, 0.2);
     let train = TrainSpec { epochs: 6, batch_size: 64, ..TrainSpec::default() };
-    let sharers = Arc::new(AtomicUsize::new(1));
+    let sharers = Sharers::new(1);
     let fit = Fit::new(&data, &model, &train);
     let alone = Engine::new(Device::Cpu, 1).unwrap().fit(&fit, &mut |_| Control::Continue).unwrap();
     let engine = Engine::new(Device::Cpu, 0).unwrap().shared(Arc::clone(&sharers));
     let changing = engine.fit(&fit, &mut |epoch| {
-        sharers.store([1000, 1, 2][epoch.epoch % 3], Ordering::Relaxed);
+        // All cores at first and in every third epoch, else one.
+        match epoch.epoch % 3 {
+            1 => (0..1000).for_each(|_| sharers.enter()),
+            0 => (0..1000).for_each(|_| sharers.leave()),
+            _ => {}
+        }
         Control::Continue
     });
     assert!(alone.weights == changing.unwrap().weights);

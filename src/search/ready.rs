@@ -67,7 +67,7 @@ impl Objective<'_> {
         let fit = Fit { validation: sets.validation.as_ref(), ..Fit::new(&sets.train, &config.model, &config.train) };
         let mut engine = self.bridge.engine_for(&fit, threads)?;
         if spec.threads == 0 {
-            engine = engine.shared(context.workers());
+            engine = engine.shared(context.sharers());
         }
         Ok(Ready { settings, config, sets, parameters, engine })
     }

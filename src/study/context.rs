@@ -6,11 +6,11 @@
 use super::optimize::Run;
 use super::tell::{Notes, stored_constraints};
 use crate::history::{CONSTRAINTS, OF_PARTS, Trial};
+use crate::sharers::Sharers;
 use crate::space::Params;
 use crate::{Error, Result};
 use serde_json::Value as Json;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
 /// How an objective ends without values.
@@ -178,9 +178,10 @@ impl Context<'_> {
         self.run.stopping().is_some()
     }
 
-    /// How many workers of this call are at work, this one included: with the last trials they become fewer, and what waits
-    /// for others (`deterministic`) is not among them.
-    pub fn workers(&self) -> Arc<AtomicUsize> {
+    /// The workers of this call that are at work, this one included: with the last trials they become fewer, and what waits
+    /// for others (`deterministic`) is not among them. Trainings that [share](crate::engine::Engine::shared) the cores by
+    /// them leave none idle.
+    pub fn sharers(&self) -> Arc<Sharers> {
         Arc::clone(&self.run.at_work)
     }
 

@@ -16,6 +16,7 @@ use super::tell::{Notes, Outcome};
 use crate::history::Trial;
 use crate::pruner::Pruner;
 use crate::sampler::Sampler;
+use crate::sharers::Sharers;
 use crate::{Error, Result};
 use std::any::Any;
 use std::collections::BTreeSet;
@@ -171,7 +172,7 @@ pub(super) struct Run<'a> {
     /// How many are left; changes with `shared` locked.
     workers: AtomicUsize,
     /// How many of them do not wait for others.
-    pub(super) at_work: Arc<AtomicUsize>,
+    pub(super) at_work: Arc<Sharers>,
     /// Signalled when `shared` or `workers` changes.
     changed: Condvar,
     /// Set with `shared.fatal`.
@@ -221,7 +222,7 @@ impl Study {
             reports: Mutex::default(),
             shared: Mutex::default(),
             workers: AtomicUsize::new(jobs),
-            at_work: Arc::new(AtomicUsize::new(jobs)),
+            at_work: Sharers::new(jobs),
             changed: Condvar::new(),
             failed: AtomicBool::new(false),
             following,
@@ -448,7 +449,7 @@ impl Drop for Leaving<'_> {
         // Under the lock that the keeper waits with, so that it cannot miss the last one.
         let _shared = self.0.shared();
         self.0.workers.fetch_sub(1, AcqRel);
-        self.0.at_work.fetch_sub(1, AcqRel);
+        self.0.at_work.leave();
         self.0.changed.notify_all();
     }
 }

@@ -21,7 +21,6 @@ use super::stop::{Order, StopRules, Watch};
 use crate::Result;
 use crate::history::{State, Trial};
 use crate::pruner::Pruner;
-use std::sync::atomic::Ordering::AcqRel;
 use std::sync::{MutexGuard, PoisonError};
 
 /// Whether a trial that has ended may be told.
@@ -133,7 +132,7 @@ impl Run<'_> {
             return Ok(Some(answer));
         }
         // What waits needs no core: the others may have it.
-        self.at_work.fetch_sub(1, AcqRel);
+        self.at_work.leave();
         let found = loop {
             if self.stopping().is_some() {
                 break Ok(None);
@@ -147,7 +146,7 @@ impl Run<'_> {
                 break Err(error);
             }
         };
-        self.at_work.fetch_add(1, AcqRel);
+        self.at_work.enter();
         found
     }
 

@@ -131,19 +131,19 @@ fn the_last_trials_know_that_others_are_done() {
     let seen = Mutex::new(Vec::new());
     let (first_is_done, done) = (Mutex::new(false), Condvar::new());
     let objective = |context: &mut Context<'_>| {
-        let workers = context.workers();
+        let sharers = context.sharers();
         if context.slot() == 0 {
             // Until the other worker has done all others and gone home.
             let over = first_is_done.lock().unwrap();
             drop(done.wait_while(over, |over| !*over).unwrap());
-            while workers.load(Ordering::Relaxed) > 1 {
+            while sharers.workers() > 1 {
                 std::thread::yield_now();
             }
         } else if context.slot() == 4 {
             *first_is_done.lock().unwrap() = true;
             done.notify_all();
         }
-        seen.lock().unwrap().push(workers.load(Ordering::Relaxed));
+        seen.lock().unwrap().push(sharers.workers());
         Ok(vec![0.0])
     };
     study.optimize(&OptimizeSpec { jobs: 2, ..spec(5) }, objective).unwrap();

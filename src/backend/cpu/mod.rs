@@ -18,13 +18,14 @@ mod team;
 use super::{Backend, Caps, Member, Precision, Run};
 use crate::data::Dataset;
 use crate::model::{Layer, Plan};
+use crate::sharers::{Place, Sharers};
 use crate::{Error, Result};
 pub use cost::{StepCost, StepProduct, evaluation_products, products};
 use hpt_kernels::gemm::Method;
 use hpt_kernels::isa::Isa;
 use net::Net;
 pub use net::training_bytes;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use team::Barrier;
 pub use team::Worker;
@@ -35,7 +36,7 @@ pub struct Cpu {
     isa: Isa,
     threads: usize,
     pool: Option<rayon::ThreadPool>,
-    sharers: Option<Arc<AtomicUsize>>,
+    place: Option<Place>,
     /// Rows of a batch at a time, where it is said.
     block: Option<usize>,
     /// Steps that were made, …
@@ -68,7 +69,7 @@ impl Cpu {
             }
         };
         let (steps, worked) = (AtomicU64::new(0), AtomicU64::new(0));
-        Ok(Cpu { isa, threads, pool, sharers: None, block: None, steps, worked })
+        Ok(Cpu { isa, threads, pool, place: None, block: None, steps, worked })
     }
 
     /// The same device, on which batches go through a network so many rows (at least one) at a time, instead of as many
@@ -83,17 +84,16 @@ impl Cpu {
         self.isa
     }
 
-    /// The same device among others: every run of steps takes the share of the cores that `sharers` devices leave it at
-    /// that moment, and at most as many workers as the device has. Numbers do not change with it.
+    /// The same device among others: every run of steps takes the share of the cores that the others leave it at that
+    /// moment, and at most as many workers as the device has. Numbers do not change with it.
     #[must_use]
-    pub fn shared(self, sharers: Arc<AtomicUsize>) -> Self {
-        Cpu { sharers: Some(sharers), ..self }
+    pub fn shared(self, sharers: Arc<Sharers>) -> Self {
+        Cpu { place: Some(Place::new(sharers, self.threads)), ..self }
     }
 
     /// How many workers a run would have now.
     fn workers(&self) -> usize {
-        let share = |sharers: &Arc<AtomicUsize>| share_of(cores(), sharers.load(Relaxed)).min(self.threads);
-        self.sharers.as_ref().map_or(self.threads, share)
+        self.place.as_ref().map_or(self.threads, |place| place.share(cores()))
     }
 
     /// How many workers its steps had, on average; before the first one as many as it would have now.
@@ -123,11 +123,6 @@ impl Cpu {
         }
         size
     }
-}
-
-/// The cores of each of `sharers` trainings: together they have no more than there are, but one each at the least.
-fn share_of(cores: usize, sharers: usize) -> usize {
-    (cores / sharers.max(1)).max(1)
 }
 
 /// The least exact method that a precision allows.
@@ -235,29 +230,20 @@ impl Backend for Cpu {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::AtomicUsize;
 
-    #[test]
-    fn trainings_share_the_cores() {
-        let shares = |cores, most| (1..=most).map(|sharers| share_of(cores, sharers)).collect::<Vec<_>>();
-        assert_eq!(shares(1, 3), [1, 1, 1]);
-        assert_eq!(shares(2, 3), [2, 1, 1], "the last of two gets both");
-        assert_eq!(shares(8, 9), [8, 4, 2, 2, 1, 1, 1, 1, 1]);
-        assert_eq!(share_of(2, 0), 2, "nobody counts the one that asks: it has left");
-        for cores in 1..=70 {
-            for sharers in 1..=80 {
-                let all = share_of(cores, sharers) * sharers;
-                assert!(all <= cores.max(sharers), "{sharers} of {cores} cores have {all} threads");
-            }
-        }
+    /// Makes them so many.
+    fn set(sharers: &Sharers, workers: usize) {
+        (sharers.workers()..workers).for_each(|_| sharers.enter());
+        (workers..sharers.workers()).for_each(|_| sharers.leave());
     }
 
     #[test]
     fn a_team_has_the_share_of_the_moment() {
-        let sharers = Arc::new(AtomicUsize::new(1));
-        let threads = cores() + 1;
-        let cpu = Cpu::new(threads).expect("threads").shared(Arc::clone(&sharers));
+        let sharers = Sharers::new(1);
+        let cpu = Cpu::new(cores()).expect("threads").shared(Arc::clone(&sharers));
         let workers = |now: usize| {
-            sharers.store(now, Relaxed);
+            set(&sharers, now);
             let seen = AtomicUsize::new(0);
             let size = cpu.team(|worker| {
                 assert!(worker.index < worker.size);
@@ -267,17 +253,19 @@ mod tests {
             assert_eq!(seen.into_inner(), size);
             size
         };
-        assert_eq!([1, 2, 1000, 1].map(workers), [1, 2, 1000, 1].map(|now| share_of(cores(), now)));
+        let share = |now: usize| cores().saturating_sub(now - 1).max(1);
+        assert_eq!([1, 2, 1000, 1].map(workers), [1, 2, 1000, 1].map(share), "the others do not train yet");
+        let threads = cores() + 1;
         let alone = Cpu::new(threads).expect("threads");
         assert_eq!(alone.team(|_| {}), threads, "a device that shares with nobody has what it was made with");
     }
 
     #[test]
     fn the_mean_of_workers_is_over_steps() {
-        let sharers = Arc::new(AtomicUsize::new(1000));
+        let sharers = Sharers::new(1000);
         let cpu = Cpu::new(cores()).expect("threads").shared(Arc::clone(&sharers));
         assert_eq!(cpu.mean_workers(), 1.0, "what it would have now");
-        sharers.store(1, Relaxed);
+        set(&sharers, 1);
         assert_eq!(cpu.mean_workers(), cores() as f64);
         cpu.count(30, 1);
         cpu.count(10, 5);
