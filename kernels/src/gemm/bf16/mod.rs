@@ -86,17 +86,9 @@ impl Method {
 
     /// The fastest method for a product m × k × n that is at least as exact as this one: chosen from the shape, the
     /// instruction set and its unit of bf16 alone. A caller that divides C among threads asks for the whole product.
-    pub fn choose(self, isa: Isa, m: usize, k: usize, n: usize) -> Method {
-        self.chosen(isa, false, (m, k, n))
-    }
-
-    /// The same where A may be bytes ([`Left::Bytes`](super::Left::Bytes)), or else, for [`Method::F32`], the numbers that
+    /// `bytes`: A may be bytes ([`Left::Bytes`](super::Left::Bytes)), or else, for [`Method::F32`], the numbers that
     /// they stand for.
-    pub fn choose_of_bytes(self, isa: Isa, m: usize, k: usize, n: usize) -> Method {
-        self.chosen(isa, true, (m, k, n))
-    }
-
-    fn chosen(self, isa: Isa, bytes: bool, (m, k, n): (usize, usize, usize)) -> Method {
+    pub fn choose(self, isa: Isa, bytes: bool, m: usize, k: usize, n: usize) -> Method {
         let seconds = |method: &Method| method.seconds(isa, bytes, m, k, n);
         // Errors of sums of few terms do not average out, and no unit is faster there.
         let allowed = if k < pack::CHUNK { Method::F32 } else { self };

@@ -397,19 +397,19 @@ fn methods_are_chosen_from_the_shape() {
     for isa in Isa::available().chain(Isa::by_name("amx-emulated")) {
         for method in Method::ALL {
             for (m, k, n) in [(1, 1, 1), (32, 64, 10), (128, 10, 512), (128, 512, 512), (2_048, 2_048, 2_048)] {
-                let chosen = method.choose(isa, m, k, n);
+                let chosen = method.choose(isa, false, m, k, n);
                 assert!(chosen <= method && chosen.is_native(isa));
                 assert!((m > 1 && k >= CHUNK) || chosen == Method::F32, "{} {method:?}", isa.name());
             }
         }
-        let large = Method::Bf16.choose(isa, 512, 784, 512);
+        let large = Method::Bf16.choose(isa, false, 512, 784, 512);
         assert_eq!(large == Method::Bf16, Method::Bf16.is_native(isa), "{}", isa.name());
     }
     let tiles = Isa::by_name("amx-emulated").expect("every machine can emulate");
-    assert_eq!(Method::Bf16x3.choose(tiles, 128, 512, 512), Method::Bf16x3);
-    assert_eq!(Method::Bf16x3.choose(tiles, 32, 10, 64), Method::F32);
-    assert_eq!(Method::Bf16x6.choose(tiles, 128, 512, 512), Method::Bf16x6);
-    assert_eq!(Method::Bf16x6.choose(tiles, 32, 784, 64), Method::F32);
+    assert_eq!(Method::Bf16x3.choose(tiles, false, 128, 512, 512), Method::Bf16x3);
+    assert_eq!(Method::Bf16x3.choose(tiles, false, 32, 10, 64), Method::F32);
+    assert_eq!(Method::Bf16x6.choose(tiles, false, 128, 512, 512), Method::Bf16x6);
+    assert_eq!(Method::Bf16x6.choose(tiles, false, 32, 784, 64), Method::F32);
 }
 
 /// f32 on the sets with bf16 units is what it is without.
