@@ -89,17 +89,16 @@ impl Method {
     /// `bytes`: A may be bytes ([`Left::Bytes`](super::Left::Bytes)), or else, for [`Method::F32`], the numbers that
     /// they stand for.
     pub fn choose(self, isa: Isa, bytes: bool, m: usize, k: usize, n: usize) -> Method {
-        let seconds = |method: &Method| method.seconds(isa, bytes, m, k, n);
         // Errors of sums of few terms do not average out, and no unit is faster there.
         let allowed = if k < pack::CHUNK { Method::F32 } else { self };
         let exact_enough = Method::ALL.into_iter().filter(|method| *method <= allowed && method.is_native(isa));
-        exact_enough.min_by(|a, b| seconds(a).total_cmp(&seconds(b))).unwrap_or(Method::F32)
+        cost::of(isa).fastest(exact_enough, bytes, m, k, n)
     }
 
     /// Estimated seconds of a product m × k × n by this method on one core, `bytes` where A are bytes: a model of work, fitted
     /// to a processor of each kind, which knows nothing of this one's clock or memory.
     pub fn seconds(self, isa: Isa, bytes: bool, m: usize, k: usize, n: usize) -> f64 {
-        cost::seconds(isa, self, bytes, m, k, n)
+        cost::of(isa).seconds(self, bytes, m, k, n)
     }
 
     /// Whether the set has a unit for this method.

@@ -412,6 +412,50 @@ fn methods_are_chosen_from_the_shape() {
     assert_eq!(Method::Bf16x6.choose(tiles, false, 32, 784, 64), Method::F32);
 }
 
+/// Both units of pairs, whichever this machine has. Beside halves arithmetic takes two and a half times as long, in f32
+/// too, and packing does not: it outweighs what is gained in fewer shapes.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn pairs_in_halves_are_chosen_for_smaller_products_than_whole_ones() {
+    let chosen = |unit: &cost::Unit, bytes, (m, k, n)| {
+        unit.fastest([Method::F32, Method::Bf16].into_iter(), bytes, m, k, n) == Method::Bf16
+    };
+    for (bytes, shape, halves, whole) in [
+        // 784-64-64-10 in batches of 32: forward and dW of the first layer, of numbers and of bytes, and the second.
+        (false, (32, 784, 64), true, false),
+        (false, (784, 32, 64), true, false),
+        (true, (32, 784, 64), true, true),
+        (true, (784, 32, 64), true, false),
+        (false, (32, 64, 64), false, false),
+        // The second layer in batches of 128, and the first of 784-448-10.
+        (false, (128, 64, 64), true, false),
+        (false, (64, 128, 64), true, false),
+        (false, (32, 784, 448), true, false),
+        // 54-256-7, whose outputs are for neither, and 784-512-512, which is for both.
+        (false, (256, 54, 256), true, false),
+        (false, (256, 256, 7), false, false),
+        (false, (128, 784, 512), true, true),
+        (false, (128, 512, 512), true, true),
+    ] {
+        assert_eq!(chosen(&cost::HALVES, bytes, shape), halves, "in halves, bytes: {bytes}, {shape:?}");
+        assert_eq!(chosen(&cost::PAIRS, bytes, shape), whole, "whole, bytes: {bytes}, {shape:?}");
+    }
+}
+
+/// By the signatures of an EPYC 7003 (Zen 3), 9004 (Zen 4) and 9005 (Zen 5), and by what Linux says of this machine.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn halves_are_known_by_the_processors_family() {
+    assert_eq!([0x00a0_0f11, 0x00a1_0f11, 0x00b0_0f21].map(pairs::family), [25, 25, 26]);
+    if cfg!(target_os = "linux") {
+        let told = std::fs::read_to_string("/proc/cpuinfo").expect("Linux has it");
+        let has = |key: &str, value: &str| {
+            told.lines().any(|line| line.split_once(':').is_some_and(|(k, v)| k.trim() == key && v.trim() == value))
+        };
+        assert_eq!(pairs::in_halves(), has("vendor_id", "AuthenticAMD") && has("cpu family", "25"));
+    }
+}
+
 /// f32 on the sets with bf16 units is what it is without.
 #[test]
 fn f32_is_the_same_on_every_set_of_the_same_vectors() {
