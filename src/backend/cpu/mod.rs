@@ -185,6 +185,10 @@ impl Backend for Cpu {
         natively(wanted, self.isa)
     }
 
+    fn unit(&self, wanted: Precision) -> Option<&'static str> {
+        method(wanted).unit(self.isa)
+    }
+
     fn upload(&self, dataset: Arc<Dataset>) -> Result<Arc<Dataset>> {
         Ok(dataset)
     }

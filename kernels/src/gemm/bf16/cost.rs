@@ -11,6 +11,8 @@ use crate::isa::{Bf16, Isa};
 
 /// A unit's part of the model.
 pub(super) struct Unit {
+    /// What the unit is, where machines of one set have different ones: methods are chosen by it, and so the last bits.
+    pub kind: Option<&'static str>,
     /// f32 of a vector.
     lanes: usize,
     /// Operations a second in f32 on the same machine …
@@ -33,6 +35,7 @@ pub(super) struct Unit {
 /// forward products, dW and dX: so that, of `high`, no method is chosen for a shape there on which it was slower, but for dW
 /// 784×32×64, where it is slower alone and faster with the optimizer; of `highest`, for none at all; of `medium` f32 would have been faster on dW 512×128×10.
 const TILES: Unit = Unit {
+    kind: None,
     lanes: 16,
     f32_rate: 152e9,
     rate: 2_000e9,
@@ -47,6 +50,7 @@ const TILES: Unit = Unit {
 /// which it was slower.
 #[cfg(target_arch = "x86_64")]
 pub(super) const PAIRS: Unit = Unit {
+    kind: Some("bf16 in 512 bits"),
     lanes: 16,
     f32_rate: 245e9,
     rate: 470e9,
@@ -62,6 +66,7 @@ pub(super) const PAIRS: Unit = Unit {
 /// rows are not that long.
 #[cfg(target_arch = "x86_64")]
 pub(super) const HALVES: Unit = Unit {
+    kind: Some("bf16 in 2 × 256 bits"),
     lanes: 16,
     f32_rate: 98e9,
     rate: 176e9,

@@ -101,6 +101,12 @@ impl Method {
         cost::of(isa).seconds(self, bytes, m, k, n)
     }
 
+    /// What, beside the set, [`choose`](Method::choose) goes by where this method is allowed, so that results differ in
+    /// their last bits between machines of one set: the kind of unit. None where all of the set's machines choose alike.
+    pub fn unit(self, isa: Isa) -> Option<&'static str> {
+        if self != Method::F32 && self.is_native(isa) { cost::of(isa).kind } else { None }
+    }
+
     /// Whether the set has a unit for this method.
     pub fn is_available(self, isa: Isa) -> bool {
         match (self, isa.bf16()) {

@@ -442,6 +442,19 @@ fn pairs_in_halves_are_chosen_for_smaller_products_than_whole_ones() {
     }
 }
 
+/// A kind of unit is told where choices depend on it, and nowhere else.
+#[test]
+fn units_are_told_where_machines_of_one_set_differ() {
+    for isa in Isa::available().chain(Isa::by_name("amx-emulated")) {
+        for method in Method::ALL {
+            let pairs = isa.name() == "avx512" && method == Method::Bf16 && method.is_native(isa);
+            assert_eq!(method.unit(isa).is_some(), pairs, "{} {method:?}", isa.name());
+        }
+    }
+    #[cfg(target_arch = "x86_64")]
+    assert_ne!(cost::HALVES.kind, cost::PAIRS.kind);
+}
+
 /// By the signatures of an EPYC 7003 (Zen 3), 9004 (Zen 4) and 9005 (Zen 5), and by what Linux says of this machine.
 #[cfg(target_arch = "x86_64")]
 #[test]
