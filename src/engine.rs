@@ -340,6 +340,12 @@ impl Engine {
         on_device!(self, backend => backend.precision(wanted))
     }
 
+    /// What else than [`Caps::isa`] the bits of products depend on where that precision is asked for: the kind of unit, of
+    /// a set whose machines have different ones.
+    pub fn unit(&self, wanted: Precision) -> Option<&'static str> {
+        on_device!(self, backend => backend.unit(wanted))
+    }
+
     /// Compares the device with the oracle; see [`check::all`].
     pub fn compare(&self, choice: Choice<'_>, on_finding: &mut dyn FnMut(usize, &Finding)) -> Findings {
         on_device!(self, backend => check::all(backend, choice, on_finding))

@@ -176,12 +176,10 @@ fn products_by_tiles_follow_the_oracle() {
             [(Precision::Highest, chain), (Precision::High, 2f64.powi(-15)), (Precision::Medium, 2f64.powi(-7))]
         {
             let allowed = method(precision);
-            let first = [(batch, inputs, units), (inputs, batch, units)].map(|(m, k, n)| match what {
-                "bytes" => allowed.choose_of_bytes(isa, m, k, n),
-                _ => allowed.choose(isa, m, k, n),
-            });
+            let choose = |bytes: bool| move |(m, k, n)| allowed.choose(isa, bytes, m, k, n);
+            let first = [(batch, inputs, units), (inputs, batch, units)].map(choose(what == "bytes"));
             // The second layer's, of which that of its inputs' gradient has the shape of the first.
-            let second = [(batch, units, units), (units, batch, units)].map(|(m, k, n)| allowed.choose(isa, m, k, n));
+            let second = [(batch, units, units), (units, batch, units)].map(choose(false));
             assert_eq!([first, second], [[allowed; 2]; 2], "{what}, {precision:?}: another method would be tested");
             let (losses, weights) = steps(&Cpu::with_isa(isa, 1).unwrap(), &of(precision), data, &RATES);
             // A weight's gradient is behind a product of each layer forward and back. A step rounds the weight once.

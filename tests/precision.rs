@@ -86,7 +86,7 @@ fn a_device_takes_the_lowest_precision_that_it_has_and_that_was_allowed() {
 fn bf16_products_are_the_same_bits_for_every_number_of_threads() {
     let digits = Digits::new(&[192, 192], 0.2);
     for tier in tiers().into_iter().chain(highest_by_tiles()) {
-        assert_ne!(method(tier.1).choose(tier.0, 128, 192, 192), Method::F32, "the test would compare f32");
+        assert_ne!(method(tier.1).choose(tier.0, false, 128, 192, 192), Method::F32, "the test would compare f32");
         let one = digits.train(tier, 1, 1, 3);
         for threads in [2, 3] {
             let several = digits.train(tier, threads, 1, 3);
@@ -153,7 +153,7 @@ fn bytes_train_as_their_numbers_do() {
     let [bytes, numbers] = Digits::new(&[192, 192], 0.2).in_bytes();
     let (rows, inputs) = (bytes.training.rows, bytes.training.inputs);
     for (isa, precision) in tiers().into_iter().chain(highest_by_tiles()) {
-        let by_units = |m, k, n| method(precision).choose_of_bytes(isa, m, k, n) != Method::F32;
+        let by_units = |m, k, n| method(precision).choose(isa, true, m, k, n) != Method::F32;
         let of_bytes = |&batch: &usize| by_units(batch, inputs, 192) && by_units(inputs, batch, 192);
         let batch_size = (96..rows).filter(|batch| (1..32).contains(&(rows % batch))).find(of_bytes);
         let batch_size = batch_size.unwrap_or_else(|| panic!("{isa:?} {precision:?}: the test would compare f32"));
@@ -180,7 +180,7 @@ fn bytes_train_in_blocks_as_their_numbers_do() {
     let [bytes, numbers] = Digits::new(&[192, 192], 0.2).in_bytes();
     let inputs = bytes.training.inputs;
     for (isa, precision) in tiers().into_iter().chain(highest_by_tiles()) {
-        let by_units = |m, k, n| method(precision).choose_of_bytes(isa, m, k, n) != Method::F32;
+        let by_units = |m, k, n| method(precision).choose(isa, true, m, k, n) != Method::F32;
         let of_bytes = |&block: &usize| by_units(block, inputs, 192) && by_units(inputs, block, 192);
         let block = (96..400).find(of_bytes).expect("a number of rows that are multiplied as bytes");
         let last = (1..32).find(|rows| !of_bytes(rows)).expect("a number that are not");
@@ -272,7 +272,7 @@ fn bytes_that_are_needed_as_numbers_train_as_those() {
         };
         let (bytes, numbers) = (of(&bytes), of(&numbers));
         for tier in tiers().into_iter().chain(highest_by_tiles()) {
-            let plain = method(tier.1).choose_of_bytes(tier.0, 128, inputs, inputs);
+            let plain = method(tier.1).choose(tier.0, true, 128, inputs, inputs);
             assert_ne!(plain, Method::F32, "{tier:?}: nobody would multiply bytes");
             let (bytes, numbers) = (bytes.train(tier, 2, 1, 3), numbers.train(tier, 2, 1, 3));
             assert!(bytes.weights == numbers.weights, "{tier:?}, dropout {input_dropout}");
@@ -327,7 +327,7 @@ fn trainings_by_bytes_end_with_the_same_losses() {
     let (batch, inputs) = (TrainSpec::default().batch_size, digits.training.inputs);
     assert!(!digits.plan.layers[0].residual, "a sum with the inputs needs them as numbers");
     for (m, k, n) in [(batch, inputs, 256), (inputs, batch, 256)] {
-        let chosen = method(Precision::High).choose_of_bytes(emulated(), m, k, n);
+        let chosen = method(Precision::High).choose(emulated(), true, m, k, n);
         assert_eq!(chosen, Method::Bf16x3, "the test would compare something else");
     }
     compare_losses(&digits);

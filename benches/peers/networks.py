@@ -4,8 +4,15 @@ import os
 from dataclasses import dataclass, field, replace
 
 LEARNING_RATE = 1e-3
+
+
+def on(flag):
+    """Whether an environment variable asks for what it names: it is neither absent nor empty nor 0."""
+    return os.environ.get(flag, "") not in ("", "0")
+
+
 # To see that everything runs; times of it mean nothing.
-SMALL = bool(os.environ.get("HPT_PEERS_SMALL"))
+SMALL = on("HPT_PEERS_SMALL")
 # Of the job of Keras Tuner.
 TRIALS, EPOCHS = (2, 1) if SMALL else (10, 10)
 FILES = {

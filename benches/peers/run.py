@@ -17,10 +17,12 @@ beside `hpt-engine search`, pruned by ASHA and with a last training on all rows,
 outside, from the start of the process to its end.
 
 HPT_PEERS_HERE=1: the interpreter that runs this has the packages; nothing is installed.
-HPT_PEERS_SMALL=1: fewer epochs and trials, to see that everything runs; such times are not recorded.
+HPT_PEERS_SMALL=1: fewer epochs, trials and products, to see that everything runs; such times are not recorded.
 """
 
 import argparse
+import contextlib
+import errno
 import importlib.metadata
 import json
 import os
@@ -35,7 +37,7 @@ from functools import partial
 from pathlib import Path
 
 from machine import CORES, commit, machine
-from networks import EPOCHS, FILES, SMALL, TRIALS, WORKS
+from networks import EPOCHS, FILES, SMALL, TRIALS, WORKS, on
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -48,6 +50,11 @@ SEARCHES = ([], ["--pruner", "none"], ["--retrain", "none"], ["--pruner", "none"
 
 def ours_at(precision):
     return "hpt-engine" if precision == "highest" else f"hpt-engine {precision}"
+
+
+def has_packages():
+    """Whether the interpreter that runs this has them."""
+    return Path(sys.prefix).name == "peers" or on("HPT_PEERS_HERE")
 
 
 def environment():
@@ -177,7 +184,7 @@ def compare_products(args, python, binary, results, times, keep):
     contestants = [*map(ours_at, args.precisions), "torch"]
     measured = [ran.get(who, []) for ran in results.values() for who in contestants]
     for number in rounds(args.rounds, measured, times):
-        report = document(binary, "bench", "forward", "--json", "-q", "--threads", CORES)
+        report = document(binary, "bench", "forward 32×" if SMALL else "forward", "--json", "-q", "--threads", CORES)
         rates = product_rates(report, args.precisions)
         theirs = document(python, HERE / "products_torch.py", CORES, *rates)
         for shape, mine in rates.items():
@@ -278,14 +285,27 @@ def arguments():
     lacking = [file for kind in sorted(kinds) for file in FILES[kind] if not (args.data / file).exists()]
     if lacking:
         parser.error(f"{args.data} lacks {', '.join(lacking)}")
+    if args.record:
+        try:
+            # Before hours of measurements, not after the first.
+            writing(args.record).touch()
+            writing(args.record).unlink()
+            if args.record.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        except OSError as error:
+            parser.error(f"--record {args.record} cannot be written: {error.strerror}; "
+                         "name a file in a folder of yours")
     return args
 
 
 def versions():
     """Of the packages in requirements.txt those that are installed."""
-    names = [line.partition("==")[0] for line in (HERE / "requirements.txt").read_text().split("\n")[1:-1]]
-    installed = {found.name.replace("_", "-"): found.version for found in importlib.metadata.distributions()}
-    return [f"{name}=={installed[name]}" for name in names if name in installed]
+    found = []
+    for line in (HERE / "requirements.txt").read_text().split("\n")[1:-1]:
+        name = line.partition("==")[0]
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found.append(f"{name}=={importlib.metadata.version(name)}")
+    return found
 
 
 def begin(file, works, built):
@@ -315,11 +335,16 @@ def begin(file, works, built):
     return record
 
 
+def writing(file):
+    """Where a record is written until it is whole, in a folder that is there."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return file.with_name(f"{file.name}.part")
+
+
 def keep(record, file):
     """Writes the record so that a reader, or an interruption, finds the whole one before or after."""
     if file:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_name(f"{file.name}.part")
+        part = writing(file)
         part.write_text(json.dumps(record, indent=1) + "\n")
         part.replace(file)
 
@@ -348,7 +373,7 @@ def main(args):
 if __name__ == "__main__":
     chosen = arguments()
     try:
-        if Path(sys.prefix).name != "peers" and not os.environ.get("HPT_PEERS_HERE"):
+        if not has_packages():
             # Once more, by the interpreter that has the packages.
             python = environment()
             os.execv(python, [str(python), __file__, *sys.argv[1:]])

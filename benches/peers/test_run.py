@@ -6,6 +6,8 @@
 import contextlib
 import io
 import json
+import os
+import subprocess
 import sys
 import tempfile
 import unittest
@@ -133,6 +135,57 @@ class Arguments(unittest.TestCase):
             with mock.patch.object(run, "SMALL", True):
                 self.assertIn("leave --record away",
                               self.refused("--data", data, "--works", "products", "--record", "x.json"))
+
+    def test_a_record_that_cannot_be_written_is_refused_at_once(self):
+        with tempfile.TemporaryDirectory() as data:
+            note = Path(data) / "note"
+            note.write_text("mine")
+            for place in (note / "record.json", note / "folder" / "record.json", Path(data)):
+                said = self.refused("--data", data, "--works", "products", "--record", str(place))
+                self.assertRegex(said, f"--record {place} cannot be written: .*; name a file in a folder of yours")
+            for place in (note, Path(data) / "folder" / "record.json"):
+                with mock.patch.object(sys, "argv", ["run.py", "--data", data, "--works", "products",
+                                                     "--record", str(place)]):
+                    self.assertEqual(run.arguments().record, place)
+                self.assertEqual(list(place.parent.glob("*.part")), [])
+            self.assertEqual(note.read_text(), "mine")
+
+
+class Environment(unittest.TestCase):
+    def test_flags_are_off_when_they_are_empty_or_0(self):
+        for value, small in (("", "False"), ("0", "False"), ("1", "True"), (None, "False")):
+            environment = {key: text for key, text in os.environ.items() if key != "HPT_PEERS_SMALL"}
+            environment |= {} if value is None else {"HPT_PEERS_SMALL": value}
+            ran = subprocess.run([sys.executable, "-c", "import run; print(run.SMALL)"], cwd=run.HERE, env=environment,
+                                 stdout=subprocess.PIPE, text=True, check=True)
+            self.assertEqual(ran.stdout.strip(), small, value)
+
+    def test_the_packages_are_there_where_the_flag_says_so(self):
+        for value, here in (("1", True), ("0", False), ("", False)):
+            with mock.patch.dict(os.environ, {"HPT_PEERS_HERE": value}), mock.patch.object(sys, "prefix", "/usr"):
+                self.assertEqual(run.has_packages(), here, value)
+
+    def test_in_small_few_products_are_measured(self):
+        asked = []
+
+        def document(*command):
+            asked.append(command)
+            return {"products": [], "lower": []}
+
+        for small in (False, True):
+            with mock.patch.multiple(run, SMALL=small, document=document):
+                run.compare_products(Namespace(rounds=1, precisions=["highest"]), "python", "hpt-engine", {}, [],
+                                     lambda: None)
+        self.assertEqual([command[1:3] for command in asked if command[0] == "hpt-engine"],
+                         [("bench", "forward"), ("bench", "forward 32×")])
+
+    def test_versions_are_those_of_packages_by_whatever_spelling(self):
+        with tempfile.TemporaryDirectory() as folder:
+            info = Path(folder) / "Keras_Tuner-1.2.3.dist-info"
+            info.mkdir()
+            (info / "METADATA").write_text("Metadata-Version: 2.1\nName: Keras_Tuner\nVersion: 1.2.3\n")
+            with mock.patch.object(sys, "path", [folder]):
+                self.assertEqual(run.versions(), ["keras-tuner==1.2.3"])
 
 
 if __name__ == "__main__":

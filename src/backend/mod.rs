@@ -51,6 +51,11 @@ pub trait Backend: Sync {
     /// The precision that products run in where `wanted` is asked for: never a lower one.
     fn precision(&self, wanted: Precision) -> Precision;
 
+    /// What else than [`Caps::isa`] the bits of products depend on where that precision is asked for.
+    fn unit(&self, _wanted: Precision) -> Option<&'static str> {
+        None
+    }
+
     /// Makes a dataset readable for the device.
     ///
     /// # Errors

@@ -133,8 +133,7 @@ impl Product {
 
     /// How trainings compute it.
     pub fn method(&self, isa: Isa, precision: Precision) -> Method {
-        let (allowed, Product { m, k, n, .. }) = (method(precision), *self);
-        if self.kind.of_bytes() { allowed.choose_of_bytes(isa, m, k, n) } else { allowed.choose(isa, m, k, n) }
+        method(precision).choose(isa, self.kind.of_bytes(), self.m, self.k, self.n)
     }
 
     /// Products of a round of some two milliseconds.

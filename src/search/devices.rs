@@ -8,7 +8,7 @@ use crate::random::{Purpose, Stream};
 use crate::settings::Config;
 use crate::space::Space;
 use crate::{Error, Result};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// Samplers that propose without a look at results: all trials may be asked for at once.
@@ -102,26 +102,32 @@ impl Bridge<'_> {
 
     /// Stores what products are computed with, and warns where an earlier part of the study used something else.
     pub(super) fn remember_device(&self) -> Result<()> {
-        let engine = &self.engine;
+        let (engine, wanted) = (&self.engine, self.spec.fixed.resolve()?.train.precision);
         let caps = engine.caps();
-        let precision = engine.precision(self.spec.fixed.resolve()?.train.precision).name();
-        let now = json!({ "device": caps.device, "isa": caps.isa, "precision": precision });
-        match self.study.attribute("tier")? {
-            None => self.study.set_attribute("tier", &now),
-            Some(before) if before == now => Ok(()),
-            Some(before) => {
-                let text = |v: &serde_json::Value| {
-                    ["device", "isa", "precision"].map(|key| v[key].as_str().unwrap_or("?").to_owned()).join("/")
-                };
-                self.progress.note(&format!(
-                    "this study began on {}; now it goes on with {}: values may differ in the last digits",
-                    text(&before),
-                    text(&now)
-                ));
-                self.study.set_attribute("tier", &now)
-            }
+        let mut now = json!({ "device": caps.device, "isa": caps.isa, "precision": engine.precision(wanted).name() });
+        if let Some(unit) = engine.unit(wanted) {
+            now["unit"] = json!(unit);
         }
+        let before = self.study.attribute("tier")?;
+        if before.as_ref() == Some(&now) {
+            return Ok(());
+        }
+        if let Some(warning) = before.and_then(|before| other_bits(&before, &now)) {
+            self.progress.note(&warning);
+        }
+        self.study.set_attribute("tier", &now)
     }
+}
+
+/// A warning where a study goes on with something else than what it says it was made with. What it does not say, as one
+/// that was made before units were stored, is taken to be the same.
+fn other_bits(before: &Value, now: &Value) -> Option<String> {
+    let keys = ["device", "isa", "precision", "unit"];
+    let text = |tier: &Value| keys.iter().filter_map(|key| tier[key].as_str()).collect::<Vec<_>>().join("/");
+    keys.iter().any(|key| before.get(key).is_some_and(|was| *was != now[key])).then(|| {
+        let (before, now) = (text(before), text(now));
+        format!("this study began on {before}; now it goes on with {now}: values may differ in the last digits")
+    })
 }
 
 #[cfg(test)]
@@ -143,5 +149,26 @@ mod tests {
         assert_eq!(on_cores(8, 20, 3, Some(1)), (20, 3));
         assert_eq!(on_cores(8, 0, 3, None), (2, 3), "as many as have cores");
         assert_eq!(on_cores(8, 0, 9, None), (1, 9));
+    }
+
+    #[test]
+    fn a_study_hears_of_what_changes_its_bits() {
+        let of = |isa: &str, precision: &str| json!({ "device": "cpu", "isa": isa, "precision": precision });
+        let with = |unit: &str| json!({ "device": "cpu", "isa": "avx512", "precision": "medium", "unit": unit });
+        let (whole, halves, unsaid) = (with("whole"), with("halves"), of("avx512", "medium"));
+        let warning = other_bits(&halves, &whole).expect("a warning");
+        assert!(warning.contains("began on cpu/avx512/medium/halves; now"), "{warning}");
+        assert!(warning.contains("goes on with cpu/avx512/medium/whole:"), "{warning}");
+        for (before, now) in [
+            (&of("avx2", "highest"), &of("avx512", "highest")),
+            (&of("avx512", "highest"), &halves),
+            (&halves, &of("avx512", "highest")),
+            (&json!({ "device": "cuda:0", "isa": "avx512", "precision": "medium" }), &unsaid),
+        ] {
+            assert!(other_bits(before, now).is_some(), "{before} {now}");
+        }
+        for (before, now) in [(&unsaid, &whole), (&unsaid, &halves), (&halves, &halves), (&unsaid, &unsaid)] {
+            assert_eq!(other_bits(before, now), None, "{before} {now}");
+        }
     }
 }

@@ -4,7 +4,7 @@ mod limits;
 mod stopped;
 
 use hpt_engine::Error;
-use hpt_engine::backend::cores;
+use hpt_engine::backend::{Precision, cores};
 use hpt_engine::data::{DataSpec, Features, Folds, Preprocess, ReadTargets, SplitSpec};
 use hpt_engine::engine::{Device, Engine, Fit, useful_threads};
 use hpt_engine::history::{State, Trial};
@@ -152,6 +152,38 @@ impl Progress for Ends {
     fn trial_finished(&self, _: &Trial, _: Option<f64>) {}
     fn retraining(&self, _: usize, _: usize) {
         self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The unit of bf16, of machines whose sets have different ones, is part of what a study was made with; one that was
+/// stored before does not say it and hears nothing.
+#[test]
+fn a_study_remembers_the_unit_that_its_bits_depend_on() {
+    let engine = Engine::new(Device::Cpu, 1).unwrap();
+    for precision in [Precision::Highest, Precision::Medium] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut spec = SearchSpec { device: Device::Cpu, retrain: false, ..spec(folder.path(), 1) };
+        spec.fixed.set("precision", "precision", &Value::Text(precision.name().into())).unwrap();
+        let go_on = |spec: &SearchSpec| {
+            let ends = Ends::default();
+            let study = search(spec, &ends, &Arc::default()).unwrap().study;
+            let heard = ends.1.lock().unwrap().contains("this study began on");
+            (study.attribute("tier").unwrap().unwrap(), study, heard)
+        };
+        let (tier, study, heard) = go_on(&spec);
+        assert_eq!((tier.get("unit").and_then(|unit| unit.as_str()), heard), (engine.unit(precision), false));
+        assert!(precision != Precision::Highest || engine.unit(precision).is_none());
+        for (unit, warned) in [(None, false), (Some("another"), engine.unit(precision).is_some())] {
+            let mut before = tier.clone();
+            before.as_object_mut().unwrap().remove("unit");
+            if let (Some(unit), true) = (unit, warned) {
+                before["unit"] = unit.into();
+            }
+            study.set_attribute("tier", &before).unwrap();
+            spec.trials = spec.trials.map(|trials| trials + 1);
+            let (after, _, heard) = go_on(&spec);
+            assert_eq!((after, heard), (tier.clone(), warned), "{precision:?}, {before}");
+        }
     }
 }
 

@@ -79,7 +79,7 @@ pub fn evaluation_products(isa: Isa, plan: &Plan, bytes: bool) -> impl Iterator<
     plan.layers.iter().enumerate().map(move |(l, &Layer { inputs: k, outputs: n, residual, .. })| {
         // What is added to the outputs has to be numbers.
         let bytes = bytes && l == 0 && !residual;
-        let method = if bytes { allowed.choose_of_bytes(isa, m, k, n) } else { allowed.choose(isa, m, k, n) };
+        let method = allowed.choose(isa, bytes, m, k, n);
         StepProduct { bytes: bytes && method != Method::F32, m, k, n, method }
     })
 }
@@ -99,7 +99,7 @@ fn block_products(
         [Some((bytes, batch, inputs, outputs)), Some((bytes, inputs, batch, outputs)), back].into_iter().flatten()
     });
     layers.map(move |(bytes, m, k, n)| {
-        let method = if bytes { allowed.choose_of_bytes(isa, m, k, n) } else { allowed.choose(isa, m, k, n) };
+        let method = allowed.choose(isa, bytes, m, k, n);
         StepProduct { bytes, m, k, n, method }
     })
 }

@@ -138,7 +138,7 @@ pub fn method(precision: Precision) -> Method {
 /// (dropout, or a sum with the outputs), and units of bf16 are the fastest for both of its products.
 fn multiplies_bytes(isa: Isa, plan: &Plan, batch: usize, allowed: Method) -> bool {
     let Some(&Layer { inputs, outputs, residual, .. }) = plan.layers.first() else { return false };
-    let by_units = |m, k, n| allowed.choose_of_bytes(isa, m, k, n) != Method::F32;
+    let by_units = |m, k, n| allowed.choose(isa, true, m, k, n) != Method::F32;
     plan.input_dropout == 0.0 && !residual && by_units(batch, inputs, outputs) && by_units(inputs, batch, outputs)
 }
 
@@ -178,6 +178,10 @@ impl Backend for Cpu {
 
     fn precision(&self, wanted: Precision) -> Precision {
         natively(wanted, self.isa)
+    }
+
+    fn unit(&self, wanted: Precision) -> Option<&'static str> {
+        method(wanted).unit(self.isa)
     }
 
     fn upload(&self, dataset: Arc<Dataset>) -> Result<Arc<Dataset>> {

@@ -226,10 +226,7 @@ impl Net {
 
     /// How a product m × k × n of layer `l` is computed, whichever part of it a worker has; `byte` is that of the step.
     pub fn method(&self, l: usize, byte: Option<f32>, m: usize, k: usize, n: usize) -> Method {
-        match byte {
-            Some(_) if l == 0 => self.method.choose_of_bytes(self.isa, m, k, n),
-            _ => self.method.choose(self.isa, m, k, n),
-        }
+        self.method.choose(self.isa, l == 0 && byte.is_some(), m, k, n)
     }
 
     /// What a byte stands for, where `rows` rows of `data` are multiplied as bytes; a smaller last block may not be.

@@ -10,7 +10,11 @@ use super::tiles;
 use crate::isa::{Bf16, Isa};
 
 /// A unit's part of the model.
-struct Unit {
+pub(super) struct Unit {
+    /// What the unit is, where machines of one set have different ones: methods are chosen by it, and so the last bits.
+    pub kind: Option<&'static str>,
+    /// f32 of a vector.
+    lanes: usize,
     /// Operations a second in f32 on the same machine …
     f32_rate: f64,
     /// … and of one bf16 product of whole tiles.
@@ -31,6 +35,8 @@ struct Unit {
 /// forward products, dW and dX: so that, of `high`, no method is chosen for a shape there on which it was slower, but for dW
 /// 784×32×64, where it is slower alone and faster with the optimizer; of `highest`, for none at all; of `medium` f32 would have been faster on dW 512×128×10.
 const TILES: Unit = Unit {
+    kind: None,
+    lanes: 16,
     f32_rate: 152e9,
     rate: 2_000e9,
     pack: [0.14e-9, 0.185e-9, 0.26e-9],
@@ -43,7 +49,9 @@ const TILES: Unit = Unit {
 /// AVX-512 BF16, fitted on Zen 5 to `cargo bench --bench precision`: so that the method is chosen for no shape there on
 /// which it was slower.
 #[cfg(target_arch = "x86_64")]
-const PAIRS: Unit = Unit {
+pub(super) const PAIRS: Unit = Unit {
+    kind: Some("bf16 in 512 bits"),
+    lanes: 16,
     f32_rate: 245e9,
     rate: 470e9,
     pack: [0.13e-9, f64::INFINITY, f64::INFINITY],
@@ -57,7 +65,9 @@ const PAIRS: Unit = Unit {
 /// `cargo bench --bench precision`: the method is chosen for one on which it was slower, dW 784×4096×64, and blocks of
 /// rows are not that long.
 #[cfg(target_arch = "x86_64")]
-const HALVES: Unit = Unit {
+pub(super) const HALVES: Unit = Unit {
+    kind: Some("bf16 in 2 × 256 bits"),
+    lanes: 16,
     f32_rate: 98e9,
     rate: 176e9,
     pack: [0.136e-9, f64::INFINITY, f64::INFINITY],
@@ -79,26 +89,40 @@ fn chains(isa: Isa) -> f64 {
     }
 }
 
-/// Estimated seconds of a product m × k × n on one core.
-/// `bytes`: A are bytes, of one term each; for chains f32 numbers have to be made of them. A step makes them once for both
-/// products of a layer, each of which counts them here: no choice differs for it from 784 inputs to 8 to 512 outputs.
-pub(super) fn seconds(isa: Isa, method: Method, bytes: bool, m: usize, k: usize, n: usize) -> f64 {
+/// The costs of a set on this machine.
+pub(super) fn of(isa: Isa) -> Unit {
     let unit = match isa.bf16() {
         #[cfg(target_arch = "x86_64")]
         Some(Bf16::Pairs) if super::pairs::in_halves() => HALVES,
         #[cfg(target_arch = "x86_64")]
         Some(Bf16::Pairs) => PAIRS,
-        _ => TILES,
+        Some(_) => TILES,
+        None => Unit { f32_rate: chains(isa), ..TILES },
     };
-    let f32_rate = if isa.bf16().is_some() { unit.f32_rate } else { chains(isa) };
-    let flops = |m: usize, k: usize, n: usize| 2.0 * m as f64 * k as f64 * n as f64;
-    let tiled = flops(m.next_multiple_of(unit.rows), k.next_multiple_of(CHUNK), n.next_multiple_of(PANEL));
-    if method == Method::F32 {
-        let made = if bytes { WIDEN * m as f64 * k as f64 } else { 0.0 };
-        return flops(m, k, n.next_multiple_of(isa.lanes())) / f32_rate + made;
+    Unit { lanes: isa.lanes(), ..unit }
+}
+
+impl Unit {
+    /// The method of these that takes the least time; chains of f32 where there is none.
+    pub fn fastest(&self, methods: impl Iterator<Item = Method>, bytes: bool, m: usize, k: usize, n: usize) -> Method {
+        let seconds = |method: &Method| self.seconds(*method, bytes, m, k, n);
+        methods.min_by(|a, b| seconds(a).total_cmp(&seconds(b))).unwrap_or(Method::F32)
     }
-    let pack = unit.pack[method.terms().count() - 1];
-    let left = if bytes { unit.byte } else { pack };
-    let packed = (left * m as f64 + pack * n as f64) * k as f64;
-    method.products(bytes) as f64 * tiled / unit.rate + packed + unit.finish * m as f64 * n as f64 + unit.fixed
+
+    /// Estimated seconds of a product m × k × n on one core.
+    /// `bytes`: A are bytes, of one term each; for chains f32 numbers have to be made of them. A step makes them once for
+    /// both products of a layer, each of which counts them here: no choice differs for it from 784 inputs to 8 to 512
+    /// outputs.
+    pub fn seconds(&self, method: Method, bytes: bool, m: usize, k: usize, n: usize) -> f64 {
+        let flops = |m: usize, k: usize, n: usize| 2.0 * m as f64 * k as f64 * n as f64;
+        let tiled = flops(m.next_multiple_of(self.rows), k.next_multiple_of(CHUNK), n.next_multiple_of(PANEL));
+        if method == Method::F32 {
+            let made = if bytes { WIDEN * m as f64 * k as f64 } else { 0.0 };
+            return flops(m, k, n.next_multiple_of(self.lanes)) / self.f32_rate + made;
+        }
+        let pack = self.pack[method.terms().count() - 1];
+        let left = if bytes { self.byte } else { pack };
+        let packed = (left * m as f64 + pack * n as f64) * k as f64;
+        method.products(bytes) as f64 * tiled / self.rate + packed + self.finish * m as f64 * n as f64 + self.fixed
+    }
 }

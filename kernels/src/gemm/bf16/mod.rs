@@ -86,28 +86,25 @@ impl Method {
 
     /// The fastest method for a product m × k × n that is at least as exact as this one: chosen from the shape, the
     /// instruction set and its unit of bf16 alone. A caller that divides C among threads asks for the whole product.
-    pub fn choose(self, isa: Isa, m: usize, k: usize, n: usize) -> Method {
-        self.chosen(isa, false, (m, k, n))
-    }
-
-    /// The same where A may be bytes ([`Left::Bytes`](super::Left::Bytes)), or else, for [`Method::F32`], the numbers that
+    /// `bytes`: A may be bytes ([`Left::Bytes`](super::Left::Bytes)), or else, for [`Method::F32`], the numbers that
     /// they stand for.
-    pub fn choose_of_bytes(self, isa: Isa, m: usize, k: usize, n: usize) -> Method {
-        self.chosen(isa, true, (m, k, n))
-    }
-
-    fn chosen(self, isa: Isa, bytes: bool, (m, k, n): (usize, usize, usize)) -> Method {
-        let seconds = |method: &Method| method.seconds(isa, bytes, m, k, n);
+    pub fn choose(self, isa: Isa, bytes: bool, m: usize, k: usize, n: usize) -> Method {
         // Errors of sums of few terms do not average out, and no unit is faster there.
         let allowed = if k < pack::CHUNK { Method::F32 } else { self };
         let exact_enough = Method::ALL.into_iter().filter(|method| *method <= allowed && method.is_native(isa));
-        exact_enough.min_by(|a, b| seconds(a).total_cmp(&seconds(b))).unwrap_or(Method::F32)
+        cost::of(isa).fastest(exact_enough, bytes, m, k, n)
     }
 
     /// Estimated seconds of a product m × k × n by this method on one core, `bytes` where A are bytes: a model of work, fitted
     /// to a processor of each kind, which knows nothing of this one's clock or memory.
     pub fn seconds(self, isa: Isa, bytes: bool, m: usize, k: usize, n: usize) -> f64 {
-        cost::seconds(isa, self, bytes, m, k, n)
+        cost::of(isa).seconds(self, bytes, m, k, n)
+    }
+
+    /// What, beside the set, [`choose`](Method::choose) goes by where this method is allowed, so that results differ in
+    /// their last bits between machines of one set: the kind of unit. None where all of the set's machines choose alike.
+    pub fn unit(self, isa: Isa) -> Option<&'static str> {
+        if self != Method::F32 && self.is_native(isa) { cost::of(isa).kind } else { None }
     }
 
     /// Whether the set has a unit for this method.

@@ -36,11 +36,12 @@ pub(super) fn fast() -> bool {
 /// Whether vectors of 512 bits are made in two halves, as by the fourth generation of AMD's Zen, all of family 25.
 pub(super) fn in_halves() -> bool {
     static HALVES: OnceLock<bool> = OnceLock::new();
-    *HALVES.get_or_init(|| {
-        // Extended and base family (AMD64 Architecture Programmer's Manual, volume 3, E.3.2).
-        let version = __cpuid(1).eax;
-        fast() && (version >> 8 & 0xf) + (version >> 20 & 0xff) == 25
-    })
+    *HALVES.get_or_init(|| fast() && family(__cpuid(1).eax) == 25)
+}
+
+/// The family of one of AMD's processors: extended and base (AMD64 Architecture Programmer's Manual, volume 3, E.3.2).
+pub(super) fn family(version: u32) -> u32 {
+    (version >> 8 & 0xf) + (version >> 20 & 0xff)
 }
 
 /// The instructions are there.

@@ -397,19 +397,76 @@ fn methods_are_chosen_from_the_shape() {
     for isa in Isa::available().chain(Isa::by_name("amx-emulated")) {
         for method in Method::ALL {
             for (m, k, n) in [(1, 1, 1), (32, 64, 10), (128, 10, 512), (128, 512, 512), (2_048, 2_048, 2_048)] {
-                let chosen = method.choose(isa, m, k, n);
+                let chosen = method.choose(isa, false, m, k, n);
                 assert!(chosen <= method && chosen.is_native(isa));
                 assert!((m > 1 && k >= CHUNK) || chosen == Method::F32, "{} {method:?}", isa.name());
             }
         }
-        let large = Method::Bf16.choose(isa, 512, 784, 512);
+        let large = Method::Bf16.choose(isa, false, 512, 784, 512);
         assert_eq!(large == Method::Bf16, Method::Bf16.is_native(isa), "{}", isa.name());
     }
     let tiles = Isa::by_name("amx-emulated").expect("every machine can emulate");
-    assert_eq!(Method::Bf16x3.choose(tiles, 128, 512, 512), Method::Bf16x3);
-    assert_eq!(Method::Bf16x3.choose(tiles, 32, 10, 64), Method::F32);
-    assert_eq!(Method::Bf16x6.choose(tiles, 128, 512, 512), Method::Bf16x6);
-    assert_eq!(Method::Bf16x6.choose(tiles, 32, 784, 64), Method::F32);
+    assert_eq!(Method::Bf16x3.choose(tiles, false, 128, 512, 512), Method::Bf16x3);
+    assert_eq!(Method::Bf16x3.choose(tiles, false, 32, 10, 64), Method::F32);
+    assert_eq!(Method::Bf16x6.choose(tiles, false, 128, 512, 512), Method::Bf16x6);
+    assert_eq!(Method::Bf16x6.choose(tiles, false, 32, 784, 64), Method::F32);
+}
+
+/// Both units of pairs, whichever this machine has. Beside halves arithmetic takes two and a half times as long, in f32
+/// too, and packing does not: it outweighs what is gained in fewer shapes.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn pairs_in_halves_are_chosen_for_smaller_products_than_whole_ones() {
+    let chosen = |unit: &cost::Unit, bytes, (m, k, n)| {
+        unit.fastest([Method::F32, Method::Bf16].into_iter(), bytes, m, k, n) == Method::Bf16
+    };
+    for (bytes, shape, halves, whole) in [
+        // 784-64-64-10 in batches of 32: forward and dW of the first layer, of numbers and of bytes, and the second.
+        (false, (32, 784, 64), true, false),
+        (false, (784, 32, 64), true, false),
+        (true, (32, 784, 64), true, true),
+        (true, (784, 32, 64), true, false),
+        (false, (32, 64, 64), false, false),
+        // The second layer in batches of 128, and the first of 784-448-10.
+        (false, (128, 64, 64), true, false),
+        (false, (64, 128, 64), true, false),
+        (false, (32, 784, 448), true, false),
+        // 54-256-7, whose outputs are for neither, and 784-512-512, which is for both.
+        (false, (256, 54, 256), true, false),
+        (false, (256, 256, 7), false, false),
+        (false, (128, 784, 512), true, true),
+        (false, (128, 512, 512), true, true),
+    ] {
+        assert_eq!(chosen(&cost::HALVES, bytes, shape), halves, "in halves, bytes: {bytes}, {shape:?}");
+        assert_eq!(chosen(&cost::PAIRS, bytes, shape), whole, "whole, bytes: {bytes}, {shape:?}");
+    }
+}
+
+/// A kind of unit is told where choices depend on it, and nowhere else.
+#[test]
+fn units_are_told_where_machines_of_one_set_differ() {
+    for isa in Isa::available().chain(Isa::by_name("amx-emulated")) {
+        for method in Method::ALL {
+            let pairs = isa.name() == "avx512" && method == Method::Bf16 && method.is_native(isa);
+            assert_eq!(method.unit(isa).is_some(), pairs, "{} {method:?}", isa.name());
+        }
+    }
+    #[cfg(target_arch = "x86_64")]
+    assert_ne!(cost::HALVES.kind, cost::PAIRS.kind);
+}
+
+/// By the signatures of an EPYC 7003 (Zen 3), 9004 (Zen 4) and 9005 (Zen 5), and by what Linux says of this machine.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn halves_are_known_by_the_processors_family() {
+    assert_eq!([0x00a0_0f11, 0x00a1_0f11, 0x00b0_0f21].map(pairs::family), [25, 25, 26]);
+    if cfg!(target_os = "linux") {
+        let told = std::fs::read_to_string("/proc/cpuinfo").expect("Linux has it");
+        let has = |key: &str, value: &str| {
+            told.lines().any(|line| line.split_once(':').is_some_and(|(k, v)| k.trim() == key && v.trim() == value))
+        };
+        assert_eq!(pairs::in_halves(), has("vendor_id", "AuthenticAMD") && has("cpu family", "25"));
+    }
 }
 
 /// f32 on the sets with bf16 units is what it is without.
