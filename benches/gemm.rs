@@ -1,10 +1,11 @@
 //! `cargo bench --bench gemm [-- FILTER]`: the matrix product on one thread, in GFLOP/s, as a share of the peak of the
 //! instruction set (`HPT_ISA` chooses it), and beside `matrixmultiply` and `gemm` in the same run.
-//! Ours are those of `--precision highest`: on AMX larger ones are six bf16 products (`*`), which share the peak of bf16.
+//! Ours are those of `--precision highest`: on AMX larger ones are six bf16 products (`*`), which share the peak of
+//! bf16.
 //!
-//! Each row times the peak and the three in turn, P A B C P A B C, and prints medians and ratios: a clock that goes up and
-//! down does so for all of them. Operands are not zero, and where they are larger than a cache, several copies are used in
-//! turn. `packed` multiplies by a B that was packed before the clock started, by ours alone.
+//! Each row times the peak and the three in turn, P A B C P A B C, and prints medians and ratios: a clock that goes up
+//! and down does so for all of them. Operands are not zero, and where they are larger than a cache, several copies are
+//! used in turn. `packed` multiplies by a B that was packed before the clock started, by ours alone.
 
 #![allow(missing_docs)]
 

@@ -3,11 +3,11 @@
 
     python3 benches/instructions.py [--base COMMIT] [--limit 1.02]
 
-Builds the working tree and COMMIT (default: the commit that main shares with HEAD, or HEAD's parent on main), runs each job
-under `valgrind --tool=callgrind` on one thread with AVX2 (valgrind knows no AVX-512), and prints both counts and their
-ratio, which in two builds of the same code is 1.000 to 1.002. Exit 1 where a ratio is above the limit. Beside two builds it
-takes some ten minutes. Instructions are not time: they say nothing of caches, and an AVX-512 path has to be timed. Needs
-valgrind and git.
+Builds the working tree and COMMIT (default: the commit that main shares with HEAD, or HEAD's parent on main), runs each
+job under `valgrind --tool=callgrind` on one thread with AVX2 (valgrind knows no AVX-512), and prints both counts and
+their ratio, which in two builds of the same code is 1.000 to 1.002. Exit 1 where a ratio is above the limit. Beside two
+builds it takes some ten minutes. Instructions are not time: they say nothing of caches, and an AVX-512 path has to be
+timed. Needs valgrind and git.
 """
 
 import argparse

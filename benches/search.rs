@@ -1,16 +1,18 @@
-//! Samplers against each other on functions with known optima: best value after a number of trials, and time a proposal.
+//! Samplers against each other on functions with known optima: best value after a number of trials, and time a
+//! proposal.
 //!
 //! `cargo bench --bench search -- [samplers] [seeds] [functions]`, each a comma-separated list or a number, as in
 //! `random,gp 10 branin,hartmann6`. With `HPO_TABLES=folder` the complete grids of MLP configurations in that folder
 //! (`*.csv.gz`, the last column is the value) are functions too; `BUDGETS=30,50,100` are the
-//! numbers of trials; `FIRST_SEED=100` begins there. Regret is (found − optimum), averaged over the seeds. `OUT=runs.jsonl` appends a line a run in the
-//! format that `benches/search/judge.py` holds against Optuna's (there the closed forms end at 60 trials).
-//! `PENDING=15` proposes with that many trials under way, as sixteen jobs do: a trial's value is known to the sampler after
-//! as many others were proposed.
-//! `PROPOSE=100,500` times single proposals with histories of that many trials instead. `SEVERAL=1` runs the problems with
-//! several objectives (`benches/search/several.rs`; with `HELD_OUT=1` others, on which nothing was chosen), for which `OUT` has the format of `benches/search/several.py`.
-//! `TRANSFER=1` compares warm starts with none and with the source's best alone (`benches/search/transfer.rs`).
-//! `RUNGS=hyperband` (or `asha`) runs the functions as trainings of 27 steps that this pruner stops (`benches/search/rungs.rs`).
+//! numbers of trials; `FIRST_SEED=100` begins there. Regret is (found − optimum), averaged over the seeds.
+//! `OUT=runs.jsonl` appends a line a run in the format that `benches/search/judge.py` holds against Optuna's (there the
+//! closed forms end at 60 trials). `PENDING=15` proposes with that many trials under way, as sixteen jobs do: a trial's
+//! value is known to the sampler after as many others were proposed.
+//! `PROPOSE=100,500` times single proposals with histories of that many trials instead. `SEVERAL=1` runs the problems
+//! with several objectives (`benches/search/several.rs`; with `HELD_OUT=1` others, on which nothing was chosen), for
+//! which `OUT` has the format of `benches/search/several.py`. `TRANSFER=1` compares warm starts with none and with the
+//! source's best alone (`benches/search/transfer.rs`). `RUNGS=hyperband` (or `asha`) runs the functions as trainings of
+//! 27 steps that this pruner stops (`benches/search/rungs.rs`).
 
 #[path = "search/rungs.rs"]
 mod rungs;

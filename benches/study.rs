@@ -1,9 +1,9 @@
 //! What a study itself costs: trials of an objective that does nothing, stored in SQLite.
 //!
 //! `cargo bench --bench study -- [trials] [reports] [pruners] [objectives] [samplers] [ways]`, as in
-//! `10000 0,10 none,median,asha 1,2 random,tpe optimize,tell`; `optimize` is a closure, `tell` a loop of ask, report and
-//! tell in one process. Each line gives the seconds of the whole and of its tenths, in which a cost that grows with the
-//! number of trials would show.
+//! `10000 0,10 none,median,asha 1,2 random,tpe optimize,tell`; `optimize` is a closure, `tell` a loop of ask, report
+//! and tell in one process. Each line gives the seconds of the whole and of its tenths, in which a cost that grows with
+//! the number of trials would show.
 
 use hpt_engine::history::{Direction, Trial};
 use hpt_engine::pruner::{self, Pruner, Settings};

@@ -1,6 +1,6 @@
-//! `cargo bench --bench train [-- FILTER]`: whole training steps in samples a second, on one thread, on all cores, and as
-//! many trainings side by side as there are cores; and the share that their products' arithmetic is of the peak, which is
-//! measured in turn with them. The same measurements as `hpt-engine bench step`.
+//! `cargo bench --bench train [-- FILTER]`: whole training steps in samples a second, on one thread, on all cores, and
+//! as many trainings side by side as there are cores; and the share that their products' arithmetic is of the peak,
+//! which is measured in turn with them. The same measurements as `hpt-engine bench step`.
 
 #![allow(missing_docs)]
 

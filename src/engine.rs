@@ -89,8 +89,8 @@ pub fn useful_threads(plan: &Plan, train: &TrainSpec, data: &Dataset) -> usize {
     step_cost(plan, train, data).map_or(1, |cost| cost.threads(cores()))
 }
 
-/// How many times as fast as on `threads`, a mean number of them, a training on that data is estimated to be on the useful
-/// ones; the number of these, too.
+/// How many times as fast as on `threads`, a mean number of them, a training on that data is estimated to be on the
+/// useful ones; the number of these, too.
 pub fn threads_gain(plan: &Plan, train: &TrainSpec, data: &Dataset, threads: f64) -> (f64, usize) {
     step_cost(plan, train, data).map_or((1.0, 1), |cost| {
         let useful = cost.threads(cores());
@@ -98,15 +98,16 @@ pub fn threads_gain(plan: &Plan, train: &TrainSpec, data: &Dataset, threads: f64
     })
 }
 
-/// What a step costs on this CPU. Whoever asks for an instruction set that is not there hears of it when the device is opened.
+/// What a step costs on this CPU. Whoever asks for an instruction set that is not there hears of it when the device is
+/// opened.
 fn step_cost(plan: &Plan, train: &TrainSpec, data: &Dataset) -> Option<StepCost> {
     let (batch, bytes) = (train.batch_size.min(data.rows), matches!(data.features, Features::U8 { .. }));
     let isa = Isa::detect().ok()?;
     Some(StepCost::new(isa, plan, batch, bytes, train.precision))
 }
 
-/// Operations of a step from which [`Device::Auto`] gives a single training to a GPU: below, its launches take as long as
-/// the step on a CPU.
+/// Operations of a step from which [`Device::Auto`] gives a single training to a GPU: below, its launches take as long
+/// as the step on a CPU.
 pub const GPU_STEP: f64 = 1e8;
 
 /// What is to be done, where [`Device::Auto`] has to choose.
@@ -324,8 +325,8 @@ impl Engine {
         }
     }
 
-    /// How many threads the steps of its trainings had on average, those of the share that the device had at the time; 1 on
-    /// other devices than the CPU.
+    /// How many threads the steps of its trainings had on average, those of the share that the device had at the time;
+    /// 1 on other devices than the CPU.
     pub fn mean_threads(&self) -> f64 {
         if let Ready::Cpu(cpu) = &self.0 { cpu.mean_workers() } else { 1.0 }
     }
@@ -340,8 +341,8 @@ impl Engine {
         on_device!(self, backend => backend.precision(wanted))
     }
 
-    /// What else than [`Caps::isa`] the bits of products depend on where that precision is asked for: the kind of unit, of
-    /// a set whose machines have different ones.
+    /// What else than [`Caps::isa`] the bits of products depend on where that precision is asked for: the kind of unit,
+    /// of a set whose machines have different ones.
     pub fn unit(&self, wanted: Precision) -> Option<&'static str> {
         on_device!(self, backend => backend.unit(wanted))
     }
@@ -351,8 +352,8 @@ impl Engine {
         on_device!(self, backend => check::all(backend, choice, on_finding))
     }
 
-    /// Operations a second of the product m × n over k on a GPU, the median of several rounds, and the error of its rows as a
-    /// share of their norm; none on other devices.
+    /// Operations a second of the product m × n over k on a GPU, the median of several rounds, and the error of its
+    /// rows as a share of their norm; none on other devices.
     ///
     /// # Errors
     /// It does not fit the GPU; the GPU failed.
@@ -365,8 +366,8 @@ impl Engine {
         Ok(took.map(|Took { seconds, error }| (flops / seconds, error)))
     }
 
-    /// Operations a second of `models` networks' products m × n over k in one launch on a GPU, by every shape of tiles that
-    /// it has kernels of: what decides the limits of `Shape::of`. Empty on other devices.
+    /// Operations a second of `models` networks' products m × n over k in one launch on a GPU, by every shape of tiles
+    /// that it has kernels of: what decides the limits of `Shape::of`. Empty on other devices.
     ///
     /// # Errors
     /// They do not fit the GPU; the GPU failed.
@@ -387,7 +388,8 @@ impl Engine {
         Ok(rates)
     }
 
-    /// What lengths of rounds and legs make of a cohort's rate on a GPU; see [`CohortRow::paces`]. Empty on other devices.
+    /// What lengths of rounds and legs make of a cohort's rate on a GPU; see [`CohortRow::paces`]. Empty on other
+    /// devices.
     ///
     /// # Errors
     /// Those of [`CohortRow::paces`].
@@ -419,8 +421,8 @@ impl Engine {
         })
     }
 
-    /// Trains a network, from where an earlier call was cancelled or from the start, and says what it takes to go on where
-    /// this one was; see [`go_on`].
+    /// Trains a network, from where an earlier call was cancelled or from the start, and says what it takes to go on
+    /// where this one was; see [`go_on`].
     ///
     /// # Errors
     /// Those of [`go_on`].

@@ -107,8 +107,9 @@ impl Prepared {
         self.sets_of(preprocess, 0)
     }
 
-    /// The same for a part of a cross-validation: of k folds, part p holds out fold p mod k of the division number p / k. Each
-    /// part has a copy of the rows, encoded with the statistics of its own training rows. Without folds all parts are one.
+    /// The same for a part of a cross-validation: of k folds, part p holds out fold p mod k of the division number p /
+    /// k. Each part has a copy of the rows, encoded with the statistics of its own training rows. Without folds all
+    /// parts are one.
     ///
     /// # Errors
     /// As [`Prepared::sets`], and those of [`data::folds`].
@@ -144,9 +145,9 @@ impl Prepared {
         self.encode(preprocess, &self.split.development(), &[], true)
     }
 
-    /// Makes all sets of rows as wide as the widest of the first and the last training: columns that are constant in the
-    /// training rows alone, and categories that these lack, come back there. Networks of the same layers then have the same
-    /// number of parameters, whichever rows they were trained on.
+    /// Makes all sets of rows as wide as the widest of the first and the last training: columns that are constant in
+    /// the training rows alone, and categories that these lack, come back there. Networks of the same layers then have
+    /// the same number of parameters, whichever rows they were trained on.
     #[must_use]
     pub fn aligned(mut self) -> Self {
         self.aligned = true;

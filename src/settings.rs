@@ -231,8 +231,8 @@ impl Settings {
         self.0.iter().map(|(name, (value, _))| (name.as_str(), value))
     }
 
-    /// What a training with these settings has for a name that they do not set: one value, or for the loss, which is that of the
-    /// task, one for each; none for what is off by default or follows from the data.
+    /// What a training with these settings has for a name that they do not set: one value, or for the loss, which is
+    /// that of the task, one for each; none for what is off by default or follows from the data.
     pub fn defaults_of(&self, name: &str) -> Vec<Value> {
         let (Some((setting, layer)), Ok(config)) = (find(name), self.resolve()) else { return Vec::new() };
         // A layer has what all layers have.

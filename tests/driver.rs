@@ -1,9 +1,9 @@
-//! What the backend asks of NVIDIA's driver, call by call, on the driver library that is an interpreter: uploads through
-//! pinned memory, streams that wait for one another, graphs, shared memory, what is given back.
+//! What the backend asks of NVIDIA's driver, call by call, on the driver library that is an interpreter: uploads
+//! through pinned memory, streams that wait for one another, graphs, shared memory, what is given back.
 //!
-//! A library of that name is found where `LD_LIBRARY_PATH` says when a process begins, so each test runs itself again with
-//! it (`there`); that process must come to its end in silence, since the library says what a GPU would not forgive. The
-//! kernel `tick` adds one to a number: so it shows what happened, how often and in which order.
+//! A library of that name is found where `LD_LIBRARY_PATH` says when a process begins, so each test runs itself again
+//! with it (`there`); that process must come to its end in silence, since the library says what a GPU would not
+//! forgive. The kernel `tick` adds one to a number: so it shows what happened, how often and in which order.
 
 use hpt_engine::backend::cuda::Nvidia;
 use hpt_engine::backend::cuda::descriptor::{Address, Tables};
@@ -65,8 +65,8 @@ fn bytes(count: usize, seed: u64) -> Vec<u8> {
     (0..count.div_ceil(8)).flat_map(word).take(count).collect()
 }
 
-/// More than the pinned memory holds, in pieces that fill its parts to the last byte and almost: the caller's bytes change
-/// at once, and nothing waits for what is on its way but the driver itself.
+/// More than the pinned memory holds, in pieces that fill its parts to the last byte and almost: the caller's bytes
+/// change at once, and nothing waits for what is on its way but the driver itself.
 #[test]
 fn uploads_arrive_as_they_were_however_many_are_under_way() {
     there("uploads_arrive_as_they_were_however_many_are_under_way", POOLS, || {
@@ -100,8 +100,8 @@ fn uploads_arrive_as_they_were_however_many_are_under_way() {
     });
 }
 
-/// Whoever uploads waits for uploads of long ago and for nothing that was asked after them: a kernel that fails is heard of
-/// later. (What a failed GPU says belongs to this test.)
+/// Whoever uploads waits for uploads of long ago and for nothing that was asked after them: a kernel that fails is
+/// heard of later. (What a failed GPU says belongs to this test.)
 #[test]
 fn uploads_do_not_wait_for_what_was_launched_after_them() {
     let test = "uploads_do_not_wait_for_what_was_launched_after_them";

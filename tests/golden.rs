@@ -453,7 +453,8 @@ fn a_large_layer_spreads_as_pytorchs() {
         let (weights, _) = drawn(scheme, count(&large["inputs"]), count(&large["outputs"]));
         let (found, theirs) = (deviation(&weights), number(&expected["deviation"]));
         assert!((found / theirs - 1.0).abs() <= 0.01, "{scheme}: deviation {found}, PyTorch's {theirs}");
-        // Extremes of 120,000 numbers: within a thousandth for uniform ones; a truncated normal would fall short by half.
+        // Extremes of 120,000 numbers: within a thousandth for uniform ones; a truncated normal would fall short by
+        // half.
         let tolerance = if scheme.ends_with("normal") { 0.2 } else { 1e-3 };
         let largest = weights.iter().fold(0.0, |top: f64, w| top.max(w.abs()));
         let theirs = number(&expected["max"]).max(-number(&expected["min"]));

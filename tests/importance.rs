@@ -24,8 +24,9 @@ const TRIALS: u64 = 100;
 /// Forests on each side.
 const SEEDS: usize = 5;
 
-/// Optuna's forest sees a logarithmic range as its raw numbers and a choice as one column a value, ours as the space does:
-/// forests are compared on linear numbers, on logarithmic ones with Optuna's on their scale, and PED-ANOVA, which sees them alike, on everything.
+/// Optuna's forest sees a logarithmic range as its raw numbers and a choice as one column a value, ours as the space
+/// does: forests are compared on linear numbers, on logarithmic ones with Optuna's on their scale, and PED-ANOVA, which
+/// sees them alike, on everything.
 const NUMBERS: &str = "x = { float = [-2, 3] }\ny = { float = [0, 1] }\nz = { float = [5, 9] }\nk = { int = [0, 400] }";
 const LOGS: &str = "rate = { log = [1e-4, 0.1] }\nunits = { int = [16, 512], log = true }\nx = { float = [0, 1] }";
 const MIXED: &str = r#"

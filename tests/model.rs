@@ -1,4 +1,5 @@
-//! Model files: what is saved comes back bit for bit and predicts the same; what is no model is refused with the reason.
+//! Model files: what is saved comes back bit for bit and predicts the same; what is no model is refused with the
+//! reason.
 
 use hpt_engine::data::{DataSpec, Preprocess, SplitSpec};
 use hpt_engine::engine::{Device, Engine, Fit};

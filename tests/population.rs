@@ -1,5 +1,5 @@
-//! Trainings in pieces and populations of them: pieces are the whole bit for bit; a population's numbers depend neither on
-//! the number of jobs nor on where it was interrupted; what does not combine is refused.
+//! Trainings in pieces and populations of them: pieces are the whole bit for bit; a population's numbers depend neither
+//! on the number of jobs nor on where it was interrupted; what does not combine is refused.
 
 use hpt_engine::data::{DataSpec, Dataset, Folds};
 use hpt_engine::engine::{Device, Engine, Fit};

@@ -1,6 +1,6 @@
-//! Training by bf16 products, which `highest` may be too: the same bits for every number of threads, `high` and `medium`
-//! close to `highest` from step to step, `highest` to f32, and no worse after a training. They run on tiles where the
-//! machine has them and on their emulation everywhere.
+//! Training by bf16 products, which `highest` may be too: the same bits for every number of threads, `high` and
+//! `medium` close to `highest` from step to step, `highest` to f32, and no worse after a training. They run on tiles
+//! where the machine has them and on their emulation everywhere.
 
 use hpt_engine::backend::{Backend, Caps, Cpu, Precision, Reference, evaluation_products, method, natively};
 use hpt_engine::data::{DataSpec, Dataset, Features, Preprocess, SplitSpec, Targets};
@@ -146,8 +146,9 @@ impl Digits {
     }
 }
 
-/// The first layer multiplies bytes as they are: the same bits for every number of threads, and what their numbers give as
-/// close as rounding allows. The last batch is one whose bytes become numbers; a clipped norm takes the gradient whole.
+/// The first layer multiplies bytes as they are: the same bits for every number of threads, and what their numbers give
+/// as close as rounding allows. The last batch is one whose bytes become numbers; a clipped norm takes the gradient
+/// whole.
 #[test]
 fn bytes_train_as_their_numbers_do() {
     let [bytes, numbers] = Digits::new(&[192, 192], 0.2).in_bytes();
@@ -198,8 +199,8 @@ fn bytes_train_in_blocks_as_their_numbers_do() {
     }
 }
 
-/// Forward alone is by tiles too, of numbers and of bytes: as exact as by chains of f32, and a row's outputs depend neither
-/// on the number of threads nor on where it stands, nor on how many there are.
+/// Forward alone is by tiles too, of numbers and of bytes: as exact as by chains of f32, and a row's outputs depend
+/// neither on the number of threads nor on where it stands, nor on how many there are.
 #[test]
 fn evaluations_by_tiles_are_as_exact_as_f32() {
     let digits = Digits::new(&[192, 192], 0.0);

@@ -2,8 +2,9 @@
 
     python architecture.py --program hpt-engine --out architecture.jsonl [--seconds 20] [--seeds 5]
 
-benches/studies/architecture.toml against fixed-architecture.toml, in turn, each with its defaults and the same seeds, which
-also divide the rows. Reported: RMSE of the best trial on the validation rows, of the retrained model on the test rows.
+benches/studies/architecture.toml against fixed-architecture.toml, in turn, each with its defaults and the same seeds,
+which also divide the rows. Reported: RMSE of the best trial on the validation rows, of the retrained model on the test
+rows.
 """
 
 import argparse

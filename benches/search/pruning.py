@@ -6,8 +6,8 @@
 For each seed 40 random configurations (benches/studies/covertype-pruning.toml, 81 epochs) run to their end; then each
 pruner goes on with the same sequence of configurations until it has trained a quarter of those epochs: it sees more
 configurations, the first 40 are the same. One job, so nothing depends on timing; the seed also divides the 20,000 rows.
-What counts is the best accuracy of a trial that ran to its end. A run that is in the file already is not repeated. A pruner
-is named with its first rung, whatever the program's default is (3 of 81 epochs; in the first version it was 9).
+What counts is the best accuracy of a trial that ran to its end. A run that is in the file already is not repeated. A
+pruner is named with its first rung, whatever the program's default is (3 of 81 epochs; in the first version it was 9).
 """
 
 import argparse

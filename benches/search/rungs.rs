@@ -1,8 +1,8 @@
 //! Functions as trainings: values at 27 steps of which early ones mislead a little, under a pruner that stops at rungs.
 //!
-//! v(t) = f + m·h·(t^−0.6 − 27^−0.6), m the median of f less its optimum and h a slow wave between 0 and 1 over the space: at the
-//! first step what is good is told from what is bad, but not the good from the very good. Budgets are steps, in units of
-//! whole trainings; what counts is the best of the complete trials.
+//! v(t) = f + m·h·(t^−0.6 − 27^−0.6), m the median of f less its optimum and h a slow wave between 0 and 1 over the
+//! space: at the first step what is good is told from what is bad, but not the good from the very good. Budgets are
+//! steps, in units of whole trainings; what counts is the best of the complete trials.
 
 use super::{Function, made};
 use hpt_engine::history::{Direction, Record, State, Trial};

@@ -2,11 +2,11 @@
 
     python schedules.py --program hpt-engine --data covertype.csv.gz --out schedules.jsonl [--seeds 10]
 
-- Samplers under Hyperband: BOHB, the Gaussian process and TPE against random configurations: best accuracy of a trial that
-  ran to its end, after the same epochs (benches/studies/covertype-pruning.toml, 27 epochs, 60 trials, cut where the cheapest
-  ends).
-- The hypergradient schedule against a constant rate: accuracy after 10 epochs from rates that are too small, common and too
-  large, with SGD and Adam.
+- Samplers under Hyperband: BOHB, the Gaussian process and TPE against random configurations: best accuracy of a trial
+  that ran to its end, after the same epochs (benches/studies/covertype-pruning.toml, 27 epochs, 60 trials, cut where
+  the cheapest ends).
+- The hypergradient schedule against a constant rate: accuracy after 10 epochs from rates that are too small, common and
+  too large, with SGD and Adam.
 """
 
 import argparse

@@ -3,11 +3,12 @@
     python several.py --tables FOLDER --out several-optuna.jsonl [--seeds 10] [--seconds 600]   # ends and goes on at will
     python several.py --judge several-optuna.jsonl [others.jsonl]
 
-All objectives are minimised. A line is a run: the volume that is dominated within the reference point after 30, 60 and 100
-trials. The judge reports 1 − volume/largest, the part of what can be dominated that is not, and the ratio of its means
-(over seeds, then over problems) with 95 % intervals by resampling seeds within problems. ZDT (Zitzler, Deb and Thiele,
-Evol. Comput. 8, 2000) and DTLZ2 (Deb et al., CEC 2002) have six parameters here; Branin–Currin is that of Belakaria,
-Deshwal and Doppa (NeurIPS 2019); the tables hold a network's error against the logarithm of its number of parameters.
+All objectives are minimised. A line is a run: the volume that is dominated within the reference point after 30, 60 and
+100 trials. The judge reports 1 − volume/largest, the part of what can be dominated that is not, and the ratio of its
+means (over seeds, then over problems) with 95 % intervals by resampling seeds within problems. ZDT (Zitzler, Deb and
+Thiele, Evol. Comput. 8, 2000) and DTLZ2 (Deb et al., CEC 2002) have six parameters here; Branin–Currin is that of
+Belakaria, Deshwal and Doppa (NeurIPS 2019); the tables hold a network's error against the logarithm of its number of
+parameters.
 """
 
 import argparse
@@ -25,7 +26,8 @@ from problems import begin_runs
 BUDGETS = [30, 60, 100]
 WIDTHS = [16, 25, 40, 64, 101, 161, 256, 406, 645, 1024]
 UNITS = [16, 32, 64, 128, 256, 512]
-# What is the largest volume: in closed form, for zdt3 and Branin–Currin by a fine grid, for tables the largest of all runs.
+# What is the largest volume: in closed form, for zdt3 and Branin–Currin by a fine grid, for tables the largest of all
+# runs.
 PROBLEMS = {
     "zdt1": ((1.1, 6.0), 6.6 - 1 / 3),
     "zdt2": ((1.1, 6.0), 6.6 - 2 / 3),

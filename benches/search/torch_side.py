@@ -2,10 +2,10 @@
 
     python torch_side.py --data covertype-20000.csv --target Cover_Type --seconds 300 --seed 0 --out torch.jsonl
 
-The space is benches/studies/cli-space.toml; 20 epochs, early stopping after 5 without an improvement, as there. All data are
-in memory as tensors, batches are index selections, all cores are used. Rows are divided 64 : 16 : 20 by class, columns are
-standardised by the training rows, as in ours (the divisions themselves differ). One line of JSON a run: seconds and best
-validation accuracy after each trial.
+The space is benches/studies/cli-space.toml; 20 epochs, early stopping after 5 without an improvement, as there. All
+data are in memory as tensors, batches are index selections, all cores are used. Rows are divided 64 : 16 : 20 by class,
+columns are standardised by the training rows, as in ours (the divisions themselves differ). One line of JSON a run:
+seconds and best validation accuracy after each trial.
 """
 
 import argparse

@@ -1,10 +1,11 @@
-//! Warm starts against none and against the source's three best configurations alone, on pairs of a source and a target.
+//! Warm starts against none and against the source's three best configurations alone, on pairs of a source and a
+//! target.
 //!
-//! The target is a function or a table, the source the same one seen through a map of the unit cube or on another scale, its
-//! negation, or the table of another data set; 40 trials of `auto` are what is known of it. Each run goes through
-//! [`Study`], as `--warm-start` does. Normalised regret is (found − optimum) / (median − optimum); differences below
-//! [`FLOOR`] do not count. The last lines are ratios of the geometric means over the pairs of a kind and the seeds,
-//! with intervals of two standard errors.
+//! The target is a function or a table, the source the same one seen through a map of the unit cube or on another
+//! scale, its negation, or the table of another data set; 40 trials of `auto` are what is known of it. Each run goes
+//! through [`Study`], as `--warm-start` does. Normalised regret is (found − optimum) / (median − optimum); differences
+//! below [`FLOOR`] do not count. The last lines are ratios of the geometric means over the pairs of a kind and the
+//! seeds, with intervals of two standard errors.
 
 use super::{Function, append, closed_forms, made, tables};
 use hpt_engine::history::{Direction, State, Trial};

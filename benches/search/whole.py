@@ -3,10 +3,10 @@
     python whole.py --program hpt-engine --python PYTHON_WITH_OPTUNA_AND_TORCH --data covertype.csv.gz --out whole.jsonl
         [--seconds 300] [--peer-seeds 1] [--seeds 5] [--target 0.789]
 
-The same 20,000 rows of Covertype, the same space, epochs and early stopping (benches/studies/cli-space.toml), all cores, each
-side with its defaults. Ours runs with `--stop-at` the mean of what the peer reached (or `--target`, and then the peer does not
-run); the time is from the start of the program to the end of the trial that reaches it, reading the file included; the peer's
-clock starts when its data are loaded. It is given a fifth of the peer's time.
+The same 20,000 rows of Covertype, the same space, epochs and early stopping (benches/studies/cli-space.toml), all
+cores, each side with its defaults. Ours runs with `--stop-at` the mean of what the peer reached (or `--target`, and
+then the peer does not run); the time is from the start of the program to the end of the trial that reaches it, reading
+the file included; the peer's clock starts when its data are loaded. It is given a fifth of the peer's time.
 """
 
 import argparse

@@ -169,8 +169,8 @@ fn sigmoid_slope<S: Simd>(s: S, z: S::F) -> S::F {
     s.div(u, s.mul(d, d))
 }
 
-/// `(z', e, n)` with `z'` in [−110, 20], `e = e^z'` and `n = e·(e + 2)`, so that tanh(softplus(z)) = n / (n + 2): from 20
-/// on that is 1 in `f32`, and n stays finite.
+/// `(z', e, n)` with `z'` in [−110, 20], `e = e^z'` and `n = e·(e + 2)`, so that tanh(softplus(z)) = n / (n + 2): from
+/// 20 on that is 1 in `f32`, and n stays finite.
 #[inline(always)]
 fn mish_parts<S: Simd>(s: S, z: S::F) -> (S::F, S::F, S::F) {
     let z = s.max(s.splat(-110.0), s.min(s.splat(20.0), z));

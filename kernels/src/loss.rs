@@ -119,8 +119,8 @@ impl Op for SoftmaxCrossEntropy<'_> {
     }
 }
 
-/// A row's loss is `total·ln Σe^(x − m) − hard·(x[y] − m) − smooth·Σ w[c]·(x[c] − m)`, m being the largest logit, and its
-/// gradient `scale·(total·p[c] − smooth·w[c] − hard·[c = y])`, with `hard = (1 − ε)·w[y]`, `smooth = ε/classes`,
+/// A row's loss is `total·ln Σe^(x − m) − hard·(x[y] − m) − smooth·Σ w[c]·(x[c] − m)`, m being the largest logit, and
+/// its gradient `scale·(total·p[c] − smooth·w[c] − hard·[c = y])`, with `hard = (1 − ε)·w[y]`, `smooth = ε/classes`,
 /// `total = hard + smooth·Σw`.
 struct Row<'a> {
     label: usize,

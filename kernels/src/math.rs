@@ -40,7 +40,8 @@ fn reduce_exp<S: Simd>(s: S, x: S::F, low: Option<S::F>) -> (S::F, S::F) {
     (n, s.mul_add(s.mul(r, r), polynomial(s, r, C), r))
 }
 
-/// eˣ, within 1.1 units (three roundings: of r, of eʳ − 1 and of the sum). Overflows to ∞, underflows through the subnormals to 0.
+/// eˣ, within 1.1 units (three roundings: of r, of eʳ − 1 and of the sum). Overflows to ∞, underflows through the
+/// subnormals to 0.
 #[inline(always)]
 pub fn exp<S: Simd>(s: S, x: S::F) -> S::F {
     exp_of_sum(s, x, None)

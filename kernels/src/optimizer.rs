@@ -1,13 +1,13 @@
 //! The optimizers: weights, gradient and state in one pass.
 //!
 //! One table, `OPTIMIZERS`, gives the names and PyTorch's defaults; the formulas are those of `torch.optim` (SGD, Adam,
-//! AdamW, RMSprop), the gradient first scaled (clipping), then joined by `weight_decay·w` and `l1·sign(w)`. State begins
-//! as zeros, which is what PyTorch's first step amounts to. Elements do not see each other, so any split of the arrays
-//! gives the same bits. What depends on the step alone is computed once a call, in `f64`.
+//! AdamW, RMSprop), the gradient first scaled (clipping), then joined by `weight_decay·w` and `l1·sign(w)`. State
+//! begins as zeros, which is what PyTorch's first step amounts to. Elements do not see each other, so any split of the
+//! arrays gives the same bits. What depends on the step alone is computed once a call, in `f64`.
 //!
 //! State that has become subnormal is kept as 0. The moments of a weight whose gradient is 0 for good (a dead unit, a
-//! pixel that is never lit) decay into that range and stay, no weight can tell them from 0, and arithmetic on them takes
-//! several times as long.
+//! pixel that is never lit) decay into that range and stay, no weight can tell them from 0, and arithmetic on them
+//! takes several times as long.
 
 use crate::isa::{Isa, Op, Simd};
 use crate::math::copysign;
@@ -176,7 +176,8 @@ impl Rule for Momentum {
     }
 }
 
-/// Adam with the corrections folded in: `lr / (1 − β₁ᵗ)` and `1 / √(1 − β₂ᵗ)`. `DECOUPLED`: AdamW, whose weights shrink.
+/// Adam with the corrections folded in: `lr / (1 − β₁ᵗ)` and `1 / √(1 − β₂ᵗ)`. `DECOUPLED`: AdamW, whose weights
+/// shrink.
 #[derive(Clone, Copy)]
 struct Adam<const DECOUPLED: bool> {
     shrink: f32,

@@ -45,7 +45,8 @@ mod guarded {
 
     impl<T: Copy> Guarded<T> {
         pub fn new(side: Against, from: &[T]) -> Self {
-            // SAFETY: plain calls of the system, whose answers are checked; the middle pages hold `from.len()` elements.
+            // SAFETY: plain calls of the system, whose answers are checked; the middle pages hold `from.len()`
+            // elements.
             unsafe {
                 let page = libc::sysconf(libc::_SC_PAGESIZE) as usize;
                 let size = std::mem::size_of_val(from);
@@ -126,8 +127,8 @@ fn each(mut check: impl FnMut(Isa, Against)) {
     }
 }
 
-/// Every method of every set, the emulated tiles included, whose packing is that of real ones; not for Miri, which takes
-/// seconds for each of their products.
+/// Every method of every set, the emulated tiles included, whose packing is that of real ones; not for Miri, which
+/// takes seconds for each of their products.
 fn each_method(mut check: impl FnMut(Isa, Method, Against)) {
     for isa in Isa::available().chain(Isa::by_name("amx-emulated").into_iter().filter(|_| !cfg!(miri))) {
         for method in Method::ALL.into_iter().filter(|method| method.is_available(isa)) {
@@ -160,8 +161,8 @@ fn packed(isa: Isa, side: Against, b: Matrix) -> Guarded<f32> {
     panels
 }
 
-/// Every way to give the operands of a product m × k × n, with `bytes` those of bytes too. With `huge`, A holds numbers that
-/// bf16 terms do not fit, whose elements of C the f32 kernel computes again; bytes always fit, so it is B then.
+/// Every way to give the operands of a product m × k × n, with `bytes` those of bytes too. With `huge`, A holds numbers
+/// that bf16 terms do not fit, whose elements of C the f32 kernel computes again; bytes always fit, so it is B then.
 fn operands(
     isa: Isa,
     side: Against,
@@ -297,8 +298,8 @@ impl Take for Weights {
 
 #[test]
 fn products_used_up_by_parts() {
-    // Beside the others those of few columns, which are computed as their transpose, in one block of rows and in two, and
-    // more strips and more steps of k than a block holds.
+    // Beside the others those of few columns, which are computed as their transpose, in one block of rows and in two,
+    // and more strips and more steps of k than a block holds.
     const MORE: &[(usize, usize, usize)] = if cfg!(miri) {
         &[(17, 20, 1)]
     } else {

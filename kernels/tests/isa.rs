@@ -1,5 +1,5 @@
-//! Which instruction sets the other tests of this crate ran on. They run on those that the machine has; here the ones it
-//! lacks are named, and `HPT_REQUIRE_ISA` (names with commas between) makes a missing one a failure.
+//! Which instruction sets the other tests of this crate ran on. They run on those that the machine has; here the ones
+//! it lacks are named, and `HPT_REQUIRE_ISA` (names with commas between) makes a missing one a failure.
 
 use hpt_kernels::isa::{Isa, Op, Simd, peak};
 
@@ -123,8 +123,8 @@ fn square_roots_are_rounded_as_ieee_754_demands() {
         let roots = |from: f32, step: u32, vectors: usize, zeros: bool| {
             isa.run(Roots { from: from.to_bits(), step, vectors, zeros });
         };
-        // Every mantissa of two neighbouring exponents; the same where sets may change their method; every mantissa once
-        // more beside zeros.
+        // Every mantissa of two neighbouring exponents; the same where sets may change their method; every mantissa
+        // once more beside zeros.
         let binades = (2 << 23) / isa.lanes();
         roots(1.0, 1, binades, false);
         for power in [-127, -101, 125] {

@@ -33,14 +33,14 @@ pub trait Backend: Sync {
     /// What the device is.
     fn caps(&self) -> Caps;
 
-    /// Operations of one run of steps that the training loop should ask for: some ten milliseconds on the CPU, so that a
-    /// request to stop is soon heard.
+    /// Operations of one run of steps that the training loop should ask for: some ten milliseconds on the CPU, so that
+    /// a request to stop is soon heard.
     fn run_flops(&self) -> f64 {
         2e9
     }
 
-    /// Does something with the simpler of two kinds of kernels where the device has two for the same products, to compare
-    /// them; none elsewhere. Models that begin at the same time get the simpler ones too.
+    /// Does something with the simpler of two kinds of kernels where the device has two for the same products, to
+    /// compare them; none elsewhere. Models that begin at the same time get the simpler ones too.
     fn with_twins<T>(&self, _work: impl FnOnce(&Self) -> T) -> Option<T>
     where
         Self: Sized,
@@ -82,8 +82,8 @@ pub trait Backend: Sync {
     fn evaluate(&self, cohort: &mut Self::Cohort, member: usize, data: &Self::Data, outputs: &mut [f32])
     -> Result<f64>;
 
-    /// The loss that [`Backend::evaluate`] returns, and what metrics are made of, where the device counts by itself, so that
-    /// outputs need not leave it. None: they have to be looked at.
+    /// The loss that [`Backend::evaluate`] returns, and what metrics are made of, where the device counts by itself, so
+    /// that outputs need not leave it. None: they have to be looked at.
     ///
     /// # Errors
     /// As [`Backend::evaluate`].
@@ -159,9 +159,10 @@ pub struct Tally {
     /// Rows whose outputs are right: the class is the first of the largest; every label is on its side of ½; none where
     /// targets are numbers.
     pub right: u64,
-    /// Four sums an output, where columns are counted. Of classes and labels: rows where it is said and true, where it is
-    /// said, where it is true; the sum of −ln p of the truth (of a class: over its own rows), p at least f32's epsilon away
-    /// from 0 and 1. Of numbers: Σd² and Σ|d| of the differences from the targets, and two that mean nothing.
+    /// Four sums an output, where columns are counted. Of classes and labels: rows where it is said and true, where it
+    /// is said, where it is true; the sum of −ln p of the truth (of a class: over its own rows), p at least f32's
+    /// epsilon away from 0 and 1. Of numbers: Σd² and Σ|d| of the differences from the targets, and two that mean
+    /// nothing.
     pub columns: Vec<[f64; 4]>,
 }
 
@@ -209,8 +210,8 @@ pub struct UpdateRule {
     pub l1: f32,
     /// Largest global norm of the gradient.
     pub clip_norm: Option<f32>,
-    /// β, where the learning rate is adapted by hypergradient descent (Baydin et al., "Online learning rate adaptation with
-    /// hypergradient descent", ICLR 2018), in the additive form: step t takes the rate that it is given plus
+    /// β, where the learning rate is adapted by hypergradient descent (Baydin et al., "Online learning rate adaptation
+    /// with hypergradient descent", ICLR 2018), in the additive form: step t takes the rate that it is given plus
     /// β · Σ ∇f(θ_i)·d_{i−1} over the steps i ≤ t, at least 0, where θ_i = θ_{i−1} − rate · d_{i−1}, so that
     /// −∇f(θ_i)·d_{i−1} is the derivative of the loss at θ_i by the rate before. f holds L1 and L2.
     ///

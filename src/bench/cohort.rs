@@ -134,8 +134,8 @@ impl CohortRow {
         Ok(CohortRate { seconds: median(&mut times), steps: running.steps(), flops, before, after })
     }
 
-    /// Steps a second of all networks together with rounds and legs of each of these lengths: where all networks are at work,
-    /// and where one more is there which wants nothing, so that rounds are short.
+    /// Steps a second of all networks together with rounds and legs of each of these lengths: where all networks are at
+    /// work, and where one more is there which wants nothing, so that rounds are short.
     ///
     /// # Errors
     /// The device failed.

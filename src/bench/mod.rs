@@ -2,8 +2,8 @@
 //!
 //! The measurements of `hpt-engine bench` and of `cargo bench`, which sets other libraries beside them. Every rate is a
 //! median over rounds after a warm-up, on data that are not zero and, where they are larger than a cache, change from
-//! call to call. Each comes with what the arithmetic and the bytes of it must cost ([`Roofs`]), so that it can be read as
-//! a share of what is possible.
+//! call to call. Each comes with what the arithmetic and the bytes of it must cost ([`Roofs`]), so that it can be read
+//! as a share of what is possible.
 
 mod cohort;
 mod evaluation;

@@ -1,8 +1,8 @@
 //! The roofline plot (Williams, Waterman and Patterson, 2009): what was reached against what a byte allows.
 //!
 //! A self-contained SVG: the limits of one core as lines, every measurement as a numbered mark, and below them the list
-//! that the numbers stand for. Both axes are logarithmic; a disc on a roof cannot be faster. The roof of a diamond is the
-//! peak of bf16 over the products of bf16 that stand for one of its own.
+//! that the numbers stand for. Both axes are logarithmic; a disc on a roof cannot be faster. The roof of a diamond is
+//! the peak of bf16 over the products of bf16 that stand for one of its own.
 
 use super::{Roofs, Units};
 use std::fmt::Write;

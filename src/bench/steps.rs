@@ -80,8 +80,8 @@ impl StepRow {
         (6 * self.weights() - 2 * first) as f64
     }
 
-    /// Bytes that a sample costs at least: its features, and its share of one pass of Adam, which reads weight, gradient
-    /// and two moments and writes three of them.
+    /// Bytes that a sample costs at least: its features, and its share of one pass of Adam, which reads weight,
+    /// gradient and two moments and writes three of them.
     pub fn bytes(&self) -> f64 {
         self.feature_bytes() + 28.0 * self.weights() as f64 / self.batch as f64
     }
@@ -143,8 +143,8 @@ impl StepRow {
         })
     }
 
-    /// Samples a second of `jobs` trainings side by side with products of that precision, one thread each, all together:
-    /// each one's median of rounds.
+    /// Samples a second of `jobs` trainings side by side with products of that precision, one thread each, all
+    /// together: each one's median of rounds.
     ///
     /// # Errors
     /// Threads could not be started, or the device failed.

@@ -96,7 +96,8 @@ fn base() -> TrainSpec {
     TrainSpec { learning_rate: 0.02, precision: Precision::Highest, ..TrainSpec::default() }
 }
 
-/// Every activation (with skip connections and dropout), optimizer (with penalties, with and without clipping) and loss.
+/// Every activation (with skip connections and dropout), optimizer (with penalties, with and without clipping) and
+/// loss.
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for &activation in Activation::ALL {
@@ -130,8 +131,9 @@ pub fn cases() -> Vec<Case> {
     cases.push(Case::new("class weights, smoothing", &plain, smoothed, Kind::Classes(5)));
     cases.push(Case::new("weights of labels", &plain, balanced, Kind::Labels(2)));
     cases.push(Case::new("linear", &ModelSpec::uniform(&[], Activation::Relu, 0.0), base(), Kind::Numbers(1)));
-    // A GPU trains a network that fits one multiprocessor in another way, so each of them is there in two sizes: a batch
-    // of these does not fit. With as many more features a step at the same rate is as much larger, and so is rounding.
+    // A GPU trains a network that fits one multiprocessor in another way, so each of them is there in two sizes: a
+    // batch of these does not fit. With as many more features a step at the same rate is as much larger, and so is
+    // rounding.
     let larger = |case: &Case| Case {
         train: TrainSpec { learning_rate: 0.002, ..case.train.clone() },
         name: format!("{}, {LARGER} features", case.name),

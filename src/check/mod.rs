@@ -1,8 +1,8 @@
 //! A device held against the oracle: training steps of every activation, loss and optimizer, over shapes around the
 //! edges of tiles, and whole trainings against the CPU's.
 //!
-//! What `hpt-engine check` runs on a machine with a GPU, and what tests run on an interpreter of the same kernels. Sums of
-//! f32 have another order on every device, so numbers are near and not equal; how near is in one place, [`Bounds`].
+//! What `hpt-engine check` runs on a machine with a GPU, and what tests run on an interpreter of the same kernels. Sums
+//! of f32 have another order on every device, so numbers are near and not equal; how near is in one place, [`Bounds`].
 
 mod cases;
 
@@ -30,8 +30,8 @@ pub struct Bounds {
     pub mean: f64,
     /// An output.
     pub output: f64,
-    /// A metric from what the device has counted, relative to the same from the outputs that it sent: only sums have another
-    /// order.
+    /// A metric from what the device has counted, relative to the same from the outputs that it sent: only sums have
+    /// another order.
     pub metric: f64,
 }
 
@@ -295,8 +295,8 @@ impl Comparison {
     }
 }
 
-/// Everything that is compared on a device: f32, the precisions below it that the device has kernels of and the kinds of
-/// those, trainings, many networks at once.
+/// Everything that is compared on a device: f32, the precisions below it that the device has kernels of and the kinds
+/// of those, trainings, many networks at once.
 fn comparisons<B: Backend>(backend: &B) -> Vec<Comparison> {
     let mut list: Vec<Comparison> = cases().into_iter().chain(edges()).map(Comparison::Steps).collect();
     let has_twins = backend.with_twins(|_| ()).is_some();
@@ -330,8 +330,8 @@ pub struct Findings {
     pub list: Vec<Finding>,
     /// How many there are in all, with those that were not chosen.
     pub comparisons: usize,
-    /// The number of the comparison after which the device was lost, where it was; those after it are not made, and may be
-    /// asked for in a new process.
+    /// The number of the comparison after which the device was lost, where it was; those after it are not made, and may
+    /// be asked for in a new process.
     pub lost: Option<usize>,
 }
 
@@ -352,8 +352,8 @@ pub fn all<B: Backend>(backend: &B, choice: Choice<'_>, on_finding: &mut dyn FnM
     findings
 }
 
-/// Three networks and a training: whether a device can be trusted at all, in some milliseconds. One of them is large enough for
-/// products of their own, at the precision that trainings have where none is asked for.
+/// Three networks and a training: whether a device can be trusted at all, in some milliseconds. One of them is large
+/// enough for products of their own, at the precision that trainings have where none is asked for.
 ///
 /// # Errors
 /// [`Error::Device`] where it computes other numbers than the oracle; the device failed.

@@ -1,7 +1,7 @@
 //! `create-study`, `ask`, `tell`: the search alone, for an objective outside of this program.
 //!
-//! The sampler, the seed and the pruner are kept with the study, by `create-study` as by `search`, so that each `ask` is one
-//! short process that needs to be told nothing.
+//! The sampler, the seed and the pruner are kept with the study, by `create-study` as by `search`, so that each `ask`
+//! is one short process that needs to be told nothing.
 
 use super::console::Console;
 use super::failure::Failure;

@@ -108,8 +108,8 @@ struct Row {
     /// Trainings side by side, one thread each, all together.
     #[serde(skip_serializing_if = "Option::is_none")]
     side_by_side: Option<f64>,
-    /// Of the peak of one core, by one thread: that of multiply-adds, and of bf16 over how many of its products stand for
-    /// one. Measured in turn with the rate, but of passes, which have the peak of the start; absent where units are
+    /// Of the peak of one core, by one thread: that of multiply-adds, and of bf16 over how many of its products stand
+    /// for one. Measured in turn with the rate, but of passes, which have the peak of the start; absent where units are
     /// emulated.
     #[serde(skip_serializing_if = "Option::is_none")]
     share_of_peak: Option<f64>,

@@ -1,5 +1,5 @@
-//! The JSON document of a search: what its study says, whether it ran to its end or was interrupted, trained networks or ran
-//! a command. What only an end has (the test, the model) is null until whoever ends it says more.
+//! The JSON document of a search: what its study says, whether it ran to its end or was interrupted, trained networks
+//! or ran a command. What only an end has (the test, the model) is null until whoever ends it says more.
 
 use hpt_engine::Error;
 use hpt_engine::history::{State, Trial};
@@ -73,8 +73,8 @@ pub fn of(study: &Study, best: Option<&Trial>, course: Course) -> Result<Json, E
     Ok(fields.into())
 }
 
-/// Adds to the outline of a trial, or to each of a list, the file of its own model; null where that was not kept, and nothing
-/// where the study has no models.
+/// Adds to the outline of a trial, or to each of a list, the file of its own model; null where that was not kept, and
+/// nothing where the study has no models.
 pub fn add_models(study: &Study, trials: &[Trial], outlines: &mut Json) -> Result<(), Error> {
     let Some(models) = models_of(study, trials)? else { return Ok(()) };
     let mut models = models.into_iter().map(|model| json!(model.map(|model| model.display().to_string())));
@@ -110,8 +110,8 @@ pub fn blank(course: Course) -> Json {
     })
 }
 
-/// `{"number", "value", "params"}`; where there are several `values`, and `objectives` with their names; `ended_by` where a
-/// limit cut it short.
+/// `{"number", "value", "params"}`; where there are several `values`, and `objectives` with their names; `ended_by`
+/// where a limit cut it short.
 fn outline(trial: &Trial, names: &[String]) -> Json {
     let (number, values, params) = (trial.number, &trial.values, &trial.params);
     let mut outline = if names.len() == 1 {

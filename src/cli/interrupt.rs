@@ -47,8 +47,8 @@ pub fn end(bars: &Bars, storage: &Path, console: &Console) -> Failure {
     print().err().unwrap_or_else(Failure::interrupted)
 }
 
-/// The keys of a search that ran to its end; null is what there is not, which is all but the reason where the study was not
-/// open yet.
+/// The keys of a search that ran to its end; null is what there is not, which is all but the reason where the study was
+/// not open yet.
 fn document(bars: &Bars) -> Result<Json, Error> {
     let (seconds, rate) = bars.pace();
     let course = Course { seconds, rate, stopped: Stopped::Interrupted };

@@ -12,7 +12,8 @@ pub fn file(path: &str) -> Result<(), Failure> {
     writable(folder_of(place))
 }
 
-/// Sees that the file that an option names can be written in a folder that is there, and leaves no trace of having looked.
+/// Sees that the file that an option names can be written in a folder that is there, and leaves no trace of having
+/// looked.
 pub fn existing_place(option: &str, path: &Path) -> Result<(), Failure> {
     let refused = |why: String| Failure::input(format!("{option} {}: {why}", path.display()));
     let folder = folder_of(path);

@@ -67,8 +67,8 @@ impl StudyFile {
         Ok(file)
     }
 
-    /// The space of any file: its `[space]` table, or all of it where it has no tables of a study file. Notes say what else
-    /// is in the file and has no say here.
+    /// The space of any file: its `[space]` table, or all of it where it has no tables of a study file. Notes say what
+    /// else is in the file and has no say here.
     ///
     /// # Errors
     /// As [`StudyFile::read`]; there is no space in it, or one that is wrong.
@@ -97,8 +97,8 @@ impl StudyFile {
         text.space(&space, expand, note)
     }
 
-    /// The space with any names, for a program outside; none where the file has no space. Notes say where a step misses the end
-    /// of a range.
+    /// The space with any names, for a program outside; none where the file has no space. Notes say where a step misses
+    /// the end of a range.
     ///
     /// # Errors
     /// What [`Space::from_toml`] refuses.

@@ -7,8 +7,8 @@ use hpt_engine::train::{Metric, Scores};
 /// The fewest columns in which text is wrapped; in fewer it would be a list of words.
 const LEAST: usize = 20;
 
-/// A table for standard output: columns of text under a header, where the terminal is wide enough; else each row is a block
-/// of its own, `name  value` line by line (as psql's expanded display does by itself).
+/// A table for standard output: columns of text under a header, where the terminal is wide enough; else each row is a
+/// block of its own, `name  value` line by line (as psql's expanded display does by itself).
 pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     fitted(columns(), header, rows)
 }
@@ -39,7 +39,8 @@ fn fits(columns: Option<usize>, text: &str) -> bool {
     columns.is_none_or(|columns| width(text) <= columns)
 }
 
-/// Columns of text under a header, two spaces between: the first and columns of words to the left, numbers to the right.
+/// Columns of text under a header, two spaces between: the first and columns of words to the left, numbers to the
+/// right.
 pub fn grid(header: &[&str], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
@@ -61,8 +62,8 @@ pub fn grid(header: &[&str], rows: &[Vec<String>]) -> String {
     lines.join("\n")
 }
 
-/// Each row as a block: its first cell under that column's name, then a line for every other cell that is not empty, and its
-/// note at the end.
+/// Each row as a block: its first cell under that column's name, then a line for every other cell that is not empty,
+/// and its note at the end.
 fn blocks(columns: Option<usize>, header: &[&str], rows: &[Vec<String>], notes: &[String]) -> String {
     let names = header.iter().skip(1).map(|name| name.chars().count()).max().unwrap_or(0);
     let within = |indent: usize, text: &str| match columns {
@@ -91,8 +92,8 @@ fn blocks(columns: Option<usize>, header: &[&str], rows: &[Vec<String>], notes: 
     lines.join("\n")
 }
 
-/// A table within so many columns: the last column, words, goes on in further lines under itself. Under a row stands its note,
-/// where there is one, in lines of its own. Where hardly anything is left for words, each row is a block.
+/// A table within so many columns: the last column, words, goes on in further lines under itself. Under a row stands
+/// its note, where there is one, in lines of its own. Where hardly anything is left for words, each row is a block.
 pub fn table_with_notes(columns: Option<usize>, header: &[&str], rows: &[Vec<String>], notes: &[String]) -> String {
     let Some(last) = header.len().checked_sub(1) else { return String::new() };
     let short: Vec<Vec<String>> = rows.iter().map(|row| row.iter().take(last).cloned().collect()).collect();

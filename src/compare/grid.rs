@@ -1,7 +1,8 @@
-//! A complete grid of results as a function: a CSV file, one row a configuration, the last column (or a named one) its value.
+//! A complete grid of results as a function: a CSV file, one row a configuration, the last column (or a named one) its
+//! value.
 //!
-//! Columns of numbers become ordered levels, searched by their place (`{ int = [0, n − 1] }`), so that a sampler sees neither
-//! their scale nor gaps; columns with words become choices. Rows that repeat a configuration are averaged.
+//! Columns of numbers become ordered levels, searched by their place (`{ int = [0, n − 1] }`), so that a sampler sees
+//! neither their scale nor gaps; columns with words become choices. Rows that repeat a configuration are averaged.
 
 use super::Function;
 use crate::history::Direction;
@@ -31,7 +32,8 @@ impl Grid {
     /// Reads a table, plain or gzip.
     ///
     /// # Errors
-    /// [`Error::Input`] that names the file and line: no such file, no CSV, a value that is no number, no inputs, no rows.
+    /// [`Error::Input`] that names the file and line: no such file, no CSV, a value that is no number, no inputs, no
+    /// rows.
     pub fn read(&self, path: impl AsRef<Path>) -> Result<Function> {
         let path = path.as_ref();
         let place = path.display().to_string();

@@ -1,9 +1,9 @@
 //! What a comparison says: standings, curves, and the tests of whether differences are chance.
 //!
-//! Everything is over the seeds that every sampler has finished, so that all numbers are paired. Areas are means of the best
-//! value so far: over the trials, and over time up to the end of the slowest run (a run that has ended keeps its value).
-//! Both begin with the first value of any run: a sampler that is quick to its first results has earned them. A run that has
-//! none yet counts with the worst first value of its seed, so that nobody gains by being late.
+//! Everything is over the seeds that every sampler has finished, so that all numbers are paired. Areas are means of the
+//! best value so far: over the trials, and over time up to the end of the slowest run (a run that has ended keeps its
+//! value). Both begin with the first value of any run: a sampler that is quick to its first results has earned them. A
+//! run that has none yet counts with the worst first value of its seed, so that nobody gains by being late.
 
 use super::{Problem, Run};
 use crate::history::Direction;
@@ -232,7 +232,8 @@ impl Report {
         }
     }
 
-    /// The curves as CSV: `curve` (`trials` or `seconds`), `sampler`, `x`, `mean`, `q10`, `q25`, `median`, `q75`, `q90`.
+    /// The curves as CSV: `curve` (`trials` or `seconds`), `sampler`, `x`, `mean`, `q10`, `q25`, `median`, `q75`,
+    /// `q90`.
     pub fn csv(&self) -> String {
         let mut text = "curve,sampler,x,mean,q10,q25,median,q75,q90\n".to_owned();
         for (name, curves) in [("trials", &self.by_trials), ("seconds", &self.by_seconds)] {

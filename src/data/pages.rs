@@ -8,9 +8,9 @@ pub(super) fn table<T>(length: usize, values: impl Iterator<Item = T>) -> Vec<T>
     table
 }
 
-/// Asks the system to put the vector's memory, before anything is written to it, into huge pages where it has whole ones. A
-/// step reads rows from anywhere in a table, and with pages of 4 KiB each row costs a search of the page tables as well.
-/// Where that is the system's habit anyway, or it has no such pages, nothing changes.
+/// Asks the system to put the vector's memory, before anything is written to it, into huge pages where it has whole
+/// ones. A step reads rows from anywhere in a table, and with pages of 4 KiB each row costs a search of the page tables
+/// as well. Where that is the system's habit anyway, or it has no such pages, nothing changes.
 pub(super) fn huge<T>(memory: &mut Vec<T>) {
     #[cfg(target_os = "linux")]
     {
@@ -20,8 +20,8 @@ pub(super) fn huge<T>(memory: &mut Vec<T>) {
         let end = from.wrapping_add(memory.capacity());
         let whole = end.addr().saturating_sub(first.addr()) / PAGE * PAGE;
         if whole > 0 {
-            // SAFETY: whole pages within memory that the vector owns, whose content the advice does not change. That it is not
-            // followed is no error.
+            // SAFETY: whole pages within memory that the vector owns, whose content the advice does not change. That it
+            // is not followed is no error.
             let _ = unsafe { rustix::mm::madvise(first.cast(), whole, rustix::mm::Advice::LinuxHugepage) };
         }
     }

@@ -88,8 +88,9 @@ impl Pipeline {
         Ok((pipeline, notes))
     }
 
-    /// Makes it so many inputs where there are fewer: the further ones are always 0. So networks for rows that lack some
-    /// categories, or in which a column is constant, have the size of those for rows that do not. Images have all inputs.
+    /// Makes it so many inputs where there are fewer: the further ones are always 0. So networks for rows that lack
+    /// some categories, or in which a column is constant, have the size of those for rows that do not. Images have all
+    /// inputs.
     pub fn widen(&mut self, inputs: usize) {
         if let Inputs::Columns(_) = self.inputs {
             self.spare += inputs.saturating_sub(self.inputs());

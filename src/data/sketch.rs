@@ -1,9 +1,9 @@
 //! Which rows a model learned from, small enough to be kept with it.
 //!
-//! Of the rows' 32-bit digests the [`KEPT`] least are kept (Broder, "On the resemblance and containment of documents", 1997):
-//! a sample of the rows that depends on nothing but their content. Other rows whose digests are as small are in the same
-//! sample if they are the same rows, so the share of those is an estimate of the share of all; up to [`KEPT`] rows it is
-//! exact. Digests are of features alone, as a pipeline encodes them.
+//! Of the rows' 32-bit digests the [`KEPT`] least are kept (Broder, "On the resemblance and containment of documents",
+//! 1997): a sample of the rows that depends on nothing but their content. Other rows whose digests are as small are in
+//! the same sample if they are the same rows, so the share of those is an estimate of the share of all; up to [`KEPT`]
+//! rows it is exact. Digests are of features alone, as a pipeline encodes them.
 
 use super::{Dataset, Features};
 use serde::{Deserialize, Serialize};

@@ -48,8 +48,8 @@ impl Direction {
 /// System attribute of a trial, Optuna's: by how much it breaks each constraint.
 pub const CONSTRAINTS: &str = "constraints";
 
-/// System attribute of a trial whose steps are parts of a whole (folds, repetitions, instances) and no progress: its value is
-/// the mean of theirs.
+/// System attribute of a trial whose steps are parts of a whole (folds, repetitions, instances) and no progress: its
+/// value is the mean of theirs.
 pub const OF_PARTS: &str = "hpt:of_parts";
 
 /// System attribute of a trial that went on from what an earlier attempt had come to: the seconds which that took.
@@ -88,8 +88,8 @@ impl State {
     }
 }
 
-/// One trial as the storage has it: a [`Record`] that clones share, so that lists of trials cost little to copy. Whoever
-/// changes a shared one gets a copy of its own.
+/// One trial as the storage has it: a [`Record`] that clones share, so that lists of trials cost little to copy.
+/// Whoever changes a shared one gets a copy of its own.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trial(Arc<Record>);
 
@@ -129,7 +129,8 @@ pub struct Record {
     pub state: State,
     /// The active parameters.
     pub params: Params,
-    /// Where each parameter came from (what Optuna calls its distribution). A study's trials with the same ones share them.
+    /// Where each parameter came from (what Optuna calls its distribution). A study's trials with the same ones share
+    /// them.
     pub domains: Arc<BTreeMap<String, Domain>>,
     /// One value an objective; empty while there is none.
     pub values: Vec<f64>,
@@ -215,8 +216,8 @@ impl Trial {
         self.system.contains_key(OF_PARTS)
     }
 
-    /// What it had come to at a step: what it reported there, or where its steps are parts of a whole the means up to it; of
-    /// the first objective alone, or one value an objective. Means over the same parts can be compared.
+    /// What it had come to at a step: what it reported there, or where its steps are parts of a whole the means up to
+    /// it; of the first objective alone, or one value an objective. Means over the same parts can be compared.
     pub fn reached_at(&self, step: u64) -> Option<Cow<'_, [f64]>> {
         let own = self.report_at(step)?;
         if !self.is_of_parts() {
@@ -238,7 +239,8 @@ impl Trial {
         Some(self.finished?.seconds_since(self.started?) + earlier.unwrap_or(0.0))
     }
 
-    /// By how much it breaks each constraint, as Optuna keeps it: what is at most 0 is kept. Empty where nothing was said.
+    /// By how much it breaks each constraint, as Optuna keeps it: what is at most 0 is kept. Empty where nothing was
+    /// said.
     pub fn constraints(&self) -> Vec<f64> {
         // JSON has no number for what is not one, nor for infinity.
         let number = |value: &serde_json::Value| value.as_f64().unwrap_or(f64::INFINITY);

@@ -1,9 +1,9 @@
 //! Several objectives at once: dominance, fronts, ranks, crowding and hypervolume.
 //!
-//! Everything here is about losses, smaller is better, one vector a point; [`losses`] makes them of a trial. What is not
-//! a number counts as the worst there is. Constraints come before objectives (Deb, "An efficient constraint handling
-//! method for genetic algorithms", 2000): a trial that keeps them beats each that does not, and of two that do not, the
-//! one that breaks them less.
+//! Everything here is about losses, smaller is better, one vector a point; [`losses`] makes them of a trial. What is
+//! not a number counts as the worst there is. Constraints come before objectives (Deb, "An efficient constraint
+//! handling method for genetic algorithms", 2000): a trial that keeps them beats each that does not, and of two that do
+//! not, the one that breaks them less.
 
 use super::{Direction, State, Trial};
 use std::cmp::Ordering;
@@ -58,8 +58,8 @@ pub fn best_first(merits: &[Merit]) -> Vec<usize> {
     places
 }
 
-/// The same with what repeats the values of another one behind the others of its rank: the first places are different points,
-/// as far as there are such.
+/// The same with what repeats the values of another one behind the others of its rank: the first places are different
+/// points, as far as there are such.
 pub fn distinct_first(merits: &[Merit]) -> Vec<usize> {
     let (ranks, mut places) = (constrained_ranks(merits), best_first(merits));
     let mut repeats = vec![false; merits.len()];
@@ -75,8 +75,8 @@ pub fn dominates(a: &[f64], b: &[f64]) -> bool {
     !worse && a.iter().zip(b).any(|(a, b)| order(*a, *b).is_lt())
 }
 
-/// The complete trials that keep their constraints and that no other such trial dominates, by their first loss, then the
-/// second and so on. Equal ones are all in it, in the order given.
+/// The complete trials that keep their constraints and that no other such trial dominates, by their first loss, then
+/// the second and so on. Equal ones are all in it, in the order given.
 pub fn front<'a>(directions: &[Direction], trials: impl IntoIterator<Item = &'a Trial>) -> Vec<&'a Trial> {
     let feasible = trials.into_iter().filter(|trial| trial.is_feasible());
     let (trials, losses): (Vec<&Trial>, Vec<Vec<f64>>) =
@@ -122,8 +122,8 @@ pub fn ranks(losses: &[Vec<f64>]) -> Vec<usize> {
     ranks
 }
 
-/// How much room each point of a front has: the sum over the objectives of the distance between its neighbours, over the
-/// range; infinite at the ends (Deb et al., "NSGA-II", IEEE Trans. Evol. Comput. 6, 2002, section III-B).
+/// How much room each point of a front has: the sum over the objectives of the distance between its neighbours, over
+/// the range; infinite at the ends (Deb et al., "NSGA-II", IEEE Trans. Evol. Comput. 6, 2002, section III-B).
 pub fn crowding(front: &[&[f64]]) -> Vec<f64> {
     let mut room = vec![0.0; front.len()];
     for objective in 0..front.first().map_or(0, |losses| losses.len()) {

@@ -1,7 +1,7 @@
 //! The axes of a space: where a value lies, where a threshold may lie, and when a parameter exists.
 //!
-//! A number lies in the unit interval, in the middle of its cell where its values are steps; thresholds lie on the edges
-//! of cells, so that a volume is exactly the chance of the values inside. A choice is the place in its list. A
+//! A number lies in the unit interval, in the middle of its cell where its values are steps; thresholds lie on the
+//! edges of cells, so that a volume is exactly the chance of the values inside. A choice is the place in its list. A
 //! parameter with conditions may be split only inside a box where all of them hold: elsewhere its coordinate is idle,
 //! and nothing may depend on it. With idle coordinates taken as uniform too, the space is a product, and boxes have
 //! exact volumes.
@@ -98,8 +98,8 @@ impl Axis {
         }
     }
 
-    /// The threshold between two neighbouring coordinates `a < b`: where a condition turns, else the cells' edge nearest to
-    /// the middle.
+    /// The threshold between two neighbouring coordinates `a < b`: where a condition turns, else the cells' edge
+    /// nearest to the middle.
     pub(super) fn threshold(&self, a: f64, b: f64) -> f64 {
         let middle = 0.5 * (a + b);
         let turn = self.turns.iter().copied().filter(|turn| a < *turn && *turn <= b);

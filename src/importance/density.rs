@@ -1,13 +1,13 @@
 //! PED-ANOVA: how the density of the best trials differs from that of all.
 //!
 //! A parameter's values are counted on a grid of at most 50 points and smoothed with a normal kernel of Scott's width,
-//! truncated to the grid, and a broad prior of the weight of one trial (choices: with a share of every value). With p of
-//! the best n′ trials, q of the n trials of the region, and γ = n′/n, the importance is γ² Σ q (p/q − 1)² (Watanabe et
-//! al. 2023, section 3): the variance of the marginal of "is among the best", whose total variance is γ(1 − γ).
+//! truncated to the grid, and a broad prior of the weight of one trial (choices: with a share of every value). With p
+//! of the best n′ trials, q of the n trials of the region, and γ = n′/n, the importance is γ² Σ q (p/q − 1)² (Watanabe
+//! et al. 2023, section 3): the variance of the marginal of "is among the best", whose total variance is γ(1 − γ).
 //!
-//! A conditional parameter is compared within the trials that have it, weighted by α²/β with its share α of the best and
-//! β of all trials ("Conditional PED-ANOVA", arXiv 2601.20800, theorem 4.2): that there are more of them among the best
-//! is the parents' effect.
+//! A conditional parameter is compared within the trials that have it, weighted by α²/β with its share α of the best
+//! and β of all trials ("Conditional PED-ANOVA", arXiv 2601.20800, theorem 4.2): that there are more of them among the
+//! best is the parents' effect.
 //!
 //! A pair has the same kernels' products, whose marginals are the densities of the singles; what it adds is its
 //! divergence less both of theirs (exact for a uniform `q`, at least 0 by definition otherwise).
@@ -236,8 +236,8 @@ impl Smooth {
     }
 }
 
-/// Scott's width with the quartiles' distance where that is less (D. W. Scott, "Multivariate density estimation", 1992), in
-/// points. A quartile is the place of the first trial at or after a quarter (above three quarters) of them.
+/// Scott's width with the quartiles' distance where that is less (D. W. Scott, "Multivariate density estimation",
+/// 1992), in points. A quartile is the place of the first trial at or after a quarter (above three quarters) of them.
 fn width(counts: &[usize]) -> f64 {
     let n: usize = counts.iter().sum();
     let places = || counts.iter().enumerate().filter(|(_, count)| **count > 0);

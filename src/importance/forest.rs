@@ -1,9 +1,9 @@
 //! fANOVA: regression trees over the space, each taken apart exactly ([`super::partition`]).
 //!
-//! A tree is grown on as many trials drawn with replacement as there are, every split the one that leaves the least squared
-//! error, over all parameters, until the trials of a leaf have one value. The values of a choice are split into two
-//! sets, optimal after ordering them by their means (W. D. Fisher, JASA 53, 1958). A conditional parameter is split only
-//! where it exists.
+//! A tree is grown on as many trials drawn with replacement as there are, every split the one that leaves the least
+//! squared error, over all parameters, until the trials of a leaf have one value. The values of a choice are split into
+//! two sets, optimal after ordering them by their means (W. D. Fisher, JASA 53, 1958). A conditional parameter is split
+//! only where it exists.
 
 use super::axes::{Axis, Side, whole};
 use super::partition::{Leaf, decompose};

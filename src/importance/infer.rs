@@ -11,8 +11,8 @@ const LONGEST: u64 = 64;
 /// A space in which the trials lie, with a note for every parameter that had to be left out.
 ///
 /// Domains are those of the latest trial that has the parameter. A parameter that only some trials have gets the
-/// condition that explains all trials: it exists where an earlier one, which more trials have, takes certain values. One
-/// that no such condition explains is left out.
+/// condition that explains all trials: it exists where an earlier one, which more trials have, takes certain values.
+/// One that no such condition explains is left out.
 ///
 /// # Errors
 /// [`crate::Error::Input`] where a domain of the storage is none (an inverted range).

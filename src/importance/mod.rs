@@ -140,8 +140,8 @@ pub struct Single {
     pub name: String,
     /// Its share among the parameters alone: these sum to 1 (to 0 where nothing matters).
     pub importance: f64,
-    /// The share of the variance that it explains alone: of the target (fANOVA), or of being among the best (PED-ANOVA).
-    /// What the shares lack to 1 are pairs and more.
+    /// The share of the variance that it explains alone: of the target (fANOVA), or of being among the best
+    /// (PED-ANOVA). What the shares lack to 1 are pairs and more.
     pub share: f64,
     /// Standard deviation of `share` over the trees, or over resampled trials.
     pub spread: f64,
@@ -167,14 +167,15 @@ struct Table {
     losses: Vec<f64>,
 }
 
-/// One round's shares: each parameter alone, then each pair in the order of [`pairs_of`]; none where there is no variance.
+/// One round's shares: each parameter alone, then each pair in the order of [`pairs_of`]; none where there is no
+/// variance.
 type Shares = Option<Vec<f64>>;
 
 /// The importance of every parameter of `space` over the trials of a study.
 ///
 /// # Errors
-/// [`Error::Input`] where the settings are out of range, fewer than 4 trials can be used, the target is the same in all of
-/// them, or no parameter varies.
+/// [`Error::Input`] where the settings are out of range, fewer than 4 trials can be used, the target is the same in all
+/// of them, or no parameter varies.
 pub fn importance(
     space: &Space,
     directions: &[Direction],

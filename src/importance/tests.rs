@@ -174,7 +174,8 @@ fn layers_called_into_being_by_a_number_are_inferred_and_used() {
     }
     let found = found(&space, &trials, &PAIRS);
     let [first, third] = ["units_0", "units_2"].map(|name| share(&found, name));
-    // With v the variance of log₂ units: v for the first; half of the time 4v for the third, v of it alone and v with layers.
+    // With v the variance of log₂ units: v for the first; half of the time 4v for the third, v of it alone and v with
+    // layers.
     assert!((first - third).abs() < 0.1 && first > 0.2, "{first} {third}");
     assert!(pair(&found, "layers", "units_2") > 0.15, "{:?}", found.pairs);
     assert!(["units_1", "units_3", "late"].iter().all(|name| share(&found, name) < 0.03), "{:?}", found.parameters);
@@ -202,8 +203,8 @@ fn densities_of_the_best_find_what_makes_them_good() {
     assert!(found.pairs[0].share > 4.0 * found.pairs[1].share, "{:?}", found.pairs);
 }
 
-/// Shares of the variance of "is among the best" over all 4 × 4 × 4 points, from the definition: the variance of the mean over
-/// the other axes, of pairs less that of both singles.
+/// Shares of the variance of "is among the best" over all 4 × 4 × 4 points, from the definition: the variance of the
+/// mean over the other axes, of pairs less that of both singles.
 fn by_definition(best: impl Fn([usize; 3]) -> bool) -> ([f64; 3], [f64; 3]) {
     let points: Vec<[usize; 3]> = (0..64).map(|i| [i / 16, i / 4 % 4, i % 4]).collect();
     let mean = |keep: &dyn Fn(&[usize; 3]) -> bool| {

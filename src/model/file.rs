@@ -93,7 +93,8 @@ pub struct Training {
     pub settings: serde_json::Map<String, serde_json::Value>,
     /// The study, where it came from one.
     pub study: Option<String>,
-    /// The pieces of its training where hyperparameters changed on the way: `{"trial", "epochs": [from, to], "params"}`.
+    /// The pieces of its training where hyperparameters changed on the way:
+    /// `{"trial", "epochs": [from, to], "params"}`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub schedule: Vec<serde_json::Value>,
     /// Which rows it learned from; empty where nobody kept that.

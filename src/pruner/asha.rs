@@ -36,8 +36,8 @@ impl Asha {
         rungs.take_while(|rung| *rung <= step).last()
     }
 
-    /// True where `trial` has just reached a rung and is not among the best of it and of those `others` that did not fail
-    /// and that it competes with.
+    /// True where `trial` has just reached a rung and is not among the best of it and of those `others` that did not
+    /// fail and that it competes with.
     pub(super) fn is_behind<'a>(
         &self,
         directions: &[Direction],

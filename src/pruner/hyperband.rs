@@ -2,12 +2,13 @@
 //!
 //! Bracket b of the B = ⌊log_η(R/r)⌋ + 1 is an [`Asha`] whose first rung stands at r·η^b, R being the longest training:
 //! where early values mislead, the later brackets keep what the first one would have stopped. As in the paper every
-//! bracket gets about the same number of steps, so of n trials a share that goes with η^(B−1−b)/(B−b) falls to bracket b.
-//! Trials are compared within their bracket alone.
+//! bracket gets about the same number of steps, so of n trials a share that goes with η^(B−1−b)/(B−b) falls to bracket
+//! b. Trials are compared within their bracket alone.
 //!
-//! A trial's bracket follows from its slot and nothing else: multiples of the golden ratio, which spread evenly whatever
-//! the number of trials, fall into intervals as long as the shares. So a repeated trial comes into the bracket of the
-//! one that died, and parallel workers need not agree. Where R is not given it is the longest of the complete trials.
+//! A trial's bracket follows from its slot and nothing else: multiples of the golden ratio, which spread evenly
+//! whatever the number of trials, fall into intervals as long as the shares. So a repeated trial comes into the bracket
+//! of the one that died, and parallel workers need not agree. Where R is not given it is the longest of the complete
+//! trials.
 
 use super::asha::Rungs;
 use super::several::Field;

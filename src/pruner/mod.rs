@@ -1,12 +1,12 @@
 //! Pruners: when to stop a trial that will not be among the best.
 //!
-//! A pruner is a pure function of the history and the trial's intermediate values, with several objectives of all that are
-//! reported (`several.rs`). A trial that reports something that is
+//! A pruner is a pure function of the history and the trial's intermediate values, with several objectives of all that
+//! are reported (`several.rs`). A trial that reports something that is
 //! not a number is stopped by every pruner but `none`; what others reported as not a number counts as worse than
 //! everything. It is asked at every report, with the study locked: it must be quick and must not call the study.
 //!
-//! A trial that is known to break its constraints is no competitor of one that is not: feasible comes before infeasible,
-//! whatever the values. Who breaks them itself is judged against all.
+//! A trial that is known to break its constraints is no competitor of one that is not: feasible comes before
+//! infeasible, whatever the values. Who breaks them itself is judged against all.
 //!
 //! Looking at every trial at every report takes a time that grows with their number. So a pruner may also [`follow`] a
 //! study: it is then told of every trial and report once, keeps what it needs in order, and answers from that. The pure
@@ -43,8 +43,8 @@ use crate::{Error, Result};
 
 /// Decides whether a trial goes on; see the module.
 pub trait Pruner: Send + Sync {
-    /// True where `trial` should stop after what it reported last. `directions` has one an objective; `history` holds all
-    /// trials in any state and order; the trial itself in it is skipped.
+    /// True where `trial` should stop after what it reported last. `directions` has one an objective; `history` holds
+    /// all trials in any state and order; the trial itself in it is skipped.
     fn should_prune(&self, directions: &[Direction], history: &[Trial], trial: &Trial) -> bool;
 
     /// Whether it looks at other trials.
@@ -67,10 +67,11 @@ pub trait Pruner: Send + Sync {
     fn describe(&self) -> String;
 }
 
-/// A pruner's memory of one study: it is told of every change once, and decides as [`Pruner::should_prune`] would. It knows
-/// the feasible trials alone, so one that is known to break its constraints is judged by the pure function.
+/// A pruner's memory of one study: it is told of every change once, and decides as [`Pruner::should_prune`] would. It
+/// knows the feasible trials alone, so one that is known to break its constraints is judged by the pure function.
 pub trait Follower: Send {
-    /// This trial is new, or its state or its constraints have changed; `trial` is all of it as it is now, with what it reported.
+    /// This trial is new, or its state or its constraints have changed; `trial` is all of it as it is now, with what it
+    /// reported.
     fn take(&mut self, trial: &Trial);
 
     /// A running trial, taken before, reported these: one value an objective, or that of the first alone.

@@ -1,5 +1,5 @@
-//! What the user may say about a pruner: one table, from which flags, keys of a study file, their checks and what a study
-//! keeps of them follow.
+//! What the user may say about a pruner: one table, from which flags, keys of a study file, their checks and what a
+//! study keeps of them follow.
 
 use super::PRUNERS;
 use crate::{Error, Result};

@@ -1,11 +1,13 @@
 //! Stops a trial that has not improved for a while; before another pruner's name, lets that one speak only then.
 //!
-//! A trial has stood still when its best value among the last N reports is not better than its best before them, by more
-//! than `min_delta`. Optuna's `PatientPruner` has the same windows with N + 1 reports in the last one, and asks whether it
-//! became *worse* by more than `min_delta`, so that a flat curve goes on for ever; here a flat curve has stood still.
+//! A trial has stood still when its best value among the last N reports is not better than its best before them, by
+//! more than `min_delta`. Optuna's `PatientPruner` has the same windows with N + 1 reports in the last one, and asks
+//! whether it became *worse* by more than `min_delta`, so that a flat curve goes on for ever; here a flat curve has
+//! stood still.
 //!
-//! With several objectives a report is an improvement where no report before the window is as good in all of them: it must
-//! be better than each somewhere, by more than `min_delta`. So what enlarges the volume that the trial dominates goes on.
+//! With several objectives a report is an improvement where no report before the window is as good in all of them: it
+//! must be better than each somewhere, by more than `min_delta`. So what enlarges the volume that the trial dominates
+//! goes on.
 
 use super::percentile::loss;
 use super::several::{is_broken, losses};

@@ -3,9 +3,9 @@
 //! With 50 it is the median rule of Golovin et al., "Google Vizier" (KDD 2017), section 3.2, as Optuna applies it: the
 //! best intermediate value of the trial up to now against the values that completed trials reported at this very step.
 //!
-//! With several objectives a trial is stopped where more than that share of the completed trials are in fronts before its
-//! own (`several.rs`), at the best of its steps up to now. What no other dominates goes on. With one objective that is the
-//! rule above, but for values between the two neighbours of a percentile: an order has nothing between them.
+//! With several objectives a trial is stopped where more than that share of the completed trials are in fronts before
+//! its own (`several.rs`), at the best of its steps up to now. What no other dominates goes on. With one objective that
+//! is the rule above, but for values between the two neighbours of a percentile: an order has nothing between them.
 
 use super::several::{Field, competes, is_broken, losses};
 use super::standing::{Sorted, Standing};
@@ -92,7 +92,8 @@ impl Percentile {
     }
 }
 
-/// What the complete trials that keep their constraints reported, by step: a report is judged without looking at any trial.
+/// What the complete trials that keep their constraints reported, by step: a report is judged without looking at any
+/// trial.
 struct Steps<S> {
     rule: Percentile,
     directions: Vec<Direction>,

@@ -1,15 +1,16 @@
 //! A place for a trial among others where there are several objectives.
 //!
 //! Trials are compared by what they reported of all objectives at one step; who reported of the first alone is neither
-//! judged nor compared with, since being worse there may be the price of being better elsewhere. Whoever is dominated comes
-//! after whoever is not (non-dominated sorting, as NSGA-II has it). Within a front those come first that cover it: the best
-//! in each objective, then always the one that is farthest from all before it. That is the order of multi-objective ASHA
-//! (Schmucker, Donini, Zafar, Salinas and Archambeau, "Multi-objective asynchronous successive halving", arXiv 2106.12639,
-//! 2021), whose ε-net did best among the rules they tried. Unlike there a front is never cut where nobody dominates it: a
-//! trial is stopped only if another one was better. The more objectives there are, the fewer are stopped.
+//! judged nor compared with, since being worse there may be the price of being better elsewhere. Whoever is dominated
+//! comes after whoever is not (non-dominated sorting, as NSGA-II has it). Within a front those come first that cover
+//! it: the best in each objective, then always the one that is farthest from all before it. That is the order of
+//! multi-objective ASHA (Schmucker, Donini, Zafar, Salinas and Archambeau, "Multi-objective asynchronous successive
+//! halving", arXiv 2106.12639, 2021), whose ε-net did best among the rules they tried. Unlike there a front is never
+//! cut where nobody dominates it: a trial is stopped only if another one was better. The more objectives there are, the
+//! fewer are stopped.
 //!
-//! Distances are between ranks in each objective: units do not matter, nor whether a size counts by its logarithm, just as
-//! they do not with one objective. With one objective all of this is the order of the values.
+//! Distances are between ranks in each objective: units do not matter, nor whether a size counts by its logarithm, just
+//! as they do not with one objective. With one objective all of this is the order of the values.
 
 use super::percentile::loss;
 use crate::history::pareto::{dominates, ranks};
@@ -28,9 +29,9 @@ pub(super) fn losses_of(directions: &[Direction], values: &[f64]) -> Option<Vec<
     (values.len() == directions.len()).then(|| directions.iter().zip(values).map(loss).collect())
 }
 
-/// Whether `trial` has to hold its own against `other`. What breaks its constraints is no rival of what is not known to do so,
-/// however good it is (Deb, see `history/pareto.rs`). A trial that breaks them itself is judged against all: nothing would
-/// stop it else before the first feasible one, and what it breaks may change until it ends.
+/// Whether `trial` has to hold its own against `other`. What breaks its constraints is no rival of what is not known to
+/// do so, however good it is (Deb, see `history/pareto.rs`). A trial that breaks them itself is judged against all:
+/// nothing would stop it else before the first feasible one, and what it breaks may change until it ends.
 pub(super) fn competes(other: &Trial, trial: &Trial) -> bool {
     other.number != trial.number && (other.is_feasible() || !trial.is_feasible())
 }
@@ -41,12 +42,12 @@ pub(super) fn is_broken(trial: &Trial) -> bool {
     last.is_some_and(|values| values.iter().any(|value| value.is_nan()))
 }
 
-/// What many trials reported at one step, as fronts: the first is what nobody dominates, each further one what only those
-/// before it dominate.
+/// What many trials reported at one step, as fronts: the first is what nobody dominates, each further one what only
+/// those before it dominate.
 ///
 /// Points come and go one by one (Li, Deb, Zhang, Suganthan and Chen, "Efficient nondomination level update method for
-/// steady-state evolutionary multiobjective optimization", IEEE Trans. Cybern. 47, 2017): a new one takes its place, what it
-/// dominates there moves one front on, and so forth.
+/// steady-state evolutionary multiobjective optimization", IEEE Trans. Cybern. 47, 2017): a new one takes its place,
+/// what it dominates there moves one front on, and so forth.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Field {
     /// Each in lexicographic order. With two objectives the second one falls along it.
@@ -128,8 +129,8 @@ impl Field {
         self.fronts[..self.rank(own)].iter().map(Vec::len).sum()
     }
 
-    /// Whether `own` goes on as one of the first `kept` of all, itself included. What nobody dominates always does, as the
-    /// best does with one objective.
+    /// Whether `own` goes on as one of the first `kept` of all, itself included. What nobody dominates always does, as
+    /// the best does with one objective.
     pub fn is_among(&self, own: &[f64], kept: usize) -> bool {
         let rank = self.rank(own);
         if rank == 0 {
@@ -147,7 +148,8 @@ impl Field {
 
 /// Whether a point of the front dominates `own`.
 fn is_behind(front: &[Vec<f64>], own: &[f64]) -> bool {
-    // Who dominates comes before in lexicographic order; with two objectives the last such one is the best in the second.
+    // Who dominates comes before in lexicographic order; with two objectives the last such one is the best in the
+    // second.
     let before = front.partition_point(|other| lexicographic(other, own).is_le());
     let looked_at = if own.len() == 2 { 1 } else { before };
     front[..before].iter().rev().take(looked_at).any(|other| dominates(other, own))
@@ -173,8 +175,8 @@ fn displaced(front: &mut Vec<Vec<f64>>, coming: &[Vec<f64>]) -> Vec<Vec<f64>> {
     leaving
 }
 
-/// Whether `own` is among the first `room` points of a front in the order that covers it; of equally good points it is the
-/// first.
+/// Whether `own` is among the first `room` points of a front in the order that covers it; of equally good points it is
+/// the first.
 fn is_spread(own: &[f64], beside: &[&[f64]], room: usize) -> bool {
     // Its order must not depend on that of the trials.
     let mut points: Vec<&[f64]> = beside.to_vec();

@@ -1,8 +1,8 @@
-//! What followers keep of the losses of many trials, and how one of them stands among the rest: values in order where there
-//! is one objective ([`Sorted`]), fronts where there are several ([`Field`]).
+//! What followers keep of the losses of many trials, and how one of them stands among the rest: values in order where
+//! there is one objective ([`Sorted`]), fronts where there are several ([`Field`]).
 //!
-//! Both answer by searches in what is in order already, so that a report takes a time that hardly grows with the number of
-//! trials. What the answers mean is the pure functions' (`asha.rs`, `percentile.rs`).
+//! Both answer by searches in what is in order already, so that a report takes a time that hardly grows with the number
+//! of trials. What the answers mean is the pure functions' (`asha.rs`, `percentile.rs`).
 
 use super::percentile::{between, loss, place};
 use super::several::{self, Field};

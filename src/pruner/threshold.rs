@@ -1,5 +1,5 @@
-//! Stops a trial of which a value leaves the bounds that the user gave, after a warm-up; the others do not matter. Each of
-//! several objectives has bounds of its own.
+//! Stops a trial of which a value leaves the bounds that the user gave, after a warm-up; the others do not matter. Each
+//! of several objectives has bounds of its own.
 
 use super::several::is_broken;
 use super::{Pruner, Settings};

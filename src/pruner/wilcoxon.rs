@@ -1,16 +1,16 @@
 //! Stops a trial that does worse than the best one on the same parts: folds, repetitions, instances.
 //!
-//! The steps are no progress but parts of the whole: at step s both trials have worked on part s, so their differences are
-//! paired, and Wilcoxon's signed-rank test (Biometrics Bulletin 1, 1945) tells whether the trial is worse. A trial is
-//! stopped where p < `p_threshold` in the one-sided test, unless the mean of its parts is better than that of the best's
-//! (Optuna's `WilcoxonPruner` has the same rule). Zero differences are split evenly between both signs; ties share ranks.
-//! Up to [`EXACT`] pairs the distribution of the rank sum is counted out, ties included; above, it is normal with the
-//! variance corrected for ties.
+//! The steps are no progress but parts of the whole: at step s both trials have worked on part s, so their differences
+//! are paired, and Wilcoxon's signed-rank test (Biometrics Bulletin 1, 1945) tells whether the trial is worse. A trial
+//! is stopped where p < `p_threshold` in the one-sided test, unless the mean of its parts is better than that of the
+//! best's (Optuna's `WilcoxonPruner` has the same rule). Zero differences are split evenly between both signs; ties
+//! share ranks. Up to [`EXACT`] pairs the distribution of the rank sum is counted out, ties included; above, it is
+//! normal with the variance corrected for ties.
 //!
-//! With several objectives a trial is stopped where one of the front is surely no worse in anything: in each objective the
-//! trial is worse by that test, or, where both always have the same value each (a size), not better, and it is worse in at
-//! least one. As all of these must hold at once, their levels need no correction (Berger, "Multiparameter hypothesis testing
-//! and acceptance sampling", Technometrics 24, 1982).
+//! With several objectives a trial is stopped where one of the front is surely no worse in anything: in each objective
+//! the trial is worse by that test, or, where both always have the same value each (a size), not better, and it is
+//! worse in at least one. As all of these must hold at once, their levels need no correction (Berger, "Multiparameter
+//! hypothesis testing and acceptance sampling", Technometrics 24, 1982).
 
 use super::several::{competes, is_broken};
 use super::{Follower, Pruner, Settings};
@@ -37,8 +37,8 @@ impl Default for Wilcoxon {
 }
 
 impl Wilcoxon {
-    /// How many parts there must be for the test to stop anything at this threshold: of n parts that are all worse, p is
-    /// 2⁻ⁿ. None where no number is enough (a threshold of 0).
+    /// How many parts there must be for the test to stop anything at this threshold: of n parts that are all worse, p
+    /// is 2⁻ⁿ. None where no number is enough (a threshold of 0).
     pub fn least_parts(p_threshold: f64) -> Option<u32> {
         (1..=1074).find(|&n| 0.5f64.powi(n) < p_threshold).map(|n| n as u32)
     }

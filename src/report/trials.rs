@@ -12,9 +12,9 @@ use serde_json::{Map, Value as Json, json};
 
 /// `{"study", "trials": [{"number", "state", "value" or "values", "params", "intermediate", "seconds", "started",
 /// "finished"}]}`; what is not there yet is null. Where they are known also `failed_because`, `pruned_because` or (of a
-/// complete trial that a limit cut short) `ended_by`, `constraints` (above 0 what is broken), `intermediate_values` (with
-/// several objectives all of them, by step), `parts` (the value of each fold or repetition), and `generation`, `parent` and
-/// `member` of a population.
+/// complete trial that a limit cut short) `ended_by`, `constraints` (above 0 what is broken), `intermediate_values`
+/// (with several objectives all of them, by step), `parts` (the value of each fold or repetition), and `generation`,
+/// `parent` and `member` of a population.
 ///
 /// # Errors
 /// The storage fails, or holds what cannot be read.
@@ -75,8 +75,8 @@ pub fn reason(trial: &Trial) -> Option<&str> {
     }
 }
 
-/// `{"number", "value", "params"}` of the best complete trial; for several objectives the list of those no other beats, each
-/// `{"number", "values", "params", "objectives": {name: value}}`.
+/// `{"number", "value", "params"}` of the best complete trial; for several objectives the list of those no other beats,
+/// each `{"number", "values", "params", "objectives": {name: value}}`.
 ///
 /// # Errors
 /// [`Error::Input`] where no trial is complete; the storage fails.
@@ -101,9 +101,9 @@ pub fn best_json(study: &Study) -> Result<Json> {
     }
 }
 
-/// `[{"study", "directions", "metrics", "trials": {state: count}, "best": value, "started", "finished"}]`; `best` is null
-/// with several objectives and while no trial is complete. Trials that were deleted, or lost and repeated, are counted as
-/// such and not as failed.
+/// `[{"study", "directions", "metrics", "trials": {state: count}, "best": value, "started", "finished"}]`; `best` is
+/// null with several objectives and while no trial is complete. Trials that were deleted, or lost and repeated, are
+/// counted as such and not as failed.
 ///
 /// # Errors
 /// The storage fails, or holds what cannot be read.
@@ -128,7 +128,8 @@ pub fn studies_json(storage: &Storage) -> Result<Json> {
 }
 
 /// One line a trial: number, state, `value` (or `value_0`, `value_1`, …), seconds, started, finished, then one column a
-/// parameter, empty where it is not active, and `reason` (as `failed_because` and so on of the JSON) where there is any.
+/// parameter, empty where it is not active, and `reason` (as `failed_because` and so on of the JSON) where there is
+/// any.
 ///
 /// # Errors
 /// The storage fails, or holds what cannot be read.

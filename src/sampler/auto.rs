@@ -10,13 +10,13 @@ const MOST_SEEN: usize = 500;
 /// Most parameters that a Gaussian process can tell apart from a few hundred trials.
 const MOST_PARAMETERS: usize = 60;
 
-/// Trials at once from which on they would wait for the Gaussian process: one proposal follows the other, at some 10 ms each,
-/// and a GPU trains hundreds of networks in a second. Below, it is worth the wait: with 31 under way the regret is
-/// 0.4 of that of [`TpeSampler`] after 150 trials and 0.7 after 300 (`benches/search/README.md`).
+/// Trials at once from which on they would wait for the Gaussian process: one proposal follows the other, at some 10 ms
+/// each, and a GPU trains hundreds of networks in a second. Below, it is worth the wait: with 31 under way the regret
+/// is 0.4 of that of [`TpeSampler`] after 150 trials and 0.7 after 300 (`benches/search/README.md`).
 const MANY_AT_ONCE: u64 = 128;
 
-/// Trials with several objectives from which on evolution follows the processes: it is made for thousands, and its parents are
-/// the best of what they found.
+/// Trials with several objectives from which on evolution follows the processes: it is made for thousands, and its
+/// parents are the best of what they found.
 const MANY: u64 = 1_000;
 
 /// Chooses for the user; [`Sampler::describe`] says what and why.

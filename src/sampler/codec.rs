@@ -1,9 +1,10 @@
 //! Configurations as points with one coordinate a parameter, and as the columns that a kernel compares.
 //!
-//! A point has a coordinate for every parameter, active or not (an inactive one waits until its parents call it back): a
-//! choice's place in its list, otherwise the place in the unit interval, in the middle of the cell for steps and whole
-//! numbers. In the columns an inactive number stands at ½ with a mark in a second column, and an inactive choice is a
-//! value of its own, so that configurations with different structure are apart and their idle coordinates do not count.
+//! A point has a coordinate for every parameter, active or not (an inactive one waits until its parents call it back):
+//! a choice's place in its list, otherwise the place in the unit interval, in the middle of the cell for steps and
+//! whole numbers. In the columns an inactive number stands at ½ with a mark in a second column, and an inactive choice
+//! is a value of its own, so that configurations with different structure are apart and their idle coordinates do not
+//! count.
 
 use crate::space::{Domain, Params, Space, Value};
 

@@ -1,12 +1,12 @@
 //! Designs beside Sobol's: a scrambled Halton sequence and Latin hypercubes.
 //!
 //! Both give every slot its point without the ones before it, keyed by the seed.
-//! - Halton: coordinate j of point i are the digits of i in the j-th prime base, mirrored at the point, each digit through
-//!   a random permutation of its own (Owen, "A randomized Halton algorithm in R", arXiv 1706.02808). In base b any
-//!   aligned bᵏ points hit each of the bᵏ equal intervals once.
-//! - Latin hypercube: of n points each has its own of n equal intervals in every coordinate (McKay, Beckman and Conover,
-//!   Technometrics 21, 1979). n is the number of trials that the study should reach, [`BLOCK`] where that is not known;
-//!   after them comes another hypercube.
+//! - Halton: coordinate j of point i are the digits of i in the j-th prime base, mirrored at the point, each digit
+//!   through a random permutation of its own (Owen, "A randomized Halton algorithm in R", arXiv 1706.02808). In base b
+//!   any aligned bᵏ points hit each of the bᵏ equal intervals once.
+//! - Latin hypercube: of n points each has its own of n equal intervals in every coordinate (McKay, Beckman and
+//!   Conover, Technometrics 21, 1979). n is the number of trials that the study should reach, [`BLOCK`] where that is
+//!   not known; after them comes another hypercube.
 
 use super::sobol::at_or_random;
 use super::{Ask, Proposal, Sampler, Settings};

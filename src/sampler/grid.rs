@@ -1,10 +1,10 @@
 //! Every combination once, then the search stops by itself.
 //!
 //! The points come in an order that the seed draws, so that a part of the grid is spread over all of it. The order is a
-//! permutation that is computed place by place ([`Order`]); nothing is stored. The trial in slot i has the i-th point, not
-//! counting trials that the user enqueued. Where another trial has that point, however it came by it, and after the last
-//! place, it has the last point of the order that no trial has: no worker, crash, failure or trial from elsewhere makes a
-//! point come twice or not at all.
+//! permutation that is computed place by place ([`Order`]); nothing is stored. The trial in slot i has the i-th point,
+//! not counting trials that the user enqueued. Where another trial has that point, however it came by it, and after the
+//! last place, it has the last point of the order that no trial has: no worker, crash, failure or trial from elsewhere
+//! makes a point come twice or not at all.
 
 use super::random::Tried;
 use super::{Ask, Proposal, Sampler};
@@ -66,9 +66,9 @@ impl Sampler for GridSampler {
     }
 }
 
-/// A permutation of 0..n that depends on the seed: a Feistel network over the next even number of bits, walked along its
-/// cycle until it is back below n (Black and Rogaway 2002, "Ciphers with arbitrary finite domains"). Any place is found
-/// in a few steps.
+/// A permutation of 0..n that depends on the seed: a Feistel network over the next even number of bits, walked along
+/// its cycle until it is back below n (Black and Rogaway 2002, "Ciphers with arbitrary finite domains"). Any place is
+/// found in a few steps.
 struct Order {
     size: u64,
     /// Bits of each half.
@@ -110,8 +110,8 @@ fn mixed(mut x: u64) -> u64 {
     x ^ x >> 31
 }
 
-/// The trials of earlier slots. A repeated trial has its predecessor's slot, and given parameters because of that: the first
-/// trial of a slot decides.
+/// The trials of earlier slots. A repeated trial has its predecessor's slot, and given parameters because of that: the
+/// first trial of a slot decides.
 fn earlier<'a>(ask: &Ask<'a>) -> BTreeMap<u64, &'a Trial> {
     let mut first: BTreeMap<u64, &Trial> = BTreeMap::new();
     for trial in ask.history.iter().filter(|trial| trial.slot() < ask.slot) {

@@ -1,10 +1,10 @@
 //! What a model learns from: the history as losses that are finite, comparable and roughly normal.
 //!
-//! - A complete trial counts with its value. Several objectives become one by the augmented Chebyshev scalarisation with
-//!   weights drawn for the asking slot (Knowles, "ParEGO", IEEE Trans. Evol. Comput. 10, 2006).
+//! - A complete trial counts with its value. Several objectives become one by the augmented Chebyshev scalarisation
+//!   with weights drawn for the asking slot (Knowles, "ParEGO", IEEE Trans. Evol. Comput. 10, 2006).
 //! - A pruned trial counts with its last value plus what the complete trials typically gained from that step to their
-//!   end, but never as better than the best of them. Where steps are parts of a whole (folds) that is the mean of the parts
-//!   it has seen plus what the mean of all was more than that of these, as far as folds differ.
+//!   end, but never as better than the best of them. Where steps are parts of a whole (folds) that is the mean of the
+//!   parts it has seen plus what the mean of all was more than that of these, as far as folds differ.
 //! - A trial that breaks constraints counts as worse than all that keep them (Deb's rule), by how much it breaks them.
 //! - A trial that failed, or whose value is not a number, counts as the worst value seen: a region that diverges is
 //!   avoided, not visited again. A failure that was repeated counts by its repetition alone.
@@ -166,8 +166,9 @@ fn plain_losses(ask: &Ask, trials: &[&Trial]) -> Vec<Option<f64>> {
     scalarised(ask, trials)
 }
 
-/// What a pruned trial would have come to in objective `k`: the last value plus the median gain of the complete trials from
-/// that step to the end, no better than the best of those ends; `gains` keeps what [`gain_from`] said of each step.
+/// What a pruned trial would have come to in objective `k`: the last value plus the median gain of the complete trials
+/// from that step to the end, no better than the best of those ends; `gains` keeps what [`gain_from`] said of each
+/// step.
 pub(super) fn pruned_loss(
     (k, direction): (usize, Direction),
     trials: &[&Trial],

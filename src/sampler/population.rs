@@ -1,12 +1,13 @@
 //! The rule of population-based training (Jaderberg et al., "Population based training of neural networks", 2017).
 //!
 //! Slot s is member s mod K of generation ⌊s/K⌋. The first generation is quasi-random. In every later one a member that
-//! was among the worst q of its generation, or failed, follows a random one of the best q (*exploit*, by truncation) with
-//! that one's parameters, of which the tunable ones are changed (*explore*); every other member follows itself unchanged.
-//! What following means beyond the parameters (weights are copied) is the caller's: [`Population::parent`] says whom.
+//! was among the worst q of its generation, or failed, follows a random one of the best q (*exploit*, by truncation)
+//! with that one's parameters, of which the tunable ones are changed (*explore*); every other member follows itself
+//! unchanged. What following means beyond the parameters (weights are copied) is the caller's: [`Population::parent`]
+//! says whom.
 //!
-//! A change multiplies or divides by a factor, with equal chances, and stays within the domain (a finite domain moves at
-//! least one value); now and then the value is drawn anew, since a factor never leaves 0 and walks slowly.
+//! A change multiplies or divides by a factor, with equal chances, and stays within the domain (a finite domain moves
+//! at least one value); now and then the value is drawn anew, since a factor never leaves 0 and walks slowly.
 //!
 //! As every sampler it is a pure function, of the generation before: a barrier stands between generations. It cannot be
 //! chosen by name, because its trials are no independent ones.
@@ -43,8 +44,8 @@ impl Population {
         slot / self.members
     }
 
-    /// The trial of the generation before that the one in `slot` follows, from all `trials`; none in the first generation,
-    /// and where nobody of the generation before has a value.
+    /// The trial of the generation before that the one in `slot` follows, from all `trials`; none in the first
+    /// generation, and where nobody of the generation before has a value.
     pub fn parent<'a>(&self, direction: Direction, trials: &'a [Trial], seed: u64, slot: u64) -> Option<&'a Trial> {
         let generation = self.generation(slot).checked_sub(1)?;
         let mut ranked: Vec<(f64, &Trial)> = trials

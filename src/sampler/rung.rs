@@ -1,11 +1,12 @@
 //! A history as of one rung: what a model learns from where trials were stopped at rungs.
 //!
 //! Values after few steps and values at the end are not to be compared. As in BOHB (Falkner et al., "BOHB: robust and
-//! efficient hyperparameter optimization at scale", ICML 2018) a model is therefore that of one budget: the largest step at
-//! which trials ended and at which enough of them have a value, d + 3 for d parameters (the paper's N_min + 2). There the
-//! history ends: what came so far is complete with what it had reported there, in every objective, also where it went on or is
-//! under way. What ended before by itself (early stopping) counts with its value at every larger budget. Trials that were
-//! stopped before keep what they reported: a model may leave them out, or expect of them what others came to.
+//! efficient hyperparameter optimization at scale", ICML 2018) a model is therefore that of one budget: the largest
+//! step at which trials ended and at which enough of them have a value, d + 3 for d parameters (the paper's N_min + 2).
+//! There the history ends: what came so far is complete with what it had reported there, in every objective, also where
+//! it went on or is under way. What ended before by itself (early stopping) counts with its value at every larger
+//! budget. Trials that were stopped before keep what they reported: a model may leave them out, or expect of them what
+//! others came to.
 
 use super::Ask;
 use crate::history::{Direction, State, Trial};

@@ -1,10 +1,10 @@
-//! What models learn from trials with several objectives: their values one by one, for processes ([`Observations`]), and an
-//! order of them, for a model that divides them into good ones and others ([`ranked`]).
+//! What models learn from trials with several objectives: their values one by one, for processes ([`Observations`]),
+//! and an order of them, for a model that divides them into good ones and others ([`ranked`]).
 //!
-//! The order is that of Ozaki et al., "Multiobjective tree-structured Parzen estimator", J. Artif. Intell. Res. 73 (2022), section 4: whole
-//! fronts, best first, are good as long as they fit; of the front that does not, those points that together dominate the
-//! largest volume, taken greedily (Guerreiro, Fonseca and Paquete, "Greedy hypervolume subset selection", Evol. Comput. 24,
-//! 2016). The volume ends a tenth of the front's range beyond its worst values.
+//! The order is that of Ozaki et al., "Multiobjective tree-structured Parzen estimator", J. Artif. Intell. Res. 73
+//! (2022), section 4: whole fronts, best first, are good as long as they fit; of the front that does not, those points
+//! that together dominate the largest volume, taken greedily (Guerreiro, Fonseca and Paquete, "Greedy hypervolume
+//! subset selection", Evol. Comput. 24, 2016). The volume ends a tenth of the front's range beyond its worst values.
 
 use super::Ask;
 use super::outcome::{self, Rank};
@@ -40,10 +40,10 @@ pub(super) struct Observation<'a> {
 }
 
 impl<'a> Observations<'a> {
-    /// A complete trial counts with its values, what is infinite as the nearer finite end of all. A pruned one counts with
-    /// what it would have come to ([`outcome::pruned_loss`]) in each objective that it reported, and with just that in those
-    /// that no trial's course has changed (parameters); one that breaks constraints, by how much. What failed, or has a
-    /// value that is not a number, counts as the worst there is in every objective.
+    /// A complete trial counts with its values, what is infinite as the nearer finite end of all. A pruned one counts
+    /// with what it would have come to ([`outcome::pruned_loss`]) in each objective that it reported, and with just
+    /// that in those that no trial's course has changed (parameters); one that breaks constraints, by how much. What
+    /// failed, or has a value that is not a number, counts as the worst there is in every objective.
     pub(super) fn new(ask: &Ask<'a>) -> Self {
         let mut trials: Vec<&Trial> = ask.history.iter().collect();
         trials.sort_by_key(|trial| trial.number);
@@ -108,9 +108,10 @@ pub(super) fn best_first(trials: &[&Observation], good: usize) -> Vec<usize> {
     order(&losses, good).into_iter().map(|at| results[at]).chain(rest).collect()
 }
 
-/// The trials with their ranks; `good` says how many of so many measured ones are good. Complete ones have their place in
-/// [`order`] as loss, pruned ones that in the order of those that were stopped at the same step, by what they reported of
-/// all objectives there. Who reported of the first alone comes after these; where nobody reported more, by that one.
+/// The trials with their ranks; `good` says how many of so many measured ones are good. Complete ones have their place
+/// in [`order`] as loss, pruned ones that in the order of those that were stopped at the same step, by what they
+/// reported of all objectives there. Who reported of the first alone comes after these; where nobody reported more, by
+/// that one.
 pub(super) fn ranked<'a>(ask: &Ask<'a>, good: impl Fn(usize) -> usize) -> Vec<(&'a Trial, Rank)> {
     let mut trials = outcome::ranked(ask);
     let (mut complete, mut losses) = (Vec::new(), Vec::new());
@@ -141,7 +142,8 @@ pub(super) fn ranked<'a>(ask: &Ask<'a>, good: impl Fn(usize) -> usize) -> Vec<(&
     for (at, place) in order(&losses, good).into_iter().enumerate() {
         trials[complete[place]].1 = Rank::Complete(at as f64);
     }
-    // The later they were stopped the better they are, so those of the last steps take what room the complete ones leave.
+    // The later they were stopped the better they are, so those of the last steps take what room the complete ones
+    // leave.
     let mut better = complete.len();
     for (step, stopped) in pruned.into_iter().rev() {
         let (known, losses): (Vec<usize>, Vec<Vec<f64>>) =
@@ -184,8 +186,8 @@ pub(super) fn order(losses: &[Vec<f64>], good: usize) -> Vec<usize> {
     places
 }
 
-/// How much a model should make of each of the good trials: the volume that it alone adds to theirs, over the largest such
-/// volume, at least [`LEAST`].
+/// How much a model should make of each of the good trials: the volume that it alone adds to theirs, over the largest
+/// such volume, at least [`LEAST`].
 pub(super) fn shares<'a>(directions: &[Direction], good: impl Iterator<Item = &'a Trial>) -> Vec<f64> {
     let losses: Vec<Option<Vec<f64>>> = good.map(|trial| pareto::losses(directions, trial)).collect();
     let points = scaled(&losses.iter().flatten().cloned().collect::<Vec<_>>());
@@ -242,8 +244,8 @@ fn widest(front: &[Vec<f64>], count: usize) -> Vec<usize> {
     places
 }
 
-/// The volume that a point adds to that of others, which are in order of their first and then their other losses; none of
-/// them dominates another.
+/// The volume that a point adds to that of others, which are in order of their first and then their other losses; none
+/// of them dominates another.
 fn added(chosen: &[Vec<f64>], point: &[f64], reference: &[f64]) -> f64 {
     let [x, y] = *point else {
         let limited = |other: &Vec<f64>| other.iter().zip(point).map(|(a, b)| a.max(*b)).collect();
@@ -290,7 +292,8 @@ mod tests {
         let found = losses(&history);
         assert!((found[0].unwrap() + 0.5).abs() < 1e-12, "0.2 and the 0.3 that the others gained: {found:?}");
         assert_eq!(found[1], Some(10.0), "a cost that stays is known, though no complete trial is as cheap");
-        // Where the second objective grows on the way, it is extrapolated too, and is at most as good as what was measured.
+        // Where the second objective grows on the way, it is extrapolated too, and is at most as good as what was
+        // measured.
         history[0] = trial(0, State::Complete, &[[0.5, 20.0], [0.8, 40.0]], &[0.8, 40.0]);
         history[1] = trial(1, State::Complete, &[[0.6, 45.0], [0.9, 90.0]], &[0.9, 90.0]);
         assert_eq!(losses(&history)[1], Some(55.0));

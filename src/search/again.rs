@@ -7,8 +7,8 @@ use crate::history::{Direction, State, Trial};
 use crate::study::{Study, is_repetition};
 use serde_json::Value as Json;
 
-/// Whether a repetition that was cut again is behind what it came to before: by its constraints, by how many folds it has seen
-/// (the same ones first), else by the first objective.
+/// Whether a repetition that was cut again is behind what it came to before: by its constraints, by how many folds it
+/// has seen (the same ones first), else by the first objective.
 fn is_behind(direction: Direction, again: &Trial, before: &Trial) -> bool {
     let folds = |trial: &Trial| trial.user.get(FOLDS_SEEN).and_then(Json::as_u64);
     let loss = |trial: &Trial| trial.values.first().map_or(f64::INFINITY, |value| direction.loss(*value));
@@ -20,7 +20,8 @@ fn is_behind(direction: Direction, again: &Trial, before: &Trial) -> bool {
     is_cut(again) && order.is_gt()
 }
 
-/// Gives what an earlier limit ended its result again where it has not come to another, and says so of what does not go on.
+/// Gives what an earlier limit ended its result again where it has not come to another, and says so of what does not go
+/// on.
 pub(super) fn restore_cut(study: &Study, progress: &dyn Progress) -> Result<()> {
     let restored = study.restore(|again, before| is_behind(study.directions()[0], again, before))?;
     let trials = study.trials()?;
@@ -54,8 +55,8 @@ pub fn goes_on(trial: &Trial) -> bool {
     trial.state == State::Complete && is_cut(trial) && !trial.system.contains_key("hpt:stands")
 }
 
-/// Where this call has room for trials, those that the time limit of an earlier one ended wait to go on: the study is as if it
-/// had not been ended.
+/// Where this call has room for trials, those that the time limit of an earlier one ended wait to go on: the study is
+/// as if it had not been ended.
 pub(super) fn repeat_cut(study: &Study, trials: Option<u64>, progress: &dyn Progress) -> Result<()> {
     let cut = study.trials()?.iter().filter(|trial| goes_on(trial)).count();
     let whole = study.counts()?.finished().saturating_sub(cut as u64);

@@ -1,8 +1,9 @@
 //! How long a search may go on: its time limit with what its end needs, and the user's wish to stop.
 //!
 //! Nothing here is a guess: what the end takes is what its parts took when they were measured in this search (the test
-//! rehearsed on a share of the rows, the encoding of the data, the best trial's training and scoring), and whoever measures
-//! says so here. Where the last training no longer fits, the time is for trials, and the best trial's own model is the result.
+//! rehearsed on a share of the rows, the encoding of the data, the best trial's training and scoring), and whoever
+//! measures says so here. Where the last training no longer fits, the time is for trials, and the best trial's own
+//! model is the result.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -42,7 +43,8 @@ pub(super) struct Budget {
     reserve: AtomicU64,
     /// Whether that is for a last training too.
     retrains: AtomicBool,
-    /// The longest that a thread lately took from one look at the clock to the next, in nanoseconds: so late trials stop.
+    /// The longest that a thread lately took from one look at the clock to the next, in nanoseconds: so late trials
+    /// stop.
     pause: AtomicU64,
     /// The user's.
     asked: Arc<AtomicBool>,

@@ -64,8 +64,9 @@ fn on_cores(cores: usize, jobs: usize, threads: usize, trials: Option<u64>) -> (
     (jobs, if threads == 0 { cores } else { threads })
 }
 
-/// Trials at once on a GPU: all members of a population; all trials of a sampler that does not look at results, a quarter
-/// (at least 16) of one that learns from them, so that it has something to learn from; as many as fit the memory.
+/// Trials at once on a GPU: all members of a population; all trials of a sampler that does not look at results, a
+/// quarter (at least 16) of one that learns from them, so that it has something to learn from; as many as fit the
+/// memory.
 fn cohort(spec: &SearchSpec, sampler: &str, engine: &Engine, space: &Space, sets: &Sets) -> Result<usize> {
     let most = COHORT * engine.gpus().max(1) as u64;
     let wanted = match (spec.population, spec.trials) {
@@ -86,8 +87,8 @@ fn fit_of<'a>(config: &'a Config, sets: &'a Sets) -> Fit<'a> {
 }
 
 impl Bridge<'_> {
-    /// The device for one training, on the CPU with so many threads; a CPU in place of a GPU that was not asked for by name
-    /// and that the training does not fit.
+    /// The device for one training, on the CPU with so many threads; a CPU in place of a GPU that was not asked for by
+    /// name and that the training does not fit.
     pub(super) fn engine_for(&self, fit: &Fit<'_>, threads: usize) -> Result<Engine> {
         if self.engine.makes_cohorts()
             && self.spec.device == Device::Auto

@@ -1,5 +1,5 @@
-//! The end of a search: the best configuration trained once more on all development rows, or the best trial's own model;
-//! tested once, saved.
+//! The end of a search: the best configuration trained once more on all development rows, or the best trial's own
+//! model; tested once, saved.
 
 use super::Bridge;
 use super::budget::Costs;
@@ -60,9 +60,9 @@ pub(super) fn costs(bridge: &Bridge<'_>, best: &Trial) -> Costs {
     Costs { own, retrained: retrains.then(|| retrained(training_seconds(bridge, best))) }
 }
 
-/// Seconds that the last training takes: the trial's own, for more rows and fewer epochs, less where more threads share it
-/// (two make a large training 1.8 times as fast; 1.5 is counted on, three quarters of their number, or what is estimated
-/// where that is less).
+/// Seconds that the last training takes: the trial's own, for more rows and fewer epochs, less where more threads share
+/// it (two make a large training 1.8 times as fast; 1.5 is counted on, three quarters of their number, or what is
+/// estimated where that is less).
 fn training_seconds(bridge: &Bridge<'_>, best: &Trial) -> f64 {
     let number = |name: &str| best.user.get(name).and_then(Json::as_f64);
     let (Some(seconds), Some(run), Some(epochs)) = (number("train_seconds"), number("epochs_run"), number(EPOCHS))
@@ -93,8 +93,8 @@ fn training_seconds(bridge: &Bridge<'_>, best: &Trial) -> f64 {
     seconds * rows * (epochs / run.max(1.0)) / faster / turns
 }
 
-/// Seconds from the outputs for the test rows to all that is said of them, by a rehearsal with outputs that say nothing, on
-/// a share of the rows: sorting them takes n·log n, all else n. Of two rehearsals the faster one counts.
+/// Seconds from the outputs for the test rows to all that is said of them, by a rehearsal with outputs that say
+/// nothing, on a share of the rows: sorting them takes n·log n, all else n. Of two rehearsals the faster one counts.
 pub(super) fn judging_seconds(sets: &Sets, seed: u64) -> f64 {
     let Some(test) = &sets.test else { return 0.0 };
     let rows = test.rows.div_ceil(REHEARSED).max(LEAST.min(test.rows));
@@ -114,8 +114,8 @@ pub(super) fn judging_seconds(sets: &Sets, seed: u64) -> f64 {
     once().min(once())
 }
 
-/// What an earlier call made of `best` by a last training and tested, where it is there as it was: it would come out the same
-/// again.
+/// What an earlier call made of `best` by a last training and tested, where it is there as it was: it would come out
+/// the same again.
 pub(super) fn standing(bridge: &Bridge<'_>, best: &Trial) -> Result<Option<Finished>> {
     let (train, validation, _) = bridge.prepared.rows();
     let Some(record) = bridge.study.attribute(FINAL)?.filter(|_| bridge.spec.retrain) else { return Ok(None) };

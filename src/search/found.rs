@@ -1,5 +1,5 @@
-//! What a study of trainings has found, from the study alone: the same at the end of a search, after an interrupt, and for
-//! whoever opens the study later.
+//! What a study of trainings has found, from the study alone: the same at the end of a search, after an interrupt, and
+//! for whoever opens the study later.
 
 use super::kept::Interrupted;
 use super::population::{POPULATION, schedule_of};
@@ -21,8 +21,8 @@ pub struct Found {
     pub validation: Scores,
     /// What its trainings came to, one a fold or repetition, by the first metric; empty where there is one only.
     pub parts: Vec<f64>,
-    /// Of a population, its hyperparameters from its first epoch on: `{"trial", "epochs": [from, to], "params"}` of each
-    /// piece. Else empty.
+    /// Of a population, its hyperparameters from its first epoch on: `{"trial", "epochs": [from, to], "params"}` of
+    /// each piece. Else empty.
     pub schedule: Vec<Json>,
     /// The model of a training that was interrupted before there was any result, until there is one.
     pub interrupted: Option<Interrupted>,

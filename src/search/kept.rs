@@ -19,7 +19,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 const UNFINISHED: &str = "interrupted.safetensors";
 /// Attribute of a study: the folder of its trials' models, from that of the study's file on where it lies in it.
 const FOLDER: &str = "models";
-/// Attribute of a study: its name, beside that folder. A copy has the folder without being the study whose models those are.
+/// Attribute of a study: its name, beside that folder. A copy has the folder without being the study whose models those
+/// are.
 const FOLDER_OF: &str = "models_of";
 /// Attribute of a study: what that file holds ([`Interrupted`]); null where there is none any more.
 const INTERRUPTED: &str = "interrupted";
@@ -79,8 +80,8 @@ fn owns(storage: &Storage, name: &str, folder: &Json) -> Result<bool> {
         && attribute(FOLDER_OF)?.is_none_or(|known| known == json!(name)))
 }
 
-/// Refuses a folder in which another study of the file keeps its models: they would be replaced. What to say where the study
-/// is new to the folder and somebody's models are in it.
+/// Refuses a folder in which another study of the file keeps its models: they would be replaced. What to say where the
+/// study is new to the folder and somebody's models are in it.
 ///
 /// # Errors
 /// [`Error::Input`] where it is another study's; the storage fails.
@@ -120,8 +121,8 @@ fn remember_folder(study: &Study, folder: &Path) -> Result<()> {
     study.set_attribute(FOLDER_OF, &json!(study.name()))
 }
 
-/// The file of each trial's own model, none where it was not kept. None for a study that has no models: of a program, or by
-/// an earlier version.
+/// The file of each trial's own model, none where it was not kept. None for a study that has no models: of a program,
+/// or by an earlier version.
 ///
 /// # Errors
 /// The storage fails.
@@ -166,8 +167,8 @@ impl Interrupted {
 }
 
 impl Kept {
-    /// Finds the models that an earlier part of the study left. Where none are kept and a time limit may make the best one the
-    /// result (`holds`), that stays in memory.
+    /// Finds the models that an earlier part of the study left. Where none are kept and a time limit may make the best
+    /// one the result (`holds`), that stays in memory.
     pub fn new(folder: &Path, count: usize, study: &Study, holds: bool) -> Result<Self> {
         if folder.exists() && !folder.is_dir() {
             let name = folder.display();
@@ -246,8 +247,8 @@ impl Kept {
     }
 
     /// Saves a trial's model if it is among the best, in place of the worst of them. With several objectives the front
-    /// comes first, its different points before those that are there already, and among these the first objective decides.
-    /// What an earlier attempt in the trial's slot came to takes none of the places any more.
+    /// comes first, its different points before those that are there already, and among these the first objective
+    /// decides. What an earlier attempt in the trial's slot came to takes none of the places any more.
     pub fn offer(&self, number: u64, values: &[f64], violation: f64, model: &Model) -> Result<()> {
         let mut best = self.best.lock().unwrap_or_else(PoisonError::into_inner);
         let losses = self.directions.iter().zip(values).map(|(direction, value)| direction.loss(*value) + 0.0);
@@ -289,8 +290,8 @@ impl Kept {
         }
     }
 
-    /// Removes the models of trials that have no value any more: each was repeated, and nobody is at it still. Then those
-    /// beyond the best of the study, some of which another process may have found.
+    /// Removes the models of trials that have no value any more: each was repeated, and nobody is at it still. Then
+    /// those beyond the best of the study, some of which another process may have found.
     pub fn tidy(&self, study: &Study) -> Result<()> {
         let (trials, aside) = (study.trials()?, study.put_aside()?);
         let complete = trials.iter().filter(|trial| trial.state == State::Complete);

@@ -1,7 +1,7 @@
 //! How a search proposes and stops trials: what the user says, over what the study was begun with, over what is usual.
 //!
-//! A study that is there already goes on as it was begun, whoever began it (`create-study`, another search); what is named
-//! changes it, with a note, and is kept in turn.
+//! A study that is there already goes on as it was begun, whoever began it (`create-study`, another search); what is
+//! named changes it, with a note, and is kept in turn.
 
 use crate::Result;
 use crate::study::{Begun, Method, Storage, Told};

@@ -56,7 +56,8 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 use trial::Objective;
 
-/// What the end is expected to take before any trial is complete is at most one of so many parts of the time that is left.
+/// What the end is expected to take before any trial is complete is at most one of so many parts of the time that is
+/// left.
 const MOST_ENDING: f64 = 3.0;
 
 /// Attribute of a study whose trials run a program: what they run.
@@ -160,8 +161,8 @@ struct Bridge<'a> {
     threads: usize,
     /// Trainings of a trial: repetitions, of each fold.
     parts: usize,
-    /// Seconds from the outputs for the test rows to the end, as rehearsed where time is limited: all that is said of them, and
-    /// the study's file, which is closed in about the time in which it was opened.
+    /// Seconds from the outputs for the test rows to the end, as rehearsed where time is limited: all that is said of
+    /// them, and the study's file, which is closed in about the time in which it was opened.
     ending: f64,
 }
 
@@ -391,8 +392,8 @@ impl<'a> Bridge<'a> {
         Err(Error::Storage(format!("study `{}`: no trial was completed ({why})", self.study.name())))
     }
 
-    /// Retrains the best trial, where that is wanted and there is time, or where its model was not kept; where it diverges on
-    /// the other rows, the next best. True where the result was retrained.
+    /// Retrains the best trial, where that is wanted and there is time, or where its model was not kept; where it
+    /// diverges on the other rows, the next best. True where the result was retrained.
     fn finish(&self, kept: &Kept, budget: &Budget, opened: Duration) -> Result<(Trial, finish::Finished, bool)> {
         let mut best = self.best(opened)?;
         if let Some(finished) = finish::standing(self, &best)? {
@@ -498,8 +499,8 @@ fn choose(spec: &SearchSpec, study: &str, objectives: &[Measure], progress: &dyn
     Ok(chosen)
 }
 
-/// The first epoch at which successive halving compares: that of the study's first call, so that its rungs stay where they
-/// are when more trials are asked for.
+/// The first epoch at which successive halving compares: that of the study's first call, so that its rungs stay where
+/// they are when more trials are asked for.
 fn first_rung_of(study: &Study, spec: &SearchSpec) -> Result<u64> {
     if let Some(rung) = study.attribute("first_rung")?.and_then(|rung| rung.as_u64()) {
         return Ok(rung.max(1));
@@ -509,10 +510,10 @@ fn first_rung_of(study: &Study, spec: &SearchSpec) -> Result<u64> {
     Ok(rung)
 }
 
-/// The first epoch at which successive halving compares: a 27th of all, or a ninth where there are too few trials for three
-/// rungs that each let a third go on. What an early look loses, the trials that it pays for more than bring back
-/// (`benches/search/record.md`: from a 27th on ASHA gains on no pruning in a quarter of the epochs, from a ninth on it loses).
-/// Others begin earlier still: Li et al. 2020 at r = 1 of R = 256, Optuna's `auto` at a hundredth of the steps.
+/// The first epoch at which successive halving compares: a 27th of all, or a ninth where there are too few trials for
+/// three rungs that each let a third go on. What an early look loses, the trials that it pays for more than bring back
+/// (`benches/search/record.md`: from a 27th on ASHA gains on no pruning in a quarter of the epochs, from a ninth on it
+/// loses). Others begin earlier still: Li et al. 2020 at r = 1 of R = 256, Optuna's `auto` at a hundredth of the steps.
 fn first_rung(epochs: u64, trials: Option<u64>) -> u64 {
     epochs.div_ceil(if trials.is_some_and(|trials| trials < 27) { 9 } else { 27 }).max(1)
 }

@@ -1,10 +1,10 @@
-//! What a trial's trainings have come to so far, one for each fold and repetition, and the file in which that waits for the
-//! study to go on.
+//! What a trial's trainings have come to so far, one for each fold and repetition, and the file in which that waits for
+//! the study to go on.
 //!
-//! A trial that is stopped (by the user, the clock or a rule of the study) leaves `unfinished/STUDY-SLOT.safetensors` in the folder
-//! of models: the whole trainings with what they showed, the first one's weights, and the one that was under way, paused. Whoever
-//! runs that slot again goes on from there, to the same numbers. The file names the trial it belongs to, and carries a hash of its
-//! numbers: one that does not fit is not looked at, and the trial begins again.
+//! A trial that is stopped (by the user, the clock or a rule of the study) leaves `unfinished/STUDY-SLOT.safetensors`
+//! in the folder of models: the whole trainings with what they showed, the first one's weights, and the one that was
+//! under way, paused. Whoever runs that slot again goes on from there, to the same numbers. The file names the trial it
+//! belongs to, and carries a hash of its numbers: one that does not fit is not looked at, and the trial begins again.
 
 use super::measure::Measure;
 use crate::history::Direction;
@@ -175,8 +175,8 @@ pub(super) fn mean(measure: Measure, watched: Metric, measured: &[Measured]) -> 
     values.map(|values| values.iter().sum::<f64>() / values.len() as f64)
 }
 
-/// Whether the mean of trainings is better than the value of another trial, and than the mean of what those of its trainings
-/// came to that had the same rows: the first of `theirs`, which is empty where all have the same.
+/// Whether the mean of trainings is better than the value of another trial, and than the mean of what those of its
+/// trainings came to that had the same rows: the first of `theirs`, which is empty where all have the same.
 pub(super) fn are_ahead(direction: Direction, own: &[f64], value: f64, theirs: &[f64]) -> bool {
     let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
     let same = if theirs.is_empty() { Some(value) } else { theirs.get(..own.len()).map(mean) };

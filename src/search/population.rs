@@ -1,11 +1,11 @@
 //! Population-based training (Jaderberg et al., 2017) as a study: trainings that copy each other's weights as they go.
 //!
 //! A trial is one member for one generation: some epochs from where the trial that it follows (`parent`) ended, weights
-//! and optimizer alike, with hyperparameters that are constant within it. So Optuna's tables hold all there is: curves of
-//! trials go on where those of their parents ended, and each value has the parameters it was reached with. Whom a member
-//! follows and what changes is [`crate::sampler::Population`]'s, a function of the generation before alone: generations
-//! are barriers, and the numbers do not depend on the number of jobs. That costs the time in which workers wait for the
-//! slowest member of each generation.
+//! and optimizer alike, with hyperparameters that are constant within it. So Optuna's tables hold all there is: curves
+//! of trials go on where those of their parents ended, and each value has the parameters it was reached with. Whom a
+//! member follows and what changes is [`crate::sampler::Population`]'s, a function of the generation before alone:
+//! generations are barriers, and the numbers do not depend on the number of jobs. That costs the time in which workers
+//! wait for the slowest member of each generation.
 //!
 //! What a trial ended with lies in `population/slot-N.safetensors` until the next generation is done. The study keeps a
 //! fingerprint of it; a file that is missing or another one is made again by training the trial's ancestors, which
@@ -84,7 +84,8 @@ impl PopulationSpec {
         ((slot / self.members.max(1)) as usize + 1).saturating_mul(self.generation_epochs).min(epochs)
     }
 
-    /// The last epoch that a trial trained: that of its generation, or an earlier one where the search's time limit ended it.
+    /// The last epoch that a trial trained: that of its generation, or an earlier one where the search's time limit
+    /// ended it.
     fn epoch_of(&self, trial: &Trial, epochs: usize) -> usize {
         let cut = trial.user.contains_key(ENDED).then(|| trial.user.get(EPOCHS).and_then(Json::as_u64)).flatten();
         cut.map_or_else(|| self.last_epoch(trial.slot(), epochs), |epoch| epoch as usize)
@@ -380,8 +381,8 @@ impl<'a> Members<'a> {
     }
 }
 
-/// A trial's hyperparameters from its first epoch on, where the study trains a population: `{"trial", "epochs": [from, to],
-/// "params"}` of each piece. Else nothing.
+/// A trial's hyperparameters from its first epoch on, where the study trains a population: `{"trial", "epochs": [from,
+/// to], "params"}` of each piece. Else nothing.
 pub(super) fn schedule_of(study: &Study, trial: &Trial) -> Result<Vec<Json>> {
     let Some(spec) = study.attribute(POPULATION)?.and_then(|spec| serde_json::from_value(spec).ok()) else {
         return Ok(Vec::new());

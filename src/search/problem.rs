@@ -16,8 +16,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// The trials of a search on data. The seed of a run also divides the rows, so every seed is another split, the same for
-/// all samplers; a run has one trial at a time on one thread. As in a search, the default configuration is the first trial.
+/// The trials of a search on data. The seed of a run also divides the rows, so every seed is another split, the same
+/// for all samplers; a run has one trial at a time on one thread. As in a search, the default configuration is the
+/// first trial.
 #[derive(Debug)]
 pub struct DataProblem {
     spec: SearchSpec,

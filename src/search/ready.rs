@@ -72,8 +72,8 @@ impl Objective<'_> {
         Ok(Ready { settings, config, sets, parameters, engine })
     }
 
-    /// Does not train a network whose size, or whose inference time where that is known by now, breaks a constraint: such a
-    /// trial is stored as pruned, with what of its constraints is known (0 for the rest).
+    /// Does not train a network whose size, or whose inference time where that is known by now, breaks a constraint:
+    /// such a trial is stored as pruned, with what of its constraints is known (0 for the rest).
     pub(super) fn price(
         &self,
         context: &mut Context<'_>,
@@ -103,8 +103,9 @@ impl Objective<'_> {
         Err(ObjectiveEnd::Pruned)
     }
 
-    /// Seconds to evaluate 1,000 rows, where somebody wants to know. Measured before the training, since it does not depend
-    /// on what the weights are: what is too slow need not be trained, and pruners compare it from the first epoch on.
+    /// Seconds to evaluate 1,000 rows, where somebody wants to know. Measured before the training, since it does not
+    /// depend on what the weights are: what is too slow need not be trained, and pruners compare it from the first
+    /// epoch on.
     pub(super) fn inference_seconds(
         &self,
         engine: &Engine,

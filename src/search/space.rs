@@ -82,8 +82,8 @@ fn is_default_alone(name: &str, domain: &Domain, fixed: &Settings) -> bool {
     values.len() == 1 && values.first() == fixed.defaults_of(name).first()
 }
 
-/// The value of the parameter's domain that is next to a default: of numbers to choose from, or on a grid, the nearest; none
-/// where the default is outside of the range.
+/// The value of the parameter's domain that is next to a default: of numbers to choose from, or on a grid, the nearest;
+/// none where the default is outside of the range.
 fn nearest(parameter: &Parameter, default: &Value) -> Option<Value> {
     let value = match (&parameter.domain, default.as_f64()) {
         (Domain::Choice(values), Some(wanted)) => {
@@ -109,8 +109,9 @@ fn nearest(parameter: &Parameter, default: &Value) -> Option<Value> {
     value.and_then(|value| parameter.domain.accept(&value))
 }
 
-/// The configuration that `train` would use by default beside these fixed settings, as a point of `space`; none where it is not
-/// in it, or where what a parameter has by default is off (`clip_norm`) or follows from the data (`decay_steps`).
+/// The configuration that `train` would use by default beside these fixed settings, as a point of `space`; none where
+/// it is not in it, or where what a parameter has by default is off (`clip_norm`) or follows from the data
+/// (`decay_steps`).
 pub fn default_point(space: &Space, fixed: &Settings) -> Option<Params> {
     let mut missing = false;
     let point = space.build(|_, parameter| {

@@ -18,25 +18,26 @@ use std::time::{Duration, Instant};
 pub struct SearchSpec {
     /// The data.
     pub data: DataSpec,
-    /// How they are divided; its seed is the search's. With folds every trial trains once for each and its value is the mean.
+    /// How they are divided; its seed is the search's. With folds every trial trains once for each and its value is the
+    /// mean.
     pub split: SplitSpec,
     /// Settings that do not vary.
     pub fixed: Settings,
     /// What varies; none takes that of the study, or of a new one [`default_space`](super::default_space).
     pub space: Option<Space>,
-    /// What is optimised; empty takes accuracy or RMSE. With several the result is a front; pruners look at all of them, early
-    /// stopping at the first metric among them.
+    /// What is optimised; empty takes accuracy or RMSE. With several the result is a front; pruners look at all of
+    /// them, early stopping at the first metric among them.
     pub objectives: Vec<Measure>,
     /// What a trial must keep to be among the best.
     pub constraints: Vec<Constraint>,
-    /// Sampler and pruner with their options. What is left out is as the study was begun; of a new study the sampler `auto`
-    /// and the pruner `asha` (`hyperband` for `bohb`, `none` where no objective is a metric), whose first rung follows from
-    /// the epochs.
+    /// Sampler and pruner with their options. What is left out is as the study was begun; of a new study the sampler
+    /// `auto` and the pruner `asha` (`hyperband` for `bohb`, `none` where no objective is a metric), whose first rung
+    /// follows from the epochs.
     pub told: Told,
     /// The total number of trials that the study should reach; none for no limit.
     pub trials: Option<u64>,
-    /// Wall-clock time of everything, the last training included; where that has no time left, the best trial's own model is
-    /// the result. Where no trial is complete by then, those under way end with what they came to.
+    /// Wall-clock time of everything, the last training included; where that has no time left, the best trial's own
+    /// model is the result. Where no trial is complete by then, those under way end with what they came to.
     pub time_limit: Option<Duration>,
     /// When that time began; none: with the search.
     pub began: Option<Instant>,
@@ -66,8 +67,8 @@ pub struct SearchSpec {
     pub repeats: usize,
     /// How many of the best trials' models are kept.
     pub keep_models: usize,
-    /// Train the best configuration once more, on training and validation rows, where the time limit leaves time for that; else
-    /// the best trial's own model is the result.
+    /// Train the best configuration once more, on training and validation rows, where the time limit leaves time for
+    /// that; else the best trial's own model is the result.
     pub retrain: bool,
     /// Configurations to try first; parameters left out are proposed by the sampler.
     pub enqueue: Vec<Params>,
@@ -78,8 +79,8 @@ pub struct SearchSpec {
     pub rules: StopRules,
     /// Another study to learn from.
     pub warm_start: Option<WarmStart>,
-    /// Train a population that copies its best members' weights, in place of sampler, pruner and number of trials, which
-    /// then stay as they are by default.
+    /// Train a population that copies its best members' weights, in place of sampler, pruner and number of trials,
+    /// which then stay as they are by default.
     pub population: Option<PopulationSpec>,
     /// Folder for the models; none takes one named after the study.
     pub out: Option<PathBuf>,
@@ -199,8 +200,8 @@ pub struct SearchOutcome {
     pub test: Option<Tested>,
     /// The saved model.
     pub model: PathBuf,
-    /// Whether it was trained once more, on training and validation rows; else it is the best trial's own: that was asked for, or
-    /// the time limit left no time.
+    /// Whether it was trained once more, on training and validation rows; else it is the best trial's own: that was
+    /// asked for, or the time limit left no time.
     pub retrained: bool,
     /// The best five trials, best first; with several objectives the front, by the first of them.
     pub top: Vec<Trial>,

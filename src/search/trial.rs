@@ -257,8 +257,8 @@ impl Objective<'_> {
         Ok(Verdict::Continue)
     }
 
-    /// How many reports are not judged again: what others came to since does not undo that the pruner let them pass. In a fixed
-    /// order that is the same at any time, and what it was is asked again.
+    /// How many reports are not judged again: what others came to since does not undo that the pruner let them pass. In
+    /// a fixed order that is the same at any time, and what it was is asked again.
     fn passed(&self, parts: &Parts) -> usize {
         if self.bridge.spec.deterministic.is_some() { 0 } else { parts.passed }
     }
@@ -275,8 +275,8 @@ impl Objective<'_> {
         ObjectiveEnd::Pruned
     }
 
-    /// Whether a training that a limit ended counts: the last fold or the only repetition as it was, and what there is of a
-    /// first fold where there is no other result.
+    /// Whether a training that a limit ended counts: the last fold or the only repetition as it was, and what there is
+    /// of a first fold where there is no other result.
     fn counts(&self, part: usize, trained: &Trained, limit: Option<Limit>) -> bool {
         let in_folds = self.bridge.prepared.folds() > 0;
         let is_last = part + 1 == self.bridge.parts;
@@ -284,8 +284,8 @@ impl Objective<'_> {
         trained.metric.is_some() && (is_needed || in_folds && is_last)
     }
 
-    /// Ends a trial in training `part` by a time limit: with the trainings that can be compared with those of other trials, or
-    /// with what there is where the search needs it.
+    /// Ends a trial in training `part` by a time limit: with the trainings that can be compared with those of other
+    /// trials, or with what there is where the search needs it.
     fn end_early(
         &self,
         context: &mut Context<'_>,
@@ -381,8 +381,8 @@ impl Objective<'_> {
         }
     }
 
-    /// One member of a population for one generation: its value, and what it ended with; that is not known where the search's
-    /// time limit ended it.
+    /// One member of a population for one generation: its value, and what it ended with; that is not known where the
+    /// search's time limit ended it.
     pub fn segment(
         &self,
         context: &mut Context<'_>,
@@ -445,8 +445,8 @@ impl Objective<'_> {
         })
     }
 
-    /// What an epoch says of each objective; `seconds` are those of the training up to it. None where a metric of it was not
-    /// measured.
+    /// What an epoch says of each objective; `seconds` are those of the training up to it. None where a metric of it
+    /// was not measured.
     fn values_at(&self, epoch: &Epoch, also: &[Metric], seconds: f64, fixed: Fixed) -> Option<Vec<f64>> {
         let value = |objective: &Measure| match *objective {
             Measure::Metric(metric) if metric == self.bridge.watched => epoch.metric,
@@ -495,8 +495,8 @@ impl Objective<'_> {
         self.budget.trial_limit.unwrap_or_default().as_secs_f64()
     }
 
-    /// One training of a trial, from where it was paused, and the time limit that cut it off, if one did. The first one reports
-    /// every epoch, and the pruner judges by it.
+    /// One training of a trial, from where it was paused, and the time limit that cut it off, if one did. The first one
+    /// reports every epoch, and the pruner judges by it.
     fn train(
         &self,
         context: &mut Context<'_>,
@@ -531,8 +531,8 @@ impl Objective<'_> {
             let (mut seconds, mut before) = (0.0, Instant::now());
             let result = engine.go_on(&Fit { cancelled: &cancelled, ..fit }, from.as_ref(), &mut |epoch| {
                 seconds += epoch.seconds;
-                // What is not training is the evaluation of the validation rows: at the end it is made once more, and of the
-                // test rows too.
+                // What is not training is the evaluation of the validation rows: at the end it is made once more, and
+                // of the test rows too.
                 let evaluation = (before.elapsed().as_secs_f64() - epoch.seconds).max(0.0);
                 let rows = 1.0 + test as f64 / validation.max(1) as f64;
                 self.budget.keep_back(self.bridge.ending + evaluation * rows);
@@ -585,9 +585,10 @@ impl Objective<'_> {
         }
     }
 
-    /// Whether time is up and the trial is ahead of every complete one by the first objective, with the mean of its whole
-    /// trainings or, in the only one, what that came to. It is a result then: if it were put back, a longer limit could come to
-    /// less than a shorter one. Some folds are easier than others: it has to be ahead on those it has seen, too.
+    /// Whether time is up and the trial is ahead of every complete one by the first objective, with the mean of its
+    /// whole trainings or, in the only one, what that came to. It is a result then: if it were put back, a longer limit
+    /// could come to less than a shorter one. Some folds are easier than others: it has to be ahead on those it has
+    /// seen, too.
     fn leads(&self, trained: &Trained, earlier: &[Measured]) -> bool {
         let Bridge { study, objectives, watched, prepared, .. } = self.bridge;
         let in_folds = prepared.folds() > 0;
@@ -634,8 +635,8 @@ struct Training<'a> {
     fixed: Fixed,
 }
 
-/// History and timing, as attributes of the trial. Its threads are the mean of its steps: they change with the trials that it
-/// shares the cores with.
+/// History and timing, as attributes of the trial. Its threads are the mean of its steps: they change with the trials
+/// that it shares the cores with.
 fn record(context: &mut Context<'_>, trained: &Trained, engine: &Engine) {
     context.set_user("history", json!(trained.history));
     context.set_user("train_seconds", json!(trained.seconds));

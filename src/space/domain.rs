@@ -103,7 +103,8 @@ impl Domain {
         }
     }
 
-    /// The place of a value in a finite domain; none where it is not a value of the domain, or the domain is a continuum.
+    /// The place of a value in a finite domain; none where it is not a value of the domain, or the domain is a
+    /// continuum.
     pub fn index_of(&self, value: &Value) -> Option<u64> {
         match (self, value) {
             (&Domain::Float { low, high, step: Some(step), .. }, value) => {
@@ -209,8 +210,8 @@ impl Domain {
         matches!(self, Domain::Choice(_))
     }
 
-    /// The points of a grid where they are not simply all values: `resolution` points, ends included, of a continuum; as
-    /// many, spread evenly in the logarithm, of a logarithmic whole number with more values than that.
+    /// The points of a grid where they are not simply all values: `resolution` points, ends included, of a continuum;
+    /// as many, spread evenly in the logarithm, of a logarithmic whole number with more values than that.
     pub(super) fn spread(&self, resolution: usize) -> Option<Vec<Value>> {
         let all = match self {
             Domain::Int { log: true, .. } => self.size().is_some_and(|size| size <= resolution as u64),

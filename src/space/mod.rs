@@ -150,8 +150,8 @@ impl Space {
     /// The upper end of a stepped range is lowered to the last multiple of the step, as Optuna does.
     ///
     /// # Errors
-    /// [`Error::Input`] that names the parameter: a name that is empty or used twice, an inverted or infinite range, a log
-    /// range that is not positive or has a step, a step that is not positive, an empty choice or one with a value
+    /// [`Error::Input`] that names the parameter: a name that is empty or used twice, an inverted or infinite range, a
+    /// log range that is not positive or has a step, a step that is not positive, an empty choice or one with a value
     /// twice, a condition on a parameter that does not exist, that can never hold, or that leads in a circle.
     pub fn new(parameters: Vec<Parameter>) -> Result<Self> {
         Self::checked(parameters, "space")
@@ -266,8 +266,8 @@ impl Space {
         Ok(full)
     }
 
-    /// What the parents of `given` parameters, and theirs, must be so that all given ones exist; names that the space has not
-    /// ask nothing.
+    /// What the parents of `given` parameters, and theirs, must be so that all given ones exist; names that the space
+    /// has not ask nothing.
     pub(crate) fn demands(&self, given: &Params) -> BTreeMap<&str, Vec<&Test>> {
         let mut demands: BTreeMap<&str, Vec<&Test>> = BTreeMap::new();
         // Children stand behind their parents.
@@ -285,8 +285,8 @@ impl Space {
     /// parameter may be one that the others exclude, whatever is left open.
     ///
     /// # Errors
-    /// A name that is not in the space, one that cannot be active, alone or together with the others, a value outside its
-    /// domain.
+    /// A name that is not in the space, one that cannot be active, alone or together with the others, a value outside
+    /// its domain.
     pub fn accepts_part(&self, params: &Params) -> Result<()> {
         let known = || self.parameters.iter().map(|parameter| parameter.name.as_str());
         let mut given = Params::with_capacity(params.len());

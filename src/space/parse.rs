@@ -34,8 +34,8 @@ impl Space {
     /// Reads the `[space]` table of a study file.
     ///
     /// # Errors
-    /// [`Error::Input`] that starts with the place and the parameter's name: what [`Space::new`] refuses, an unknown key,
-    /// more than one domain or none, ends that are not two numbers, an `each` or `when` that refers to nothing.
+    /// [`Error::Input`] that starts with the place and the parameter's name: what [`Space::new`] refuses, an unknown
+    /// key, more than one domain or none, ends that are not two numbers, an `each` or `when` that refers to nothing.
     pub fn from_toml(table: &toml::Table, expand: &Expand) -> Result<Space> {
         let mut entries = Vec::with_capacity(table.len());
         for (name, entry) in table {

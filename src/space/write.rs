@@ -82,7 +82,8 @@ impl Space {
     }
 }
 
-/// True where `copy` is the k-th copy beside `first`: its extra condition is `parent ≥ k + 1`, left out where it always holds.
+/// True where `copy` is the k-th copy beside `first`: its extra condition is `parent ≥ k + 1`, left out where it always
+/// holds.
 fn is_copy(copy: &Parameter, first: &Parameter, parent: &str, k: usize, low: i64) -> bool {
     let own = |parameter: &Parameter| -> Vec<Condition> {
         let on_parent = |c: &&Condition| !(c.parent == parent && matches!(c.test, Test::AtLeast(_)));

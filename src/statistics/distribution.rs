@@ -1,9 +1,9 @@
 //! Tails of the distributions that tests refer to, by the incomplete gamma and beta functions.
 //!
 //! The functions are computed as the definitions suggest: a power series where it converges fast, else a continued
-//! fraction by Lentz's method (NIST Digital Library of Mathematical Functions, 8.7.1, 8.9.2 and 8.17.22), with ln Γ from
-//! Stirling's series (5.11.1) shifted upwards. Relative errors are about 1e-13 in the range of p-values that anybody
-//! looks at.
+//! fraction by Lentz's method (NIST Digital Library of Mathematical Functions, 8.7.1, 8.9.2 and 8.17.22), with ln Γ
+//! from Stirling's series (5.11.1) shifted upwards. Relative errors are about 1e-13 in the range of p-values that
+//! anybody looks at.
 
 /// Terms of a series or fraction after which it has long converged.
 const TERMS: usize = 10_000;

@@ -18,8 +18,8 @@ pub struct Friedman {
     pub chi_square: f64,
     /// The chance of as much or more where no treatment differs.
     pub p: f64,
-    /// Iman and Davenport's F = (n − 1)χ² / (n(k − 1) − χ²), which is less conservative; infinite (`null` in JSON) where
-    /// every block has the same order.
+    /// Iman and Davenport's F = (n − 1)χ² / (n(k − 1) − χ²), which is less conservative; infinite (`null` in JSON)
+    /// where every block has the same order.
     pub f: f64,
     /// Its degrees of freedom, k − 1 and (k − 1)(n − 1).
     pub degrees: [usize; 2],

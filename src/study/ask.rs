@@ -87,7 +87,8 @@ impl Study {
     /// The next trial, which this process runs from now on: one that waits, else a new one of the sampler. None where
     /// the sampler has nothing left.
     ///
-    /// If the process dies before [`Study::tell`], the next [`Study::optimize`] or [`Study::reclaim`] puts the trial back.
+    /// If the process dies before [`Study::tell`], the next [`Study::optimize`] or [`Study::reclaim`] puts the trial
+    /// back.
     ///
     /// # Errors
     /// The study has no space; the storage fails.
@@ -95,8 +96,8 @@ impl Study {
         self.ask_on(sampler, seed, Terms::any(Runner::Process)).map(Asked::trial)
     }
 
-    /// As [`Study::ask`], for a trial that is run elsewhere and told later, perhaps by another process: it stays running
-    /// until somebody tells it.
+    /// As [`Study::ask`], for a trial that is run elsewhere and told later, perhaps by another process: it stays
+    /// running until somebody tells it.
     ///
     /// # Errors
     /// As [`Study::ask`].
@@ -118,9 +119,10 @@ impl Study {
         self.inner.storage.write_then(queue, |stored| self.keep(stored).number)
     }
 
-    /// As [`Study::enqueue`], unless a trial with exactly these given parameters was enqueued before, whatever became of
-    /// it: then nothing happens and the answer is none. Looking and writing are one transaction, so that a program that
-    /// does so at every start enqueues once, killed between or not, and two programs at a time enqueue once together.
+    /// As [`Study::enqueue`], unless a trial with exactly these given parameters was enqueued before, whatever became
+    /// of it: then nothing happens and the answer is none. Looking and writing are one transaction, so that a program
+    /// that does so at every start enqueues once, killed between or not, and two programs at a time enqueue once
+    /// together.
     ///
     /// Values are compared as the space has them (`1` is `1.0` for a float). A trial that a sampler proposed with the
     /// same parameters was not enqueued and does not count.
@@ -159,8 +161,8 @@ impl Study {
     /// Puts back the running trials whose process is dead: each is marked failed and waits again with the same
     /// parameters and the same slot. Returns the numbers of the dead ones.
     ///
-    /// The third process that dies with the same trial is the last: that trial failed for good (`hpt:reason`) and counts
-    /// as failed. What merely ran beside it in the same process is counted in the same way.
+    /// The third process that dies with the same trial is the last: that trial failed for good (`hpt:reason`) and
+    /// counts as failed. What merely ran beside it in the same process is counted in the same way.
     ///
     /// # Errors
     /// The storage fails.
@@ -370,9 +372,9 @@ pub fn is_repetition(trial: &Trial) -> bool {
     trial.system.contains_key(ATTEMPTS)
 }
 
-/// The given parameters of an enqueued trial with the open ones filled in: from the proposal where it has them and they let
-/// the given ones exist, else at random among those that do. Given values that the space does not know or that cannot be
-/// active together are left out (Optuna does the same).
+/// The given parameters of an enqueued trial with the open ones filled in: from the proposal where it has them and they
+/// let the given ones exist, else at random among those that do. Given values that the space does not know or that
+/// cannot be active together are left out (Optuna does the same).
 fn completed(space: &Space, trial: &Trial, proposal: Proposal, seed: u64, slot: u64) -> Result<Params> {
     let known = |(name, value): (&String, &Json)| {
         let value = space.get(name)?.domain.accept(&Value::deserialize(value).ok()?)?;

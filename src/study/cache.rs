@@ -2,8 +2,9 @@
 //!
 //! Readers share one list (`Arc<Vec<Trial>>`). What changes while somebody reads is laid beside the list until nobody
 //! does, so a slow proposal costs no copy; only who asks for the whole list while another still holds it makes one, of
-//! pointers: trials are shared. User attributes that are long stay in the file, and trials with the same domains share them.
-//! A pruner that follows the study is told of each change here, under the lock; one that does not borrows the list.
+//! pointers: trials are shared. User attributes that are long stay in the file, and trials with the same domains share
+//! them. A pruner that follows the study is told of each change here, under the lock; one that does not borrows the
+//! list.
 //!
 //! SQLite's `data_version` tells whether another connection has written since the last look; if so, new trials are
 //! read and those not finished are read again (finished ones never change). What this process writes it puts here
@@ -107,8 +108,8 @@ pub(super) struct Cache {
     open: BTreeSet<usize>,
     /// Of the study; none in a cache that nobody asks for the best.
     directions: Vec<Direction>,
-    /// Place of the complete trial that keeps its constraints and is the best in the first objective, of those in the second
-    /// and so on; of equals the first.
+    /// Place of the complete trial that keeps its constraints and is the best in the first objective, of those in the
+    /// second and so on; of equals the first.
     best: Option<usize>,
     pub(super) counts: Counts,
     pub(super) next_slot: u64,

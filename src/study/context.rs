@@ -84,14 +84,14 @@ impl Context<'_> {
         &self.trial.params
     }
 
-    /// Reports a value at a step (epochs count from 1) and hears what to do. With several objectives it is one of the first,
-    /// and nothing is pruned by it alone.
+    /// Reports a value at a step (epochs count from 1) and hears what to do. With several objectives it is one of the
+    /// first, and nothing is pruned by it alone.
     pub fn report(&mut self, step: u64, value: f64) -> Verdict {
         self.report_kept(step, &[value])
     }
 
-    /// Reports one value an objective at a step and hears what to do; see [`Study::report_values`](super::Study::report_values). Another number of
-    /// values stops the study with an error.
+    /// Reports one value an objective at a step and hears what to do; see
+    /// [`Study::report_values`](super::Study::report_values). Another number of values stops the study with an error.
     pub fn report_values(&mut self, step: u64, values: &[f64]) -> Verdict {
         match self.run.study.check_count(self.trial.number, values.len()) {
             Ok(()) => self.report_kept(step, values),
@@ -149,15 +149,15 @@ impl Context<'_> {
         }
     }
 
-    /// Keeps by how much the trial breaks each constraint (at most 0: it is kept, or not known yet). Samplers and pruners
-    /// know it from the next report on; without one it is written when the trial ends.
+    /// Keeps by how much the trial breaks each constraint (at most 0: it is kept, or not known yet). Samplers and
+    /// pruners know it from the next report on; without one it is written when the trial ends.
     pub fn set_constraints(&mut self, constraints: Vec<f64>) {
         self.trial.system.insert(CONSTRAINTS.into(), stored_constraints(&constraints));
         self.notes.constraints = Some(constraints);
     }
 
-    /// Keeps the values of which the trial's value is the mean (repetitions, folds), where Optuna's terminator looks for
-    /// them; they are written when the trial ends. Their spread is its error ([`Regret::Error`](super::Regret)).
+    /// Keeps the values of which the trial's value is the mean (repetitions, folds), where Optuna's terminator looks
+    /// for them; they are written when the trial ends. Their spread is its error ([`Regret::Error`](super::Regret)).
     pub fn set_parts(&mut self, parts: &[f64]) {
         self.notes.parts = parts.to_vec();
     }
@@ -178,9 +178,9 @@ impl Context<'_> {
         self.run.stopping().is_some()
     }
 
-    /// The workers of this call that are at work, this one included: with the last trials they become fewer, and what waits
-    /// for others (`deterministic`) is not among them. Trainings that [share](crate::engine::Engine::shared) the cores by
-    /// them leave none idle.
+    /// The workers of this call that are at work, this one included: with the last trials they become fewer, and what
+    /// waits for others (`deterministic`) is not among them. Trainings that [share](crate::engine::Engine::shared) the
+    /// cores by them leave none idle.
     pub fn sharers(&self) -> Arc<Sharers> {
         Arc::clone(&self.run.at_work)
     }

@@ -24,14 +24,14 @@ use std::sync::Arc;
 const ADDED: &str = "hpt:added";
 
 impl Study {
-    /// Adds a finished trial whose result is known from elsewhere; it counts towards the study's total, and samplers learn
-    /// from it. `intermediate` are values by step, of the first objective or one an objective, perhaps none; `constraints`
-    /// is by how much it breaks each constraint (at most 0: it is kept), empty where the study has none.
+    /// Adds a finished trial whose result is known from elsewhere; it counts towards the study's total, and samplers
+    /// learn from it. `intermediate` are values by step, of the first objective or one an objective, perhaps none;
+    /// `constraints` is by how much it breaks each constraint (at most 0: it is kept), empty where the study has none.
     ///
     /// # Errors
-    /// A parameter that is missing, unknown, not active or outside its domain; without a space, parameters that no trial has
-    /// together, or a study without trials; the wrong number of values; of a complete trial not one number a constraint that
-    /// a search has given the study; the storage fails.
+    /// A parameter that is missing, unknown, not active or outside its domain; without a space, parameters that no
+    /// trial has together, or a study without trials; the wrong number of values; of a complete trial not one number a
+    /// constraint that a search has given the study; the storage fails.
     pub fn add_trial(
         &self,
         params: &Params,
@@ -86,7 +86,8 @@ impl Study {
         self.inner.storage.write_then(write, |stored| self.keep(stored))
     }
 
-    /// Parameters in the types and with the domains that trials of a study without a space have them in, the latest first.
+    /// Parameters in the types and with the domains that trials of a study without a space have them in, the latest
+    /// first.
     fn as_in_trials(&self, params: &Params) -> Result<(Params, BTreeMap<String, Domain>)> {
         let trials = self.trials()?;
         let known: Vec<&Trial> = trials.iter().rev().filter(|trial| !trial.params.is_empty()).collect();
@@ -121,9 +122,9 @@ impl Study {
         Ok((own, domains))
     }
 
-    /// Deletes a trial: it stays as a failed one without values, and neither samplers nor pruners nor [`Study::best`] see
-    /// it. Another process that works on the study sees that when it opens the study again. With a trial that was put back
-    /// although it had values goes the repetition that waits or runs. Returns what is left.
+    /// Deletes a trial: it stays as a failed one without values, and neither samplers nor pruners nor [`Study::best`]
+    /// see it. Another process that works on the study sees that when it opens the study again. With a trial that was
+    /// put back although it had values goes the repetition that waits or runs. Returns what is left.
     ///
     /// # Errors
     /// There is no such trial, or it is deleted already; the storage fails.
@@ -153,7 +154,8 @@ impl Study {
         self.inner.storage.write_then(write, keep)?.into_iter().next().ok_or_else(|| self.no_trial(number))
     }
 
-    /// Copies the study with all its trials and attributes, to the same storage or another. What runs waits in the copy.
+    /// Copies the study with all its trials and attributes, to the same storage or another. What runs waits in the
+    /// copy.
     ///
     /// # Errors
     /// There is a study of that name; the storages fail.

@@ -80,8 +80,8 @@ impl Study {
     /// Opens the study of that name, or creates it.
     ///
     /// # Errors
-    /// [`Error::Input`] where it exists with other directions, other metrics (if both sides name them), another space or
-    /// other attributes (the difference is shown); [`Error::Storage`] where the file fails.
+    /// [`Error::Input`] where it exists with other directions, other metrics (if both sides name them), another space
+    /// or other attributes (the difference is shown); [`Error::Storage`] where the file fails.
     pub fn create_or_open(storage: &Storage, config: &StudyConfig) -> Result<Self> {
         check(config)?;
         storage.write(|connection| {
@@ -198,8 +198,8 @@ impl Study {
         Ok(self.cache().trials())
     }
 
-    /// All user attributes of a trial, with the long ones that [`Study::trials`] leaves in the storage (more than 512 bytes of
-    /// JSON, 128 for lists and tables, such as the history of a training).
+    /// All user attributes of a trial, with the long ones that [`Study::trials`] leaves in the storage (more than 512
+    /// bytes of JSON, 128 for lists and tables, such as the history of a training).
     ///
     /// # Errors
     /// [`Error::Input`] where there is no such trial; the storage fails.
@@ -223,9 +223,10 @@ impl Study {
         Ok(self.cache().counts)
     }
 
-    /// The best complete trial; with several objectives, those that no other is better than (the Pareto front), the best by
-    /// the first objective first. A trial that breaks a constraint is not among them. Empty while there is none. What was put
-    /// back counts with the values that it had until its repetition has come to others ([`Study::put_aside`]).
+    /// The best complete trial; with several objectives, those that no other is better than (the Pareto front), the
+    /// best by the first objective first. A trial that breaks a constraint is not among them. Empty while there is
+    /// none. What was put back counts with the values that it had until its repetition has come to others
+    /// ([`Study::put_aside`]).
     ///
     /// # Errors
     /// As [`Study::trials`].
@@ -243,8 +244,8 @@ impl Study {
         })
     }
 
-    /// The best complete trials that keep their constraints, at most so many, best first: by the number of fronts before
-    /// theirs, within a front by the first objective.
+    /// The best complete trials that keep their constraints, at most so many, best first: by the number of fronts
+    /// before theirs, within a front by the first objective.
     ///
     /// # Errors
     /// As [`Study::trials`].
@@ -461,8 +462,8 @@ fn adopt(connection: &Connection, path: &str, id: i64, config: &StudyConfig) -> 
     keep(connection, id, config)
 }
 
-/// How the space breaks Optuna's rule that a name keeps its kind of distribution, its logarithm and its choices, or which of
-/// the trials with a result it has no place for: samplers would pass those over.
+/// How the space breaks Optuna's rule that a name keeps its kind of distribution, its logarithm and its choices, or
+/// which of the trials with a result it has no place for: samplers would pass those over.
 fn conflict(
     connection: &Connection,
     path: &str,

@@ -1,10 +1,10 @@
 //! How a study proposes and stops trials: the names and options of its sampler and pruner, kept with the study.
 //!
-//! Whoever goes on with a study in another process (`ask`, `tell`, a second search) finds here what it was begun with, so
-//! that a model is not exchanged for another one unnoticed. They are attributes (`hpt:sampler`, `hpt:acquisition`,
-//! `hpt:pruner`, `hpt:pruner_options`), not part of what makes the study this study: each may be changed at any time, what
-//! nobody names stays ([`Told`]), and what nobody has named yet is for each to choose ([`Begun`]): `ask` and `tell` go by
-//! [`Method::default`], a search by what is usual there.
+//! Whoever goes on with a study in another process (`ask`, `tell`, a second search) finds here what it was begun with,
+//! so that a model is not exchanged for another one unnoticed. They are attributes (`hpt:sampler`, `hpt:acquisition`,
+//! `hpt:pruner`, `hpt:pruner_options`), not part of what makes the study this study: each may be changed at any time,
+//! what nobody names stays ([`Told`]), and what nobody has named yet is for each to choose ([`Begun`]): `ask` and
+//! `tell` go by [`Method::default`], a search by what is usual there.
 
 use super::handle::{self, Study};
 use super::storage::{Fault, Storage};
@@ -157,8 +157,8 @@ impl Told {
     /// `method` with what is told in its place.
     ///
     /// # Errors
-    /// A name that there is not, an acquisition for a sampler that has none, an option that the pruner does not heed, or a
-    /// pruner that was not told what it needs.
+    /// A name that there is not, an acquisition for a sampler that has none, an option that the pruner does not heed,
+    /// or a pruner that was not told what it needs.
     pub fn over(&self, mut method: Method) -> Result<Method> {
         if let Some(sampler) = &self.sampler {
             method.sampler.clone_from(sampler);
@@ -200,8 +200,8 @@ pub fn has_acquisition(sampler: &str) -> bool {
 }
 
 impl Storage {
-    /// How the study of that name was begun, without reading its trials; `usual` is what counts where nobody has said, or
-    /// where there is no such study.
+    /// How the study of that name was begun, without reading its trials; `usual` is what counts where nobody has said,
+    /// or where there is no such study.
     ///
     /// # Errors
     /// As [`Study::begun`].
@@ -212,7 +212,8 @@ impl Storage {
         })
     }
 
-    /// What the objectives of the study of that name are called; none where there is no such study or they have no names.
+    /// What the objectives of the study of that name are called; none where there is no such study or they have no
+    /// names.
     ///
     /// # Errors
     /// The storage cannot be read.

@@ -11,7 +11,8 @@
 //!   are system attributes under `hpt:`.
 //!
 //! A trial whose process died is marked failed (`hpt:lost`) and waits again with the same parameters and the same slot,
-//! so a study that was killed ends where it would have ended; a trial that three processes died with has failed. Nothing here knows what is being tuned.
+//! so a study that was killed ends where it would have ended; a trial that three processes died with has failed.
+//! Nothing here knows what is being tuned.
 //!
 //! ```
 //! use hpt_engine::history::Direction;

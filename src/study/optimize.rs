@@ -51,9 +51,10 @@ pub struct OptimizeSpec<'a> {
     pub rules: StopRules,
     /// Trials at once, at least 1.
     pub jobs: usize,
-    /// Tells results in the order of the plan, each trial seeing those so many places before it: the study is then the same
-    /// with any number of jobs, at the cost that fewer than `jobs` trials may run at once. With 1 it is the study of one
-    /// job; with w, at most w trials run at once where the sampler learns. Time limits cut any study off where they do.
+    /// Tells results in the order of the plan, each trial seeing those so many places before it: the study is then the
+    /// same with any number of jobs, at the cost that fewer than `jobs` trials may run at once. With 1 it is the study
+    /// of one job; with w, at most w trials run at once where the sampler learns. Time limits cut any study off where
+    /// they do.
     pub deterministic: Option<u64>,
     /// Keys the proposals.
     pub seed: u64,
@@ -198,7 +199,8 @@ struct Shared {
 
 impl Study {
     /// Runs the study on `spec.jobs` threads until it has `spec.trials` trials, its sampler has nothing left, or it is
-    /// stopped. What ran in processes that died is tried again first (see [`Study::reclaim`]); other live processes may work on it too.
+    /// stopped. What ran in processes that died is tried again first (see [`Study::reclaim`]); other live processes may
+    /// work on it too.
     ///
     /// A panic of the objective is a failed trial.
     ///
@@ -326,7 +328,8 @@ impl Run<'_> {
         }
     }
 
-    /// Waits a moment where trials of other processes are still running, since they may die; false where there are none.
+    /// Waits a moment where trials of other processes are still running, since they may die; false where there are
+    /// none.
     fn wait_for_others(&self) -> bool {
         let others = self.study.cache().open().any(|(_, trial)| self.study.foreign(trial).is_some());
         if others {

@@ -1,17 +1,18 @@
 //! Results in a fixed order: with it, several jobs make the study that one job makes.
 //!
-//! Trials are told in the order of their slots. The proposal for slot k and the pruning of it look at the trials up to slot
-//! k − w alone, w being the width; those between count as under way, whether they are or not. So w trials can run at once
-//! and nothing depends on which of them is faster. With a width of 1 each trial sees all before it, as with one job and
-//! without all this; a sampler that does not learn does not look at results, so its trials run side by side even then, and
-//! wait for each other only where a pruner compares them.
+//! Trials are told in the order of their slots. The proposal for slot k and the pruning of it look at the trials up to
+//! slot k − w alone, w being the width; those between count as under way, whether they are or not. So w trials can run
+//! at once and nothing depends on which of them is faster. With a width of 1 each trial sees all before it, as with one
+//! job and without all this; a sampler that does not learn does not look at results, so its trials run side by side
+//! even then, and wait for each other only where a pruner compares them.
 //!
-//! What waits here: the worker whose trial has ended, for those before it; the one that asks, or whose pruner looks, for
-//! what it has to see. The trial with the least slot never waits, so there is always one that goes on.
+//! What waits here: the worker whose trial has ended, for those before it; the one that asks, or whose pruner looks,
+//! for what it has to see. The trial with the least slot never waits, so there is always one that goes on.
 //!
-//! Telling a trial and asking the rules about it is one step: who has seen that a trial has ended sees what the rules made
-//! of it before anything is handed out or told. What is told stays told, so a trial whose turn has not come when the study stops is put back where there
-//! are rules: they might have stopped it. Without rules it is told at once, since no view can tell when that happened.
+//! Telling a trial and asking the rules about it is one step: who has seen that a trial has ended sees what the rules
+//! made of it before anything is handed out or told. What is told stays told, so a trial whose turn has not come when
+//! the study stops is put back where there are rules: they might have stopped it. Without rules it is told at once,
+//! since no view can tell when that happened.
 
 use super::ask::{explicit_slot, owner};
 use super::cache::{Cache, FIXED, SLOT, is_put_aside};
@@ -102,8 +103,8 @@ impl Run<'_> {
         self.spec.deterministic.map(|width| View { slot, width: width.max(1) })
     }
 
-    /// Waits until everything that the view shows has ended; false where the study stops instead, or where a trial that it
-    /// shows has to be repeated first.
+    /// Waits until everything that the view shows has ended; false where the study stops instead, or where a trial that
+    /// it shows has to be repeated first.
     pub(super) fn wait_for_view(&self, view: View) -> Result<bool> {
         let sees = |slot| view.sees(slot);
         let whole = self.wait_for(|cache| (!runs(cache, sees)).then(|| !is_due(cache, sees)))?;

@@ -20,8 +20,8 @@ fn space() -> Space {
     .unwrap()
 }
 
-/// Nine reports that fall towards a value of the parameters; how long one takes depends on slot and `pace`, and on nothing
-/// that counts.
+/// Nine reports that fall towards a value of the parameters; how long one takes depends on slot and `pace`, and on
+/// nothing that counts.
 fn objective(context: &mut Context<'_>, pace: u64) -> Result<Vec<f64>, ObjectiveEnd> {
     let number = |name: &str| context.params()[name].as_f64().unwrap();
     let end = number("x").powi(2) + number("y").ln().abs() + number("kind");

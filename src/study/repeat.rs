@@ -1,7 +1,8 @@
-//! Trials that are run again: those that were lost or stopped, and those that a limit ended with less than they come to.
+//! Trials that are run again: those that were lost or stopped, and those that a limit ended with less than they come
+//! to.
 //!
-//! A repetition is a new trial with the parameters and the slot of the old one, which is marked failed (`hpt:lost`). One that had
-//! values keeps them aside (`hpt:was`) until the repetition has ended: they are what there is.
+//! A repetition is a new trial with the parameters and the slot of the old one, which is marked failed (`hpt:lost`).
+//! One that had values keeps them aside (`hpt:was`) until the repetition has ended: they are what there is.
 
 use super::ask::{ATTEMPTS, DIED, explicit_slot};
 use super::cache::{Cache, DELETED, FIXED, LOST, REASON, SLOT, WAS, is_put_aside};
@@ -16,15 +17,16 @@ use serde_json::{Value as Json, json};
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-/// System attribute of a trial that a limit ended and that is not repeated any more: the repetition that came to nothing.
+/// System attribute of a trial that a limit ended and that is not repeated any more: the repetition that came to
+/// nothing.
 const STANDS: &str = "hpt:stands";
 /// How many processes may die with the same trial: more deaths say that the trial kills them.
 const DEATHS: usize = 3;
 
 impl Study {
-    /// Puts back the complete trials of which `is_cut` says that they were ended before their time: their values no longer
-    /// count, and each waits to be run again with its slot, so to the same numbers as if it had not been ended; the best by
-    /// the first objective is the first. Returns their numbers; `why` is kept with them.
+    /// Puts back the complete trials of which `is_cut` says that they were ended before their time: their values no
+    /// longer count, and each waits to be run again with its slot, so to the same numbers as if it had not been ended;
+    /// the best by the first objective is the first. Returns their numbers; `why` is kept with them.
     ///
     /// Until a repetition has ended the values are what there is: [`Study::restore`] gives them back.
     ///
@@ -43,9 +45,10 @@ impl Study {
         })
     }
 
-    /// Gives the trials that [`Study::repeat`] put back their values again where the repetition has come to nothing: it waits
-    /// still, or it is complete and `is_behind` the earlier trial, and is withdrawn; or it has failed for good, or was pruned
-    /// while no complete trial is as good as the earlier one, which is then not repeated any more. Returns their numbers.
+    /// Gives the trials that [`Study::repeat`] put back their values again where the repetition has come to nothing: it
+    /// waits still, or it is complete and `is_behind` the earlier trial, and is withdrawn; or it has failed for good,
+    /// or was pruned while no complete trial is as good as the earlier one, which is then not repeated any more.
+    /// Returns their numbers.
     ///
     /// # Errors
     /// The storage fails.
@@ -69,8 +72,8 @@ impl Study {
         })
     }
 
-    /// The trials that [`Study::repeat`] put back and whose repetition has not come to another result yet, each with the values
-    /// that it had: what there is of them until then.
+    /// The trials that [`Study::repeat`] put back and whose repetition has not come to another result yet, each with
+    /// the values that it had: what there is of them until then.
     ///
     /// # Errors
     /// The storage fails.
@@ -85,8 +88,8 @@ impl Study {
         repeated(cache, self.directions()).into_iter().filter(counts).map(|of| of.before).collect()
     }
 
-    /// All trials that [`Study::repeat`] put back and whose values are kept aside, as they were, whatever their repetitions
-    /// came to: of each slot the last.
+    /// All trials that [`Study::repeat`] put back and whose values are kept aside, as they were, whatever their
+    /// repetitions came to: of each slot the last.
     ///
     /// # Errors
     /// The storage fails.
@@ -114,8 +117,8 @@ impl Study {
         })
     }
 
-    /// Marks a running or complete trial as lost and queues its repetition; returns both. A trial that too many processes
-    /// died with has failed instead and is returned alone.
+    /// Marks a running or complete trial as lost and queues its repetition; returns both. A trial that too many
+    /// processes died with has failed instead and is returned alone.
     fn lose(&self, connection: &Connection, stored: Stored, why: &str) -> Result<Vec<Stored>, Fault> {
         let Stored { id, mut trial } = stored;
         let now = trial.finished.unwrap_or_else(Timestamp::now);
@@ -200,8 +203,8 @@ fn repeated(cache: &Cache, directions: &[Direction]) -> Vec<Repeated> {
     all
 }
 
-/// What was pruned when it was repeated stands where nothing is nowhere worse: no complete trial, nor another one that is put
-/// aside and may come back.
+/// What was pruned when it was repeated stands where nothing is nowhere worse: no complete trial, nor another one that
+/// is put aside and may come back.
 fn judge_pruned(all: &mut [Repeated], cache: &Cache, directions: &[Direction]) {
     let losses_of = |trial: &Trial| losses(directions, trial).filter(|_| trial.is_feasible());
     let (mut pruned, others): (Vec<&mut Repeated>, Vec<&mut Repeated>) =

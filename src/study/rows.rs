@@ -1,8 +1,9 @@
 //! Rows ↔ trials: the statements that read and write one trial's rows, inside a transaction of the caller.
 //!
 //! Reading takes either everything after a trial id (a study is read once, then only what is new) or one trial; each
-//! table is read by one statement and joined here by trial id. Where most rows of a table are wanted it is read from end to
-//! end, which costs a third of what it costs to look each row up: every `ask` and `tell` from a shell reads a study once.
+//! table is read by one statement and joined here by trial id. Where most rows of a table are wanted it is read from
+//! end to end, which costs a third of what it costs to look each row up: every `ask` and `tell` from a shell reads a
+//! study once.
 
 use super::cache::OWNER;
 use super::codec;
@@ -15,12 +16,12 @@ use serde_json::Value as Json;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// Prefix of the system attributes that hold what was reported of all objectives, one a step: Optuna's table of intermediate
-/// values has room for one value a step, which is the first objective's.
+/// Prefix of the system attributes that hold what was reported of all objectives, one a step: Optuna's table of
+/// intermediate values has room for one value a step, which is the first objective's.
 const REPORT: &str = "hpt:values:";
 
-/// Longest JSON of a user attribute that is kept in memory, in bytes: the history of a training is longer, and a study of
-/// thousands of trials would hold little else.
+/// Longest JSON of a user attribute that is kept in memory, in bytes: the history of a training is longer, and a study
+/// of thousands of trials would hold little else.
 const LONGEST: usize = 512;
 /// The same for lists and tables, which take some ten times as much in memory as in the file.
 const LONGEST_NESTED: usize = 128;
@@ -172,8 +173,8 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Calls `add` with the place of the trial for the rows of a table that belongs to trials, those of each trial in the order
-    /// they were written.
+    /// Calls `add` with the place of the trial for the rows of a table that belongs to trials, those of each trial in
+    /// the order they were written.
     fn each(
         &mut self,
         table: &str,
@@ -282,8 +283,8 @@ pub(super) fn values(connection: &Connection, id: i64, values: &[f64]) -> Result
     Ok(())
 }
 
-/// Writes what a trial reported at a step, the first objective's value or one an objective; a step that is there already
-/// is overwritten.
+/// Writes what a trial reported at a step, the first objective's value or one an objective; a step that is there
+/// already is overwritten.
 pub(super) fn report(connection: &Connection, id: i64, step: u64, values: &[f64]) -> Result<(), Fault> {
     let sql =
         "INSERT INTO trial_intermediate_values (trial_id, step, intermediate_value, intermediate_value_type)

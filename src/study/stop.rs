@@ -3,17 +3,18 @@
 //! Each rule is a pure function of the finished trials, so a study that has stopped stops again when it is opened, and
 //! goes on where the rule is taken away. What still runs when a rule says stop is put back, like at a time limit.
 //!
-//! - **Target**: the best value is at least as good as one that was named; with several objectives, one trial is in all.
-//! - **Regret bound**: by a Gaussian process ([`regret_bound`]) the best there is can be better than the best so far by no
-//!   more than was named, or by no more than the error of the best value. That error is what differs between the
-//!   repetitions or folds that the value is the mean of: √(1/k + 1/(k − 1)) times their deviation (Makarova et al. 2022,
-//!   section 4, after Nadeau and Bengio). Complete trials alone say something, from [`REGRET_TRIALS`] on.
+//! - **Target**: the best value is at least as good as one that was named; with several objectives, one trial is in
+//!   all.
+//! - **Regret bound**: by a Gaussian process ([`regret_bound`]) the best there is can be better than the best so far by
+//!   no more than was named, or by no more than the error of the best value. That error is what differs between the
+//!   repetitions or folds that the value is the mean of: √(1/k + 1/(k − 1)) times their deviation (Makarova et al.
+//!   2022, section 4, after Nadeau and Bengio). Complete trials alone say something, from [`REGRET_TRIALS`] on.
 //! - **Patience**: so many trials in a row brought nothing better; with several objectives, no growth of the front that
-//!   matters: where parameters are continuous nearly every good trial enters the front, by however little, and no such study
-//!   would ever end. What counts is the volume that the front dominates, each objective taken from its best value to its
-//!   median or the worst of the front, whichever is worse: it must have grown by more than [`GROWTH`] of the whole since it
-//!   last did, in one step or in many. Trials count in the order in which they finished, or of their slots where results have a fixed order; pruned
-//!   and failed ones count too.
+//!   matters: where parameters are continuous nearly every good trial enters the front, by however little, and no such
+//!   study would ever end. What counts is the volume that the front dominates, each objective taken from its best value
+//!   to its median or the worst of the front, whichever is worse: it must have grown by more than [`GROWTH`] of the
+//!   whole since it last did, in one step or in many. Trials count in the order in which they finished, or of their
+//!   slots where results have a fixed order; pruned and failed ones count too.
 
 use super::cache::PARTS;
 use crate::history::pareto::{self, dominates};
@@ -29,7 +30,8 @@ use crate::{Error, Result};
 pub struct StopRules {
     /// What is good enough, one value an objective; empty for no such thing.
     pub target: Vec<f64>,
-    /// Finished trials without an improvement, with several objectives without one that matters ([`GROWTH`]); at least 1.
+    /// Finished trials without an improvement, with several objectives without one that matters ([`GROWTH`]); at
+    /// least 1.
     pub patience: Option<u64>,
     /// How little may be left to gain; only with one objective.
     pub regret: Option<Regret>,

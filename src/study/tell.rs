@@ -68,12 +68,12 @@ impl Study {
         self.report_kept(number, step, &[value])
     }
 
-    /// Keeps intermediate values of a running trial, one an objective; the same step again overwrites. What does not change
-    /// from step to step (a size, say) is given each time: pruners compare what was reported at one step.
+    /// Keeps intermediate values of a running trial, one an objective; the same step again overwrites. What does not
+    /// change from step to step (a size, say) is given each time: pruners compare what was reported at one step.
     ///
     /// # Errors
-    /// [`Error::Input`] where the trial does not exist or does not run, or where the number of values is not the number of
-    /// objectives; the storage fails.
+    /// [`Error::Input`] where the trial does not exist or does not run, or where the number of values is not the number
+    /// of objectives; the storage fails.
     pub fn report_values(&self, number: u64, step: u64, values: &[f64]) -> Result<()> {
         self.check_count(number, values.len())?;
         self.report_kept(number, step, values)
@@ -134,15 +134,16 @@ impl Study {
         })
     }
 
-    /// Says that this process is about to ask, report and tell many times, with this pruner: while the answer lives commits
-    /// are quick (as in [`Study::optimize`]) and [`Serving::should_prune`] need not look at all trials. Another process, or
-    /// one that dies, loses nothing by it.
+    /// Says that this process is about to ask, report and tell many times, with this pruner: while the answer lives
+    /// commits are quick (as in [`Study::optimize`]) and [`Serving::should_prune`] need not look at all trials. Another
+    /// process, or one that dies, loses nothing by it.
     pub fn serve<'a>(&'a self, pruner: &'a dyn Pruner) -> Serving<'a> {
         let following = self.cache().follow(pruner, self.directions());
         Serving { study: self, pruner, following, _fast_commits: self.inner.storage.running() }
     }
 
-    /// Keeps with a running trial by how much it breaks each constraint (at most 0: it is kept), where Optuna looks for it.
+    /// Keeps with a running trial by how much it breaks each constraint (at most 0: it is kept), where Optuna looks for
+    /// it.
     ///
     /// # Errors
     /// [`Error::Input`] where the trial does not exist or does not run; the storage fails.

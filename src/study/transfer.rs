@@ -1,20 +1,22 @@
 //! Warm start: what another study found out, given to the sampler of this one.
 //!
-//! - The best [`TRIED_FIRST`] different configurations of the source are enqueued, with the parameters that both spaces have.
-//! - Its complete trials, at most [`MOST`] of them, a third the best and the others spread over the ranks, are given to the
-//!   sampler beside this study's ([`Ask::source`](crate::sampler::Ask::source)), never as if they were: values of two studies
-//!   are on two scales, and the optimum may be elsewhere. What is carried over is the standardised loss
-//!   z = (loss − mean) / deviation of each objective, cut to ±3. With several objectives the best are those of the front, by
-//!   the first of them. How far it agrees with what is measured here, and thus counts, is for the sampler to find out.
+//! - The best [`TRIED_FIRST`] different configurations of the source are enqueued, with the parameters that both spaces
+//!   have.
+//! - Its complete trials, at most [`MOST`] of them, a third the best and the others spread over the ranks, are given to
+//!   the sampler beside this study's ([`Ask::source`](crate::sampler::Ask::source)), never as if they were: values of
+//!   two studies are on two scales, and the optimum may be elsewhere. What is carried over is the standardised loss
+//!   z = (loss − mean) / deviation of each objective, cut to ±3. With several objectives the best are those of the
+//!   front, by the first of them. How far it agrees with what is measured here, and thus counts, is for the sampler to
+//!   find out.
 //! - A parameter of this space that the source has not is drawn at random, so that it carries no opinion.
 //!
 //! A warm start should never do clearly worse than the best of the source enqueued alone. So trials of the source count
 //! neither as start-up nor as tried, and samplers that take no advice do the same with them as without.
 //! `TRANSFER=1 cargo bench --bench search` measures it (`benches/search/record.md`).
 //!
-//! Where the directions differ (accuracy there, a loss or several objectives here) the values say nothing here, and only the
-//! first point holds: what is best there is tried first. What is carried over is kept with the study (`hpt:priors`), so a
-//! later run needs no source.
+//! Where the directions differ (accuracy there, a loss or several objectives here) the values say nothing here, and
+//! only the first point holds: what is best there is tried first. What is carried over is kept with the study
+//! (`hpt:priors`), so a later run needs no source.
 
 use super::handle::Study;
 use crate::history::pareto::{Merit, distinct_first};
@@ -62,8 +64,8 @@ pub struct Transfer {
 }
 
 impl Study {
-    /// Takes over what `source` found; see the module. A study that has finished trials or was warm-started before stays as
-    /// it is, and the answer is none.
+    /// Takes over what `source` found; see the module. A study that has finished trials or was warm-started before
+    /// stays as it is, and the answer is none.
     ///
     /// # Errors
     /// The source has no complete trial, or no parameter in common; a storage fails.

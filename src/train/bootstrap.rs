@@ -1,9 +1,10 @@
 //! Bootstrap intervals of every metric (Efron 1979), without copies of rows and without sorting them again.
 //!
 //! A resample draws as many rows as there are, with replacement; all that matters is how often each was drawn. What a
-//! metric needs of a row (its class, its loss, its place on a ROC curve) is found once, and a resample is a sum over rows,
-//! each as often as it was drawn: O(rows) a metric and class, where the area under a resampled curve took a sort. The rows
-//! drawn are a function of the seed and the number of the resample, so nothing depends on the number of threads.
+//! metric needs of a row (its class, its loss, its place on a ROC curve) is found once, and a resample is a sum over
+//! rows, each as often as it was drawn: O(rows) a metric and class, where the area under a resampled curve took a sort.
+//! The rows drawn are a function of the seed and the number of the resample, so nothing depends on the number of
+//! threads.
 //!
 //! The formulas of `metrics.rs` stand here a second time, weighted; a test holds each against the metric of rows that
 //! were copied as often as they were drawn.
@@ -65,8 +66,8 @@ fn resampled(outputs: &[f32], targets: &Targets, seed: u64, resamples: u64) -> V
     (0..resamples).into_par_iter().map(score).collect()
 }
 
-/// Does a part of [`intervals`], for who wants to know how long that takes: some of the resamples that `rows` rows would
-/// have. Returns how many times as many there would be.
+/// Does a part of [`intervals`], for who wants to know how long that takes: some of the resamples that `rows` rows
+/// would have. Returns how many times as many there would be.
 pub fn rehearse(outputs: &[f32], targets: &Targets, seed: u64, rows: usize) -> f64 {
     let all = resamples(rows * targets.outputs());
     let some = all.div_ceil(8);
@@ -288,8 +289,8 @@ impl Curve {
         if self.undefined.iter().any(|&row| times[row as usize] > 0) {
             return f64::NAN;
         }
-        // Twice the area, in pairs of rows, of which there are less than 2³² (their numbers are stored so); `true_here` and
-        // `false_here` have the score of the last one.
+        // Twice the area, in pairs of rows, of which there are less than 2³² (their numbers are stored so); `true_here`
+        // and `false_here` have the score of the last one.
         let (mut twice, mut positives, mut below) = (0_u64, 0_u64, 0_u64);
         let (mut true_here, mut false_here) = (0_u64, 0_u64);
         for &(row, truth, above) in &self.order {

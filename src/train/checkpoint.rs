@@ -1,9 +1,9 @@
 //! A training between two epochs: what is needed to go on with it, or with a copy of it.
 //!
-//! Weights and the optimizer's memory; the number of epochs says where the order of the rows, dropout and the schedule go
-//! on, since all of them are functions of it. As a file it is `safetensors` with `weights`, `moments.0`, `moments.1`.
-//! Files are not forced to the disk: whoever reads one compares [`Checkpoint::fingerprint`] with what was recorded, and
-//! computes again what does not fit.
+//! Weights and the optimizer's memory; the number of epochs says where the order of the rows, dropout and the schedule
+//! go on, since all of them are functions of it. As a file it is `safetensors` with `weights`, `moments.0`,
+//! `moments.1`. Files are not forced to the disk: whoever reads one compares [`Checkpoint::fingerprint`] with what was
+//! recorded, and computes again what does not fit.
 
 use crate::model::Plan;
 use crate::{Error, Result};

@@ -92,8 +92,8 @@ pub enum Stopped {
 /// A training that has ended.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Trained {
-    /// The weights: of the best epoch with early stopping, else of the last, and of part of the next where it was cancelled
-    /// in that and [`TrainSpec::keep_epochs`] did not say otherwise.
+    /// The weights: of the best epoch with early stopping, else of the last, and of part of the next where it was
+    /// cancelled in that and [`TrainSpec::keep_epochs`] did not say otherwise.
     #[serde(skip)]
     pub weights: Vec<f32>,
     /// Every epoch.
@@ -128,9 +128,9 @@ pub fn train<B: Backend>(
     session.finish(stopped)
 }
 
-/// Trains as [`train`] does and, where the training was cancelled, says what it takes to go on; `from` is what an earlier
-/// call said. The two together compute bit for bit what one call would have computed. `on_epoch` is told the epochs of
-/// the earlier call again, before those of this one.
+/// Trains as [`train`] does and, where the training was cancelled, says what it takes to go on; `from` is what an
+/// earlier call said. The two together compute bit for bit what one call would have computed. `on_epoch` is told the
+/// epochs of the earlier call again, before those of this one.
 ///
 /// Not every training can be paused ([`TrainSpec::pauses`]).
 ///
@@ -160,9 +160,9 @@ pub fn go_on<B: Backend>(
 /// Goes on where another training of the same network ended (none: from the start), to [`Trainer::last_epoch`], and
 /// says where this one ended. The trainer's own weights are not looked at where there is a checkpoint.
 ///
-/// Epochs and steps go on counting, on a schedule laid out for all of `spec.epochs`: with the same specification and slot,
-/// pieces compute bit for bit what one training does. Any setting may differ from the other training's that leaves shapes
-/// alone; the history is that of this piece.
+/// Epochs and steps go on counting, on a schedule laid out for all of `spec.epochs`: with the same specification and
+/// slot, pieces compute bit for bit what one training does. Any setting may differ from the other training's that
+/// leaves shapes alone; the history is that of this piece.
 ///
 /// # Errors
 /// As [`train`]; early stopping or the plateau schedule, which look back on the whole training; a checkpoint of another
@@ -287,8 +287,8 @@ impl<'a, B: Backend> Session<'a, B> {
         })
     }
 
-    /// Goes back to where another session of the same training was paused, whose weights this one has begun with, and tells
-    /// its epochs again.
+    /// Goes back to where another session of the same training was paused, whose weights this one has begun with, and
+    /// tells its epochs again.
     fn take_up(&mut self, from: &Paused, on_epoch: &mut dyn FnMut(&Epoch) -> Control) -> Result<Control> {
         from.check(self.trainer.plan, self.rates.len())?;
         self.backend.set_moments(&mut self.cohort, 0, &from.checkpoint.moments)?;

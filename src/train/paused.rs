@@ -1,8 +1,9 @@
 //! A training that was cancelled somewhere, with all it takes to go on to the same numbers.
 //!
-//! Beyond a [`Checkpoint`] that is the epochs so far, from which early stopping and the plateau schedule are what they were,
-//! and the losses of the steps that were made of the next epoch: the order of the rows, dropout and the schedule are functions of
-//! epoch and step. A checkpoint alone serves trainings in pieces, whose settings may differ from piece to piece.
+//! Beyond a [`Checkpoint`] that is the epochs so far, from which early stopping and the plateau schedule are what they
+//! were, and the losses of the steps that were made of the next epoch: the order of the rows, dropout and the schedule
+//! are functions of epoch and step. A checkpoint alone serves trainings in pieces, whose settings may differ from piece
+//! to piece.
 
 use super::{Checkpoint, Epoch};
 use crate::model::Plan;
@@ -20,7 +21,8 @@ pub struct Paused {
     pub losses: Vec<f64>,
     /// Seconds that those took.
     pub seconds: f64,
-    /// Weights to go back to: of the best epoch with early stopping, else of the last whole one, where that was asked for.
+    /// Weights to go back to: of the best epoch with early stopping, else of the last whole one, where that was asked
+    /// for.
     #[serde(skip)]
     pub kept: Option<Vec<f32>>,
 }

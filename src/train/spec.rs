@@ -49,8 +49,8 @@ pub struct TrainSpec {
     pub metric: Option<Metric>,
     /// Further metrics to measure after every epoch.
     pub also: Vec<Metric>,
-    /// Keep the weights of each epoch, so that a training that is cancelled in the midst of one ends with those of the last
-    /// that was whole.
+    /// Keep the weights of each epoch, so that a training that is cancelled in the midst of one ends with those of the
+    /// last that was whole.
     pub keep_epochs: bool,
     /// How products are computed.
     pub precision: Precision,

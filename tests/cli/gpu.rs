@@ -87,8 +87,8 @@ fn a_training_on_the_gpu_is_that_of_the_cpu() {
             assert!((a - b).abs() < 1e-4, "{key}: {a} {b}");
         }
     }
-    // Less shared memory, other modules, memory without pools: the same bits, as long as products are in f32. What fits one
-    // multiprocessor of a new GPU is made by launches on an old one.
+    // Less shared memory, other modules, memory without pools: the same bits, as long as products are in f32. What fits
+    // one multiprocessor of a new GPU is made by launches on an old one.
     let wide = TRAIN.replace("12,12", "60,64").replace("m.s", "w.s").replace("3 --json", "2 --json");
     let losses = |look: &[(&str, &str)]| {
         let ran = folder.with_gpu(look, &format!("{wide} --device cuda --precision highest")).json();
@@ -334,7 +334,8 @@ fn whatever_a_search_can_do_it_does_on_the_gpu() {
     assert!(timed["trials"]["complete"].as_u64().unwrap() > 0 && start.elapsed().as_secs() < 60);
 }
 
-/// A signal between two steps of many networks: nothing is half, and the same command makes the study of an undisturbed one.
+/// A signal between two steps of many networks: nothing is half, and the same command makes the study of an undisturbed
+/// one.
 #[test]
 fn a_search_on_the_gpu_that_was_interrupted_goes_on() {
     let (folder, whole) = (folder(), folder());

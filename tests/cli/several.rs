@@ -1,4 +1,5 @@
-//! Several objectives from the command line: programs that report all of them, `ask` and `tell`, names, reasons, counts.
+//! Several objectives from the command line: programs that report all of them, `ask` and `tell`, names, reasons,
+//! counts.
 
 use super::*;
 use serde_json::json;

@@ -78,8 +78,8 @@ fn a_missing_barrier_is_noticed() {
     every(WGMMA, "forward_tf32_g", "no barrier", barrier, 12);
 }
 
-/// What warpgroups need between ordinary instructions and theirs, in both loops; one wait more than the kernel needs stands
-/// at its end, where the wait before has left one group.
+/// What warpgroups need between ordinary instructions and theirs, in both loops; one wait more than the kernel needs
+/// stands at its end, where the wait before has left one group.
 #[test]
 fn a_missing_fence_or_wait_of_warpgroups_is_noticed() {
     let without = |what: &'static str| move |line: &str| line.contains(what).then(String::new);

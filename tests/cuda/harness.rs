@@ -41,8 +41,8 @@ pub enum Unit {
 }
 
 /// How products are computed: what the names of kernels have of it, the largest error relative to the norm of the
-/// result (measured with a model of the tensor cores on sums of this length; rounding alone gives f32 half of its own), and
-/// by what.
+/// result (measured with a model of the tensor cores on sums of this length; rounding alone gives f32 half of its own),
+/// and by what.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Method(pub &'static str, pub f64, pub Unit);
 
@@ -217,8 +217,8 @@ pub fn wide(values: &[f32]) -> Vec<f64> {
     values.iter().map(|&x| f64::from(x)).collect()
 }
 
-/// Fails unless the difference of the two, as vectors, is at most `tolerance` times the expected one, and no element of it
-/// stands out: what is right is off everywhere a little, what is wrong is off somewhere.
+/// Fails unless the difference of the two, as vectors, is at most `tolerance` times the expected one, and no element of
+/// it stands out: what is right is off everywhere a little, what is wrong is off somewhere.
 pub fn close(what: &str, got: &[f32], expected: &[f64], tolerance: f64) {
     assert_eq!(got.len(), expected.len(), "{what}: length");
     let norm = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();

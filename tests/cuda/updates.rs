@@ -1,5 +1,5 @@
-//! Steps that need the whole gradient: the rate that descends along its own gradient (`turn`, `update`, `finish`), against the
-//! formulas in f64; steps that a model does not have.
+//! Steps that need the whole gradient: the rate that descends along its own gradient (`turn`, `update`, `finish`),
+//! against the formulas in f64; steps that a model does not have.
 
 use crate::harness::{Gpu, Job, Random, close, wide};
 use hpt_engine::backend::cuda::descriptor::{Address, CHUNK, Model, Rate, Run};
@@ -130,8 +130,8 @@ impl Arena {
     }
 }
 
-/// Weights, state, direction and what is added to the rate, step by step; with a large factor the rate falls to 0 and comes
-/// back from there.
+/// Weights, state, direction and what is added to the rate, step by step; with a large factor the rate falls to 0 and
+/// comes back from there.
 #[test]
 fn a_rate_that_adapts_follows_the_formulas() {
     for rule in RULES {

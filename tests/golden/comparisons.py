@@ -1,7 +1,8 @@
 """Tests and tails of distributions, asked of SciPy.
 
-Wilcoxon's exact p with ties is SciPy's permutation method over all choices of signs. Holm's adjustment, which SciPy does
-not have, is the closed testing procedure that it abbreviates: the largest Bonferroni p of all sets that hold a hypothesis.
+Wilcoxon's exact p with ties is SciPy's permutation method over all choices of signs. Holm's adjustment, which SciPy
+does not have, is the closed testing procedure that it abbreviates: the largest Bonferroni p of all sets that hold a
+hypothesis.
 """
 
 import itertools

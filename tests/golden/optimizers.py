@@ -1,7 +1,7 @@
 """optimizers.json: ten full-batch steps of every optimizer on one small network, and PyTorch's defaults.
 
-Rates, decays, norms and epsilons are exact in float32. The decay constants of the moments (0.9, 0.999) are not: a user who writes
-0.999 means it, and 1 - 0.999 shows the difference in its fifth digit.
+Rates, decays, norms and epsilons are exact in float32. The decay constants of the moments (0.9, 0.999) are not: a user
+who writes 0.999 means it, and 1 - 0.999 shows the difference in its fifth digit.
 """
 
 import inspect

@@ -2,9 +2,9 @@
 
     VENV/bin/python -B tests/golden/regret.py      # VENV: tests/python/requirements-optuna5.txt and PyTorch
 
-`optuna.terminator.RegretBoundEvaluator` (experimental in Optuna 5) after 30 and after 60 trials of Optuna's own TPESampler on
-eight functions, three seeds each. The trials are part of the file: both sides see the same. Not part of `write.py`, whose
-environment has no Optuna.
+`optuna.terminator.RegretBoundEvaluator` (experimental in Optuna 5) after 30 and after 60 trials of Optuna's own
+TPESampler on eight functions, three seeds each. The trials are part of the file: both sides see the same. Not part of
+`write.py`, whose environment has no Optuna.
 """
 
 import json

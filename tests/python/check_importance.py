@@ -2,9 +2,10 @@
 
     python check_importance.py STUDY.db > ANSWERS.json
 
-For each study of the file: fANOVA for seeds 0 to 4 (64 trees each, shares of the variance, not normalised), and PED-ANOVA of
-the best tenth against all trials, against the space, and against the best half. `fanova_log` is fANOVA with
-logarithmic parameters on their scale, which Optuna's transformation can do and its evaluator does not ask for. Prints `{"study": {"fanova": [{name: share}, …], "ped": {…}, …}}`.
+For each study of the file: fANOVA for seeds 0 to 4 (64 trees each, shares of the variance, not normalised), and
+PED-ANOVA of the best tenth against all trials, against the space, and against the best half. `fanova_log` is fANOVA
+with logarithmic parameters on their scale, which Optuna's transformation can do and its evaluator does not ask for.
+Prints `{"study": {"fanova": [{name: share}, …], "ped": {…}, …}}`.
 """
 
 import json

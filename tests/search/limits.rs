@@ -15,8 +15,8 @@ fn time_limits_are_kept() {
     assert!(outcome.stopped == Stopped::TimeLimit && outcome.seconds < SOON, "{} s", outcome.seconds);
     assert!(outcome.study.counts().unwrap().complete > 0);
 
-    // A resumed study knows from its start what the last training takes: where that is more than there is, the best trial's
-    // own model is the result.
+    // A resumed study knows from its start what the last training takes: where that is more than there is, the best
+    // trial's own model is the result.
     let folder = tempfile::tempdir().unwrap();
     let mut slow = spec(folder.path(), 1);
     let rate = Domain::Float { low: 1e-3, high: 1e-2, log: true, step: None };

@@ -460,8 +460,8 @@ fn a_constraint_is_no_objective() {
 
 #[test]
 fn what_is_delivered_keeps_the_number_of_parameters() {
-    // A category that only the second fold has: the first fold's training rows have a column more than the second's, and the
-    // last training has all.
+    // A category that only the second fold has: the first fold's training rows have a column more than the second's,
+    // and the last training has all.
     let folder = tempfile::tempdir().unwrap();
     let row =
         |i: usize| format!("{},{},{},{}\n", ["a", "b", "c"][(i % 2) + usize::from(i % 10 == 1)], i % 7, i % 2, i % 5);

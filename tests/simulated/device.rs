@@ -1,7 +1,7 @@
 //! A GPU that is an interpreter of the kernels' machine code: the very texts that ship, on the CPU.
 //!
-//! Whatever a kernel does wrong (a race, a stray address, a value that nothing wrote) is an error of the device. Only what
-//! a GPU's speed and its driver are is missing.
+//! Whatever a kernel does wrong (a race, a stray address, a value that nothing wrote) is an error of the device. Only
+//! what a GPU's speed and its driver are is missing.
 
 use hpt_engine::backend::cuda::descriptor::{Address, Tables, bytes_of};
 use hpt_engine::backend::cuda::driver::{Driver, Launch, Limits};

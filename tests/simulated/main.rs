@@ -1,5 +1,5 @@
-//! The CUDA backend as a whole, from a training down to the kernels that ship, on an interpreter: it follows the oracle,
-//! gives the same bits alone and among others, and goes on from a checkpoint as if nothing had happened.
+//! The CUDA backend as a whole, from a training down to the kernels that ship, on an interpreter: it follows the
+//! oracle, gives the same bits alone and among others, and goes on from a checkpoint as if nothing had happened.
 
 mod device;
 mod search;
@@ -78,7 +78,8 @@ fn products_are_timed() {
     let error = |precision| tensor.time_product(timed(precision, 1, None)).unwrap().unwrap().error;
     let (high, medium) = (error(Precision::High), error(Precision::Medium));
     assert!(high < 1e-6 && (1e-5..1e-3).contains(&medium), "{high} {medium}");
-    // Every shape of tiles, of several networks at once, has the same product; without tensor cores there are no groups.
+    // Every shape of tiles, of several networks at once, has the same product; without tensor cores there are no
+    // groups.
     for (name, tiles) in Products::SHAPES {
         let took = tensor.time_product(timed(Precision::Medium, 3, Some(tiles))).unwrap().unwrap();
         assert!((1e-5..1e-3).contains(&took.error), "{name}: {took:?}");

@@ -197,8 +197,8 @@ fn images_stay_bytes_and_rows_without_targets_have_outputs() {
     assert!(known == outputs && loss > 0.0 && none == 0.0);
 }
 
-/// More rows than the memory for outputs holds at once: each piece has its own features and targets, be they bytes or floats,
-/// one a row or many.
+/// More rows than the memory for outputs holds at once: each piece has its own features and targets, be they bytes or
+/// floats, one a row or many.
 #[test]
 fn an_evaluation_in_pieces_is_that_of_the_whole() {
     let width = 100;
@@ -282,8 +282,8 @@ fn metrics_are_counted_where_the_outputs_are() {
     }
 }
 
-/// What one block trains in short rounds, since another model is away, has a leg of as many steps as its window holds row
-/// numbers of, and no more.
+/// What one block trains in short rounds, since another model is away, has a leg of as many steps as its window holds
+/// row numbers of, and no more.
 #[test]
 fn steps_of_a_block_stay_in_their_window() {
     let (batch, steps) = (1500, 60);

@@ -25,7 +25,8 @@ def outputs(layers, x):
 
 def vmap(work, x, y, precision, device, steps):
     jax.config.update("jax_platforms", device)
-    jax.config.update("jax_default_matmul_precision", {"highest": "highest", "high": "tensorfloat32", "medium": "bfloat16"}[precision])
+    names = {"highest": "highest", "high": "tensorfloat32", "medium": "bfloat16"}
+    jax.config.update("jax_default_matmul_precision", names[precision])
     x, y = jnp.asarray(x), jnp.asarray(y)
 
     def loss(layers, rows):

@@ -4,11 +4,11 @@
     python3 benches/peers/gpu/run.py --binary hpt-engine [--works cohort-256-128,…] [--rounds 2] [--record FILE.json]
                                      [--only hpt-engine,jax] [--limit 240] [--total 550]
 
-Needs a GPU, and a Python with torch and jax of its own choice: their versions are recorded. Every contestant is a process
-of its own that warms up before its clock starts. `torch eager` and `torch graph` train one network, and their rate stands
-for training the networks one after the other; the others train the whole cohort. A contestant that fails is shown as
-failed, with its last line; for one that takes longer than --limit the time is up, and for those that --total leaves no
-time they are not run, and say so. The record is written anew after every contestant.
+Needs a GPU, and a Python with torch and jax of its own choice: their versions are recorded. Every contestant is a
+process of its own that warms up before its clock starts. `torch eager` and `torch graph` train one network, and their
+rate stands for training the networks one after the other; the others train the whole cohort. A contestant that fails is
+shown as failed, with its last line; for one that takes longer than --limit the time is up, and for those that --total
+leaves no time they are not run, and say so. The record is written anew after every contestant.
 """
 
 import argparse
@@ -41,8 +41,8 @@ def call(command, limit):
     if limit < 5:
         return {"not_run": "the time is up"}
     # A session of its own: compilers that it has started end with it.
-    process = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                               start_new_session=True)
+    process = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               text=True, start_new_session=True)
     try:
         out, said = process.communicate(timeout=limit)
     except subprocess.TimeoutExpired:
@@ -88,7 +88,8 @@ def show(who, rounds):
     good = [result for result in rounds if "failed" not in result and "not_run" not in result]
     if not good:
         last = rounds[-1]
-        print(f"{who:<34} {'failed: ' + last['failed'][:90] if 'failed' in last else 'not run: ' + last['not_run']}", flush=True)
+        why = f"failed: {last['failed'][:90]}" if "failed" in last else f"not run: {last['not_run']}"
+        print(f"{who:<34} {why}", flush=True)
     elif good[0].get("tflops") or good[0].get("products_tflops"):
         print(f"{who:<34} TFLOP/s {good[-1].get('tflops') or good[-1]['products_tflops']}", flush=True)
     else:

@@ -29,7 +29,7 @@ WORKS = {
 
 
 def rows_of(work):
-    """Rows that can be learned: classes are blobs. Speed does not depend on the numbers, only on their being numbers."""
+    """Rows that can be learned: classes are blobs. Speed depends on their being numbers, not on which."""
     random = np.random.default_rng(0)
     inputs, classes = work.widths[0], work.widths[-1]
     y = random.integers(0, classes, work.rows)

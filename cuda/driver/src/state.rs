@@ -145,8 +145,8 @@ pub(crate) struct Function {
     pub device: usize,
     pub kernel: Kernel,
     pub shared: u32,
-    /// Whether it is on the device: a driver loads a kernel when it is first launched or asked about, which may wait for the
-    /// device.
+    /// Whether it is on the device: a driver loads a kernel when it is first launched or asked about, which may wait
+    /// for the device.
     pub loaded: bool,
 }
 
@@ -349,8 +349,8 @@ impl State {
         Ok(())
     }
 
-    /// Does what waits on a stream, as somebody waits for it. What is on other streams of the device and may be done by then
-    /// is done before, or not until it is waited for, by turns: a real device does either.
+    /// Does what waits on a stream, as somebody waits for it. What is on other streams of the device and may be done by
+    /// then is done before, or not until it is waited for, by turns: a real device does either.
     pub fn drain(&mut self, handle: usize) -> Result<(), Status> {
         self.drain_to(handle, u64::MAX)
     }
@@ -376,8 +376,8 @@ impl State {
         self.go_on(handle, number, true)
     }
 
-    /// Does what waits on a stream up to a record; before a number of another stream that has not come to pass it stops, or
-    /// sees to that one first.
+    /// Does what waits on a stream up to a record; before a number of another stream that has not come to pass it
+    /// stops, or sees to that one first.
     fn go_on(&mut self, handle: usize, number: u64, sees: bool) -> Result<(), Status> {
         while let Some(stream) = self.streams.get_mut(&handle).filter(|stream| stream.passed < number) {
             let device = stream.device;

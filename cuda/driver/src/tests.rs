@@ -91,7 +91,8 @@ fn what_a_driver_refuses_is_refused() {
 /// The stream is live, of the GPU that is current.
 unsafe fn streams_wait_for_one_another(first: Handle) {
     let (mut second, mut event, mut never, mut at) = (null_mut(), null_mut(), null_mut(), 0);
-    // SAFETY: each pointer is to a live variable of the type that the call writes; host memory lives until it is waited for.
+    // SAFETY: each pointer is to a live variable of the type that the call writes; host memory lives until it is waited
+    // for.
     unsafe {
         assert_eq!(cuStreamCreateWithPriority(&mut second, 1, -1), SUCCESS);
         assert_eq!([cuEventCreate(&mut event, 2), cuEventCreate(&mut never, 2)], [SUCCESS; 2]);
@@ -174,7 +175,8 @@ unsafe fn what_is_launched_suits_the_gpu(function: Handle, stream: Handle) {
     }
 }
 
-/// What a thread captures, it ends; a capture that asks for it holds others back; what is launched is on the device before.
+/// What a thread captures, it ends; a capture that asks for it holds others back; what is launched is on the device
+/// before.
 ///
 /// # Safety
 /// All are live, of the GPU that is current.

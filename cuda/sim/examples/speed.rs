@@ -1,7 +1,8 @@
-//! Instructions of threads per second, with and without the search for races: `cargo run -p hpt-ptxsim --example speed`.
+//! Instructions of threads per second, with and without the search for races:
+//! `cargo run -p hpt-ptxsim --example speed`.
 //!
-//! On one core of an AMD Zen 5, in millions, with and without: f32 product 324 and 449, bf16 product by tensor cores 108 and 188,
-//! Philox 851 and 1176, AdamW 438 and 552.
+//! On one core of an AMD Zen 5, in millions, with and without: f32 product 324 and 449, bf16 product by tensor cores
+//! 108 and 188, Philox 851 and 1176, AdamW 438 and 552.
 
 use hpt_ptxsim::{Launch, Machine, Module, Options};
 use std::time::Instant;

@@ -40,10 +40,11 @@ pub enum FaultKind {
     StepLimit,
     /// A launch that no device would accept: too many threads, too much shared memory, parameters of the wrong size.
     Launch,
-    /// Shared memory that a `cp.async` still writes or a `wgmma` still reads, or registers that a `wgmma` still uses, were
-    /// touched before the matching wait.
+    /// Shared memory that a `cp.async` still writes or a `wgmma` still reads, or registers that a `wgmma` still uses,
+    /// were touched before the matching wait.
     Asynchronous,
-    /// A `wgmma` on registers or shared memory that ordinary instructions wrote without the fence that makes it see them.
+    /// A `wgmma` on registers or shared memory that ordinary instructions wrote without the fence that makes it see
+    /// them.
     Unfenced,
     /// A write to constant memory or to parameters.
     ReadOnly,

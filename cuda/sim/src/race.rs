@@ -1,15 +1,16 @@
 //! Who touched a word last, and whether anything orders that before now.
 //!
-//! Each warp has a clock and a copy of what it knows of the other warps' clocks (`seen`). An access of warp w at its time t
-//! is ordered before one of warp v exactly if `t < seen_v[w]`; a barrier sets what its participants have seen of each
-//! other and moves their clocks on. Within a warp, lanes are ordered by `bar.warp.sync` and barriers only (`t` of the
-//! earlier access before the warp's clock now): since Volta nothing else orders them. Blocks of one launch are ordered by
-//! nothing but fences with atomics or flags: a fence moves the block's epoch, an atomic (or a strong store) publishes it
-//! at its address, and one that reads the address afterwards has seen it.
+//! Each warp has a clock and a copy of what it knows of the other warps' clocks (`seen`). An access of warp w at its
+//! time t is ordered before one of warp v exactly if `t < seen_v[w]`; a barrier sets what its participants have seen of
+//! each other and moves their clocks on. Within a warp, lanes are ordered by `bar.warp.sync` and barriers only (`t` of
+//! the earlier access before the warp's clock now): since Volta nothing else orders them. Blocks of one launch are
+//! ordered by nothing but fences with atomics or flags: a fence moves the block's epoch, an atomic (or a strong store)
+//! publishes it at its address, and one that reads the address afterwards has seen it.
 //!
-//! One reader or a set of warps is remembered for each word, with the least of the readers' times: exact under barriers of
-//! the whole block; with barriers of some warps a conflict can be missed, never invented. Of the bytes of a word that several
-//! threads wrote, the last one's are remembered. `bar.warp.sync` counts for the whole warp, whatever its mask.
+//! One reader or a set of warps is remembered for each word, with the least of the readers' times: exact under barriers
+//! of the whole block; with barriers of some warps a conflict can be missed, never invented. Of the bytes of a word
+//! that several threads wrote, the last one's are remembered. `bar.warp.sync` counts for the whole warp, whatever its
+//! mask.
 
 use crate::instr::LANES;
 use std::collections::HashMap;

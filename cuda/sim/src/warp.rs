@@ -1,9 +1,9 @@
 //! One warp: its registers, which lanes are where, and what it knows of the other warps of its block.
 //!
 //! Beside each register stands a mask of the lanes in which it holds nothing that was ever written. It travels with the
-//! values (an operation's result is uninitialised where an operand is) and becomes a fault only where it can change what
-//! is seen: in an address, a branch, a guard, an atomic or global memory. So copies of padding are no fault, and a value
-//! that matters is one at the latest when it leaves the block.
+//! values (an operation's result is uninitialised where an operand is) and becomes a fault only where it can change
+//! what is seen: in an address, a branch, a guard, an atomic or global memory. So copies of padding are no fault, and a
+//! value that matters is one at the latest when it leaves the block.
 
 use crate::instr::{FULL, Guard, LANES, LOCAL_START, Place, Plane, PlaneFn, Slot, Special, Start, Wide};
 use crate::kernel::Code;

@@ -1,5 +1,5 @@
-//! `wgmma`: every order of a matrix in shared memory that a descriptor can say, fragments as the PTX manual describes them,
-//! and the rules of its asynchrony, each broken once.
+//! `wgmma`: every order of a matrix in shared memory that a descriptor can say, fragments as the PTX manual describes
+//! them, and the rules of its asynchrony, each broken once.
 
 mod common;
 

@@ -1,7 +1,7 @@
 //! Fragments of `mma.sync` and `ldmatrix`, one lane at a time as the PTX manual describes them, against naive products.
 //!
-//! The manual says which element a lane's register holds; the interpreter is written the other way round, from the element to the
-//! register.
+//! The manual says which element a lane's register holds; the interpreter is written the other way round, from the
+//! element to the register.
 
 mod common;
 
@@ -131,7 +131,8 @@ fn matrices_from_shared_memory() {
         let registers = (0..count).map(|i| format!("%r{}", 10 + i)).collect::<Vec<_>>().join(", ");
         let stores: String = (0..count).map(|i| format!("st.global.b32 [%rd4+{}], %r{};\n", 128 * i, 10 + i)).collect();
         let trans = if transposed { ".trans" } else { "" };
-        // Element e of row r of matrix m is 64m + 8r + e; rows stand 48 bytes apart, and lane 8m + r gives their address.
+        // Element e of row r of matrix m is 64m + 8r + e; rows stand 48 bytes apart, and lane 8m + r gives their
+        // address.
         let text = format!(
             ".version 7.0\n.target sm_80\n.visible .entry k(.param .u64 q) {{
             .reg .b16 %rs<9>; .reg .b32 %r<60>; .reg .b64 %rd<9>; .reg .pred %p<4>;

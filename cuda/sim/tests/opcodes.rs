@@ -244,8 +244,8 @@ fn comparisons_of_integers_and_their_joins() {
     half("setp.ne.u16 %p1, %rs3, 0; selp.b16 %rs8, %rs1, %rs2, %p1;", |a, b, c| if c != 0 { a } else { b });
 }
 
-/// A module is labelled for what is in it, as ptxas 13.0 demands: each instruction is refused one step below its least target
-/// or version, and taken there.
+/// A module is labelled for what is in it, as ptxas 13.0 demands: each instruction is refused one step below its least
+/// target or version, and taken there.
 #[test]
 fn an_instruction_needs_its_target_and_version() {
     let rows = [

@@ -1,10 +1,10 @@
 //! The loops around the tile: which part of A, B and C is worked on while it lies in which cache.
 //!
-//! From the outside in: `NC` columns and `STRIPS` strips of rows, or the other way round, of which C stays in L2 until its
-//! last k and its epilogue are done; `KC` of the sum, for which a panel and a strip stay in L1 or L2; panels; strips. Rows are cut into strips
-//! as even as possible rather than into whole tiles and a rest. Operands are read where they lie unless their strides
-//! forbid it or enough work shares the copy; a panel of B is packed just before its first use. None of these choices
-//! shows in the result, see [`super`].
+//! From the outside in: `NC` columns and `STRIPS` strips of rows, or the other way round, of which C stays in L2 until
+//! its last k and its epilogue are done; `KC` of the sum, for which a panel and a strip stay in L1 or L2; panels;
+//! strips. Rows are cut into strips as even as possible rather than into whole tiles and a rest. Operands are read
+//! where they lie unless their strides forbid it or enough work shares the copy; a panel of B is packed just before its
+//! first use. None of these choices shows in the result, see [`super`].
 
 use super::pack::Panels;
 use super::parts::Parts;
@@ -42,8 +42,8 @@ const FAR_OPERANDS: usize = 1 << 18;
 /// … and a result of so many is not there when it is written: asking for its lines costs 2 % where it is.
 pub(super) const FAR_RESULT: usize = 1 << 17;
 
-/// Whether so many strips use B's packed panels in more than one block, so that they are all kept; else each makes room for
-/// the next in a near cache.
+/// Whether so many strips use B's packed panels in more than one block, so that they are all kept; else each makes room
+/// for the next in a near cache.
 fn keeps(strips: usize) -> bool {
     strips > STRIPS
 }
@@ -400,8 +400,8 @@ struct LeftBlock {
 enum RightBlock<'a> {
     /// Packed by the caller; the block begins at this row and column.
     Packed(super::Packed<'a>, usize, usize),
-    /// In scratch memory at `to`, where they are kept (`keep`) one after the other, else each in the place of the one before;
-    /// where `fill`, each panel is packed from the source before its first use.
+    /// In scratch memory at `to`, where they are kept (`keep`) one after the other, else each in the place of the one
+    /// before; where `fill`, each panel is packed from the source before its first use.
     Scratch { to: *mut f32, from: Source<'a>, keep: bool, fill: bool },
     /// As B lies, with its row stride.
     InPlace(*const f32, usize),
@@ -581,8 +581,8 @@ impl Block<'_> {
         }
     }
 
-    /// What strips ask for meanwhile, in turns of so many steps, `each` a strip: the next panel, and `near`, if there is time
-    /// for all of it.
+    /// What strips ask for meanwhile, in turns of so many steps, `each` a strip: the next panel, and `near`, if there
+    /// is time for all of it.
     #[inline(always)]
     fn ask<S: Simd>(&self, next: Option<Next>, near: [Region; 3], asks: &mut [Ask], steps: usize, each: usize) {
         const LINE: usize = 64 / size_of::<f32>();

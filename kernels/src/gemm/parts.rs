@@ -9,7 +9,8 @@ use crate::isa::{Isa, Op, Simd};
 use crate::matrix::{Matrix, MatrixMut};
 use std::ops::Range;
 
-/// Elements of a part of an f32 product to which blocks of k are added, 1 MiB: fewer columns, and A is packed again and again.
+/// Elements of a part of an f32 product to which blocks of k are added, 1 MiB: fewer columns, and A is packed again and
+/// again.
 const PART: usize = 1 << 18;
 
 /// What takes the parts of a result.
@@ -25,8 +26,8 @@ pub trait Take {
 /// once, with the bits of [`gemm_by`](super::gemm_by).
 ///
 /// # Panics
-/// Shapes differ, B was packed for another instruction set, the set has no such method, or it is chains of f32 and A are
-/// bytes.
+/// Shapes differ, B was packed for another instruction set, the set has no such method, or it is chains of f32 and A
+/// are bytes.
 pub fn gemm_parts(isa: Isa, method: Method, a: Left, b: Right, scratch: &mut Scratch, to: &mut dyn Take) {
     let (m, k, n, width) = (a.rows(), a.cols(), b.cols(), panel_width(isa));
     assert!(b.rows() == k, "{m}×{k} by {}×{n}", b.rows());
@@ -54,8 +55,8 @@ pub fn gemm_parts(isa: Isa, method: Method, a: Left, b: Right, scratch: &mut Scr
 /// Rows of a narrow product at a time.
 const NARROW_ROWS: usize = 256;
 
-/// Whether C is so narrow that vectors along its rows are for the most part empty, where those down its columns take less
-/// even if C has to be turned; A lies by columns.
+/// Whether C is so narrow that vectors along its rows are for the most part empty, where those down its columns take
+/// less even if C has to be turned; A lies by columns.
 pub(super) fn is_narrow(isa: Isa, a: &Matrix, n: usize) -> bool {
     let (m, k, lanes) = (a.rows(), a.cols(), isa.lanes());
     // Operations of vectors, some eight of them to turn one.

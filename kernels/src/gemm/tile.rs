@@ -38,8 +38,8 @@ pub(super) struct Strips {
     pub b_step: usize,
     /// Element (0, 0) of the first tile of C.
     pub c: *mut f32,
-    /// That of the tile after the last, where tiles of C are to be asked for before they are needed, a line of each of its
-    /// rows at the beginning and in the middle of the sums. k is at least four times the rows then.
+    /// That of the tile after the last, where tiles of C are to be asked for before they are needed, a line of each of
+    /// its rows at the beginning and in the middle of the sums. k is at least four times the rows then.
     pub c_after: Option<*mut f32>,
     /// From row to row of C; its columns are contiguous.
     pub c_step: usize,

@@ -34,8 +34,8 @@ unsafe fn outlined<O: Op>(op: O) -> O::Output {
     op.run(Avx512(()))
 }
 
-/// Bits of 2⁻¹⁰⁰ and 2¹²⁷: between them no step of [`Simd::sqrt`] leaves the range of normal numbers. Zeros aside, other
-/// numbers go to the unit.
+/// Bits of 2⁻¹⁰⁰ and 2¹²⁷: between them no step of [`Simd::sqrt`] leaves the range of normal numbers. Zeros aside,
+/// other numbers go to the unit.
 const ROOT_LEAST: i32 = (127 - 100) << 23;
 const ROOT_MOST: i32 = (127 + 127) << 23;
 
@@ -120,9 +120,10 @@ impl Simd for Avx512 {
     }
     #[inline(always)]
     fn sqrt(self, a: __m512) -> __m512 {
-        // The optimizers divide by roots, and the unit that divides also takes roots, one after the other; multiply-adds
-        // do it beside it. From y ≈ 1/√a, of 14 bits: one step of Goldschmidt's, which leaves s ≈ √a and h ≈ 1/(2√a)
-        // of 23 bits and more, and s + h·(a − s²), whose rounding is that of √a (tested for every mantissa).
+        // The optimizers divide by roots, and the unit that divides also takes roots, one after the other;
+        // multiply-adds do it beside it. From y ≈ 1/√a, of 14 bits: one step of Goldschmidt's, which leaves s ≈ √a and
+        // h ≈ 1/(2√a) of 23 bits and more, and s + h·(a − s²), whose rounding is that of √a (tested for every
+        // mantissa).
         unsafe {
             let bits = _mm512_sub_epi32(_mm512_castps_si512(a), _mm512_set1_epi32(ROOT_LEAST));
             let usual = _mm512_cmplt_epu32_mask(bits, _mm512_set1_epi32(ROOT_MOST - ROOT_LEAST));

@@ -1,8 +1,9 @@
-//! Hypergradient descent of the learning rate (see [`UpdateRule::hypergradient`](crate::backend::UpdateRule::hypergradient)): the
-//! step that needs the whole gradient once more, to hold it against the direction of the step before.
+//! Hypergradient descent of the learning rate (see
+//! [`UpdateRule::hypergradient`](crate::backend::UpdateRule::hypergradient)): the step that needs the whole gradient
+//! once more, to hold it against the direction of the step before.
 //!
-//! The product of the two is summed in `f64` over fixed chunks in a fixed order, sixteen sums a chunk, so that neither the
-//! number of workers nor the instruction set shows in the rate. It costs two passes over the arena.
+//! The product of the two is summed in `f64` over fixed chunks in a fixed order, sixteen sums a chunk, so that neither
+//! the number of workers nor the instruction set shows in the rate. It costs two passes over the arena.
 
 use super::memory::Shared;
 use super::net::{Net, Step};

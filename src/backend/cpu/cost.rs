@@ -1,13 +1,13 @@
 //! What a step costs on a number of threads: a model of work, from its shapes, precision and instruction set alone.
 //!
-//! Seconds on n threads = Σ seconds of a product on one core / min(n, its parts) + the optimizer and the rows / min(n, the
-//! most parts) + (n − 1) · meetings + 2 (n − 1)/n · (exchange + packing), of which products, meetings and packing are
-//! those of every block of rows that a batch goes in.
+//! Seconds on n threads = Σ seconds of a product on one core / min(n, its parts) + the optimizer and the rows / min(n,
+//! the most parts) + (n − 1) · meetings + 2 (n − 1)/n · (exchange + packing), of which products, meetings and packing
+//! are those of every block of rows that a batch goes in.
 //!
-//! The constants are fitted to n = 1 and 2 on one machine; from 3 on this is an extrapolation that nothing was measured of.
-//! Meetings grow with every worker, since all add to one counter and read its line. Of what others wrote a worker reads
-//! (n − 1)/n, and of the packing of an operand that all need as much is repeated: twice what it is for two, at the most. What
-//! more cores do to each other in a shared cache and in memory is left out.
+//! The constants are fitted to n = 1 and 2 on one machine; from 3 on this is an extrapolation that nothing was measured
+//! of. Meetings grow with every worker, since all add to one counter and read its line. Of what others wrote a worker
+//! reads (n − 1)/n, and of the packing of an operand that all need as much is repeated: twice what it is for two, at
+//! the most. What more cores do to each other in a shared cache and in memory is left out.
 
 use super::net::{EVAL_ROWS, block_rows};
 use super::team::most_parts;
@@ -27,8 +27,8 @@ const ELEMENT: [f64; 2] = [0.34e-9, 0.05e-9];
 const MEET: f64 = 18e-6;
 /// … for each byte of the batch, activations and gradients, a part of which one worker writes and another reads, …
 const EXCHANGE: f64 = 0.02e-9;
-/// … and for each product of bf16 terms, of which an operand is packed by every worker. All three fitted to two cores of a
-/// Xeon with AMX: networks with steps of 30 to 480 µs at three precisions (`benches/record/threads.md`).
+/// … and for each product of bf16 terms, of which an operand is packed by every worker. All three fitted to two cores
+/// of a Xeon with AMX: networks with steps of 30 to 480 µs at three precisions (`benches/record/threads.md`).
 const PACK: f64 = 7e-6;
 
 /// A product of a step or of an evaluation: C (m × n) ← A (m × k) · B (k × n).
@@ -71,9 +71,9 @@ fn blocks(plan: &Plan, batch: usize) -> impl Iterator<Item = usize> + use<> {
     (0..batch).step_by(block.max(1)).map(move |first| block.min(batch - first))
 }
 
-/// The products of an evaluation, `bytes` where the features are that: of a whole block of rows. Fewer rows are computed by
-/// the same methods, so that a row's outputs are the same alone as among others; they are as exact as f32 whatever the
-/// training's precision.
+/// The products of an evaluation, `bytes` where the features are that: of a whole block of rows. Fewer rows are
+/// computed by the same methods, so that a row's outputs are the same alone as among others; they are as exact as f32
+/// whatever the training's precision.
 pub fn evaluation_products(isa: Isa, plan: &Plan, bytes: bool) -> impl Iterator<Item = StepProduct> {
     let (m, allowed) = (EVAL_ROWS, method(Precision::Highest));
     plan.layers.iter().enumerate().map(move |(l, &Layer { inputs: k, outputs: n, residual, .. })| {

@@ -1,8 +1,8 @@
 //! From dL/dz to new weights: dW and db of a layer, and the optimizer on them.
 //!
-//! Where no norm is clipped, the gradient of a part of W goes into the optimizer while it is in the cache, so that it is
-//! never written to memory ([`gemm_parts`]). Clipping needs the whole gradient first, and where a batch goes block by
-//! block the last block completes it.
+//! Where no norm is clipped, the gradient of a part of W goes into the optimizer while it is in the cache, so that it
+//! is never written to memory ([`gemm_parts`]). Clipping needs the whole gradient first, and where a batch goes block
+//! by block the last block completes it.
 
 use super::memory::rows_of;
 use super::net::{Net, Step, WorkerMemory};
@@ -45,8 +45,8 @@ impl Net {
         }
     }
 
-    /// A block's part of the gradient, of a range of the arena: into the sum over the batch's blocks, and with the last of
-    /// them into new weights, unless these need the whole gradient.
+    /// A block's part of the gradient, of a range of the arena: into the sum over the batch's blocks, and with the last
+    /// of them into new weights, unless these need the whole gradient.
     ///
     /// # Safety
     /// Nobody else reads or writes this range of gradients, weights and state.

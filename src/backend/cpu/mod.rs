@@ -134,8 +134,8 @@ pub fn method(precision: Precision) -> Method {
     }
 }
 
-/// Whether the first layer of a network multiplies `batch` rows of bytes as they are: where nothing has to be made of them
-/// (dropout, or a sum with the outputs), and units of bf16 are the fastest for both of its products.
+/// Whether the first layer of a network multiplies `batch` rows of bytes as they are: where nothing has to be made of
+/// them (dropout, or a sum with the outputs), and units of bf16 are the fastest for both of its products.
 fn multiplies_bytes(isa: Isa, plan: &Plan, batch: usize, allowed: Method) -> bool {
     let Some(&Layer { inputs, outputs, residual, .. }) = plan.layers.first() else { return false };
     let by_units = |m, k, n| allowed.choose(isa, true, m, k, n) != Method::F32;

@@ -19,16 +19,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// Rows of one block of an evaluation: enough to amortise packing the weights, few enough to stay in the cache.
 pub(super) const EVAL_ROWS: usize = 256;
 
-/// Bytes of features, activations and their gradients that a block of rows may have: about what stays in the caches of a
-/// core.
+/// Bytes of features, activations and their gradients that a block of rows may have: about what stays in the caches of
+/// a core.
 const BLOCK: usize = 3 << 20;
 
 /// Blocks have a multiple of so many rows, the last of a batch excepted.
 const BLOCK_ROWS: usize = 32;
 
 /// Rows of a batch that go through the network together, forward and back. Large batches go block by block, and what
-/// forward products write is still in the cache when dW reads it. Every block adds its gradient to the sum of those before
-/// it, which takes a pass over the weights: so the larger the network, the larger its blocks.
+/// forward products write is still in the cache when dW reads it. Every block adds its gradient to the sum of those
+/// before it, which takes a pass over the weights: so the larger the network, the larger its blocks.
 ///
 /// From shapes alone, since sums are rounded block by block: nothing depends on the threads or on the machine.
 pub fn block_rows(plan: &Plan, batch: usize) -> usize {
@@ -38,9 +38,9 @@ pub fn block_rows(plan: &Plan, batch: usize) -> usize {
     batch.div_ceil(batch.div_ceil(most).max(1)).next_multiple_of(BLOCK_ROWS).min(batch)
 }
 
-/// Bytes that a training takes, its data aside: initial and kept weights, weights, gradient and two moments; of each layer
-/// output, pre-activation and gradient of a block of rows; targets and loss of the whole batch; of every worker two layers'
-/// outputs of a block of an evaluation. What operands are packed in is left out.
+/// Bytes that a training takes, its data aside: initial and kept weights, weights, gradient and two moments; of each
+/// layer output, pre-activation and gradient of a block of rows; targets and loss of the whole batch; of every worker
+/// two layers' outputs of a block of an evaluation. What operands are packed in is left out.
 pub fn training_bytes(plan: &Plan, batch: usize, threads: usize) -> f64 {
     let widths: usize = plan.layers.iter().map(|layer| layer.outputs).sum::<usize>() + plan.inputs;
     let (parameters, block) = (plan.parameters as f64, block_rows(plan, batch) as f64);

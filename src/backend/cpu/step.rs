@@ -29,7 +29,8 @@ impl Net {
         // All targets first, each by who will read it: with class weights the mean needs those of all rows.
         blocks().for_each(|at| self.gather_targets(worker, data, at));
         let scale = blocks().fold(1.0, |_, at| self.step_block(worker, memory, data, at));
-        // SAFETY: phase rule; losses were written before the last block's barriers and are written next after the last one.
+        // SAFETY: phase rule; losses were written before the last block's barriers and are written next after the last
+        // one.
         let losses = unsafe { self.row_losses.part(0..batch.rows.len()) };
         let loss = losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() * scale;
         if let Some(adapt) = &self.adapt {
@@ -47,8 +48,8 @@ impl Net {
         Step { rows: &batch.rows[rows.clone()], first: rows.start, byte, ..batch }
     }
 
-    /// From the features of a block's rows to its part of the gradient and, with the last block, new weights where these
-    /// need no more than their own part. Returns the scale of the mean loss.
+    /// From the features of a block's rows to its part of the gradient and, with the last block, new weights where
+    /// these need no more than their own part. Returns the scale of the mean loss.
     ///
     /// A worker that goes on in the rows that it has itself written need not wait: a network of narrow layers, all
     /// divided by rows, has two barriers a block.

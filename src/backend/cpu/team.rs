@@ -15,12 +15,12 @@ const LOOKS: u32 = 32;
 /// Rows that are enough for a worker: two strips or groups of the products, more or less.
 const ROWS: usize = 32;
 /// Elements of a right operand that every worker may well read whole, since what others wrote of it comes in some
-/// microseconds (256 KiB, half of them at 20 GB/s in 6): on two cores of a Xeon 256 × 256 was better read than divided, 784 × 128
-/// was not.
+/// microseconds (256 KiB, half of them at 20 GB/s in 6): on two cores of a Xeon 256 × 256 was better read than divided,
+/// 784 × 128 was not.
 const SMALL: usize = 1 << 16;
 
-/// The most workers that find enough of a result of `m` rows and `n` columns: rows, or two panels each. Two at the least,
-/// whatever there is, as the constants of `cost.rs` were fitted to.
+/// The most workers that find enough of a result of `m` rows and `n` columns: rows, or two panels each. Two at the
+/// least, whatever there is, as the constants of `cost.rs` were fitted to.
 pub(super) fn most_parts((m, n): (usize, usize), panel: usize) -> usize {
     (m / ROWS).max(n / (2 * panel)).max(2)
 }
@@ -85,11 +85,12 @@ impl<'t> Worker<'t> {
         end(self.index)..end(self.index + 1)
     }
 
-    /// How the result of a product m × k × n is divided. By rows every worker reads the whole right operand, and, with rows
-    /// of its own from layer to layer, little else that others wrote; by columns every worker reads the whole left one, and
-    /// writes parts of rows of which others write the rest. Such neighbours hinder each other: what one core fetches ahead
-    /// along a row is what another is about to write. So by rows where these are enough for every worker and either no fewer
-    /// than those of the right operand or that is [`SMALL`], or where the columns are too few; else by columns.
+    /// How the result of a product m × k × n is divided. By rows every worker reads the whole right operand, and, with
+    /// rows of its own from layer to layer, little else that others wrote; by columns every worker reads the whole left
+    /// one, and writes parts of rows of which others write the rest. Such neighbours hinder each other: what one core
+    /// fetches ahead along a row is what another is about to write. So by rows where these are enough for every worker
+    /// and either no fewer than those of the right operand or that is [`SMALL`], or where the columns are too few; else
+    /// by columns.
     pub(super) fn split(&self, (m, k, n): (usize, usize, usize), panel: usize) -> Split {
         let (tall, wide) = (m >= ROWS * self.size && (m >= k || k * n <= SMALL), n >= 2 * panel * self.size);
         if self.size > 1 && wide && !tall { Split::Columns } else { Split::Rows }

@@ -1,7 +1,7 @@
 //! The tables that kernels read: models, layers, runs and tiles, in the layout of `cuda/descriptor.cuh`.
 //!
-//! What a field means stands there, field by field; the names are the same. A test asks the kernel `layout` for the sizes
-//! and offsets that the CUDA compiler gave and compares.
+//! What a field means stands there, field by field; the names are the same. A test asks the kernel `layout` for the
+//! sizes and offsets that the CUDA compiler gave and compares.
 
 /// An address in device memory; 0 is none.
 pub type Address = u64;

@@ -1,10 +1,11 @@
 //! The dispatcher: one thread a GPU, which owns the driver and makes rounds of what trainings ask for.
 //!
 //! A loop: take every request that is there; start waiting models that fit by now; compute all pending evaluations;
-//! make one round of steps of every model that wants some. A round is as long as the shortest run in it, so that whoever
-//! is through is answered and newcomers join the next one. While some model is away (its thread evaluates, or has not
-//! asked yet), a round is short, so that it does not wait long for the others; while all are there it is as long as the
-//! shortest run, and never so short that the way to the host and back would show. Nothing depends on a clock.
+//! make one round of steps of every model that wants some. A round is as long as the shortest run in it, so that
+//! whoever is through is answered and newcomers join the next one. While some model is away (its thread evaluates, or
+//! has not asked yet), a round is short, so that it does not wait long for the others; while all are there it is as
+//! long as the shortest run, and never so short that the way to the host and back would show. Nothing depends on a
+//! clock.
 
 use super::admission::Waiting;
 use super::descriptor::{Address, bytes_of, bytes_of_mut};

@@ -87,8 +87,8 @@ pub trait Driver {
     /// As [`Driver::allocate`].
     fn repeat(&mut self, launches: &[Launch], times: usize) -> Result<()>;
 
-    /// Makes the launches, at the same time as what [`Driver::repeat`] is asked for next where the device can; every other
-    /// call comes after both. They must have nothing to do with one another.
+    /// Makes the launches, at the same time as what [`Driver::repeat`] is asked for next where the device can; every
+    /// other call comes after both. They must have nothing to do with one another.
     ///
     /// # Errors
     /// As [`Driver::allocate`].

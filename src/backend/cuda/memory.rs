@@ -1,8 +1,8 @@
 //! What a model needs of a GPU's memory, planned before it starts, and how much of the memory is taken.
 //!
 //! A model has one allocation for everything its steps need; row numbers and rates of a long run go through a window of
-//! fixed length. So nothing is allocated between [`begin`](crate::backend::Backend::begin) and the end, and what fits at
-//! the start fits for good.
+//! fixed length. So nothing is allocated between [`begin`](crate::backend::Backend::begin) and the end, and what fits
+//! at the start fits for good.
 
 use super::descriptor::{CHUNK, Rate};
 use super::products::Shape;
@@ -83,8 +83,9 @@ pub fn needs_whole_gradient(update: &UpdateRule) -> bool {
     update.clip_norm.is_some() || update.hypergradient.is_some()
 }
 
-/// Whether a step begins with bringing the batch's rows together: where they have dropout, and where the first layer has large
-/// products. Those are fast for operands of f32 whose rows follow one another, and the way of the rows is a hundredth of them.
+/// Whether a step begins with bringing the batch's rows together: where they have dropout, and where the first layer
+/// has large products. Those are fast for operands of f32 whose rows follow one another, and the way of the rows is a
+/// hundredth of them.
 fn gathers(plan: &Plan, batch: usize) -> bool {
     let (inputs, outputs) = (plan.inputs, plan.layers[0].outputs);
     let large = |m: usize, k: usize| Shape::of(m, outputs, k) == Shape::Large;

@@ -1,7 +1,7 @@
 //! Hundreds of networks on one GPU, behind the same [`Backend`] as the CPU.
 //!
-//! Trainings keep their threads and their loop; each asks its GPU's dispatcher (`dispatch.rs`), which owns the device and
-//! makes rounds of steps of all models at once. What kernels read stands in `descriptor.rs`, made from members by
+//! Trainings keep their threads and their loop; each asks its GPU's dispatcher (`dispatch.rs`), which owns the device
+//! and makes rounds of steps of all models at once. What kernels read stands in `descriptor.rs`, made from members by
 //! `tables.rs`, put together by `round.rs`; `memory.rs` plans memory, `admission.rs` lets in what fits; `driver.rs` is
 //! what is needed of a device. A model's numbers depend on itself alone: tiles follow from shapes, sums have one order.
 
@@ -49,8 +49,8 @@ use std::thread::JoinHandle;
 use tables::Blueprint;
 pub use timing::{Timed, Took};
 
-/// Operations of a request's steps a multiprocessor, of all models together: some seconds in f32 (an H200's 132 make about
-/// 2e11 a second each). An epoch of MNIST of 512 networks 784-256-128-10, 4e13 operations, is a run.
+/// Operations of a request's steps a multiprocessor, of all models together: some seconds in f32 (an H200's 132 make
+/// about 2e11 a second each). An epoch of MNIST of 512 networks 784-256-128-10, 4e13 operations, is a run.
 const MULTIPROCESSOR_FLOPS: f64 = 6e11;
 
 /// Makes a driver, in the thread that will use it.
@@ -316,8 +316,8 @@ impl Backend for Cuda {
         Caps { device: join(|limits| &limits.device), isa: join(|limits| &limits.module), threads: 1 }
     }
 
-    /// A whole epoch at once, as long as all models together keep the devices busy for some seconds at most: between runs
-    /// a device waits for the host, and in one a request to stop is not heard.
+    /// A whole epoch at once, as long as all models together keep the devices busy for some seconds at most: between
+    /// runs a device waits for the host, and in one a request to stop is not heard.
     fn run_flops(&self) -> f64 {
         let of = |gpu: &Arc<Station>| f64::from(gpu.limits.multiprocessors) * MULTIPROCESSOR_FLOPS;
         let models: usize = self.gpus.iter().map(|gpu| gpu.models.load(Ordering::Relaxed)).sum();

@@ -1,7 +1,8 @@
 //! The modules of kernels that come with the program, and which of them a GPU and its driver take.
 //!
-//! They are texts of PTX, compiled beforehand (`cuda/build`) and translated by the driver when they are loaded. A driver
-//! takes a text whose version it knows, for GPUs from the text's target on; a target with a letter is for that GPU alone.
+//! They are texts of PTX, compiled beforehand (`cuda/build`) and translated by the driver when they are loaded. A
+//! driver takes a text whose version it knows, for GPUs from the text's target on; a target with a letter is for that
+//! GPU alone.
 
 use std::collections::HashMap;
 

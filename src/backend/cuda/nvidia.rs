@@ -2,9 +2,9 @@
 //!
 //! The raw calls of cudarc on one stream, and another for what may run beside it: its safe layer keeps events and
 //! references of every buffer, which a single thread that owns everything needs none of. A missing library, a missing
-//! function or an old driver are errors; nothing here panics. Uploads go through pinned memory (`staging.rs`), so that they
-//! return at once and the caller's bytes may change; repeated launches are captured into a graph, which costs the host one
-//! call a step.
+//! function or an old driver are errors; nothing here panics. Uploads go through pinned memory (`staging.rs`), so that
+//! they return at once and the caller's bytes may change; repeated launches are captured into a graph, which costs the
+//! host one call a step.
 
 use super::descriptor::{Address, Tables};
 use super::driver::{Driver, Launch, Limits};
@@ -216,11 +216,13 @@ impl Nvidia {
                 "{label} ({name}): compute capability {major}.{minor} is not supported; 7.5 is the least"
             )));
         };
-        // SAFETY: the device is the driver's; its context stays current in this thread, which is the only one to use it.
+        // SAFETY: the device is the driver's; its context stays current in this thread, which is the only one to use
+        // it.
         let stream = unsafe {
             let context = primary_ctx::retain(device).map_err(fail("cannot be used"))?;
             result::ctx::set_current(context).map_err(fail("cannot be used"))?;
-            // Where both have work that fits, what is launched step by step goes first: nothing else of a round waits for it.
+            // Where both have work that fits, what is launched step by step goes first: nothing else of a round waits
+            // for it.
             stream::create_with_priority(stream::StreamKind::NonBlocking, -1).map_err(fail("cannot be used"))?
         };
         // SAFETY: the device is the driver's.
@@ -349,7 +351,8 @@ impl Nvidia {
         Ok(())
     }
 
-    /// Runs the kernel with a planted bug that this tool of compute-sanitizer must find; what becomes of it is the tool's.
+    /// Runs the kernel with a planted bug that this tool of compute-sanitizer must find; what becomes of it is the
+    /// tool's.
     ///
     /// # Errors
     /// No such tool; the device fails before.
@@ -373,8 +376,8 @@ impl Nvidia {
         gpu.synchronize()
     }
 
-    /// Loads a launch's kernel, and asks for its dynamic shared memory where that is more than the kernel had before: neither
-    /// may happen while launches are captured.
+    /// Loads a launch's kernel, and asks for its dynamic shared memory where that is more than the kernel had before:
+    /// neither may happen while launches are captured.
     fn prepare(&mut self, launch: &Launch) -> Result<()> {
         let (handle, _) = self.function(launch.kernel)?;
         let Some(function) = self.kernels.get_mut(launch.kernel).filter(|function| launch.shared > function.shared)
@@ -413,8 +416,8 @@ impl Nvidia {
         let mut tables: Tables = launch.tables;
         let mut parameters = [(&raw mut tables).cast::<c_void>()];
         let (grid, block) = ((launch.blocks, 1, 1), (threads, 1, 1));
-        // SAFETY: the kernel takes one `Tables` by value, which the driver copies before the call returns; what the tables
-        // point to lives as long as the dispatcher says.
+        // SAFETY: the kernel takes one `Tables` by value, which the driver copies before the call returns; what the
+        // tables point to lives as long as the dispatcher says.
         let launched = unsafe { result::launch_kernel(handle, grid, block, launch.shared, on, &mut parameters) };
         launched.map_err(|e| self.failed(&format!("kernel {} cannot be launched", launch.kernel), e))
     }
@@ -445,7 +448,8 @@ impl Nvidia {
 
     fn forget_graph(&mut self) {
         if let Some(captured) = self.captured.take() {
-            // SAFETY: it was made here and is used no more; a graph under way ends first. An error shows in the next call.
+            // SAFETY: it was made here and is used no more; a graph under way ends first. An error shows in the next
+            // call.
             let _ = unsafe { graph::exec_destroy(captured.exec) };
         }
     }

@@ -1,10 +1,10 @@
-//! Which models one multiprocessor can hold for a whole run of steps (the kernel `epoch`), and what of them lies where in
-//! its shared memory.
+//! Which models one multiprocessor can hold for a whole run of steps (the kernel `epoch`), and what of them lies where
+//! in its shared memory.
 //!
-//! Weights and optimizer state must fit, and so must the batch's features; outputs and gradients of layers go there as long
-//! as there is room, and stay in global memory else. A row in shared memory has an odd number of floats (the last one may be
-//! unused), so that threads which read a column find it in different banks. The decision follows from the model and the size
-//! of a block's shared memory alone.
+//! Weights and optimizer state must fit, and so must the batch's features; outputs and gradients of layers go there as
+//! long as there is room, and stay in global memory else. A row in shared memory has an odd number of floats (the last
+//! one may be unused), so that threads which read a column find it in different banks. The decision follows from the
+//! model and the size of a block's shared memory alone.
 
 use super::descriptor::{Address, Layer, Model, flags};
 
@@ -35,11 +35,12 @@ impl Room {
     }
 }
 
-/// Rewrites the entries of a model for the kernel `epoch` and returns the bytes of dynamic shared memory that it needs; none,
-/// and the entries as they were, where the model does not fit or needs its whole gradient before it changes a weight.
+/// Rewrites the entries of a model for the kernel `epoch` and returns the bytes of dynamic shared memory that it needs;
+/// none, and the entries as they were, where the model does not fit or needs its whole gradient before it changes a
+/// weight.
 ///
-/// `slots` is the number of its optimizer's vectors of state, `batch` its largest number of rows a step, `limit` the bytes of
-/// shared memory a block may have.
+/// `slots` is the number of its optimizer's vectors of state, `batch` its largest number of rows a step, `limit` the
+/// bytes of shared memory a block may have.
 pub fn settle(model: &mut Model, layers: &mut [Layer], slots: usize, batch: usize, limit: usize) -> Option<u32> {
     if model.gradient != 0 {
         return None;

@@ -1,7 +1,7 @@
 //! Which kernel computes a product: the shape of its tiles and the arithmetic, from the product alone.
 //!
-//! So a model's bits depend neither on its companions nor on the number of multiprocessors. Where a module has kernels of
-//! warpgroups, large products are theirs; each has a twin of `mma.sync`, which `check` compares it with.
+//! So a model's bits depend neither on its companions nor on the number of multiprocessors. Where a module has kernels
+//! of warpgroups, large products are theirs; each has a twin of `mma.sync`, which `check` compares it with.
 
 use super::driver::Driver;
 use crate::backend::Precision;
@@ -46,10 +46,10 @@ impl Shape {
     /// The shape for an m × n product over k: narrow tiles where wider ones would be mostly empty, large ones where
     /// there are enough of them to keep a GPU busy with one model. For those, [`Shape::Group`] goes before.
     ///
-    /// The limits are guesses until a GPU has seen them. `hpt-engine bench shapes --device cuda` (a part of `cuda/check`)
-    /// decides them: it times every shape on products around both limits, of one network and of as many as fill a GPU. 32
-    /// is to become the largest n at which narrow tiles are the fastest with 512 networks; 512 and 2²⁰ the least size at
-    /// which large ones are, with one network, as long as they lose nothing with many.
+    /// The limits are guesses until a GPU has seen them. `hpt-engine bench shapes --device cuda` (a part of
+    /// `cuda/check`) decides them: it times every shape on products around both limits, of one network and of as many
+    /// as fill a GPU. 32 is to become the largest n at which narrow tiles are the fastest with 512 networks; 512 and
+    /// 2²⁰ the least size at which large ones are, with one network, as long as they lose nothing with many.
     pub fn of(m: usize, n: usize, _k: usize) -> Self {
         match n {
             ..=32 => Shape::Narrow,

@@ -1,8 +1,8 @@
 //! Pinned memory that uploads go through, in turns.
 //!
-//! The bytes of an upload are copied here and sent from here, so that the caller's may change at once. A part of the memory
-//! is used again when what it sent has arrived, for which an event stands in the stream behind it: so whoever uploads waits
-//! for nothing but his own uploads of long ago, and not for what was launched after those.
+//! The bytes of an upload are copied here and sent from here, so that the caller's may change at once. A part of the
+//! memory is used again when what it sent has arrived, for which an event stands in the stream behind it: so whoever
+//! uploads waits for nothing but his own uploads of long ago, and not for what was launched after those.
 
 use super::descriptor::Address;
 use cudarc::driver::result::{self, event};

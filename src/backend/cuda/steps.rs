@@ -1,7 +1,7 @@
 //! One round of steps of every model that wants some.
 //!
-//! A round goes by legs: row numbers and rates of a leg are sent, its steps are launched, and while the device makes them
-//! those of the next are sent. Nobody waits for the device before the end of a round, which reads all losses.
+//! A round goes by legs: row numbers and rates of a leg are sent, its steps are launched, and while the device makes
+//! them those of the next are sent. Nobody waits for the device before the end of a round, which reads all losses.
 
 use super::descriptor::{Address, Model, Rate, Run, bytes_of, bytes_of_mut};
 use super::dispatch::{Dispatcher, Placed, Resident};
@@ -12,20 +12,21 @@ use super::round::{Losses, Round};
 use crate::Result;
 use std::ops::Range;
 
-/// How long rounds and legs are: guesses until `hpt-engine bench legs` has run on a GPU. No number of a training depends on them.
+/// How long rounds and legs are: guesses until `hpt-engine bench legs` has run on a GPU. No number of a training
+/// depends on them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Pace {
     /// Steps that a round has at least, where the models have so many left.
     pub short: usize,
     /// The same for models whose steps one block makes: they are short, and their weights come and go with each round.
     pub short_resident: usize,
-    /// Bytes that the first leg sends, about, so that the device soon has something to do; each leg after it sends twice as
-    /// many …
+    /// Bytes that the first leg sends, about, so that the device soon has something to do; each leg after it sends
+    /// twice as many …
     pub first_leg: usize,
     /// … up to these, of which what a driver has for transfers under way holds several.
     pub leg: usize,
-    /// Bytes of row numbers that a model is sent at once at least, about: a transfer costs the device some microseconds,
-    /// however short it is.
+    /// Bytes of row numbers that a model is sent at once at least, about: a transfer costs the device some
+    /// microseconds, however short it is.
     pub piece: usize,
 }
 
@@ -78,8 +79,8 @@ impl Job {
         (steps.start * batch).min(rows.len())..(steps.end * batch).min(rows.len())
     }
 
-    /// The next `count` steps, of which the window holds so many; their rows and rates are sent if they are not there, `piece`
-    /// bytes at once.
+    /// The next `count` steps, of which the window holds so many; their rows and rates are sent if they are not there,
+    /// `piece` bytes at once.
     fn leg(
         &mut self,
         (count, piece): (usize, usize),

@@ -1,7 +1,7 @@
 //! From a member to the tables that kernels read: its model, its layers, and what blocks do in each phase of a step.
 //!
-//! Nothing here talks to a device: a [`Network`] is made from a member and an address, and is added to the rounds that it
-//! takes part in.
+//! Nothing here talks to a device: a [`Network`] is made from a member and an address, and is added to the rounds that
+//! it takes part in.
 
 use super::descriptor::{Address, CHUNK, COLUMNS, Layer, Model, ROWS, Rate, Tile, flags};
 use super::memory::{Layout, needs_whole_gradient};
@@ -171,8 +171,8 @@ impl Network {
         Network { resident, model, layers, phases }
     }
 
-    /// The network for outputs of rows in blocks of `block`: each layer's outputs go to one of two buffers in turn, those
-    /// of the last to `outputs`.
+    /// The network for outputs of rows in blocks of `block`: each layer's outputs go to one of two buffers in turn,
+    /// those of the last to `outputs`.
     pub fn evaluating(blueprint: &Blueprint, base: Address, buffers: &Evaluating, products: &Products) -> Self {
         let Blueprint { plan, layout, .. } = blueprint;
         let class_weights = layout.class_weights.map_or(0, |offset| base + offset as Address);
@@ -201,8 +201,8 @@ impl Network {
 }
 
 impl Network {
-    /// The forward product y (m × n) of x (m × k) and w (k × n, then n zeros or more), at these addresses, by a kernel and
-    /// the size of its tiles.
+    /// The forward product y (m × n) of x (m × k) and w (k × n, then n zeros or more), at these addresses, by a kernel
+    /// and the size of its tiles.
     pub fn product([m, n, k]: [usize; 3], [x, w, y]: [Address; 3], kernel: (&'static str, (usize, usize))) -> Self {
         let layer = Layer { x, y, weights: w, inputs: k as u32, outputs: n as u32, kept: 1.0, ..Layer::default() };
         let (kernel, (rows, columns)) = kernel;
@@ -217,8 +217,8 @@ impl Network {
 /// Bytes of shared memory that a block of the kernel `epoch` has of its own, and that the driver keeps of each.
 const OWN: u32 = 1024;
 
-/// The dynamic shared memory for a block that needs so much, the same for all of which as many fit a multiprocessor: they
-/// share a launch.
+/// The dynamic shared memory for a block that needs so much, the same for all of which as many fit a multiprocessor:
+/// they share a launch.
 fn alike(bytes: u32, limit: usize) -> u32 {
     let limit = limit as u32;
     let count = (limit / (bytes + OWN)).max(1);

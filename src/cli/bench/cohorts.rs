@@ -1,4 +1,5 @@
-//! `bench --device`: cohorts of networks trained at once on one device, and on a GPU products and the lengths that rounds have.
+//! `bench --device`: cohorts of networks trained at once on one device, and on a GPU products and the lengths that
+//! rounds have.
 
 use super::super::console::Console;
 use super::super::failure::Failure;

@@ -1,8 +1,8 @@
 //! The options of data, devices and searches: one table, from which the flags and the keys of a study file follow.
 //!
 //! A flag and a key of the same name are the same option: both come to [`Options`], where each value keeps the place
-//! it came from, and are read and checked by the same code (`values.rs`). The settings of a training have a table of their
-//! own, [`SETTINGS`].
+//! it came from, and are read and checked by the same code (`values.rs`). The settings of a training have a table of
+//! their own, [`SETTINGS`].
 
 mod values;
 

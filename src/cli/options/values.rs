@@ -1,7 +1,8 @@
-//! What options were given: each value with its flag or its place in the study file, read and checked when it is asked for.
+//! What options were given: each value with its flag or its place in the study file, read and checked when it is asked
+//! for.
 //!
-//! Which options there are is not known here, nor what they are for; a wrong value is answered with its place, what was found
-//! and what is expected.
+//! Which options there are is not known here, nor what they are for; a wrong value is answered with its place, what was
+//! found and what is expected.
 
 use super::{Opt, flag};
 use crate::cli::table;
@@ -372,7 +373,8 @@ fn number(value: &Toml) -> Option<f64> {
     }
 }
 
-/// Milliseconds (`500ms`), seconds (`90`, `90s`), minutes, hours and days, one after the other; none where it is no time above 0.
+/// Milliseconds (`500ms`), seconds (`90`, `90s`), minutes, hours and days, one after the other; none where it is no
+/// time above 0.
 fn duration(text: &str) -> Option<Duration> {
     let mut rest = text.trim();
     let mut total = 0.0;
@@ -394,7 +396,8 @@ fn duration(text: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(total).ok().filter(|time| !time.is_zero())
 }
 
-/// Bytes; none where it is no size above 0. As in SI, `kB` is 1000 and `KiB` 1024 bytes; `K`, `M`, `G` alone are 1024's.
+/// Bytes; none where it is no size above 0. As in SI, `kB` is 1000 and `KiB` 1024 bytes; `K`, `M`, `G` alone are
+/// 1024's.
 fn bytes(text: &str) -> Option<u64> {
     let text = text.trim();
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());

@@ -1,13 +1,15 @@
 //! CMA-ES with restarts: an evolution strategy that learns the covariance of its steps.
 //!
-//! Slots come in generations. What the generations before an asking slot have found is replayed from the history with the
-//! same keyed numbers ([`strategy`] holds one run), so a proposal is a function of the history, and a resumed study goes on
-//! as if it had never stopped. A replay costs O(n·d²); how far the last one came is kept ([`Memo`]) and gone on from where
-//! the history still says the same, which leaves a look at each trial (always anew: several objectives, whose weights change).
+//! Slots come in generations. What the generations before an asking slot have found is replayed from the history with
+//! the same keyed numbers ([`strategy`] holds one run), so a proposal is a function of the history, and a resumed study
+//! goes on as if it had never stopped. A replay costs O(n·d²); how far the last one came is kept ([`Memo`]) and gone on
+//! from where the history still says the same, which leaves a look at each trial (always anew: several objectives,
+//! whose weights change).
 //! - Points are drawn again until they are in the cube, and clamped after some attempts.
 //! - Whole numbers and steps are drawn as numbers and keep a margin: no value's chance falls below 1/(d·λ).
-//! - A choice is drawn from a distribution of its own over its values that moves towards the better half of each generation
-//!   (the multinomial part of CatCMA, Hamano et al., GECCO 2024, with a fixed rate) and keeps the same margin.
+//! - A choice is drawn from a distribution of its own over its values that moves towards the better half of each
+//!   generation (the multinomial part of CatCMA, Hamano et al., GECCO 2024, with a fixed rate) and keeps the same
+//!   margin.
 //! - Parameters that do not exist in a configuration are drawn all the same: idle, they do not count.
 //! - Trials that failed, run, or wait take no part; pruned ones come after complete ones. A configuration that somebody
 //!   else chose takes part with its step shortened to a likely length (Hansen, "Injecting external solutions into

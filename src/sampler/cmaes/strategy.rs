@@ -1,8 +1,8 @@
 //! One run of CMA-ES: where it draws from, and what it learns of a generation.
 //!
-//! Hansen, "The CMA evolution strategy: a tutorial" (arXiv 1604.00772), with positive weights and the Cholesky factor of C
-//! in place of its square root; the margin of whole numbers is that of Hamano, Saito, Nomura and Shirakawa, "CMA-ES with
-//! margin" (GECCO 2022), section 4.
+//! Hansen, "The CMA evolution strategy: a tutorial" (arXiv 1604.00772), with positive weights and the Cholesky factor
+//! of C in place of its square root; the margin of whole numbers is that of Hamano, Saito, Nomura and Shirakawa,
+//! "CMA-ES with margin" (GECCO 2022), section 4.
 
 use super::super::codec::Kind;
 use super::super::normal::{cumulative, quantile_above};

@@ -1,12 +1,12 @@
 //! What makes a configuration worth a trial, from the mean and the deviation that the process predicts for it.
 //!
 //! All are maximised, and losses are minimised. `f*` is the smallest mean at any tried configuration.
-//! - `logei`: ln of the expected improvement below f* ([`expected`](super::expected)); `ei`: without the logarithm, whose
-//!   flat regions local search cannot leave.
+//! - `logei`: ln of the expected improvement below f* ([`expected`](super::expected)); `ei`: without the logarithm,
+//!   whose flat regions local search cannot leave.
 //! - `pi`: ln of the probability to get [`MARGIN`] below f*.
 //! - `ucb`: −(μ − β·σ), the optimistic bound, with β = [`BETA`].
-//! - `thompson`: minus one function drawn from the process ([`path`](super::path)): by chance as likely a proposal as it is
-//!   likely the best.
+//! - `thompson`: minus one function drawn from the process ([`path`](super::path)): by chance as likely a proposal as
+//!   it is likely the best.
 
 use super::expected::{log_cumulative, log_ei};
 use crate::{Error, Result};

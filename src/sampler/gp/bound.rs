@@ -1,14 +1,14 @@
 //! How much better the best there is may be than the best that was found, by a Gaussian process.
 //!
-//! Regret ≤ min over the tried of (μ + √β·σ) − min over the space of (μ − √β·σ), with probability 1 − δ for an objective
-//! that the process describes (Makarova et al., "Automatic termination for hyperparameter optimization", AutoML 2022,
-//! section 3); β = 2/5 · ln(d·n²·π²/6δ), δ = 0.1, after Srinivas et al. (2010), whose experiments divide it by 5. As in
-//! Optuna's evaluator of that name the process knows the better half of the complete trials alone, at least
-//! [`FEWEST`]: what happens among bad configurations says little about what is left to gain.
+//! Regret ≤ min over the tried of (μ + √β·σ) − min over the space of (μ − √β·σ), with probability 1 − δ for an
+//! objective that the process describes (Makarova et al., "Automatic termination for hyperparameter optimization",
+//! AutoML 2022, section 3); β = 2/5 · ln(d·n²·π²/6δ), δ = 0.1, after Srinivas et al. (2010), whose experiments divide
+//! it by 5. As in Optuna's evaluator of that name the process knows the better half of the complete trials alone, at
+//! least [`FEWEST`]: what happens among bad configurations says little about what is left to gain.
 //!
-//! Of two processes, fitted under the two priors of the kernel, the more doubtful one counts: either alone may be certain of
-//! a basin that is not the best one. The minimum over the space is taken over [`SAMPLES`] quasi-random points, so it is a
-//! little too high; the bound is for deciding when to stop, not a proof.
+//! Of two processes, fitted under the two priors of the kernel, the more doubtful one counts: either alone may be
+//! certain of a basin that is not the best one. The minimum over the space is taken over [`SAMPLES`] quasi-random
+//! points, so it is a little too high; the bound is for deciding when to stop, not a proof.
 
 use super::fit::{Prior, fit};
 use super::kernel::Inputs;
@@ -27,8 +27,8 @@ const SAMPLES: u64 = 2048;
 /// Probability that the bound does not hold.
 const DELTA: f64 = 0.1;
 
-/// The bound in units of the objective; none with fewer than [`FEWEST`] complete trials, with several objectives, or where no
-/// process can be fitted. Trials that break constraints do not count.
+/// The bound in units of the objective; none with fewer than [`FEWEST`] complete trials, with several objectives, or
+/// where no process can be fitted. Trials that break constraints do not count.
 pub fn regret_bound(space: &Space, directions: &[Direction], history: &[Trial], seed: u64) -> Option<f64> {
     let [_] = directions else { return None };
     let codec = Codec::new(space);

@@ -1,20 +1,20 @@
-//! Expected hypervolume improvement, exactly: the part of the space of outcomes that no point of a front dominates, cut into
-//! boxes, and the expected volume that an outcome takes of each.
+//! Expected hypervolume improvement, exactly: the part of the space of outcomes that no point of a front dominates, cut
+//! into boxes, and the expected volume that an outcome takes of each.
 //!
 //! An outcome y adds what it dominates below the reference and the front does not. Of a box [l, u) that is
 //! Π (uₖ − max(lₖ, yₖ))₊ = Π ((uₖ − yₖ)₊ − (lₖ − yₖ)₊), so for independent normal yₖ
 //!
 //! EHVI = Σ over boxes Π over k (EI(uₖ) − EI(lₖ)), EI(t) = E (t − yₖ)₊,
 //!
-//! without sampling (Yang, Emmerich, Deutz and Bäck, "Efficient computation of expected hypervolume improvement using box
-//! decomposition algorithms", J. Glob. Optim. 75, 2019). EI is taken as a share of that of the reference, which costs a
-//! few products a box; where nothing but rounding would be left of the sum, it is summed from logarithms of EI, so it has
-//! slopes where the improvement itself is no number any more (Ament et al., NeurIPS 2023).
+//! without sampling (Yang, Emmerich, Deutz and Bäck, "Efficient computation of expected hypervolume improvement using
+//! box decomposition algorithms", J. Glob. Optim. 75, 2019). EI is taken as a share of that of the reference, which
+//! costs a few products a box; where nothing but rounding would be left of the sum, it is summed from logarithms of EI,
+//! so it has slopes where the improvement itself is no number any more (Ament et al., NeurIPS 2023).
 //!
-//! The decomposition starts with all that is below the reference; each point, by its last loss, cuts what it dominates out of
-//! every box, which leaves up to one box an objective, and neighbours that fit together are joined. For n points that are
-//! n + 1 boxes with two objectives and 2n + 1 with three, the fewest that are known to be possible (Yang et al.), some 10·n
-//! with four, and thousands with five, from where on [`super::GpSampler`] weighs objectives instead.
+//! The decomposition starts with all that is below the reference; each point, by its last loss, cuts what it dominates
+//! out of every box, which leaves up to one box an objective, and neighbours that fit together are joined. For n points
+//! that are n + 1 boxes with two objectives and 2n + 1 with three, the fewest that are known to be possible (Yang et
+//! al.), some 10·n with four, and thousands with five, from where on [`super::GpSampler`] weighs objectives instead.
 
 use super::expected::log_ei;
 use std::cmp::Ordering;
@@ -155,7 +155,8 @@ impl Boxes {
     }
 }
 
-/// The logarithm of the product of EI at all references, and for each objective EI at its ends over EI at its reference.
+/// The logarithm of the product of EI at all references, and for each objective EI at its ends over EI at its
+/// reference.
 fn shares(logs: &[Vec<Log>]) -> (f64, Vec<Vec<f64>>) {
     let whole = |own: &Vec<Log>| own.last().map_or(0.0, |log| log.0);
     let share = |own: &Vec<Log>| own.iter().map(|log| (log.0 - whole(own)).exp()).collect();

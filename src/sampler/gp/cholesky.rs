@@ -1,12 +1,12 @@
 //! Dense factors of symmetric positive matrices, f64, in tiles of 8 × 8.
 //!
-//! A matrix has whole rows and columns of [`Lanes`]: it is filled up by a unit matrix, which changes nothing and leaves no
-//! edges. Factor, inverse of the factor and inverse of the matrix are each a sweep over tiles that subtracts
+//! A matrix has whole rows and columns of [`Lanes`]: it is filled up by a unit matrix, which changes nothing and leaves
+//! no edges. Factor, inverse of the factor and inverse of the matrix are each a sweep over tiles that subtracts
 //!
 //! T[r][c] −= Σₖ P[k][r]·Q[k][c],
 //!
-//! the one loop in which nearly all the time goes ([`subtract`]), and a small triangle that is solved in place. Its bounds are
-//! two vector products and differences a cycle, so n = 100 with all three takes some ten microseconds.
+//! the one loop in which nearly all the time goes ([`subtract`]), and a small triangle that is solved in place. Its
+//! bounds are two vector products and differences a cycle, so n = 100 with all three takes some ten microseconds.
 
 use super::lanes::{Lanes, WIDTH, dot, padded};
 use hpt_kernels::isa::Simd;
@@ -35,9 +35,9 @@ impl Cholesky {
         Cholesky { n, blocks, inverse, half_log_determinant: 0.0 }
     }
 
-    /// Factors another matrix of that size, of which the upper triangle is given in rows of whole lanes with a unit matrix
-    /// behind (the upper triangle of tiles is overwritten by U = Lᵀ). False where it is not positive: then nothing is
-    /// to be asked of the factor.
+    /// Factors another matrix of that size, of which the upper triangle is given in rows of whole lanes with a unit
+    /// matrix behind (the upper triangle of tiles is overwritten by U = Lᵀ). False where it is not positive: then
+    /// nothing is to be asked of the factor.
     #[inline(always)]
     pub(super) fn refactor<S: Simd>(&mut self, s: S, a: &mut [Lanes]) -> bool {
         let Some(half_log_determinant) = factor(s, self.blocks, a, &mut self.inverse) else { return false };

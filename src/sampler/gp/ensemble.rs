@@ -1,8 +1,8 @@
 //! Several processes that were fitted under different priors, as one: what one is certain of alone, another doubts.
 //!
-//! Their acquisitions are averaged; those that are logarithms, as what they are logarithms of. That is the first step from
-//! the most likely hyperparameters towards all of them (Snoek, Larochelle and Adams, "Practical Bayesian optimization
-//! of machine learning algorithms", NIPS 2012, section 3.2).
+//! Their acquisitions are averaged; those that are logarithms, as what they are logarithms of. That is the first step
+//! from the most likely hyperparameters towards all of them (Snoek, Larochelle and Adams, "Practical Bayesian
+//! optimization of machine learning algorithms", NIPS 2012, section 3.2).
 
 use super::acquisition::Acquisition;
 

@@ -1,10 +1,11 @@
-//! How the covariance is learned: θ = (ln wⱼ, ln s², ln σ², ln aⱼ, ln bⱼ) maximise the marginal likelihood times weak priors.
+//! How the covariance is learned: θ = (ln wⱼ, ln s², ln σ², ln aⱼ, ln bⱼ) maximise the marginal likelihood times weak
+//! priors.
 //!
-//! Rasmussen and Williams, "Gaussian processes for machine learning", eq. 5.8 and 5.9; by L-BFGS with analytic gradients. There
-//! are two priors ([`Prior`]), and the sampler lets both speak; ln a and ln b are normal around 0.
+//! Rasmussen and Williams, "Gaussian processes for machine learning", eq. 5.8 and 5.9; by L-BFGS with analytic
+//! gradients. There are two priors ([`Prior`]), and the sampler lets both speak; ln a and ln b are normal around 0.
 //!
-//! An evaluation costs n³ operations for the factor and the inverse, and a pass over the pairs of inputs with some twenty each,
-//! for which the inverse is computed tile by tile and used where it is, in the registers.
+//! An evaluation costs n³ operations for the factor and the inverse, and a pass over the pairs of inputs with some
+//! twenty each, for which the inverse is computed tile by tile and used where it is, in the registers.
 
 use super::cholesky::{Cholesky, Tile};
 use super::kernel::{Inputs, Theta};
@@ -70,8 +71,8 @@ pub(super) fn fit(inputs: &Inputs, y: &[f64], prior: Prior, evaluations: usize) 
     (Theta::from_logs(&best, d), value)
 }
 
-/// The logarithms of θ without curves and −ln p(y | θ)·p(θ), from length scales that grow with the number of parameters and from what a third
-/// of the data says, whichever starts better.
+/// The logarithms of θ without curves and −ln p(y | θ)·p(θ), from length scales that grow with the number of parameters
+/// and from what a third of the data says, whichever starts better.
 fn fit_straight(inputs: &Inputs, y: &[f64], prior: Prior, evaluations: usize) -> (Vec<f64>, f64) {
     let mut start = vec![0.3 - (inputs.used() as f64).ln(); inputs.parameters];
     start.extend([0.0, -7.0]);
@@ -251,7 +252,8 @@ impl Op for Likelihood<'_> {
     }
 }
 
-/// Adds Σ pull·d² of a tile for each column, and where there are curves Σ pull·(uᵢ − uⱼ)·(duᵢ − duⱼ) by ln a and by ln b.
+/// Adds Σ pull·d² of a tile for each column, and where there are curves Σ pull·(uᵢ − uⱼ)·(duᵢ − duⱼ) by ln a and by ln
+/// b.
 #[inline(always)]
 fn add_pulls(inputs: &Inputs, bends: &[Bends], (row, block): (usize, usize), pull: &Tile, sums: &mut [[Lanes; 3]]) {
     for (c, (column, sums)) in inputs.columns.iter().zip(sums).enumerate() {

@@ -1,13 +1,13 @@
 //! Several objectives: a process for each, and the hypervolume by which an outcome is expected to enlarge the front.
 //!
-//! ln EHVI ([`boxes`](super::boxes)) + Σ ln P(constraint is kept), with a process for each constraint as well (Gardner et al.,
-//! "Bayesian optimization with inequality constraints", ICML 2014). The front is that of the values observed and of the means
-//! at the trials under way; with means everywhere, as for one objective, DTLZ2 was found more slowly
+//! ln EHVI ([`boxes`](super::boxes)) + Σ ln P(constraint is kept), with a process for each constraint as well (Gardner
+//! et al., "Bayesian optimization with inequality constraints", ICML 2014). The front is that of the values observed
+//! and of the means at the trials under way; with means everywhere, as for one objective, DTLZ2 was found more slowly
 //! (`benches/search/README.md`).
 //!
-//! Objectives are scaled, not bent: a volume should be that of the values. Bent ones ([`normalise`]) missed twice as much of
-//! DTLZ2. Beyond the worst tenth, by more than [`CAP`] times the range of the others, values are all the same: else one
-//! training that diverged would make all others the same.
+//! Objectives are scaled, not bent: a volume should be that of the values. Bent ones ([`normalise`]) missed twice as
+//! much of DTLZ2. Beyond the worst tenth, by more than [`CAP`] times the range of the others, values are all the same:
+//! else one training that diverged would make all others the same.
 
 use super::boxes::Boxes;
 use super::condition;
@@ -23,10 +23,10 @@ use std::sync::Arc;
 
 /// How far bad values count; see the module.
 const CAP: f64 = 2.0;
-/// The reference lies so far on the way from the worst values of the front to the worst values of all, and so much of the
-/// range beyond either. The first alone (Ishibuchi et al., Evol. Comput. 26, 2018) leaves the ends of a front unexplored:
-/// ZDT1 missed 0.06 instead of 0.002. The second alone, which is Optuna's, explores nothing but the ends: DTLZ2 missed 0.43
-/// instead of 0.27.
+/// The reference lies so far on the way from the worst values of the front to the worst values of all, and so much of
+/// the range beyond either. The first alone (Ishibuchi et al., Evol. Comput. 26, 2018) leaves the ends of a front
+/// unexplored: ZDT1 missed 0.06 instead of 0.002. The second alone, which is Optuna's, explores nothing but the ends:
+/// DTLZ2 missed 0.43 instead of 0.27.
 const FAR: f64 = 0.3;
 const BEYOND: f64 = 0.1;
 
@@ -85,8 +85,8 @@ impl Subject {
         self.objectives.iter().map(|own| (&own.rows[..], &own.y[..]))
     }
 
-    /// The front of the processes under a prior, and where another study's processes explain objectives better that of the
-    /// processes on top of them; none where one cannot be made.
+    /// The front of the processes under a prior, and where another study's processes explain objectives better that of
+    /// the processes on top of them; none where one cannot be made.
     pub(super) fn fronts(
         &self,
         codec: &Codec,

@@ -1,8 +1,8 @@
 //! The covariance: Matérn-5/2 with a length scale for each parameter.
 //!
-//! k(x, x′) = s²·(1 + √5·r + 5/3·r²)·exp(−√5·r) with r² = Σ wⱼ·dⱼ²(x, x′), wⱼ = 1/ℓⱼ², where dⱼ is the difference of two
-//! warped coordinates ([`warp`](super::warp)) or, for choices, 0 or 1; observations carry noise of variance σ². How its
-//! parameters θ are learned is in [`fit`](super::fit).
+//! k(x, x′) = s²·(1 + √5·r + 5/3·r²)·exp(−√5·r) with r² = Σ wⱼ·dⱼ²(x, x′), wⱼ = 1/ℓⱼ², where dⱼ is the difference of
+//! two warped coordinates ([`warp`](super::warp)) or, for choices, 0 or 1; observations carry noise of variance σ². How
+//! its parameters θ are learned is in [`fit`](super::fit).
 
 use super::cholesky::Cholesky;
 use super::lanes::{Lanes, WIDTH, flat, padded, run};

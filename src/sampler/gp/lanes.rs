@@ -1,8 +1,8 @@
 //! Eight `f64` side by side, and the few functions of them that covariances need.
 //!
-//! Written as plain arithmetic on arrays: inside [`Isa::run`] the compiler makes of it whatever vectors the set has, outside
-//! of it pairs. Products and sums are rounded one by one (nothing is fused) and sums have a fixed order, so the bits
-//! are the same on every set and machine.
+//! Written as plain arithmetic on arrays: inside [`Isa::run`] the compiler makes of it whatever vectors the set has,
+//! outside of it pairs. Products and sums are rounded one by one (nothing is fused) and sums have a fixed order, so the
+//! bits are the same on every set and machine.
 
 use hpt_kernels::isa::{Isa, Op};
 use std::ops::{Add, Div, Mul, Sub};
@@ -97,8 +97,8 @@ impl Lanes {
         sum.zip(shifted, |sum, shifted| sum * f64::from_bits(shifted.to_bits().wrapping_add(1023) << 52))
     }
 
-    /// ln x of positive normal numbers, within three units of the last place (near 1, of 1e-16): with x = 2ᵏ·m, √½ ≤ m < √2 and
-    /// s = (m − 1)/(m + 1) it is k·ln 2 + 2·(s + s³/3 + s⁵/5 + …).
+    /// ln x of positive normal numbers, within three units of the last place (near 1, of 1e-16): with x = 2ᵏ·m, √½ ≤ m
+    /// < √2 and s = (m − 1)/(m + 1) it is k·ln 2 + 2·(s + s³/3 + s⁵/5 + …).
     #[inline(always)]
     pub(super) fn ln(self) -> Self {
         // √½ moves to a power of two, so that the exponent's bits are k.

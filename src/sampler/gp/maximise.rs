@@ -2,8 +2,8 @@
 //!
 //! Candidates are quasi-random points and variations of the best configurations so far. Local search alternates between
 //! L-BFGS over the continuous coordinates (long step ranges are relaxed and rounded) and trying every other value of
-//! a choice and the neighbours on a step range, children of a changed parent included, until neither gains anything. What has
-//! been tried is not proposed again: of the places where searches end the highest one that is new is taken.
+//! a choice and the neighbours on a step range, children of a changed parent included, until neither gains anything.
+//! What has been tried is not proposed again: of the places where searches end the highest one that is new is taken.
 
 use super::ensemble::Landscape;
 use super::lbfgs::{Bounded, minimize};

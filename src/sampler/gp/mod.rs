@@ -6,9 +6,9 @@
 //! With two to [`MOST_OBJECTIVES`] objectives each has a process of its own, and the improvement is that of the front's
 //! hypervolume ([`front`]); with more, and for the other acquisitions, objectives are weighed anew each trial.
 //! Where trials are stopped at rungs the history is seen as of the largest one that enough trials have reached
-//! ([`rung`]); those that were stopped before count there with what they would have come to. So with Hyperband it is BOHB with
-//! a process. What another study found ([`Ask::source`]) is the mean that a second process starts from, where that explains the
-//! outcomes better ([`source`]); then every second quasi-random point is already a proposal of it.
+//! ([`rung`]); those that were stopped before count there with what they would have come to. So with Hyperband it is
+//! BOHB with a process. What another study found ([`Ask::source`]) is the mean that a second process starts from, where
+//! that explains the outcomes better ([`source`]); then every second quasi-random point is already a proposal of it.
 //! Everything is computed anew from the history: no state, so a resumed study proposes what it would have proposed.
 
 mod acquisition;
@@ -132,16 +132,17 @@ impl GpSampler {
         measured < startup || params.filter(|params| codec.observed(params).is_some()).take(startup).count() < startup
     }
 
-    /// What another study found as a history, where there is such and it is asked in this slot: by chance, ever more rarely
-    /// after the start. The more is known here the less there is to gain from it and the more from looking elsewhere.
+    /// What another study found as a history, where there is such and it is asked in this slot: by chance, ever more
+    /// rarely after the start. The more is known here the less there is to gain from it and the more from looking
+    /// elsewhere.
     fn turn<'a>(&self, ask: &Ask<'a>, known: usize) -> Option<Ask<'a>> {
         let is_asked =
             || Stream::new(ask.seed, ask.slot, Purpose::Propose, TURN).uniform() * (known as f64) < self.startup as f64;
         (!ask.source.is_empty() && is_asked()).then_some(Ask { history: ask.source, ..*ask })
     }
 
-    /// The point of largest acquisition; none where no model can be made or nothing new was found, and early unless it is
-    /// the turn of what another study found and that explains the outcomes.
+    /// The point of largest acquisition; none where no model can be made or nothing new was found, and early unless it
+    /// is the turn of what another study found and that explains the outcomes.
     fn propose(&self, ask: &Ask, codec: &Codec, outcomes: &Outcomes, is_early: bool) -> Option<Point> {
         let (points, losses): (Vec<Point>, Vec<f64>) =
             outcomes.finished.iter().filter_map(|(params, loss)| Some((codec.point(params)?, *loss))).unzip();
@@ -213,9 +214,9 @@ impl GpSampler {
     }
 }
 
-/// The priors under which the process is fitted. Where all parameters are continua both speak: either alone is sooner or
-/// later certain of a basin that is not the best one. Among steps and choices, where outcomes are rugged, the broad one
-/// finds structure that is not there: on complete grids of MLP configurations it cost a fifth.
+/// The priors under which the process is fitted. Where all parameters are continua both speak: either alone is sooner
+/// or later certain of a basin that is not the best one. Among steps and choices, where outcomes are rugged, the broad
+/// one finds structure that is not there: on complete grids of MLP configurations it cost a fifth.
 fn priors(codec: &Codec) -> &'static [Prior] {
     let is_smooth = codec.kinds().iter().all(|kind| matches!(kind, Kind::Real | Kind::Steps(1) | Kind::Choice(1)));
     if is_smooth { &[Prior::Scaled, Prior::Broad] } else { &[Prior::Scaled] }
@@ -247,9 +248,9 @@ fn process_of(codec: &Codec, rows: &[Vec<f64>], y: &[f64]) -> Option<Arc<Surroga
     Some(Arc::new(process))
 }
 
-/// Fits the process to the rows and outcomes and conditions it on the trials under way as if they ended where it expects
-/// them; and where a source explains the outcomes better, a second one on top of it. With all outcomes (what the source
-/// leaves of them) that each is conditioned on.
+/// Fits the process to the rows and outcomes and conditions it on the trials under way as if they ended where it
+/// expects them; and where a source explains the outcomes better, a second one on top of it. With all outcomes (what
+/// the source leaves of them) that each is conditioned on.
 fn condition(
     codec: &Codec,
     rows: &[Vec<f64>],

@@ -1,11 +1,11 @@
-//! A function drawn from the process, in closed form (Wilson et al., "Efficiently sampling functions from Gaussian process
-//! posteriors", ICML 2020): a draw from the prior as a sum of cosines, moved onto the outcomes by the kernel,
+//! A function drawn from the process, in closed form (Wilson et al., "Efficiently sampling functions from Gaussian
+//! process posteriors", ICML 2020): a draw from the prior as a sum of cosines, moved onto the outcomes by the kernel,
 //!
 //! f(x) = φ(x)ᵀv + k(x, X)·(K + σ²·I)⁻¹·(y − Φ·v − ε), φᵢ(x) = √(2s²/m)·cos(ωᵢᵀz + bᵢ).
 //!
-//! z is x with each column over its length scale; a choice has a coordinate for each value it was met with, 1/√2 at its own,
-//! so that two different values are at distance 1 as in the kernel. The frequencies ω of the Matérn-5/2 kernel follow
-//! Student's t with 5 degrees of freedom.
+//! z is x with each column over its length scale; a choice has a coordinate for each value it was met with, 1/√2 at its
+//! own, so that two different values are at distance 1 as in the kernel. The frequencies ω of the Matérn-5/2 kernel
+//! follow Student's t with 5 degrees of freedom.
 
 use super::kernel::{Inputs, Theta};
 use super::lanes::Lanes;

@@ -4,17 +4,19 @@
 //! most of them, is taken off, and a second process describes what is left. So the source may have another scale, an
 //! optimum somewhat elsewhere, or the opposite sign, and where it is wrong the rest is learned as ever.
 //!
-//! Which of the two descriptions counts, with the source or without, is asked anew at each proposal: the one under which the
-//! outcomes are more likely, at the best θ of each and less ½·ln n for the factor. A source that says nothing therefore
-//! changes nothing. Weighing models by how well each predicts is Feurer et al., "Scalable meta-learning for Bayesian
-//! optimization using ranking-weighted Gaussian process ensembles" (2018); theirs average, which needs many outcomes to do no harm.
+//! Which of the two descriptions counts, with the source or without, is asked anew at each proposal: the one under
+//! which the outcomes are more likely, at the best θ of each and less ½·ln n for the factor. A source that says nothing
+//! therefore changes nothing. Weighing models by how well each predicts is Feurer et al., "Scalable meta-learning for
+//! Bayesian optimization using ranking-weighted Gaussian process ensembles" (2018); theirs average, which needs many
+//! outcomes to do no harm.
 
 use super::fit::{Prior, fit};
 use super::kernel::{Inputs, Theta};
 use super::surrogate::Surrogate;
 use std::sync::Arc;
 
-/// Outcomes with the variance of all that the rest is thought to hold before it is seen: few outcomes lie near any line.
+/// Outcomes with the variance of all that the rest is thought to hold before it is seen: few outcomes lie near any
+/// line.
 const DOUBT: f64 = 3.0;
 
 /// What a mean owes to the source: a multiple of what its process predicts.
@@ -51,8 +53,8 @@ impl Share {
     }
 }
 
-/// The share of the source, what it leaves of `y`, and θ of that; none where the outcomes at the `fitted` places are less
-/// likely than without, whose −ln p is `alone`.
+/// The share of the source, what it leaves of `y`, and θ of that; none where the outcomes at the `fitted` places are
+/// less likely than without, whose −ln p is `alone`.
 pub(super) fn explain(
     source: &Arc<Surrogate>,
     rows: &[Vec<f64>],

@@ -39,7 +39,8 @@ pub(super) struct Surrogate {
     factor: Cholesky,
     /// (K + σ²·I)⁻¹·y.
     alpha: Vec<Lanes>,
-    /// The smallest mean at any of the inputs: what has to be improved. Means, not outcomes: noise can flatter an outcome.
+    /// The smallest mean at any of the inputs: what has to be improved. Means, not outcomes: noise can flatter an
+    /// outcome.
     best: f64,
     acquisition: Acquisition,
     /// The drawn function of Thompson sampling.
@@ -111,7 +112,8 @@ impl Surrogate {
         look
     }
 
-    /// By the columns of `raw`, which was looked at: the slopes of what changes so with mean and deviation (0 for choices).
+    /// By the columns of `raw`, which was looked at: the slopes of what changes so with mean and deviation (0 for
+    /// choices).
     pub(super) fn slopes(&self, raw: &[f64], look: &Look, by_mean: f64, by_deviation: f64) -> Vec<f64> {
         // d variance/dk = −2·K⁻¹·k; d deviation = d variance / 2 deviation; none where the variance is held up.
         let by_deviation = if look.is_held { 0.0 } else { by_deviation / look.deviation };

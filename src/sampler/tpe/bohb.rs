@@ -1,11 +1,11 @@
 //! BOHB (Falkner et al., "BOHB: robust and efficient hyperparameter optimization at scale", ICML 2018): the Parzen
 //! estimators of one budget, for a study whose pruner stops trials at rungs.
 //!
-//! The model is built from the largest rung that enough trials have reached ([`rung`]) and from the values there alone: a trial
-//! that went on counts with what it had reported there, one that was stopped before does not count. With several objectives
-//! what trials reported there is divided into good and other ones by fronts, as [`TpeSampler`](super::TpeSampler) divides what
-//! they came to. Every third configuration is drawn at random, which keeps Hyperband's guarantees; before there is a model
-//! configurations are quasi-random.
+//! The model is built from the largest rung that enough trials have reached ([`rung`]) and from the values there alone:
+//! a trial that went on counts with what it had reported there, one that was stopped before does not count. With
+//! several objectives what trials reported there is divided into good and other ones by fronts, as
+//! [`TpeSampler`](super::TpeSampler) divides what they came to. Every third configuration is drawn at random, which
+//! keeps Hyperband's guarantees; before there is a model configurations are quasi-random.
 
 use super::{gamma, propose};
 use crate::history::{Direction, State, Trial};

@@ -1,15 +1,18 @@
 //! Tree-structured Parzen estimator (Bergstra et al., "Algorithms for hyper-parameter optimization", NIPS 2011).
 //!
-//! Quasi-random points first. Then the finished trials are divided into the best γ = min(⌈n/5⌉, 25) and the others, each
-//! part gives a density ([`parzen`]), and of some draws from the good density l the one with the largest l/g is proposed.
+//! Quasi-random points first. Then the finished trials are divided into the best γ = min(⌈n/5⌉, 25) and the others,
+//! each part gives a density ([`parzen`]), and of some draws from the good density l the one with the largest l/g is
+//! proposed.
 //! - Complete trials rank by their value, with several objectives by their front and what they add to its volume
-//!   ([`several`](super::several)); after them pruned ones, the later they stopped the better, at the same step by their
-//!   value or, with several objectives, by the fronts of all that they reported; then those that break constraints, by how much; failed ones and those without a number come last and always
-//!   count among the others, so what diverges is avoided.
-//! - With several objectives a good trial weighs as much as the volume that it alone adds to the good ones, as in Optuna, and
-//!   every second proposal takes the parameters as independent. Densities of whole configurations did no better than
-//!   chance on DTLZ2, where four of six parameters have one value along the front; independent ones lose where what is good
-//!   of one parameter depends on another (Branin–Currin). Taking turns beats Optuna's on both (`benches/search/README.md`).
+//!   ([`several`](super::several)); after them pruned ones, the later they stopped the better, at the same step by
+//!   their value or, with several objectives, by the fronts of all that they reported; then those that break
+//!   constraints, by how much; failed ones and those without a number come last and always count among the others, so
+//!   what diverges is avoided.
+//! - With several objectives a good trial weighs as much as the volume that it alone adds to the good ones, as in
+//!   Optuna, and every second proposal takes the parameters as independent. Densities of whole configurations did no
+//!   better than chance on DTLZ2, where four of six parameters have one value along the front; independent ones lose
+//!   where what is good of one parameter depends on another (Branin–Currin). Taking turns beats Optuna's on both
+//!   (`benches/search/README.md`).
 //! - Trials under way count among the others ("constant liar"), which keeps workers apart.
 //! - In a finite space draws that some trial already has are passed over.
 //!

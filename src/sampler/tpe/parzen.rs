@@ -6,8 +6,8 @@
 //! - Densities are relative to the uniform distribution, so a parameter that a kernel's configuration does not have
 //!   has density 1 there. The estimator is therefore one density over all configurations, whatever their structure:
 //!   a parameter is never modelled apart from the parents that call it into being.
-//! - That is [`Form::Joint`]. In [`Form::Marginal`] each parameter has a density of its own, as if they were independent: what
-//!   is good in one parameter goes with what is good in others, though no observation has both.
+//! - That is [`Form::Joint`]. In [`Form::Marginal`] each parameter has a density of its own, as if they were
+//!   independent: what is good in one parameter goes with what is good in others, though no observation has both.
 //! - Weights, prior and least bandwidth are those of Watanabe, "Tree-structured Parzen estimator: understanding its
 //!   algorithm components" (arXiv 2304.11127), section 3.3. A bandwidth is his multivariate one, by the number of
 //!   kernels, and along a continuum not more than the distance to the farther neighbour, as of Bergstra et al.: where
@@ -63,8 +63,8 @@ pub(super) struct Parzen {
 }
 
 impl Parzen {
-    /// From observed points, oldest first, and their weights ([`recency`] or others up to 1). Coordinates that are not a
-    /// number belong to parameters that do not exist.
+    /// From observed points, oldest first, and their weights ([`recency`] or others up to 1). Coordinates that are not
+    /// a number belong to parameters that do not exist.
     pub(super) fn new(codec: &Codec, points: &[Point], mut weights: Vec<f64>, form: Form) -> Self {
         let dimensions = match form {
             Form::Joint => codec.kinds().iter().filter(|kind| !is_fixed(kind)).count(),

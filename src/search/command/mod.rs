@@ -2,12 +2,13 @@
 //!
 //! - The last line of standard output is the value, or the values with spaces or commas between them.
 //! - A line `step value` before it is an intermediate value: it is stored, and the pruner may end the trial by it. With
-//!   several objectives that is a line of the step and one value each, with spaces or commas between them; `step value` is
-//!   then stored as the first's alone.
-//! - A line `constraint NAME VALUE` says what a constraint is about. Samplers and pruners know it from the next report on, and
-//!   a trial that is pruned keeps what it had said by then; what is unknown so far counts as kept (0).
+//!   several objectives that is a line of the step and one value each, with spaces or commas between them; `step value`
+//!   is then stored as the first's alone.
+//! - A line `constraint NAME VALUE` says what a constraint is about. Samplers and pruners know it from the next report
+//!   on, and a trial that is pruned keeps what it had said by then; what is unknown so far counts as kept (0).
 //! - Any other line is the program's own business. Standard error is kept for the reason of a failure.
-//! - An exit code other than 0, a value that is no number, and a last line that is none fail the trial, with the reason.
+//! - An exit code other than 0, a value that is no number, and a last line that is none fail the trial, with the
+//!   reason.
 //!
 //! Parameters come as `{placeholders}` ([`template`]) and as environment variables; [`process`] starts and ends the
 //! program. What it does is not known here, so nothing is retrained or saved: the result is the study.
@@ -52,15 +53,16 @@ pub struct CommandSpec {
     pub directions: Vec<Direction>,
     /// What the values are called; empty or one an objective.
     pub metrics: Vec<String>,
-    /// What a trial must keep to be among the best: of a value that has that name, or of what the program says in a line
-    /// `constraint NAME VALUE`.
+    /// What a trial must keep to be among the best: of a value that has that name, or of what the program says in a
+    /// line `constraint NAME VALUE`.
     pub constraints: Vec<Constraint<String>>,
-    /// Sampler and pruner with their options. What is left out is as the study was begun; of a new study the sampler `auto`
-    /// and the pruner `asha` (`hyperband` for `bohb`).
+    /// Sampler and pruner with their options. What is left out is as the study was begun; of a new study the sampler
+    /// `auto` and the pruner `asha` (`hyperband` for `bohb`).
     pub told: Told,
     /// The total number of trials that the study should reach; none for no limit.
     pub trials: Option<u64>,
-    /// Wall-clock time of everything. Where no trial is complete by then, what those under way reported last is their result.
+    /// Wall-clock time of everything. Where no trial is complete by then, what those under way reported last is their
+    /// result.
     pub time_limit: Option<Duration>,
     /// When that time began; none: with the search.
     pub began: Option<Instant>,
@@ -481,7 +483,8 @@ impl Talk<'_, '_> {
         self.verdict == Verdict::Continue
     }
 
-    /// Keeps what is known of the constraints by now. One of a reported value is not: early values say little of the last.
+    /// Keeps what is known of the constraints by now. One of a reported value is not: early values say little of the
+    /// last.
     fn show_constraints(&mut self) {
         let said = |limit: &Constraint<String>| self.measured.get(&limit.measure).map(|value| limit.violation(*value));
         let known: Vec<Option<f64>> = self.constraints.iter().map(said).collect();

@@ -1,14 +1,16 @@
 //! One process with its children: started, listened to, and ended when it must end.
 //!
 //! The command runs in a process group of its own, so that a kill reaches what it started (unless that made a group of
-//! its own). It is asked to end (SIGTERM) and killed [`GRACE`] later; what it leaves behind when it ends by itself is killed.
+//! its own). It is asked to end (SIGTERM) and killed [`GRACE`] later; what it leaves behind when it ends by itself is
+//! killed.
 //!
-//! Output ends where its pipes close, or, where something that was left behind holds them open, where they were found empty
-//! after the process had ended: whatever it wrote itself has been read by then, however busy the machine is.
+//! Output ends where its pipes close, or, where something that was left behind holds them open, where they were found
+//! empty after the process had ended: whatever it wrote itself has been read by then, however busy the machine is.
 //!
 //! Memory is watched, not limited by `RLIMIT_AS`: that counts reserved addresses (Python with CUDA, a Java machine and
-//! sanitizers reserve tens of gigabytes and use little), and counts each process alone. What is watched is the sum of the
-//! group's resident memory, every [`LOOK`], so a limit may be passed for that long; pages that processes share count twice.
+//! sanitizers reserve tens of gigabytes and use little), and counts each process alone. What is watched is the sum of
+//! the group's resident memory, every [`LOOK`], so a limit may be passed for that long; pages that processes share
+//! count twice.
 
 #[cfg(unix)]
 use rustix::process::Signal;

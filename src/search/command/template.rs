@@ -45,8 +45,8 @@ impl Template {
     /// `{params}`; `{{` and `}}` are braces, and so are pairs that hold anything but one name, and `${…}`.
     ///
     /// # Errors
-    /// [`Error::Input`]: the command is empty, a placeholder is no parameter or has no end, a brace has no partner, or two
-    /// parameters would have the same variable.
+    /// [`Error::Input`]: the command is empty, a placeholder is no parameter or has no end, a brace has no partner, or
+    /// two parameters would have the same variable.
     pub fn new(place: &str, command: &str, space: &Space) -> Result<Self> {
         if command.trim().is_empty() {
             return Err(Error::input(format!(
@@ -83,8 +83,8 @@ impl Template {
         Ok(Template { line, variables })
     }
 
-    /// Parameters that the command does not name, where it names others: a program may read their variables, or somebody
-    /// has forgotten them.
+    /// Parameters that the command does not name, where it names others: a program may read their variables, or
+    /// somebody has forgotten them.
     pub fn unnamed(&self) -> Vec<(&str, &str)> {
         let named = |variable: &str| {
             let behind = |at: usize| self.line[at + variable.len()..].chars().next();
@@ -120,8 +120,8 @@ fn variable(name: &str) -> String {
 /// The command with its placeholders replaced by references to the variables that `find` names.
 ///
 /// A brace of the shell, of awk or of JSON needs its partner: a `{` without a `}` is most likely a placeholder that was
-/// not finished, which every trial would fail with. `{{` and `}}` are for a brace that stands alone; while a brace is open
-/// a `}}` closes two.
+/// not finished, which every trial would fail with. `{{` and `}}` are for a brace that stands alone; while a brace is
+/// open a `}}` closes two.
 fn shell_line(place: &str, command: &str, find: &dyn Fn(&str) -> Result<Found>) -> Result<String> {
     let mut line = String::with_capacity(command.len());
     let (mut at, mut quotes) = (0, Quotes::None);

@@ -1,10 +1,11 @@
 //! Registers to planes: those that are never alive at the same time share one.
 //!
-//! Compilers write a fresh register for each value, thousands of them, and a warp's file would fit no cache. A register's
-//! life is the range of positions between which it may still be read (backward dataflow over basic blocks); a write under
-//! a guard ends none. So a register that may be read before it is written is alive from the start, shares with nobody then,
-//! and is found uninitialised as before. Lanes that have parted are no trouble: each has its own column of the plane, and
-//! writes only that. A result never shares with an operand of its instruction, so that it can be computed in place.
+//! Compilers write a fresh register for each value, thousands of them, and a warp's file would fit no cache. A
+//! register's life is the range of positions between which it may still be read (backward dataflow over basic blocks);
+//! a write under a guard ends none. So a register that may be read before it is written is alive from the start, shares
+//! with nobody then, and is found uninitialised as before. Lanes that have parted are no trouble: each has its own
+//! column of the plane, and writes only that. A result never shares with an operand of its instruction, so that it can
+//! be computed in place.
 
 use crate::instr::{GroupA, Guard, Instr, Op, Place, Slot};
 use std::cmp::Reverse;
@@ -166,8 +167,8 @@ struct Stretch {
     alive: Set,
 }
 
-/// Gives every register of `instructions` a plane; those in `pinned` keep theirs, which are the first. Returns the number
-/// of planes.
+/// Gives every register of `instructions` a plane; those in `pinned` keep theirs, which are the first. Returns the
+/// number of planes.
 pub(super) fn allocate(instructions: &mut [Instr], pinned: usize) -> usize {
     let mut numbers: HashMap<usize, usize> = HashMap::new();
     let mut slots: Vec<Slot> = Vec::new();

@@ -1,9 +1,9 @@
 //! `wgmma`: its operands, and whether registers are used as its asynchronous products allow.
 //!
-//! What the PTX manual asks of registers ("Asynchronous warpgroup level matrix instructions") is a matter of the order of
-//! instructions alone, so it is looked for on every way through the code and not only on those that a run takes:
-//! - Before the first product, and between an ordinary write of an accumulator or a fragment of A and the product that uses
-//!   it, stands a `wgmma.fence`. Products on the same accumulators follow one another without.
+//! What the PTX manual asks of registers ("Asynchronous warpgroup level matrix instructions") is a matter of the order
+//! of instructions alone, so it is looked for on every way through the code and not only on those that a run takes:
+//! - Before the first product, and between an ordinary write of an accumulator or a fragment of A and the product that
+//!   uses it, stands a `wgmma.fence`. Products on the same accumulators follow one another without.
 //! - From a product until a `wgmma.wait_group` that covers it, nothing but other products touches its registers.
 //!
 //! An instruction that breaks a rule becomes [`Op::Wrong`], a fault where it is executed.

@@ -1,4 +1,5 @@
-//! From statements to instructions: names become places, opcodes functions. What is not known is an error, never skipped.
+//! From statements to instructions: names become places, opcodes functions. What is not known is an error, never
+//! skipped.
 //!
 //! Device functions are expanded where they are called, and their parameters are the caller's variables of the call: no
 //! stack, and recursion is refused.

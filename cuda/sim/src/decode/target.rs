@@ -1,8 +1,8 @@
 //! What a module has to be labelled for each instruction: `.target` and `.version`, as an assembler would refuse it.
 //!
-//! The rows were read off ptxas 13.0, instruction by instruction, from sm_75 and 6.3 on (the least that it takes and that our
-//! modules have); what no row names needs no more than those. A row holds where the opcode has its name and all its words;
-//! of several rows the highest counts.
+//! The rows were read off ptxas 13.0, instruction by instruction, from sm_75 and 6.3 on (the least that it takes and
+//! that our modules have); what no row names needs no more than those. A row holds where the opcode has its name and
+//! all its words; of several rows the highest counts.
 
 use super::{Builder, Decoded};
 

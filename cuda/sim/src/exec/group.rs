@@ -1,8 +1,9 @@
 //! `wgmma`: products that four warps queue and that read shared memory by a way of their own.
 //!
-//! A warp computes its 16 rows when it queues them: nobody can tell, since its registers are not touched before the wait
-//! (`decode/group.rs`) and a store to shared memory that a product under way reads is a fault. What ordinary instructions
-//! stored must have been fenced by its warp (`fence.proxy.async`) before the barrier that orders it before the product.
+//! A warp computes its 16 rows when it queues them: nobody can tell, since its registers are not touched before the
+//! wait (`decode/group.rs`) and a store to shared memory that a product under way reads is a fault. What ordinary
+//! instructions stored must have been fenced by its warp (`fence.proxy.async`) before the barrier that orders it before
+//! the product.
 
 use super::Core;
 use crate::block::View;
@@ -146,8 +147,8 @@ impl Core<'_> {
         })
     }
 
-    /// The 16 bytes of a row at `along`: their words, and which of the four were written. Joins the words to those that the
-    /// product reads.
+    /// The 16 bytes of a row at `along`: their words, and which of the four were written. Joins the words to those that
+    /// the product reads.
     fn sixteen(&mut self, matrix: Described, row: usize, along: usize) -> Outcome<([u32; 4], u32)> {
         let address = matrix.address(row, along);
         let out = |detail: String| Err(Trouble::new(FaultKind::OutOfBounds, 0, detail));

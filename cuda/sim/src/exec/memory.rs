@@ -1,8 +1,8 @@
 //! Loads and stores: addresses, alignment, bounds, what was written, who else was there.
 //!
 //! An access passes through a buffer of 16 bytes a lane, whatever its type; elements are cut from it, or put
-//! together in it, at the registers' side. Memory is touched a piece at a time: one piece for all lanes where they read the same
-//! place or places in a row, which most accesses do, and otherwise one for each lane.
+//! together in it, at the registers' side. Memory is touched a piece at a time: one piece for all lanes where they read
+//! the same place or places in a row, which most accesses do, and otherwise one for each lane.
 
 use super::{Core, space_of};
 use crate::fault::{FaultKind, Outcome, Trouble};

@@ -1,8 +1,8 @@
 //! A warp's run: fetch, guard, execute, and which of its lanes go first where they have parted.
 //!
 //! The lanes at the lowest place run first, so that those ahead wait where the ways meet again; lanes that reach an
-//! instruction which needs company (`bar.sync`, `shfl.sync`, …) are parked until the others stand there too. If the others
-//! cannot, that is a fault, and not an order of events that happens to work.
+//! instruction which needs company (`bar.sync`, `shfl.sync`, …) are parked until the others stand there too. If the
+//! others cannot, that is a fault, and not an order of events that happens to work.
 
 mod atomic;
 mod count;

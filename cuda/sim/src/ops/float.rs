@@ -1,5 +1,5 @@
-//! f32 and f64 arithmetic: exact where PTX is (`.rn` and the other roundings, `fma`, `div.rn`, `sqrt.rn`, `rcp.rn`), and
-//! computed in f64 and rounded once where PTX allows an error (`.approx`, `.full`): compare those with a tolerance.
+//! f32 and f64 arithmetic: exact where PTX is (`.rn` and the other roundings, `fma`, `div.rn`, `sqrt.rn`, `rcp.rn`),
+//! and computed in f64 and rounded once where PTX allows an error (`.approx`, `.full`): compare those with a tolerance.
 //!
 //! Results that are NaN are 0x7fffffff, as on devices. What is hot (round to nearest, no `.ftz`, no `.sat`) is a
 //! function over the lanes; the rest is a [`FloatOp`] that is interpreted a lane at a time.

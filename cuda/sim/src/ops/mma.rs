@@ -1,10 +1,10 @@
 //! `mma.sync.aligned.m16n8kK.row.col`: which lane holds which element, and what the tensor cores compute.
 //!
-//! D (16×8) = A (16×K) · B (K×8) + C. Fragments are those of the PTX manual ("Matrix fragments for mma.m16n8k…"), written
-//! once as functions from (row, column) to (register, half, lane). The arithmetic is either exact (sums in f64, one
-//! rounding to f32) or that of a generation of devices, as measured by FTTN (Li et al., "FTTN: Feature-Targeted Testing
-//! for Numerical Properties of NVIDIA & AMD Matrix Accelerators", 2024) and MMA-Sim (2025): products exact, all of them
-//! and C aligned to the largest exponent with a number of fractional bits, cut, added, and cut to f32.
+//! D (16×8) = A (16×K) · B (K×8) + C. Fragments are those of the PTX manual ("Matrix fragments for mma.m16n8k…"),
+//! written once as functions from (row, column) to (register, half, lane). The arithmetic is either exact (sums in f64,
+//! one rounding to f32) or that of a generation of devices, as measured by FTTN (Li et al., "FTTN: Feature-Targeted
+//! Testing for Numerical Properties of NVIDIA & AMD Matrix Accelerators", 2024) and MMA-Sim (2025): products exact, all
+//! of them and C aligned to the largest exponent with a number of fractional bits, cut, added, and cut to f32.
 
 use super::round::{BF16, F16, F32, Format, Round, TF32};
 use crate::instr::{Element, LANES, Plane, Product};

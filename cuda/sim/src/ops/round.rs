@@ -1,7 +1,7 @@
 //! Rounding, once, in integers: from an exact significand and exponent to the bits of any binary format.
 //!
-//! Results of f32 arithmetic come here through an f64 that is rounded to odd (Boldo and Melquiond, "When double rounding
-//! is odd", 2005): 53 bits with a sticky last one hold enough for any rounding to 24.
+//! Results of f32 arithmetic come here through an f64 that is rounded to odd (Boldo and Melquiond, "When double
+//! rounding is odd", 2005): 53 bits with a sticky last one hold enough for any rounding to 24.
 
 /// Directions of rounding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

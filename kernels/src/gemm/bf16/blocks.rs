@@ -192,8 +192,8 @@ impl Plan<'_> {
         }
     }
 
-    /// B's panels of those chunks and columns, packed now (`fill`), and the distance from panel to panel; `first` is the
-    /// first of the columns that are kept.
+    /// B's panels of those chunks and columns, packed now (`fill`), and the distance from panel to panel; `first` is
+    /// the first of the columns that are kept.
     #[inline(always)]
     fn right<S: Simd>(
         &self,
@@ -324,8 +324,8 @@ impl Sums {
             let there = (self.cols.len() - v).min(S::LANES);
             let (mut from, (mut to, step)) = (self.at.wrapping_add(v), c.at(self.rows.start, self.cols.start + v));
             for _ in self.rows.clone() {
-                // SAFETY: sums of this block and elements of a row of C, of one panel where it has panels; columns that C
-                // lacks are zeros or of no meaning, and masked.
+                // SAFETY: sums of this block and elements of a row of C, of one panel where it has panels; columns that
+                // C lacks are zeros or of no meaning, and masked.
                 unsafe {
                     let sum = if there == S::LANES { s.load_ptr(from) } else { s.load_first(from, there) };
                     check = s.mul_add(sum, zero, check);

@@ -1,8 +1,8 @@
 //! What a product costs by each method, to choose one from its shape: a model of work, not a measurement.
 //!
 //! Seconds of one core = operations, of whole tiles, over the unit's rate + elements packed + elements of C scaled
-//! back + a fixed part. To the choice of a method only the order of the estimates matters, to that of a number of threads
-//! their size as well.
+//! back + a fixed part. To the choice of a method only the order of the estimates matters, to that of a number of
+//! threads their size as well.
 
 use super::Method;
 use super::pack::{CHUNK, PANEL};
@@ -31,9 +31,10 @@ pub(super) struct Unit {
     rows: usize,
 }
 
-/// AMX, fitted on an Intel Xeon (FMA peak 190 to 236 GFLOP/s as the clock goes, tiles 2,450 with their loads) to 50 shapes of
-/// forward products, dW and dX: so that, of `high`, no method is chosen for a shape there on which it was slower, but for dW
-/// 784×32×64, where it is slower alone and faster with the optimizer; of `highest`, for none at all; of `medium` f32 would have been faster on dW 512×128×10.
+/// AMX, fitted on an Intel Xeon (FMA peak 190 to 236 GFLOP/s as the clock goes, tiles 2,450 with their loads) to 50
+/// shapes of forward products, dW and dX: so that, of `high`, no method is chosen for a shape there on which it was
+/// slower, but for dW 784×32×64, where it is slower alone and faster with the optimizer; of `highest`, for none at all;
+/// of `medium` f32 would have been faster on dW 512×128×10.
 const TILES: Unit = Unit {
     kind: None,
     lanes: 16,
@@ -110,9 +111,9 @@ impl Unit {
     }
 
     /// Estimated seconds of a product m × k × n on one core.
-    /// `bytes`: A are bytes, of one term each; for chains f32 numbers have to be made of them. A step makes them once for
-    /// both products of a layer, each of which counts them here: no choice differs for it from 784 inputs to 8 to 512
-    /// outputs.
+    /// `bytes`: A are bytes, of one term each; for chains f32 numbers have to be made of them. A step makes them once
+    /// for both products of a layer, each of which counts them here: no choice differs for it from 784 inputs to 8 to
+    /// 512 outputs.
     pub fn seconds(&self, method: Method, bytes: bool, m: usize, k: usize, n: usize) -> f64 {
         let flops = |m: usize, k: usize, n: usize| 2.0 * m as f64 * k as f64 * n as f64;
         let tiled = flops(m.next_multiple_of(self.rows), k.next_multiple_of(CHUNK), n.next_multiple_of(PANEL));

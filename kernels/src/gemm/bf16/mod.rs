@@ -14,8 +14,8 @@
 //! Σ|a·b|. Adding to an old C is one more.
 //!
 //! **Terms.** bf16 has 8 bits. For x in [2ᵉ, 2ᵉ⁺¹) what hi leaves is at most 2⁻⁸·2ᵉ, and what mid leaves of that
-//! at most 2⁻¹⁷·2ᵉ, half the last place of a mid below 2⁻⁸·2ᵉ. (Just below a power of two both may be twice that, but are
-//! as small beside x.) A third term holds what is left exactly, for x has 24 bits.
+//! at most 2⁻¹⁷·2ᵉ, half the last place of a mid below 2⁻⁸·2ᵉ. (Just below a power of two both may be twice that, but
+//! are as small beside x.) A third term holds what is left exactly, for x has 24 bits.
 //!
 //! **Error of `Bf16x6`.** What is dropped, mid·lo, lo·mid and lo·lo, is at most (2·2⁻²⁵ + 2⁻³⁴)·|a·b|: one rounding of
 //! f32 and a thousandth. With the sums' (6·⌈k/32⌉ + 18)·2⁻²⁴ this is less, from k = 32 on, than what the k roundings of
@@ -24,8 +24,8 @@
 //!
 //! **Error of `Bf16x3`.** What is dropped of a product is lo·lo and each rest times the other operand: at most
 //! (2⁻¹⁶ + 2·2⁻¹⁷)·|a·b| = 2⁻¹⁵·|a·b|. No choice of two terms is safe from this, as neighbours of the form hi + lo are
-//! 2⁻¹⁶ apart where |lo| is near 2⁻⁸. A and B all of the same adverse constant come to 3.03e-5 of 3.05e-5. How near a sum
-//! comes depends on how many of its terms count, for the dropped parts of many have various signs: measured
+//! 2⁻¹⁶ apart where |lo| is near 2⁻⁸. A and B all of the same adverse constant come to 3.03e-5 of 3.05e-5. How near a
+//! sum comes depends on how many of its terms count, for the dropped parts of many have various signs: measured
 //! (`tests/errors.rs`, k from 16 to 2,500), normal numbers and uniform ones, of both signs and of one, stay within
 //! 9e-6, and within 2e-6 from k = 300 on; where one or a few terms are nearly all of the sum (exponents of a wide
 //! range, one large column, lognormal or very sparse numbers) up to 2.5e-5, and beyond 1e-5 in up to 4 % of the
@@ -41,8 +41,9 @@
 //! **Range.** Operands are scaled by 2²³ and sums by 2⁻⁴⁶, both exact, so subnormals count in full; a result below
 //! 2⁻¹²⁶ is off by no more than f32's own rounding there (plus 2⁻¹⁷² for each of 3k or 6k products that are
 //! flushed). Where a scaled
-//! number or sum does not fit (an infinity, a NaN, |x| ≥ 2⁸⁹, |Σ| ≥ 2⁸², 2¹⁰⁵ of bytes, which are not scaled), the element's sum is not finite, and the
-//! element is computed by the f32 kernel instead: there the results are those of f32, to the bit.
+//! number or sum does not fit (an infinity, a NaN, |x| ≥ 2⁸⁹, |Σ| ≥ 2⁸², 2¹⁰⁵ of bytes, which are not scaled), the
+//! element's sum is not finite, and the element is computed by the f32 kernel instead: there the results are those of
+//! f32, to the bit.
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
@@ -95,14 +96,15 @@ impl Method {
         cost::of(isa).fastest(exact_enough, bytes, m, k, n)
     }
 
-    /// Estimated seconds of a product m × k × n by this method on one core, `bytes` where A are bytes: a model of work, fitted
-    /// to a processor of each kind, which knows nothing of this one's clock or memory.
+    /// Estimated seconds of a product m × k × n by this method on one core, `bytes` where A are bytes: a model of work,
+    /// fitted to a processor of each kind, which knows nothing of this one's clock or memory.
     pub fn seconds(self, isa: Isa, bytes: bool, m: usize, k: usize, n: usize) -> f64 {
         cost::of(isa).seconds(self, bytes, m, k, n)
     }
 
     /// What, beside the set, [`choose`](Method::choose) goes by where this method is allowed, so that results differ in
-    /// their last bits between machines of one set: the kind of unit. None where all of the set's machines choose alike.
+    /// their last bits between machines of one set: the kind of unit. None where all of the set's machines choose
+    /// alike.
     pub fn unit(self, isa: Isa) -> Option<&'static str> {
         if self != Method::F32 && self.is_native(isa) { cost::of(isa).kind } else { None }
     }

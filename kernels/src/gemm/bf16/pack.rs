@@ -8,8 +8,8 @@
 //! reach no element of C, are anything.
 //!
 //! Numbers are multiplied by 2²³ first: then the last bit of any f32, 2⁻¹⁴⁹, is the smallest normal one, and no term
-//! of anything, subnormals included, is flushed to zero by units that know no subnormals. Bytes are whole numbers and not
-//! multiplied.
+//! of anything, subnormals included, is flushed to zero by units that know no subnormals. Bytes are whole numbers and
+//! not multiplied.
 
 #![allow(clippy::needless_range_loop, reason = "lines and words are coordinates")]
 
@@ -50,10 +50,10 @@ impl Terms {
 }
 
 /// The bf16 nearest to `scale·x`, `scale` a power of two, or the one below where x is within 2⁻¹⁶ of its next power of
-/// two. With c = (2¹⁶ + 1)·x rounded, c − 2¹⁶·x is x to the last place of c, which is 2¹⁶ times that of x or more, and so
-/// a number of 24 − 16 bits that the second operation hits exactly (after T. J. Dekker's split, Numerische Mathematik 18,
-/// 1971, which without fused operations takes three); ties go either way. Infinities, NaN and |scale·x| ≥ 2¹¹² become
-/// infinite or NaN.
+/// two. With c = (2¹⁶ + 1)·x rounded, c − 2¹⁶·x is x to the last place of c, which is 2¹⁶ times that of x or more, and
+/// so a number of 24 − 16 bits that the second operation hits exactly (after T. J. Dekker's split, Numerische
+/// Mathematik 18, 1971, which without fused operations takes three); ties go either way. Infinities, NaN and |scale·x|
+/// ≥ 2¹¹² become infinite or NaN.
 #[inline(always)]
 fn nearest<S: Simd>(s: S, x: S::F, scale: f32) -> S::F {
     let c = s.mul(x, s.splat(65_537.0 * scale));
@@ -180,8 +180,8 @@ impl<'a> Lines<'a> {
         for p in (0..k).step_by(CHUNK) {
             for first in (0..lines).step_by(stored) {
                 let chunk = self.chunk(first, p);
-                // SAFETY: the source is readable and the words writable, as the creator promises; the size of the square
-                // buffers follows from `LANES`.
+                // SAFETY: the source is readable and the words writable, as the creator promises; the size of the
+                // square buffers follows from `LANES`.
                 unsafe {
                     match S::LANES {
                         _ if along && together => chunk.straight::<S, TERMS, true>(s),

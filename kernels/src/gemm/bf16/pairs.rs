@@ -1,7 +1,8 @@
 //! Blocks of C on AVX-512's dot products of pairs of bf16 (VDPBF16PS): a register tile as the f32 kernel's, at twice
 //! its rate where the processor has two such units (measured on Zen 5: 505 GFLOP/s where FMA does 250).
 //!
-//! On a Xeon products of 512³ by it have half the rate of f32 and no shape more than 0.9: there trainings take f32 ([`fast`]).
+//! On a Xeon products of 512³ by it have half the rate of f32 and no shape more than 0.9: there trainings take f32
+//! ([`fast`]).
 //!
 //! Only one term: three of these products for the two terms of [`Bf16x3`](super::Method::Bf16x3) would run at two
 //! thirds of the rate of f32, before any packing.
@@ -24,7 +25,8 @@ const MAX_ROWS: usize = 14;
 /// Independent sums of the measurement: enough to hide the latency on two ports.
 const SUMS: usize = 12;
 
-/// Whether these instructions pay, which goes by the maker: seen on AMD's Zen 4 and 5, and on Intel's Xeons that they do not.
+/// Whether these instructions pay, which goes by the maker: seen on AMD's Zen 4 and 5, and on Intel's Xeons that they
+/// do not.
 pub(super) fn fast() -> bool {
     static FAST: OnceLock<bool> = OnceLock::new();
     *FAST.get_or_init(|| {

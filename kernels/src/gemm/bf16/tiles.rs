@@ -37,8 +37,8 @@ impl<T: Tiles> Unit for Tiled<T> {
     const GROUPS: usize = 2;
     /// Half of L2.
     const LEFT: usize = 1 << 18;
-    /// Far more than L1 holds: L2 delivers tiles as fast as they are multiplied, where sums that are put aside and taken up
-    /// again cost a fifth.
+    /// Far more than L1 holds: L2 delivers tiles as fast as they are multiplied, where sums that are put aside and
+    /// taken up again cost a fifth.
     const CHUNKS: usize = 128;
 
     const BESIDE: bool = true;

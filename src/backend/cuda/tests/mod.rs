@@ -78,8 +78,8 @@ fn every_step_gets_its_rows_and_its_rate() {
     assert!(rounds.len() < 16, "a model alone has legs as long as its window: {rounds:?}");
 }
 
-/// Of many models a round goes by legs, each of which sends what is not there yet. Legs of so many are shorter than what is
-/// sent at once, and do not divide the window: it begins anew where some of it has been sent already.
+/// Of many models a round goes by legs, each of which sends what is not there yet. Legs of so many are shorter than
+/// what is sent at once, and do not divide the window: it begins anew where some of it has been sent already.
 #[test]
 fn rows_of_many_models_are_sent_leg_by_leg() {
     const STEPS: usize = 150;
@@ -106,7 +106,8 @@ fn rows_of_many_models_are_sent_leg_by_leg() {
     let rounds = seen.lock().unwrap().rounds.clone();
     let legs: Vec<_> = rounds.split(|round| *round == (0, 0, 0)).map(|legs| legs.to_vec()).collect();
     assert!(legs[0].len() > 4 && legs[0].iter().all(|leg| leg.2 < STEPS / 2), "{legs:?}");
-    // Of as many steps as their bytes allow, and of one in any case; networks that are known first may begin without the others.
+    // Of as many steps as their bytes allow, and of one in any case; networks that are known first may begin without
+    // the others.
     let within = |legs: &[(usize, usize, usize)], bytes: usize| {
         let fits = |models: usize, steps: usize| steps == 1 || models * steps * 1000 * size_of::<u32>() <= bytes;
         legs.iter().all(|leg| fits(leg.0, leg.2))
@@ -136,8 +137,8 @@ fn outputs_of_all_blocks_are_counted_once() {
     assert_eq!((loss, tally), (0.0, Tally { right: 0, columns: vec![[0.0; 4]; 2] }));
 }
 
-/// Evaluations of several networks and datasets that wait together, each in its own detail, get what is theirs; and where they
-/// do not fit together they go in groups.
+/// Evaluations of several networks and datasets that wait together, each in its own detail, get what is theirs; and
+/// where they do not fit together they go in groups.
 #[test]
 fn evaluations_that_come_together_keep_apart() {
     for memory in [8 * MIB, 64 * MIB] {
@@ -282,7 +283,8 @@ fn what_does_not_fit_waits_and_what_never_fits_is_refused() {
     let plan = plan(60_000);
     let weights = vec![0.0; plan.parameters];
     let data = cuda.upload(dataset(10)).unwrap();
-    // With two arenas of 1.4 MiB and activations of 9 MiB, four of them fit; those that adapt their rate have two arenas more.
+    // With two arenas of 1.4 MiB and activations of 9 MiB, four of them fit; those that adapt their rate have two
+    // arenas more.
     std::thread::scope(|scope| {
         let train = |adapts: bool| {
             let mut member = member(&plan, &weights, 40);
@@ -462,7 +464,8 @@ fn models_go_to_the_device_with_the_most_room() {
     assert_eq!(cuda.run_flops(), 4.0 * many);
     let mut kept = Vec::new();
     for _ in 0..3 {
-        // Endings have no answer. Data has one of every device, behind them; it is kept, as its own end would have none.
+        // Endings have no answer. Data has one of every device, behind them; it is kept, as its own end would have
+        // none.
         kept.push(cuda.upload(dataset(1)).unwrap());
         let held = || [0, 1].map(|i: usize| seen[i].lock().unwrap().held);
         let empty = held();

@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// Bytes are numbers of one term: their products have the bits of f32 operands of the same whole numbers, whose further terms
-/// are zeros, and are then multiplied by the scale.
+/// Bytes are numbers of one term: their products have the bits of f32 operands of the same whole numbers, whose further
+/// terms are zeros, and are then multiplied by the scale.
 #[test]
 fn bytes_have_the_bits_of_whole_numbers() {
     const SCALE: f32 = 1.0 / 255.0;
