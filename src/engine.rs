@@ -315,8 +315,8 @@ impl Engine {
         Ok(Some((cuda.capacity(first.data_bytes()) / (bytes / fits.len()).max(1)).max(1)))
     }
 
-    /// The same device as one of those that share the cores: a CPU takes its share at each run of steps, and at most the
-    /// threads that it was made with.
+    /// The same device as one of those that share the cores: a CPU takes its share at each run of steps, and at most
+    /// the threads that it was made with.
     #[must_use]
     pub fn shared(self, sharers: Arc<Sharers>) -> Self {
         match self.0 {

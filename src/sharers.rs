@@ -58,8 +58,8 @@ impl Place {
         Place { sharers, number }
     }
 
-    /// Its share of so many cores at this moment: at least one. A worker that does not train has one core too, and where
-    /// some that train wait meanwhile, nobody knows which: those that do not have equal shares then.
+    /// Its share of so many cores at this moment: at least one. A worker that does not train has one core too, and
+    /// where some that train wait meanwhile, nobody knows which: those that do not have equal shares then.
     pub fn share(&self, cores: usize) -> usize {
         let (workers, trainings) = (self.sharers.workers().max(1), self.sharers.trainings());
         let Some(others) = workers.checked_sub(trainings.len()) else { return (cores / workers).max(1) };
