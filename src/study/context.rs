@@ -179,8 +179,8 @@ impl Context<'_> {
     }
 
     /// The workers of this call that are at work, this one included: with the last trials they become fewer, and what
-    /// waits for others (`deterministic`) is not among them. Trainings that [share](crate::engine::Engine::shared) the
-    /// cores by them leave none idle.
+    /// waits for others (`deterministic`) is not among them. Trainings that share the cores by them
+    /// ([`Place`](crate::sharers::Place)) leave none idle.
     pub fn sharers(&self) -> Arc<Sharers> {
         Arc::clone(&self.run.at_work)
     }
